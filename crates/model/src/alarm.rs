@@ -1,0 +1,194 @@
+//! Alarms as everybody sees them: levels, states, kinds of rule, one occurrence.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AlarmId, EnterpriseId, PointId, RegionCode, Timestamp, VehicleId};
+
+/// The four levels of early warning. Ordered: red is greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// 蓝, level 4.
+    Blue,
+    /// 黄, level 3.
+    Yellow,
+    /// 橙, level 2.
+    Orange,
+    /// 红, level 1.
+    Red,
+}
+
+impl Level {
+    /// All levels, red first.
+    pub const ALL: [Self; 4] = [Self::Red, Self::Orange, Self::Yellow, Self::Blue];
+    /// The word on the API and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Red => "red",
+            Self::Orange => "orange",
+            Self::Yellow => "yellow",
+            Self::Blue => "blue",
+        }
+    }
+    /// The level named by `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|l| l.as_str() == word)
+    }
+}
+
+/// What a rule compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// High-high limit.
+    Hh,
+    /// High limit.
+    H,
+    /// Low limit.
+    L,
+    /// Low-low limit.
+    Ll,
+    /// Rate of change, per minute, either direction.
+    Rate,
+    /// No reading for longer than the limit.
+    Stale,
+    /// Outside the measuring range.
+    OutOfRange,
+    /// A bit of the JT/T 808 alarm word.
+    TerminalBit,
+    /// Vehicle faster than its limit.
+    Overspeed,
+}
+
+impl RuleKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [Self::Hh, Self::H, Self::L, Self::Ll, Self::Rate, Self::Stale, Self::OutOfRange, Self::TerminalBit, Self::Overspeed];
+    /// The word in packs, on the API and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hh => "hh",
+            Self::H => "h",
+            Self::L => "l",
+            Self::Ll => "ll",
+            Self::Rate => "rate",
+            Self::Stale => "stale",
+            Self::OutOfRange => "out_of_range",
+            Self::TerminalBit => "terminal_bit",
+            Self::Overspeed => "overspeed",
+        }
+    }
+    /// The kind named by `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == word)
+    }
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A measuring point.
+    Point(PointId),
+    /// A vehicle.
+    Vehicle(VehicleId),
+}
+
+/// Shown state; closed > returned > acknowledged > raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmState {
+    /// The condition stands and nobody has answered.
+    Raised,
+    /// Somebody has seen it; the condition stands.
+    Acknowledged,
+    /// The condition is gone; the alarm is not closed.
+    Returned,
+    /// Closed with a reason.
+    Closed,
+}
+
+impl AlarmState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Raised, Self::Acknowledged, Self::Returned, Self::Closed];
+    /// The word on the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Acknowledged => "acknowledged",
+            Self::Returned => "returned",
+            Self::Closed => "closed",
+        }
+    }
+    /// The state named by `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == word)
+    }
+}
+
+/// One occurrence: the condition (written by the projector) and its handling (written by people).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alarm {
+    /// Occurrence id.
+    pub id: AlarmId,
+    /// Rule id, such as `hh` of a point's own limits or the id of a pack rule.
+    pub rule: String,
+    /// What the rule compares.
+    pub kind: RuleKind,
+    /// About what.
+    pub subject: Subject,
+    /// Name of the point or plate of the vehicle, as now.
+    pub subject_name: String,
+    /// Unit of value and threshold.
+    pub unit: String,
+    /// Owner, if the device or vehicle has one.
+    pub enterprise: Option<EnterpriseId>,
+    /// Its name.
+    pub enterprise_name: Option<String>,
+    /// Territory.
+    pub region: Option<RegionCode>,
+    /// Urgency.
+    pub level: Level,
+    /// Value that raised it; for a stale alarm the last value.
+    pub value: Option<f64>,
+    /// Limit that was crossed, in the unit; seconds for stale.
+    pub threshold: Option<f64>,
+    /// Who set the limit: standard and clause, or the enterprise's document.
+    pub source: String,
+    /// `verified`, `verified-secondary`, `enterprise`, `unverified`.
+    pub confidence: String,
+    /// When the condition began.
+    pub onset_at: Timestamp,
+    /// When it was raised (after the on-delay), domain time.
+    pub raised_at: Timestamp,
+    /// When the condition went.
+    pub returned_at: Option<Timestamp>,
+    /// First acknowledgement at this node.
+    pub acknowledged_at: Option<Timestamp>,
+    /// By whom (display name).
+    pub acknowledged_by: Option<String>,
+    /// Note of the acknowledgement.
+    pub acknowledged_note: Option<String>,
+    /// Closed at this node.
+    pub closed_at: Option<Timestamp>,
+    /// By whom.
+    pub closed_by: Option<String>,
+    /// Why.
+    pub closed_reason: Option<String>,
+    /// From late or back-filled readings: never escalates.
+    pub historic: bool,
+}
+
+impl Alarm {
+    /// The shown state.
+    pub fn state(&self) -> AlarmState {
+        if self.closed_at.is_some() {
+            AlarmState::Closed
+        } else if self.returned_at.is_some() {
+            AlarmState::Returned
+        } else if self.acknowledged_at.is_some() {
+            AlarmState::Acknowledged
+        } else {
+            AlarmState::Raised
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What crosses between the sockets (`ingest`) and the use cases (`app`): batches in, commands out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, Quality, Timestamp};
+
+/// How a source proved who it is; shown on the vehicle and on the alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Nobody vouches for it (an unknown JT/T 808 phone number in `accept` mode).
+    Open,
+    /// A known number that gave the authentication code it was issued.
+    Listed,
+    /// A credential was checked.
+    Authenticated,
+}
+
+impl Trust {
+    /// The word on the API and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Listed => "listed",
+            Self::Authenticated => "authenticated",
+        }
+    }
+    /// The trust named by `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Open, Self::Listed, Self::Authenticated].into_iter().find(|t| t.as_str() == word)
+    }
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A device with a credential; over MQTT or HTTP.
+    Device {
+        /// The credential's device.
+        device: DeviceId,
+        /// A protocol label such as `mqtt`, `http`.
+        protocol: &'static str,
+    },
+    /// A vehicle terminal by its phone number, digits without leading zeros.
+    Terminal {
+        /// The number.
+        phone: String,
+        /// How it was believed.
+        trust: Trust,
+    },
+}
+
+/// One value under the name the device uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawReading {
+    /// The point's code within the device, as sent.
+    pub code: String,
+    /// The device's time, if any.
+    pub device_at: Option<Timestamp>,
+    /// Finite.
+    pub value: f64,
+    /// As the device says.
+    pub quality: Quality,
+}
+
+/// One position as decoded, before it is bound to a vehicle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawPosition {
+    /// The terminal's time; `None` if its BCD is no date.
+    pub device_at: Option<Timestamp>,
+    /// Longitude in 1e-6 degrees, east positive.
+    pub lon_e6: i32,
+    /// Latitude in 1e-6 degrees, north positive.
+    pub lat_e6: i32,
+    /// Metres.
+    pub altitude_m: u16,
+    /// Tenths of a km/h.
+    pub speed_dkmh: u16,
+    /// Degrees.
+    pub direction_deg: u16,
+    /// Alarm bits.
+    pub alarm_bits: u32,
+    /// Status bits.
+    pub status_bits: u32,
+    /// CRC-32 of the 0x0200 body.
+    pub body_crc: u32,
+    /// Additional items, raw.
+    pub items: Vec<u8>,
+    /// Sent as blind-area re-send (0x0704 type 1).
+    pub backfill: bool,
+}
+
+/// Something worth a data-quality event that is no reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// A second connection took over the number or client id.
+    TakenOver {
+        /// Address of the connection that was closed.
+        from: String,
+        /// Address of the one that stays.
+        by: String,
+    },
+    /// A terminal registered: 0x0100.
+    Registered {
+        /// Licence plate as sent, may be empty.
+        plate: String,
+        /// Plate colour code of JT/T 415.
+        plate_colour: u8,
+        /// Maker, model and id as sent, joined by `/`.
+        terminal: String,
+    },
+    /// A driver's card was read: 0x0702.
+    Driver {
+        /// 1 in, 2 out.
+        status: u8,
+        /// Name as sent.
+        name: String,
+    },
+    /// A terminal or device answered a command.
+    CommandAnswer {
+        /// The command's id (ours) that was answered.
+        command: i64,
+        /// Whether the device says it was carried out.
+        ok: bool,
+        /// What it said, as JSON text.
+        detail: String,
+    },
+}
+
+/// Why a batch was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The shard's queue is full; come again.
+    #[error("the node is overloaded, send again later")]
+    Overloaded,
+    /// The device or vehicle is not known and may not be created now.
+    #[error("the source is unknown and is not accepted")]
+    UnknownSource,
+    /// The log could not be written.
+    #[error("the log cannot be written")]
+    Storage,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// Called exactly once: `Ok` after the batch is durable, `Err` if it was not kept.
+pub type Reply = Box<dyn FnOnce(Result<Kept, Refusal>) + Send>;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Readings and positions stored.
+    pub stored: u32,
+    /// Dropped as exact repeats of what is stored.
+    pub repeated: u32,
+}
+
+/// What one message of one source brought.
+pub struct Batch {
+    /// Who.
+    pub source: Source,
+    /// When the message was complete at this node (domain time).
+    pub received_at: Timestamp,
+    /// Values.
+    pub readings: Vec<RawReading>,
+    /// Positions.
+    pub positions: Vec<RawPosition>,
+    /// Events.
+    pub events: Vec<SourceEvent>,
+    /// The whole message is back-fill by a source with that right.
+    pub backfill: bool,
+    /// Told when kept.
+    pub reply: Reply,
+}
+
+/// A command to a device; stored first, sent by a reconciler, closed by the device's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The stored row's id.
+    pub id: i64,
+    /// Phone number of a terminal, or code of a device.
+    pub to: String,
+    /// What to do.
+    pub body: CommandBody,
+}
+
+/// What a command says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CommandBody {
+    /// JSON text to an MQTT device's command topic.
+    Mqtt {
+        /// The payload.
+        payload: String,
+    },
+    /// 0x8300 text to the driver.
+    Text {
+        /// Up to 499 GBK characters.
+        text: String,
+        /// Flag bits of 0x8300.
+        flags: u8,
+    },
+    /// 0x8104 / 0x8106: ask for parameters; empty = all.
+    QueryParameters {
+        /// Parameter ids.
+        ids: Vec<u32>,
+    },
+    /// 0x8103.
+    SetParameters {
+        /// Id and raw value.
+        items: Vec<(u32, Vec<u8>)>,
+    },
+    /// 0x8201: ask for the position now.
+    QueryPosition,
+    /// 0x8202: temporary tracking.
+    Track {
+        /// Seconds between positions, 0 stops.
+        interval_s: u16,
+        /// Seconds it holds.
+        validity_s: u32,
+    },
+    /// 0x8203: confirm an alarm by hand.
+    ConfirmAlarm {
+        /// Serial of the alarm message, 0 = all of the type.
+        serial: u16,
+        /// Alarm type bits.
+        bits: u32,
+    },
+}

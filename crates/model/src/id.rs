@@ -1,0 +1,104 @@
+//! Typed ids. A row's id is a positive integer in the database and a decimal string outside.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// Wraps a database id; the caller vouches that it came from that table.
+            pub const fn new(id: i64) -> Self { Self(id) }
+            /// The database integer.
+            pub const fn get(self) -> i64 { self.0 }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }
+        }
+        impl FromStr for $name {
+            type Err = std::num::ParseIntError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> { text.parse().map(Self) }
+        }
+    )+};
+}
+
+ids! {
+    /// An enterprise (生产经营单位).
+    EnterpriseId,
+    /// A site, unit or installation of an enterprise (装置、厂区).
+    SiteId,
+    /// A device or gateway with a credential of its own.
+    DeviceId,
+    /// A measuring point (测点).
+    PointId,
+    /// A vehicle with a JT/T 808 terminal.
+    VehicleId,
+    /// A person who signs in.
+    UserId,
+}
+
+/// One occurrence of an alarm: a UUIDv7, made once when the condition is raised.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AlarmId(u128);
+
+impl AlarmId {
+    /// Wraps the 128 bits of a UUID.
+    pub const fn new(bits: u128) -> Self {
+        Self(bits)
+    }
+    /// The 128 bits.
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for AlarmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let b = self.0;
+        write!(f, "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", b >> 96, (b >> 80) & 0xffff, (b >> 64) & 0xffff, (b >> 48) & 0xffff, b & 0xffff_ffff_ffff)
+    }
+}
+
+impl fmt::Debug for AlarmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not a hyphenated UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an alarm id is a UUID such as 0199f3c2-7f00-7abc-8def-0123456789ab")]
+pub struct AlarmIdError;
+
+impl FromStr for AlarmId {
+    type Err = AlarmIdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hyphens = [8, 13, 18, 23];
+        let shaped = text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if hyphens.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() });
+        if !shaped {
+            return Err(AlarmIdError);
+        }
+        u128::from_str_radix(&text.replace('-', ""), 16).map(Self).map_err(|_| AlarmIdError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarm_id_reads_back_what_it_prints() {
+        let id = AlarmId::new(0x0199f3c2_7f00_7abc_8def_0123456789ab);
+        assert_eq!(id.to_string(), "0199f3c2-7f00-7abc-8def-0123456789ab");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!("0199f3c2".parse::<AlarmId>().is_err());
+        assert!("+199f3c2-7f00-7abc-8def-0123456789ab".parse::<AlarmId>().is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! The vocabulary of Anlan: ids, time, places, readings, nouns and the scope of who may see what.
+//!
+//! Everybody speaks these types; nothing here does I/O, reads a clock or knows a database.
+//! Start at [`reading`] for what devices say, [`noun`] for what people manage, [`scope`] for who may do what.
+
+pub mod alarm;
+pub mod batch;
+pub mod geo;
+pub mod id;
+pub mod noun;
+pub mod reading;
+pub mod scope;
+pub mod time;
+
+pub use alarm::{Alarm, AlarmState, Level, RuleKind, Subject};
+pub use batch::{Batch, Command, CommandBody, RawPosition, RawReading, Refusal, Reply, Source, SourceEvent, Trust};
+pub use geo::{RegionCode, Wgs84};
+pub use id::{AlarmId, DeviceId, EnterpriseId, PointId, SiteId, UserId, VehicleId};
+pub use reading::{Flags, Position, Quality, Reading};
+pub use scope::{Permission, Role, Scope};
+pub use time::Timestamp;

@@ -1,0 +1,116 @@
+//! Instants as microseconds since 1970-01-01T00:00:00Z, and their RFC 3339 text.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// An instant in UTC with microsecond resolution. The range is what RFC 3339 can write: years 0 to 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+/// The text is not an RFC 3339 instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time: {0}")]
+pub struct TimestampError(String);
+
+impl Timestamp {
+    /// The first instant of 1970.
+    pub const EPOCH: Self = Self(0);
+    /// Earlier than every reading.
+    pub const MIN: Self = Self(-62_135_596_800_000_000);
+    /// Later than every reading.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
+    /// From microseconds since 1970, clamped to the range RFC 3339 can write.
+    pub const fn from_micros(us: i64) -> Self {
+        if us < Self::MIN.0 {
+            Self::MIN
+        } else if us > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(us)
+        }
+    }
+    /// From milliseconds since 1970, clamped.
+    pub const fn from_millis(ms: i64) -> Self {
+        Self::from_micros(ms.saturating_mul(1_000))
+    }
+    /// From seconds since 1970, clamped.
+    pub const fn from_secs(s: i64) -> Self {
+        Self::from_micros(s.saturating_mul(1_000_000))
+    }
+    /// Microseconds since 1970.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+    /// `self - earlier` in microseconds; negative if `earlier` is later.
+    pub const fn since_us(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+    /// The instant `us` microseconds later (earlier if negative), clamped.
+    pub const fn plus_us(self, us: i64) -> Self {
+        Self::from_micros(self.0.saturating_add(us))
+    }
+    /// The start of the `step_us` wide window that holds this instant; windows count from 1970.
+    pub const fn floor_us(self, step_us: i64) -> Self {
+        Self(self.0.div_euclid(step_us) * step_us)
+    }
+    /// Reads RFC 3339 (`2026-11-23T01:16:22.000001Z`, any offset, a space for the `T`).
+    ///
+    /// # Errors
+    /// [`TimestampError`] for anything else, and for years outside 0 to 9999.
+    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| TimestampError(text.chars().take(40).collect()))?;
+        Ok(Self::from_micros(instant.as_microsecond()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with six decimals, the form of every API answer.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = jiff::Timestamp::from_microsecond(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{instant:.6}")
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, by: Duration) -> Self {
+        self.plus_us(i64::try_from(by.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, by: Duration) -> Self {
+        self.plus_us(-i64::try_from(by.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_six_decimals_and_reads_back() {
+        let t = Timestamp::parse("2026-11-23T09:16:22+08:00").unwrap();
+        assert_eq!(t.to_string(), "2026-11-23T01:16:22.000000Z");
+        assert_eq!(Timestamp::parse(&t.to_string()).unwrap(), t);
+        assert_eq!(Timestamp::parse("2026-11-23T01:16:22.0000019Z").unwrap().micros() % 10, 1);
+        assert!(Timestamp::parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn windows_before_1970_still_start_below() {
+        assert_eq!(Timestamp::from_micros(-1).floor_us(60_000_000).micros(), -60_000_000);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_can_be_written() {
+        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
+        assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0001-01-01T00:00:00.000000Z");
+    }
+}
