@@ -62,7 +62,8 @@ pub enum RuleKind {
 
 impl RuleKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [Self::Hh, Self::H, Self::L, Self::Ll, Self::Rate, Self::Stale, Self::OutOfRange, Self::TerminalBit, Self::Overspeed];
+    pub const ALL: [Self; 9] =
+        [Self::Hh, Self::H, Self::L, Self::Ll, Self::Rate, Self::Stale, Self::OutOfRange, Self::TerminalBit, Self::Overspeed];
     /// The word in packs, on the API and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -62,7 +62,15 @@ impl AlarmId {
 impl fmt::Display for AlarmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let b = self.0;
-        write!(f, "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", b >> 96, (b >> 80) & 0xffff, (b >> 64) & 0xffff, (b >> 48) & 0xffff, b & 0xffff_ffff_ffff)
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            b >> 96,
+            (b >> 80) & 0xffff,
+            (b >> 64) & 0xffff,
+            (b >> 48) & 0xffff,
+            b & 0xffff_ffff_ffff
+        )
     }
 }
 
@@ -81,7 +89,8 @@ impl FromStr for AlarmId {
     type Err = AlarmIdError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let hyphens = [8, 13, 18, 23];
-        let shaped = text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if hyphens.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() });
+        let shaped =
+            text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if hyphens.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() });
         if !shaped {
             return Err(AlarmIdError);
         }

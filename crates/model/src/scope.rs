@@ -80,7 +80,16 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 8] = [Self::View, Self::HandleAlarm, Self::ManageDevices, Self::ManageLimits, Self::ManageUsers, Self::ViewAudit, Self::ManageSystem, Self::SendCommand];
+    pub const ALL: [Self; 8] = [
+        Self::View,
+        Self::HandleAlarm,
+        Self::ManageDevices,
+        Self::ManageLimits,
+        Self::ManageUsers,
+        Self::ViewAudit,
+        Self::ManageSystem,
+        Self::SendCommand,
+    ];
     /// The word on the API.
     pub const fn as_str(self) -> &'static str {
         match self {
