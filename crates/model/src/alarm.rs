@@ -193,3 +193,83 @@ impl Alarm {
         }
     }
 }
+
+/// What the alarm engine says happened to a condition; a record in the log, applied to the database by the projector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AlarmChange {
+    /// A condition was raised.
+    Raised(RaisedAlarm),
+    /// The condition of an open occurrence went.
+    Returned {
+        /// Occurrence.
+        id: AlarmId,
+        /// When it went (event time of the reading that ended it).
+        at: Timestamp,
+    },
+}
+
+/// The condition half of an [`Alarm`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RaisedAlarm {
+    /// Occurrence id.
+    pub id: AlarmId,
+    /// Rule id.
+    pub rule: String,
+    /// What it compares.
+    pub kind: RuleKind,
+    /// About what.
+    pub subject: Subject,
+    /// Urgency.
+    pub level: Level,
+    /// Value that raised it.
+    pub value: Option<f64>,
+    /// Limit that was crossed.
+    pub threshold: Option<f64>,
+    /// Unit of both.
+    pub unit: String,
+    /// Source of the limit.
+    pub source: String,
+    /// Confidence of the source.
+    pub confidence: String,
+    /// When the condition began.
+    pub onset_at: Timestamp,
+    /// When it was raised.
+    pub raised_at: Timestamp,
+    /// From late or back-filled data.
+    pub historic: bool,
+}
+
+/// Something about data quality that a person should know: a clock that is off, a second connection, an unknown terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataEvent {
+    /// When, domain time.
+    pub at: Timestamp,
+    /// Kind word: `clock_offset`, `taken_over`, `unknown_terminal`, `registered`, `driver`, `backfill_gap` …
+    pub kind: String,
+    /// Device code or terminal phone.
+    pub subject: String,
+    /// JSON object text.
+    pub detail: String,
+    /// Owner, if known.
+    pub enterprise: Option<EnterpriseId>,
+}
+
+/// Everything of a log record that the relational store must learn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Effect {
+    /// A change of an alarm's condition.
+    Alarm(AlarmChange),
+    /// A data-quality event.
+    Event(DataEvent),
+    /// A device's answer to a command.
+    CommandAnswer {
+        /// Command row.
+        command: i64,
+        /// Whether it was carried out.
+        ok: bool,
+        /// JSON text.
+        detail: String,
+        /// When, domain time.
+        at: Timestamp,
+    },
+}

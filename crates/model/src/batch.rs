@@ -228,3 +228,80 @@ pub enum CommandBody {
         bits: u32,
     },
 }
+
+/// Where sockets put what they hear. Never blocks: a full queue calls the batch's reply with [`Refusal::Overloaded`] at once.
+pub trait Intake: Send + Sync {
+    /// Takes a batch; its reply is called exactly once, now or after the sync.
+    fn offer(&self, batch: Batch);
+    /// Keeps bytes that could not be read, in a bounded store, and counts them. Not durable before it returns.
+    fn quarantine(&self, entry: Quarantined);
+}
+
+/// Bytes that could not be read, for a person to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// When they came, domain time.
+    pub at: Timestamp,
+    /// Device code, terminal phone or peer address.
+    pub source: String,
+    /// Protocol label.
+    pub protocol: &'static str,
+    /// What was wrong, one fragment.
+    pub reason: String,
+    /// The bytes, cut to 4 KiB.
+    pub bytes: Vec<u8>,
+}
+
+/// What became of a command handed to the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In the connection's send queue.
+    Sent,
+    /// Nobody with that number or code is connected.
+    NotConnected,
+    /// The protocol of that connection has no such command.
+    Unsupported,
+}
+
+/// Where the command reconciler puts what devices should do; implemented by `ingest`.
+pub trait Downlink: Send + Sync {
+    /// Queues the command on the device's connection, if there is one. Never blocks.
+    fn send(&self, command: &Command) -> Delivery;
+}
+
+/// What sockets must know to believe a source; an immutable snapshot, replaced whole when a credential changes.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// By device code.
+    pub devices: std::collections::HashMap<String, DeviceCredential>,
+    /// By phone number, digits without leading zeros.
+    pub terminals: std::collections::HashMap<String, TerminalCredential>,
+    /// Key of the authentication codes that 0x8100 issues: code = hex of the first 8 bytes of HMAC-SHA-256(key, phone).
+    pub terminal_key: [u8; 32],
+}
+
+/// A device's credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCredential {
+    /// The device.
+    pub device: DeviceId,
+    /// SHA-256 of the secret (128 random bits, so a plain hash is enough).
+    pub secret_hash: [u8; 32],
+    /// Owner.
+    pub enterprise: Option<crate::EnterpriseId>,
+    /// May name another device of the same enterprise.
+    pub gateway: bool,
+    /// May mark back-fill.
+    pub may_backfill: bool,
+    /// Refused.
+    pub disabled: bool,
+}
+
+/// What is known of a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TerminalCredential {
+    /// The vehicle.
+    pub vehicle: crate::VehicleId,
+    /// Adopted by a person (or provisioned); otherwise heard in `accept` mode only.
+    pub adopted: bool,
+}

@@ -12,10 +12,14 @@ pub mod reading;
 pub mod scope;
 pub mod time;
 
-pub use alarm::{Alarm, AlarmState, Level, RuleKind, Subject};
-pub use batch::{Batch, Command, CommandBody, RawPosition, RawReading, Refusal, Reply, Source, SourceEvent, Trust};
+pub use alarm::{Alarm, AlarmChange, AlarmState, DataEvent, Effect, Level, RaisedAlarm, RuleKind, Subject};
+pub use batch::{
+    Batch, Command, CommandBody, Credentials, Delivery, DeviceCredential, Downlink, Intake, Kept, Quarantined, RawPosition, RawReading,
+    Refusal, Reply, Source, SourceEvent, TerminalCredential, Trust,
+};
 pub use geo::{RegionCode, Wgs84};
 pub use id::{AlarmId, DeviceId, EnterpriseId, PointId, SiteId, UserId, VehicleId};
+pub use noun::PointSet;
 pub use reading::{Flags, Position, Quality, Reading};
 pub use scope::{Permission, Role, Scope};
-pub use time::Timestamp;
+pub use time::{Clock, Timestamp};

@@ -147,8 +147,6 @@ pub struct Vehicle {
     pub trust: Trust,
     /// `false` = heard but not adopted (quarantined).
     pub adopted: bool,
-    /// Authentication code issued at registration (0x8100), hashed.
-    pub auth_hash: Option<[u8; 32]>,
     /// Speed limit of the vehicle, km/h, if set.
     pub speed_limit_kmh: Option<f64>,
     /// Counts every change.
@@ -185,4 +183,32 @@ pub struct Grant {
     pub sector: Option<String>,
     /// One enterprise only.
     pub enterprise: Option<EnterpriseId>,
+}
+
+/// Ids of points that a [`crate::Scope`] may see. Only `store` makes one; history, latest and live take it instead of bare ids,
+/// so that no reader can forget to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PointSet(std::collections::BTreeSet<PointId>);
+
+impl PointSet {
+    /// For `store` alone, after its SQL applied the scope.
+    pub fn granted_by_store(ids: impl IntoIterator<Item = PointId>) -> Self {
+        Self(ids.into_iter().collect())
+    }
+    /// Whether the point may be seen.
+    pub fn contains(&self, id: PointId) -> bool {
+        self.0.contains(&id)
+    }
+    /// In id order.
+    pub fn iter(&self) -> impl Iterator<Item = PointId> + '_ {
+        self.0.iter().copied()
+    }
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    /// Whether nothing may be seen.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }

@@ -11,6 +11,13 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
+/// Domain time: what `received_at`, deadlines and calendars use. Real in production, movable in tests (INTERFACES, test clock).
+/// Sockets, group commit and rate limits use the monotonic clock instead and never this.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
 /// The text is not an RFC 3339 instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time: {0}")]
