@@ -28,8 +28,8 @@ impl Timestamp {
     pub const EPOCH: Self = Self(0);
     /// Earlier than every reading.
     pub const MIN: Self = Self(-62_135_596_800_000_000);
-    /// Later than every reading: 9999-12-30T22:00:00.999999Z, so that any time zone can still write it.
-    pub const MAX: Self = Self(253_402_207_200_999_999);
+    /// Later than every reading: 9999-12-29T23:59:59.999999Z, so that any time zone can still write it.
+    pub const MAX: Self = Self(253_402_127_999_999_999);
 
     /// From microseconds since 1970, clamped to the range RFC 3339 can write.
     pub const fn from_micros(us: i64) -> Self {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_range_can_be_written() {
-        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-30T22:00:00.999999Z");
+        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-29T23:59:59.999999Z");
         assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0001-01-01T00:00:00.000000Z");
     }
 }
