@@ -1,1 +1,7 @@
-//! Placeholder until the first room stands.
+//! Rules: (state, input, now) in, (state, effects) out.
+//!
+//! Synchronous and deterministic. Knows only `model`: no I/O, no clock, no database, no log, no threads.
+//! Start at [`alarm`] for how a reading becomes an alarm, at [`pack`] for where thresholds come from.
+
+pub mod alarm;
+pub mod pack;

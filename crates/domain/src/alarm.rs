@@ -1,0 +1,383 @@
+//! Alarm lifecycle of one subject: every rule of a point or vehicle, from normal over pending and standing back to normal.
+//!
+//! Pure: state + sample + time in, changes out. No clock, no database, no log; ids come from the caller.
+//! Owns the *condition* only (raised, returned); acknowledging and closing are people's and live in `store` and `app`.
+//! Start at [`Machine::sample`] and [`Machine::tick`]. Thresholds come from packs ([`crate::pack`]).
+
+use anlan_model::{AlarmChange, AlarmId, Level, RaisedAlarm, RuleKind, Subject, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One compiled rule of one subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Pack row; unique within the subject.
+    pub id: String,
+    /// What it compares.
+    pub kind: RuleKind,
+    /// Urgency.
+    pub level: Level,
+    /// Limit in `unit`; lower end for [`RuleKind::OutOfRange`]; seconds for [`RuleKind::Stale`].
+    pub threshold: f64,
+    /// Upper end for [`RuleKind::OutOfRange`].
+    pub upper: Option<f64>,
+    /// Bit number for [`RuleKind::TerminalBit`].
+    pub bit: u8,
+    /// How far inside the limit the value must come before the alarm returns; ≥ 0, in `unit`.
+    pub deadband: f64,
+    /// The condition must stand this long before it is raised.
+    pub on_delay_us: i64,
+    /// It must be gone this long before it returns.
+    pub off_delay_us: i64,
+    /// Unit of threshold and value.
+    pub unit: String,
+    /// Standard and clause, or the enterprise's document.
+    pub source: String,
+    /// How sure we are of the source.
+    pub confidence: String,
+}
+
+/// What a device said at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Event time.
+    pub at: Timestamp,
+    /// When it was received.
+    pub heard_at: Timestamp,
+    /// Value of the point; km/h of a vehicle.
+    pub value: f64,
+    /// JT/T 808 alarm word; 0 for points.
+    pub bits: u32,
+    /// `false` = bad quality: proves life and range, says nothing about limits.
+    pub usable: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+enum Phase {
+    #[default]
+    Normal,
+    Pending {
+        since: Timestamp,
+        heard_at: Timestamp,
+        value: f64,
+    },
+    Standing {
+        id: AlarmId,
+    },
+    Leaving {
+        id: AlarmId,
+        since: Timestamp,
+        heard_at: Timestamp,
+    },
+}
+
+/// All rules of one subject with their state. Serializable: it is part of a shard's checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    subject: Subject,
+    /// `true` = judges late and back-filled data: occurrences are marked historic, silence is not judged.
+    historic: bool,
+    rules: Vec<(Rule, Phase)>,
+    last: Option<Sample>,
+}
+
+impl Machine {
+    /// A machine with nothing heard yet.
+    pub fn new(subject: Subject, rules: Vec<Rule>, historic: bool) -> Self {
+        let rules = rules.into_iter().filter(|r| !(historic && r.kind == RuleKind::Stale)).map(|r| (r, Phase::Normal)).collect();
+        Self { subject, historic, rules, last: None }
+    }
+
+    /// Newest sample judged.
+    pub fn last(&self) -> Option<&Sample> {
+        self.last.as_ref()
+    }
+
+    /// Whether some condition stands or is about to.
+    pub fn is_quiet(&self) -> bool {
+        self.rules.iter().all(|(_, phase)| *phase == Phase::Normal)
+    }
+
+    /// Whether a condition of `rule` stands now.
+    pub fn stands(&self, rule: &str) -> bool {
+        self.rules.iter().any(|(r, phase)| r.id == rule && matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. }))
+    }
+
+    /// Changes the rules. A rule that stays (same id) keeps its state and is judged anew at the next sample; one that goes returns its alarm at `now`.
+    pub fn set_rules(&mut self, rules: Vec<Rule>, now: Timestamp, out: &mut Vec<AlarmChange>) {
+        let mut old = std::mem::replace(self, Self::new(self.subject, rules, self.historic));
+        self.last = old.last;
+        for (rule, phase) in &mut self.rules {
+            if let Some(at) = old.rules.iter().position(|(was, _)| was.id == rule.id) {
+                *phase = old.rules.swap_remove(at).1;
+            }
+        }
+        for (_, phase) in old.rules {
+            if let Phase::Standing { id } | Phase::Leaving { id, .. } = phase {
+                out.push(AlarmChange::Returned { id, at: now });
+            }
+        }
+    }
+
+    /// Judges one sample. Samples must come in event order; one that is not newer than the last is ignored.
+    ///
+    /// `new_id` is called once per raised alarm with its raising time.
+    pub fn sample(&mut self, sample: Sample, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<AlarmChange>) {
+        if self.last.is_some_and(|last| sample.at <= last.at) {
+            return;
+        }
+        let before = self.last.replace(sample);
+        let Self { subject, historic, rules, .. } = self;
+        for (rule, phase) in rules {
+            let standing = matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. });
+            let Some((breach, value)) = breaches(rule, &sample, before.as_ref(), standing) else { continue };
+            let raise = |onset: Timestamp, value: f64, id: AlarmId| raised(*subject, *historic, rule, onset, now, Some(value), id);
+            let next = match (std::mem::take(phase), breach) {
+                (Phase::Normal, false) | (Phase::Pending { .. }, false) => Phase::Normal,
+                (Phase::Normal, true) if rule.on_delay_us <= 0 => {
+                    let id = new_id(now);
+                    out.push(raise(sample.at, value, id));
+                    Phase::Standing { id }
+                }
+                (Phase::Normal, true) => Phase::Pending { since: sample.at, heard_at: sample.heard_at, value },
+                (Phase::Pending { since, .. }, true) if sample.at.since_us(since) >= rule.on_delay_us => {
+                    let id = new_id(now);
+                    out.push(raise(since, value, id));
+                    Phase::Standing { id }
+                }
+                (Phase::Pending { since, heard_at, .. }, true) => Phase::Pending { since, heard_at, value },
+                (Phase::Standing { id } | Phase::Leaving { id, .. }, true) => Phase::Standing { id },
+                (Phase::Standing { id }, false) if rule.off_delay_us <= 0 => {
+                    out.push(AlarmChange::Returned { id, at: sample.at });
+                    Phase::Normal
+                }
+                (Phase::Standing { id }, false) => Phase::Leaving { id, since: sample.at, heard_at: sample.heard_at },
+                (Phase::Leaving { id, since, .. }, false) if sample.at.since_us(since) >= rule.off_delay_us => {
+                    out.push(AlarmChange::Returned { id, at: since });
+                    Phase::Normal
+                }
+                (leaving @ Phase::Leaving { .. }, false) => leaving,
+            };
+            *phase = next;
+        }
+    }
+
+    /// Lets time pass: delays that end without a further sample, and silence.
+    ///
+    /// Delays run from when the sample was *heard*, so a device whose clock is hours slow is not judged at once.
+    pub fn tick(&mut self, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<AlarmChange>) {
+        if self.historic {
+            return;
+        }
+        let Self { subject, rules, last, .. } = self;
+        for (rule, phase) in rules {
+            match phase {
+                Phase::Pending { since, heard_at, value } if now.since_us(*heard_at) >= rule.on_delay_us => {
+                    let id = new_id(now);
+                    out.push(raised(*subject, false, rule, *since, now, Some(*value), id));
+                    *phase = Phase::Standing { id };
+                }
+                Phase::Leaving { id, since, heard_at } if now.since_us(*heard_at) >= rule.off_delay_us => {
+                    out.push(AlarmChange::Returned { id: *id, at: *since });
+                    *phase = Phase::Normal;
+                }
+                Phase::Normal if rule.kind == RuleKind::Stale => {
+                    let Some(last) = last else { continue };
+                    let limit_us = (rule.threshold * 1e6) as i64;
+                    if now.since_us(last.heard_at) > limit_us {
+                        let id = new_id(now);
+                        // The last event plus the limit, but never in the future of a device whose clock runs ahead.
+                        let onset = last.at.plus_us(limit_us).min(now);
+                        out.push(raised(*subject, false, rule, onset, now, Some(last.value), id));
+                        *phase = Phase::Standing { id };
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The earliest instant at which [`Self::tick`] could change something.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let due = |(rule, phase): &(Rule, Phase)| match phase {
+            Phase::Pending { heard_at, .. } => Some(heard_at.plus_us(rule.on_delay_us)),
+            Phase::Leaving { heard_at, .. } => Some(heard_at.plus_us(rule.off_delay_us)),
+            Phase::Normal if rule.kind == RuleKind::Stale => self.last.map(|last| last.heard_at.plus_us((rule.threshold * 1e6) as i64 + 1)),
+            Phase::Normal | Phase::Standing { .. } => None,
+        };
+        if self.historic { None } else { self.rules.iter().filter_map(due).min() }
+    }
+
+    /// Ends a stretch of historic data: what still stands returns at its last sample, and the state starts afresh.
+    pub fn finish(&mut self, out: &mut Vec<AlarmChange>) {
+        let at = self.last.map_or(Timestamp::EPOCH, |s| s.at);
+        for (_, phase) in &mut self.rules {
+            if let Phase::Standing { id } | Phase::Leaving { id, .. } = std::mem::take(phase) {
+                out.push(AlarmChange::Returned { id, at });
+            }
+        }
+        self.last = None;
+    }
+}
+
+/// Whether the sample breaks the rule, and the value that says so; `None` if it cannot tell.
+fn breaches(rule: &Rule, sample: &Sample, before: Option<&Sample>, standing: bool) -> Option<(bool, f64)> {
+    let slack = if standing { rule.deadband } else { 0.0 };
+    let value = sample.value;
+    match rule.kind {
+        // Any sample ends a silence, a bad one too: the device lives.
+        RuleKind::Stale => Some((false, value)),
+        // A bad value out of range is exactly what this rule is for.
+        RuleKind::OutOfRange => Some((value < rule.threshold || rule.upper.is_some_and(|upper| value > upper), value)),
+        RuleKind::TerminalBit => Some((sample.bits >> rule.bit.min(31) & 1 == 1, 1.0)),
+        _ if !sample.usable => None,
+        // The set value itself alarms: a detector set to 25 %LEL alarms at 25 %LEL.
+        RuleKind::Hh | RuleKind::H => Some((value >= rule.threshold - slack, value)),
+        RuleKind::L | RuleKind::Ll => Some((value <= rule.threshold + slack, value)),
+        RuleKind::Overspeed => Some((value > rule.threshold - slack, value)),
+        RuleKind::Rate => {
+            let before = before.filter(|b| b.usable)?;
+            let minutes = sample.at.since_us(before.at) as f64 / 60e6;
+            let rate = (value - before.value) / minutes;
+            Some((rate.abs() >= rule.threshold - slack, rate))
+        }
+    }
+}
+
+fn raised(subject: Subject, historic: bool, rule: &Rule, onset_at: Timestamp, now: Timestamp, value: Option<f64>, id: AlarmId) -> AlarmChange {
+    let threshold = match (rule.kind, rule.upper, value) {
+        (RuleKind::TerminalBit, ..) => None,
+        (RuleKind::OutOfRange, Some(upper), Some(value)) if value > upper => Some(upper),
+        _ => Some(rule.threshold),
+    };
+    AlarmChange::Raised(RaisedAlarm {
+        id,
+        rule: rule.id.clone(),
+        kind: rule.kind,
+        subject,
+        level: rule.level,
+        value,
+        threshold,
+        unit: rule.unit.clone(),
+        source: rule.source.clone(),
+        confidence: rule.confidence.clone(),
+        onset_at,
+        raised_at: now,
+        historic,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anlan_model::PointId;
+
+    use super::*;
+
+    fn rule(kind: RuleKind, threshold: f64) -> Rule {
+        Rule {
+            id: kind.as_str().into(),
+            kind,
+            level: Level::Red,
+            threshold,
+            upper: None,
+            bit: 0,
+            deadband: 0.0,
+            on_delay_us: 0,
+            off_delay_us: 0,
+            unit: "%LEL".into(),
+            source: "GB/T 50493-2019 5.5.2".into(),
+            confidence: "verified-secondary".into(),
+        }
+    }
+
+    /// Feeds `(second, value)` samples (a `None` only lets time pass) and writes what happened as `+second` / `-second` of onset and return.
+    fn check(rules: Vec<Rule>, steps: &[(i64, Option<f64>)], expect: &str) {
+        let mut machine = Machine::new(Subject::Point(PointId::new(1)), rules, false);
+        let (mut out, mut n) = (Vec::new(), 0u128);
+        let mut id = |_| {
+            n += 1;
+            AlarmId::new(n)
+        };
+        for &(second, value) in steps {
+            let now = Timestamp::from_secs(second);
+            match value {
+                Some(value) => machine.sample(Sample { at: now, heard_at: now, value, bits: 0, usable: true }, now, &mut id, &mut out),
+                None => machine.tick(now, &mut id, &mut out),
+            }
+        }
+        let text: Vec<String> = out
+            .iter()
+            .map(|change| match change {
+                AlarmChange::Raised(a) => format!("{}+{}@{}", a.rule, a.onset_at.micros() / 1_000_000, a.raised_at.micros() / 1_000_000),
+                AlarmChange::Returned { at, .. } => format!("-{}", at.micros() / 1_000_000),
+            })
+            .collect();
+        assert_eq!(text.join(" "), expect);
+    }
+
+    #[test]
+    fn reaching_the_limit_alarms_and_leaving_it_returns() {
+        check(vec![rule(RuleKind::Hh, 50.0)], &[(0, Some(49.9)), (1, Some(50.0)), (2, Some(80.0)), (3, Some(49.9))], "hh+1@1 -3");
+        check(vec![rule(RuleKind::Ll, 10.0)], &[(0, Some(11.0)), (1, Some(10.0)), (2, Some(10.1))], "ll+1@1 -2");
+    }
+
+    #[test]
+    fn the_deadband_keeps_an_alarm_that_hovers() {
+        let band = Rule { deadband: 5.0, ..rule(RuleKind::H, 25.0) };
+        check(vec![band], &[(0, Some(26.0)), (1, Some(24.0)), (2, Some(20.1)), (3, Some(19.9)), (4, Some(24.9))], "h+0@0 -3");
+    }
+
+    #[test]
+    fn the_on_delay_counts_from_the_first_breach_and_forgets_a_spike() {
+        let slow = Rule { on_delay_us: 10_000_000, ..rule(RuleKind::H, 25.0) };
+        check(vec![slow.clone()], &[(0, Some(30.0)), (5, Some(20.0)), (6, Some(30.0)), (15, Some(30.0)), (16, Some(30.0))], "h+6@16");
+        check(vec![slow], &[(0, Some(30.0)), (9, None), (10, None)], "h+0@10");
+    }
+
+    #[test]
+    fn the_off_delay_returns_at_the_instant_the_condition_went() {
+        let slow = Rule { off_delay_us: 10_000_000, ..rule(RuleKind::H, 25.0) };
+        check(vec![slow], &[(0, Some(30.0)), (5, Some(20.0)), (8, Some(30.0)), (9, Some(20.0)), (18, None), (19, None)], "h+0@0 -9");
+    }
+
+    #[test]
+    fn silence_alarms_once_and_any_sample_ends_it() {
+        check(vec![rule(RuleKind::Stale, 30.0)], &[(0, Some(1.0)), (30, None), (31, None), (60, None), (61, Some(1.0))], "stale+30@31 -61");
+    }
+
+    #[test]
+    fn a_jump_in_either_direction_breaks_the_rate() {
+        check(vec![rule(RuleKind::Rate, 60.0)], &[(0, Some(0.0)), (1, Some(0.9)), (2, Some(-0.2)), (3, Some(-0.2))], "rate+2@2 -3");
+    }
+
+    #[test]
+    fn a_value_out_of_range_still_breaks_its_limit() {
+        let range = Rule { upper: Some(100.0), ..rule(RuleKind::OutOfRange, 0.0) };
+        check(vec![range, rule(RuleKind::Hh, 50.0)], &[(0, Some(120.0)), (1, Some(60.0))], "out_of_range+0@0 hh+0@0 -1");
+    }
+
+    #[test]
+    fn an_older_sample_changes_nothing() {
+        check(vec![rule(RuleKind::H, 25.0)], &[(5, Some(30.0)), (4, Some(1.0)), (5, Some(1.0))], "h+5@5");
+    }
+
+    #[test]
+    fn a_rule_that_goes_returns_its_alarm_and_one_that_stays_keeps_it() {
+        let mut machine = Machine::new(Subject::Point(PointId::new(1)), vec![rule(RuleKind::H, 25.0), rule(RuleKind::Hh, 50.0)], false);
+        let mut out = Vec::new();
+        let mut n = 0;
+        let now = Timestamp::from_secs(1);
+        machine.sample(
+            Sample { at: now, heard_at: now, value: 60.0, bits: 0, usable: true },
+            now,
+            &mut |_| {
+                n += 1;
+                AlarmId::new(n)
+            },
+            &mut out,
+        );
+        out.clear();
+        machine.set_rules(vec![rule(RuleKind::Hh, 55.0)], Timestamp::from_secs(2), &mut out);
+        assert_eq!(out, [AlarmChange::Returned { id: AlarmId::new(1), at: Timestamp::from_secs(2) }]);
+        assert!(machine.stands("hh"));
+    }
+}
