@@ -1,1 +1,15 @@
-//! Placeholder until the first room stands.
+//! Device and city simulators with truth files: for tests, for `anlan demo` and for `anlan sim`.
+//!
+//! An invented city ([`world`]) plays a script that its seed fixes ([`script`], incidents in [`story`]) over real sockets ([`client`]),
+//! and writes down what was acknowledged and what should follow ([`truth`]). [`check`](mod@check) then asks the server.
+//! Never part of a production node. Start at [`run`]; to fill an empty server first, [`provision`](mod@provision).
+
+pub mod county;
+pub mod fleet;
+mod gas_main;
+pub mod rng;
+pub mod script;
+pub mod signal;
+pub mod story;
+mod tank_farm;
+pub mod world;
