@@ -1,2 +1,56 @@
-//! Placeholder.
-fn main() {}
+//! Developer commands: `cargo xtask demo | test | check | gen`.
+//!
+//! `test` is what CI runs and what a newcomer runs: everything, or a clear word of what is missing. Start at [`test::run`].
+
+mod check;
+mod demo;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Developer commands of Anlan")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build console and server, start the demo, print the address and how to sign in.
+    Demo {
+        /// Passed on to `anlan demo`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run every test: Rust, console, browser, both databases, fuzz targets.
+    Test {
+        /// Install what is missing (Debian, as root).
+        #[arg(long)]
+        install: bool,
+    },
+    /// Check the rules of the house that no compiler knows (ARCHITECTURE.md, "Invariants").
+    Check,
+    /// Regenerate what is generated: OpenAPI document, web types, configuration reference.
+    Gen,
+}
+
+fn main() -> ExitCode {
+    let run = match Cli::parse().command {
+        Command::Demo { args } => demo::run(&args),
+        Command::Test { install } => test::run(install),
+        Command::Check => check::run(),
+        Command::Gen => demo::generate(),
+    };
+    match run {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("xtask: {failure:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

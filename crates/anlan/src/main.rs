@@ -1,2 +1,119 @@
-//! Placeholder.
-fn main() {}
+//! The binary: command line, configuration, wiring, shutdown. The only crate that knows everybody.
+//!
+//! Start at [`Command`] for what it can do, at [`serve`] for how a node is put together.
+
+mod config;
+mod decode;
+mod demo;
+mod serve;
+mod simulate;
+mod tls;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Anlan 安澜: regional work-safety supervision.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node.
+    Serve(ServeArgs),
+    /// Run a node with an invented city: nine counties, about 250 enterprises, 3,000 points, 1,000 vehicles.
+    Demo(demo::DemoArgs),
+    /// Device simulators: provision, run, check against a truth file, replay a table.
+    Sim(simulate::SimArgs),
+    /// Explain frames and messages of a field protocol.
+    Decode(decode::DecodeArgs),
+    /// Make a new setup link for a node that has no administrator yet. The node may be running.
+    SetupLink {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Look after the telemetry history.
+    History {
+        #[command(subcommand)]
+        command: HistoryCommand,
+    },
+    /// Print the configuration reference as Markdown.
+    Reference,
+}
+
+#[derive(Subcommand)]
+enum HistoryCommand {
+    /// Check every checksum of log, blocks, manifest and checkpoint. The node must be stopped.
+    Verify {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+/// Arguments of `serve`.
+#[derive(clap::Args, Clone)]
+pub struct ServeArgs {
+    /// Data directory; made if absent. One process owns it.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Configuration file (TOML).
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Domain time for tests: an RFC 3339 start, or a file that several processes share.
+    #[arg(long, value_name = "RFC3339|FILE")]
+    pub test_clock: Option<String>,
+}
+
+/// A configuration that cannot be used: exit code 2.
+#[derive(Debug)]
+struct BadConfiguration(anyhow::Error);
+
+impl std::fmt::Display for BadConfiguration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl std::error::Error for BadConfiguration {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let run = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Sim(args) => simulate::run(args),
+        Command::Decode(args) => decode::run(args),
+        Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
+        Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
+        Command::Reference => {
+            print!("{}", config::reference());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    match run {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("anlan: {failure:#}");
+            ExitCode::from(if failure.is::<BadConfiguration>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn verify(data: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let report = anlan_history::verify(&data.join("history"))?;
+    println!("{report}");
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,1 +1,67 @@
-//! Placeholder until the first room stands.
+//! Use cases: authorize, read, decide (`domain`), write (`store`), audit, announce.
+//!
+//! One file per noun; the telemetry path has a folder of its own. No SQL, no sockets, no HTTP here.
+//! Start at [`App`], which everybody shares, and at [`telemetry`] for the way of a reading.
+
+pub mod clock;
+pub mod dispatch;
+pub mod live;
+pub mod projector;
+pub mod registry;
+pub mod rules;
+pub mod settings;
+pub mod telemetry;
+
+mod start;
+
+use std::sync::Arc;
+
+pub use settings::Settings;
+pub use start::{Running, StartError, start};
+
+/// Everything a use case needs; shared as `Arc<App>`.
+pub struct App {
+    /// Everything relational.
+    pub store: anlan_store::Store,
+    /// Domain time.
+    pub clock: Arc<clock::AppClock>,
+    /// Enterprises, devices, points and vehicles in memory, as last committed.
+    pub registry: registry::Registry,
+    /// Readings and positions: newest values, history, state of the log.
+    pub telemetry: telemetry::Telemetry,
+    /// Live streams.
+    pub live: live::Live,
+    /// Rules and kinds of the active packs.
+    pub rules: Arc<anlan_domain::pack::RuleBook>,
+    /// What the operator configured.
+    pub settings: Settings,
+    /// State of the sockets; empty until `ingest` is wired.
+    pub links: std::sync::OnceLock<Arc<dyn Links>>,
+    /// Wakes the command reconciler when a command was stored.
+    pub commands: Arc<tokio::sync::Notify>,
+    /// The engine, for the test clock.
+    engine: telemetry::engine::EngineHandle,
+}
+
+/// What the sockets say about themselves; implemented where `ingest` is wired.
+pub trait Links: Send + Sync {
+    /// One row per protocol.
+    fn report(&self) -> Vec<Link>;
+}
+
+/// State of one protocol's listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// `mqtt`, `http`, `jt808`.
+    pub name: String,
+    /// Open connections.
+    pub connections: u64,
+    /// Messages since start.
+    pub messages_total: u64,
+    /// Readings and positions since start.
+    pub readings_total: u64,
+    /// Refused messages since start.
+    pub refused_total: u64,
+    /// Newest message, domain time.
+    pub last_at: Option<anlan_model::Timestamp>,
+}

@@ -1,0 +1,285 @@
+//! Configuration: defaults, then the file, then `ANLAN_<SECTION>__<KEY>`; and the reference that is generated from one table.
+//!
+//! Start at [`load`]. A key that is unknown or has a wrong type stops the start with exit code 2 and says which.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anlan_app::Settings;
+use anlan_app::settings::Access;
+use anlan_app::telemetry::shard::TimeBounds;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Console and API.
+    pub http: Http,
+    /// MQTT listener.
+    pub mqtt: Mqtt,
+    /// JT/T 808 listener.
+    pub jt808: Jt808,
+    /// Database.
+    pub store: StoreConfig,
+    /// This node.
+    pub node: Node,
+    /// Measuring points.
+    pub points: Points,
+    /// Vehicles.
+    pub vehicles: Vehicles,
+    /// Which device times are believed.
+    pub time: TimeBounds,
+    /// Telemetry engine.
+    pub telemetry: TelemetryConfig,
+    /// Sign-in and sessions.
+    pub access: Access,
+    /// How much one source may ask for.
+    pub limits: anlan_ingest::Limits,
+    /// Logs.
+    pub log: Log,
+}
+
+/// Section `http`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address.
+    pub listen: SocketAddr,
+    /// PEM chain; absent outside loopback = one is made on first start.
+    pub certificate: Option<PathBuf>,
+    /// PEM key of the certificate.
+    pub key: Option<PathBuf>,
+}
+
+/// Section `mqtt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Address.
+    pub listen: SocketAddr,
+}
+
+/// Section `jt808`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Jt808 {
+    /// Address of the TCP listener.
+    pub listen: SocketAddr,
+    /// What happens to unknown terminals.
+    pub unknown: Unknown,
+}
+
+/// What happens to a terminal nobody has adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    /// Answered "failed" and closed.
+    Refuse,
+    /// Kept raw, counted and listed for adoption.
+    Quarantine,
+    /// Heard as an open vehicle.
+    Accept,
+}
+
+/// Section `store`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `sqlite:PATH` or `postgres://…`; absent = `DIR/anlan.sqlite`.
+    pub url: Option<String>,
+}
+
+/// Section `node`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Division served.
+    pub region: String,
+    /// Text drawn on the map.
+    pub map_attribution: String,
+}
+
+/// Section `points`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Points {
+    /// Create points unknown at first sight.
+    pub create: bool,
+}
+
+/// Section `vehicles`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vehicles {
+    /// Seconds without a position until a vehicle counts as offline.
+    pub offline_s: i64,
+}
+
+/// Section `telemetry`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Batches one shard may hold.
+    pub shard_queue: usize,
+}
+
+/// Section `log`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Filter such as `info` or `anlan_ingest=debug,info`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: loopback(8080), certificate: None, key: None }
+    }
+}
+impl Default for Mqtt {
+    fn default() -> Self {
+        // Registered for MQTT with IANA.
+        Self { listen: loopback(1883) }
+    }
+}
+impl Default for Jt808 {
+    fn default() -> Self {
+        Self { listen: loopback(8081), unknown: Unknown::Quarantine }
+    }
+}
+impl Default for Node {
+    fn default() -> Self {
+        let settings = Settings::default();
+        Self { region: settings.region, map_attribution: settings.map_attribution }
+    }
+}
+impl Default for Points {
+    fn default() -> Self {
+        Self { create: Settings::default().points_create }
+    }
+}
+impl Default for Vehicles {
+    fn default() -> Self {
+        Self { offline_s: Settings::default().vehicle_offline_s }
+    }
+}
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { shard_queue: Settings::default().shard_queue }
+    }
+}
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: "text".to_owned() }
+    }
+}
+
+/// Reads defaults, then `file`, then the environment.
+///
+/// # Errors
+/// The key and what is wrong with it.
+pub fn load(file: Option<&Path>) -> Result<Config, Box<figment::Error>> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = file {
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    figment.merge(Env::prefixed("ANLAN_").filter(|key| key.as_str().contains("__")).split("__")).extract().map_err(Box::new)
+}
+
+impl Config {
+    /// The part that use cases need.
+    pub fn settings(&self, demo: bool) -> Settings {
+        Settings {
+            demo,
+            region: self.node.region.clone(),
+            map_attribution: self.node.map_attribution.clone(),
+            points_create: self.points.create,
+            vehicles_accept: self.jt808.unknown == Unknown::Accept,
+            time: self.time,
+            shard_queue: self.telemetry.shard_queue,
+            vehicle_offline_s: self.vehicles.offline_s,
+            access: self.access.clone(),
+        }
+    }
+}
+
+/// Every key with its unit and meaning, in both languages; `anlan reference` prints it as Markdown.
+const REFERENCE: &[(&str, &str, &str, &str)] = &[
+    ("http.listen", "address", "控制台与接口的监听地址；回环之外只说 HTTPS", "address of console and API; outside loopback HTTPS only"),
+    ("http.certificate", "path", "PEM 证书链；缺省时在回环之外自动生成并打印指纹", "PEM chain; absent outside loopback: made on first start, fingerprint printed"),
+    ("http.key", "path", "证书私钥", "PEM key of the certificate"),
+    ("mqtt.listen", "address", "MQTT 监听地址", "address of the MQTT listener"),
+    ("jt808.listen", "address", "JT/T 808 TCP 监听地址", "address of the JT/T 808 TCP listener"),
+    ("jt808.unknown", "refuse | quarantine | accept", "未登记终端：拒绝、隔离待采纳、接受", "unknown terminals: refuse, quarantine for adoption, accept"),
+    ("store.url", "URL", "sqlite:路径 或 postgres://…；缺省为数据目录内的 SQLite", "sqlite:PATH or postgres://…; absent: SQLite in the data directory"),
+    ("node.region", "GB/T 2260 code", "本节点服务的行政区划", "division served by this node"),
+    ("node.map_attribution", "text", "地图来源与审图号，绘于地图", "map source and approval number, drawn on the map"),
+    ("points.create", "true | false", "首次出现的测点自动登记为待确认", "create points unknown at first sight, unconfirmed"),
+    ("vehicles.offline_s", "s", "多久没有定位算离线", "seconds without a position until offline"),
+    ("time.past_s", "s", "早于此的设备时间不可信（补传除外）", "an older device time is not believed unless back-filled"),
+    ("time.future_s", "s", "超前于此的设备时间不可信", "a device time further ahead is never believed"),
+    ("time.reorder_ms", "ms, at most 1000", "规则等待乱序数据的时间", "how long rules wait for readings that overtook each other"),
+    ("telemetry.shard_queue", "batches", "每个分片的队列上限，满则拒收", "queue limit of a shard; full = refused"),
+    ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
+    ("access.session_s", "s", "登录的最长有效期", "life of a session"),
+    ("access.screen_session_s", "s", "大屏只读登录的有效期", "life of a duty screen's session"),
+    ("access.setup_s", "s", "初始化链接的有效期", "life of the setup link"),
+    ("access.argon2_memory_kib", "KiB", "口令散列的内存", "memory of password hashing"),
+    ("access.argon2_passes", "passes", "口令散列的轮数", "passes of password hashing"),
+    ("log.filter", "filter", "日志级别，如 info", "log filter such as info"),
+    ("log.format", "text | json", "日志格式", "log format"),
+];
+
+/// The configuration reference as Markdown. Keys of section `limits` carry their documentation in [`anlan_ingest::Limits`].
+pub fn reference() -> String {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut text = String::from("# 配置 · Configuration\n\n由 `anlan reference` 生成。Generated by `anlan reference`. 环境变量 · environment: `ANLAN_<SECTION>__<KEY>`.\n\n| 键 key | 缺省 default | 单位 unit | 含义 | meaning |\n| --- | --- | --- | --- | --- |\n");
+    let mut row = |key: &str, unit: &str, zh: &str, en: &str| {
+        let (section, name) = key.split_once('.').unwrap_or((key, ""));
+        let default = defaults[section].get(name).map(|v| if v.is_null() { "–".to_owned() } else { v.to_string() }).unwrap_or_default();
+        text.push_str(&format!("| `{key}` | `{}` | {} | {zh} | {en} |\n", default.trim_matches('"'), unit.replace('|', "\\|")));
+    };
+    for (key, unit, zh, en) in REFERENCE {
+        row(key, unit, zh, en);
+    }
+    if let Some(limits) = defaults["limits"].as_object() {
+        for key in limits.keys() {
+            let unit = ["_ms", "_s", "_bytes"].iter().find(|u| key.ends_with(*u)).map_or("count", |u| &u[1..]);
+            row(&format!("limits.{key}"), unit, "来源限额", "limit of one source or listener");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_names_every_key() {
+        let defaults = serde_json::to_value(Config::default()).unwrap();
+        let text = reference();
+        for (section, keys) in defaults.as_object().unwrap() {
+            for key in keys.as_object().unwrap().keys() {
+                assert!(text.contains(&format!("`{section}.{key}`")), "{section}.{key} is not in the reference");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("anlan.toml");
+        std::fs::write(&file, "[http]\nlissten = \"127.0.0.1:1\"\n").unwrap();
+        assert!(load(Some(&file)).unwrap_err().to_string().contains("lissten"));
+    }
+}

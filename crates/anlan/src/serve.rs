@@ -1,0 +1,247 @@
+//! Putting a node together: configuration, database, engine, sockets, API; and taking it apart in order.
+//!
+//! Start at [`Node::start`]. What it prints and how it exits is fixed by INTERFACES.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anlan_app::clock::AppClock;
+use anlan_app::{Link, Links, Running, access};
+use anlan_ingest::LinkStats;
+use anlan_store::Store;
+use anyhow::Context as _;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::{self, Config, Unknown};
+use crate::{BadConfiguration, ServeArgs, tls};
+
+/// INTERFACES: SIGTERM stops in order within 10 s. Requests in flight get this much of it.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Runs `serve`.
+pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = load(args.config.as_deref())?;
+    start_logging(&config);
+    runtime()?.block_on(async move {
+        let node = Node::start(&args, config, false).await?;
+        node.print_ready(serde_json::Value::Null)?;
+        signal().await?;
+        node.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Runs `setup-link`.
+pub fn setup_link(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = load(file)?;
+    runtime()?.block_on(async {
+        let store = Store::open(&store_url(&config, data)).await.context("open the database")?;
+        let clock = AppClock::real();
+        match access::new_setup_token(&store, &clock, &config.access).await.context("make a setup link")? {
+            Some(token) => {
+                println!("{}/setup#{token}", url(&config, config.http.listen));
+                Ok(ExitCode::SUCCESS)
+            }
+            None => {
+                eprintln!("anlan: this node has an administrator; ask them for an account");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+/// Loads the configuration; a bad one is exit code 2.
+pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+    config::load(file).map_err(|failure| BadConfiguration(anyhow::Error::new(*failure).context("configuration")).into())
+}
+
+/// A multi-threaded runtime.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
+}
+
+/// Logs to stderr as configured.
+pub fn start_logging(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.log.format == "json" { builder.json().init() } else { builder.init() }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn signal() -> anyhow::Result<()> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        pressed = tokio::signal::ctrl_c() => pressed?,
+    }
+    info!("stopping");
+    Ok(())
+}
+
+fn store_url(config: &Config, data: &Path) -> String {
+    config.store.url.clone().unwrap_or_else(|| format!("sqlite:{}", data.join("anlan.sqlite").display()))
+}
+
+fn secure(config: &Config, address: SocketAddr) -> bool {
+    !address.ip().is_loopback() || config.http.certificate.is_some()
+}
+
+fn url(config: &Config, address: SocketAddr) -> String {
+    format!("{}://{address}", if secure(config, address) { "https" } else { "http" })
+}
+
+/// A node with its sockets open.
+pub struct Node {
+    /// Use cases.
+    pub running: Running,
+    /// Address of the console.
+    pub http: SocketAddr,
+    /// Address of the MQTT listener.
+    pub mqtt: SocketAddr,
+    /// Address of the JT/T 808 listener.
+    pub jt808: SocketAddr,
+    url: String,
+    setup: Option<String>,
+    server: Handle<SocketAddr>,
+    sockets_stop: CancellationToken,
+    tasks: TaskTracker,
+    http_task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Node {
+    /// Opens everything. Listeners are bound before anything is announced; port 0 takes any free one.
+    pub async fn start(args: &ServeArgs, config: Config, demo: bool) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&args.data).with_context(|| format!("make {}", args.data.display()))?;
+        let clock = match &args.test_clock {
+            Some(argument) => AppClock::test(argument).map_err(|e| BadConfiguration(anyhow::Error::new(e).context("--test-clock")))?,
+            None => AppClock::real(),
+        };
+        let metrics = install_metrics();
+        let store = Store::open(&store_url(&config, &args.data)).await.context("open the database")?;
+        let running = anlan_app::start(&args.data, store, clock, config.settings(demo)).await?;
+        let app = running.app.clone();
+
+        let bind = async |address: SocketAddr, key: &str| {
+            TcpListener::bind(address).await.map_err(|e| BadConfiguration(anyhow::Error::new(e).context(format!("{key} = {address}"))))
+        };
+        let http = bind(config.http.listen, "http.listen").await?;
+        let mqtt = bind(config.mqtt.listen, "mqtt.listen").await?;
+        let jt808 = bind(config.jt808.listen, "jt808.listen").await?;
+        let (http_at, mqtt_at, jt808_at) = (http.local_addr()?, mqtt.local_addr()?, jt808.local_addr()?);
+
+        let (sockets_stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let context = Arc::new(anlan_ingest::Context::new(
+            running.intake.clone(),
+            app.registry.credentials(),
+            app.clock.clone(),
+            config.limits.clone(),
+            sockets_stop.clone(),
+        ));
+        let unknown = match config.jt808.unknown {
+            Unknown::Refuse => anlan_ingest::jt808::Unknown::Refuse,
+            Unknown::Quarantine => anlan_ingest::jt808::Unknown::Quarantine,
+            Unknown::Accept => anlan_ingest::jt808::Unknown::Accept,
+        };
+        let _ = app.links.set(Arc::new(SocketLinks(context.stats.clone())));
+        tasks.spawn(anlan_ingest::mqtt::serve(mqtt, context.clone()));
+        tasks.spawn(anlan_ingest::jt808::serve(jt808, context.clone(), unknown));
+        tasks.spawn(anlan_app::dispatch::run(app.clone(), context.downlinks.clone(), sockets_stop.clone()));
+
+        let secure = secure(&config, http_at);
+        let options = anlan_http::HttpOptions { secure, demo, metrics: Some(Arc::new(move || metrics.render())) };
+        let routes = anlan_http::router(app.clone(), options).merge(anlan_ingest::http::router(context));
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let server = Handle::new();
+        let http = http.into_std()?;
+        let http_task = if secure {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let names = vec!["localhost".to_owned(), http_at.ip().to_string()];
+            let certificate = tls::certificate(&args.data, config.http.certificate.as_deref(), config.http.key.as_deref(), names)?;
+            warn!(fingerprint = certificate.fingerprint, "HTTPS certificate SHA-256 {}", certificate.fingerprint);
+            let rustls = RustlsConfig::from_pem_file(&certificate.chain, &certificate.key).await.context("load the certificate")?;
+            tokio::spawn(axum_server::from_tcp_rustls(http, rustls)?.handle(server.clone()).serve(service))
+        } else {
+            tokio::spawn(axum_server::from_tcp(http)?.handle(server.clone()).serve(service))
+        };
+        tasks.close();
+
+        let url = url(&config, http_at);
+        let setup = access::new_setup_token(&app.store, &app.clock, &config.access).await.context("make a setup link")?;
+        let setup = setup.filter(|_| !demo).map(|token| format!("{url}/setup#{token}"));
+        Ok(Self { running, http: http_at, mqtt: mqtt_at, jt808: jt808_at, url, setup, server, sockets_stop, tasks, http_task })
+    }
+
+    /// Address of the console and API.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The one line on stdout that says everything is open.
+    pub fn print_ready(&self, users: serde_json::Value) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        let mut line = serde_json::json!({
+            "event": "ready",
+            "http": self.url,
+            "mqtt": self.mqtt.to_string(),
+            "jt808_tcp": self.jt808.to_string(),
+            "jt808_udp": null,
+            "setup": self.setup,
+        });
+        if !users.is_null() {
+            line["users"] = users;
+        }
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Sockets first, so that nothing new comes in; then the engine with what it has; then the database.
+    pub async fn stop(self) {
+        self.sockets_stop.cancel();
+        self.server.graceful_shutdown(Some(GRACE));
+        let sockets = tokio::time::timeout(GRACE, self.tasks.wait());
+        let (served, closed) = tokio::join!(self.http_task, sockets);
+        if closed.is_err() {
+            warn!("some device connections did not close within {GRACE:?}");
+        }
+        if let Ok(Err(failure)) = served {
+            warn!(error = &failure as &dyn std::error::Error, "the HTTP server ended with an error");
+        }
+        self.running.stop().await;
+        info!("stopped");
+    }
+}
+
+fn install_metrics() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // A second node in one process (tests) shares the first one's recorder.
+    let _ = metrics::set_global_recorder(recorder);
+    handle
+}
+
+struct SocketLinks(Arc<LinkStats>);
+
+impl Links for SocketLinks {
+    fn report(&self) -> Vec<Link> {
+        let row = |link: &anlan_ingest::Link| Link {
+            name: link.protocol().as_str().to_owned(),
+            connections: link.connections(),
+            messages_total: link.messages_total(),
+            readings_total: link.readings_total(),
+            refused_total: link.refused_total(),
+            last_at: link.last_at(),
+        };
+        self.0.links().iter().map(row).collect()
+    }
+}

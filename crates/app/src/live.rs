@@ -1,0 +1,334 @@
+//! Live streams: the newest value per point and subscriber, every change of an alarm in order.
+//!
+//! A slow browser gets fewer updates, never a growing queue: values are looked up when it is ready for them, and alarm changes are
+//! numbers in one bounded ring that all subscribers share. After a reconnect the token resumes in that ring; if it is too old (or from
+//! before a restart) the answer is "take a snapshot". Start at [`Live::subscribe`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anlan_model::{Alarm, AlarmId, EnterpriseId, PointId, PointSet, Position, Reading, Scope, VehicleId};
+use anlan_store::{PointFilter, Store, StoreError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::telemetry::Latest;
+
+/// Alarm changes that can be resumed; older tokens are told to take a snapshot.
+const RING: usize = 20_000;
+/// How often newest values go to one subscriber.
+const VALUES_EVERY: Duration = Duration::from_millis(500);
+/// How often vehicles go to one subscriber (CONSOLE: 1/s for maps).
+const VEHICLES_EVERY: Duration = Duration::from_secs(1);
+/// Proof of life; the console shows "no heartbeat since" after 10 s.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// Topics of one subscriber.
+const TOPICS_MAX: usize = 200;
+/// Alarms in one message.
+const ALARMS_PER_MESSAGE: usize = 200;
+
+/// Shared by all subscribers.
+#[derive(Clone)]
+pub struct Live {
+    store: Store,
+    latest: Arc<Latest>,
+    ring: Arc<Mutex<Ring>>,
+    grown: watch::Sender<u64>,
+    /// Tells this run from the one before; part of every token.
+    run: u64,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// Number of the newest change; 0 = none yet.
+    newest: u64,
+    changes: VecDeque<AlarmId>,
+}
+
+/// What a subscriber hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LiveMessage {
+    /// Alarms that changed, whole.
+    Alarms {
+        /// Resume token.
+        token: String,
+        /// Newest state of each.
+        alarms: Vec<Alarm>,
+    },
+    /// Newest readings of a `points:` or `enterprise:` topic.
+    Readings {
+        /// The topic asked for.
+        topic: String,
+        /// Resume token.
+        token: String,
+        /// One per point.
+        readings: Vec<Reading>,
+    },
+    /// Newest positions.
+    Vehicles {
+        /// Resume token.
+        token: String,
+        /// One per vehicle.
+        positions: Vec<Position>,
+    },
+    /// The token was too old: fetch the lists again, then go on from here.
+    Snapshot {
+        /// Resume token.
+        token: String,
+    },
+    /// Proof of life.
+    Ping {
+        /// Resume token.
+        token: String,
+    },
+}
+
+/// A topic is not one of ours, or there are too many.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a topic: use alarms, vehicles, points:<id>[,<id>…] or enterprise:<id>, at most {TOPICS_MAX}")]
+pub struct TopicError(pub String);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Topic {
+    Alarms,
+    Vehicles,
+    Points(Vec<PointId>),
+    Enterprise(EnterpriseId),
+}
+
+impl Topic {
+    fn parse(text: &str) -> Result<Self, TopicError> {
+        let wrong = || TopicError(text.chars().take(80).collect());
+        match text.split_once(':') {
+            None if text == "alarms" => Ok(Self::Alarms),
+            None if text == "vehicles" => Ok(Self::Vehicles),
+            Some(("enterprise", id)) => id.parse().map(Self::Enterprise).map_err(|_| wrong()),
+            Some(("points", ids)) => {
+                let ids = ids.split(',').map(str::parse).collect::<Result<Vec<PointId>, _>>().map_err(|_| wrong())?;
+                if ids.len() > 1_000 { Err(wrong()) } else { Ok(Self::Points(ids)) }
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Live {
+    pub(crate) fn new(store: Store, latest: Arc<Latest>, run: u64) -> Self {
+        Self { store, latest, ring: Arc::default(), grown: watch::channel(0).0, run }
+    }
+
+    /// Announces alarms whose condition or handling changed and is committed.
+    pub fn alarms_changed(&self, ids: &[AlarmId]) {
+        if ids.is_empty() {
+            return;
+        }
+        let newest = {
+            let mut ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            ring.newest += ids.len() as u64;
+            ring.changes.extend(ids);
+            let over = ring.changes.len().saturating_sub(RING);
+            ring.changes.drain(..over);
+            ring.newest
+        };
+        self.grown.send_replace(newest);
+    }
+
+    /// Starts a stream for `scope` (already narrowed to viewing).
+    ///
+    /// # Errors
+    /// [`TopicError`] for an unknown topic.
+    pub fn subscribe(&self, scope: Scope, topics: &[String], resume: Option<&str>) -> Result<Subscription, TopicError> {
+        let newest = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner).newest;
+        let resumed = resume.map(|token| self.parse_token(token));
+        let now = Instant::now();
+        let mut subscription = Subscription {
+            live: self.clone(),
+            scope,
+            topics: BTreeMap::new(),
+            next_alarm: match resumed {
+                Some(Some(at)) => at,
+                _ => newest,
+            },
+            must_snapshot: resumed == Some(None),
+            vehicles: BTreeSet::new(),
+            vehicles_sent: 0,
+            values_at: now,
+            vehicles_at: now,
+            ping_at: now + PING_EVERY,
+            grown: self.grown.subscribe(),
+        };
+        subscription.set_topics(topics)?;
+        Ok(subscription)
+    }
+
+    fn token(&self, at: u64) -> String {
+        format!("{:x}-{at}", self.run)
+    }
+
+    /// The change number of a token of this run that is still in the ring.
+    fn parse_token(&self, token: &str) -> Option<u64> {
+        let (run, at) = token.split_once('-')?;
+        let at: u64 = at.parse().ok().filter(|_| u64::from_str_radix(run, 16) == Ok(self.run))?;
+        let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (at <= ring.newest && ring.newest - at <= ring.changes.len() as u64).then_some(at)
+    }
+
+    /// The distinct alarms changed after `at`, and the number reached; `None` if the ring no longer reaches back.
+    fn changes_after(&self, at: u64) -> Option<(Vec<AlarmId>, u64)> {
+        let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let n = usize::try_from(ring.newest.checked_sub(at)?).ok()?;
+        let skip = ring.changes.len().checked_sub(n)?;
+        let take = n.min(ALARMS_PER_MESSAGE);
+        let mut ids = Vec::with_capacity(take);
+        for id in ring.changes.iter().skip(skip).take(take) {
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
+        }
+        Some((ids, at + take as u64))
+    }
+}
+
+struct TopicState {
+    text: String,
+    seen: Option<PointSet>,
+    sent: u64,
+}
+
+/// One subscriber's stream. Dropping it ends it.
+pub struct Subscription {
+    live: Live,
+    scope: Scope,
+    topics: BTreeMap<Topic, TopicState>,
+    next_alarm: u64,
+    must_snapshot: bool,
+    vehicles: BTreeSet<VehicleId>,
+    vehicles_sent: u64,
+    values_at: Instant,
+    vehicles_at: Instant,
+    ping_at: Instant,
+    grown: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    /// Replaces the topics; a topic that stays goes on where it was.
+    ///
+    /// # Errors
+    /// [`TopicError`]; the topics before stay.
+    pub fn set_topics(&mut self, topics: &[String]) -> Result<(), TopicError> {
+        if topics.len() > TOPICS_MAX {
+            return Err(TopicError(format!("{} topics", topics.len())));
+        }
+        let mut next = BTreeMap::new();
+        for text in topics {
+            let topic = Topic::parse(text)?;
+            let state = self.topics.remove(&topic).unwrap_or_else(|| TopicState { text: text.clone(), seen: None, sent: 0 });
+            next.insert(topic, state);
+        }
+        self.topics = next;
+        Ok(())
+    }
+
+    /// Replaces the scope after a grant changed; what may no longer be seen stops at once.
+    pub fn set_scope(&mut self, scope: Scope) {
+        if self.scope != scope {
+            self.scope = scope;
+            self.topics.values_mut().for_each(|state| state.seen = None);
+            self.vehicles_sent = 0;
+        }
+    }
+
+    /// The next message. Cancel-safe: state advances only when a message is returned.
+    ///
+    /// # Errors
+    /// The store's error when it does not answer; call again later.
+    pub async fn next(&mut self) -> Result<LiveMessage, StoreError> {
+        loop {
+            if self.must_snapshot {
+                self.must_snapshot = false;
+                return Ok(LiveMessage::Snapshot { token: self.live.token(self.next_alarm) });
+            }
+            if let Some(message) = self.alarms().await? {
+                return Ok(message);
+            }
+            let now = Instant::now();
+            if now >= self.ping_at {
+                self.ping_at = now + PING_EVERY;
+                return Ok(LiveMessage::Ping { token: self.live.token(self.next_alarm) });
+            }
+            if now >= self.values_at {
+                if let Some(message) = self.readings().await? {
+                    return Ok(message);
+                }
+                self.values_at = now + VALUES_EVERY;
+            }
+            if now >= self.vehicles_at {
+                self.vehicles_at = now + VEHICLES_EVERY;
+                if let Some(message) = self.vehicles().await? {
+                    return Ok(message);
+                }
+            }
+            let until = self.values_at.min(self.vehicles_at).min(self.ping_at);
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                grown = self.grown.changed() => if grown.is_err() { tokio::time::sleep_until(until).await },
+            }
+        }
+    }
+
+    async fn alarms(&mut self) -> Result<Option<LiveMessage>, StoreError> {
+        while self.topics.contains_key(&Topic::Alarms) {
+            let Some((ids, reached)) = self.live.changes_after(self.next_alarm) else {
+                self.next_alarm = self.live.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner).newest;
+                return Ok(Some(LiveMessage::Snapshot { token: self.live.token(self.next_alarm) }));
+            };
+            if ids.is_empty() {
+                return Ok(None);
+            }
+            let alarms = self.live.store.alarms_by_id(&self.scope, &ids).await?;
+            self.next_alarm = reached;
+            if !alarms.is_empty() {
+                return Ok(Some(LiveMessage::Alarms { token: self.live.token(reached), alarms }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn readings(&mut self) -> Result<Option<LiveMessage>, StoreError> {
+        let token = self.live.token(self.next_alarm);
+        for (topic, state) in &mut self.topics {
+            let filter = match topic {
+                Topic::Alarms | Topic::Vehicles => continue,
+                Topic::Points(ids) => PointFilter { ids: Some(ids.clone()), ..PointFilter::default() },
+                Topic::Enterprise(id) => PointFilter { enterprise: Some(*id), ..PointFilter::default() },
+            };
+            let sequence = self.live.latest.sequence();
+            if state.seen.is_none() {
+                state.seen = Some(self.live.store.point_set(&self.scope, &filter).await?);
+            }
+            let Some(seen) = &state.seen else { continue };
+            let readings = self.live.latest.points_since(seen.iter(), state.sent);
+            state.sent = sequence;
+            if !readings.is_empty() {
+                return Ok(Some(LiveMessage::Readings { topic: state.text.clone(), token, readings }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn vehicles(&mut self) -> Result<Option<LiveMessage>, StoreError> {
+        if !self.topics.contains_key(&Topic::Vehicles) {
+            return Ok(None);
+        }
+        let sequence = self.live.latest.sequence();
+        let mut positions = self.live.latest.vehicles_since(self.vehicles_sent);
+        if positions.iter().any(|p| !self.vehicles.contains(&p.vehicle)) || self.vehicles_sent == 0 {
+            self.vehicles = self.live.store.vehicle_set(&self.scope).await?;
+        }
+        self.vehicles_sent = sequence;
+        positions.retain(|p| self.vehicles.contains(&p.vehicle));
+        let token = self.live.token(self.next_alarm);
+        Ok((!positions.is_empty()).then_some(LiveMessage::Vehicles { token, positions }))
+    }
+}

@@ -1,0 +1,143 @@
+//! Applies the log's effects to the database, in log order, each position exactly once; then tells the live streams.
+//!
+//! The only writer of alarm conditions. Reads the log, not a queue: it can be any distance behind and catches up after an outage.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anlan_history::{Lsn, Reader};
+use anlan_model::Effect;
+use anlan_store::{Store, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::live::Live;
+use crate::telemetry::LogStatus;
+use crate::telemetry::engine::Notes;
+
+/// Log records applied in one transaction.
+const PER_TRANSACTION: usize = 500;
+/// Pause after the database did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Carries effects from the log to the database.
+pub struct Projector {
+    /// The log.
+    pub reader: Reader,
+    /// Where effects go.
+    pub store: Store,
+    /// Told which alarms changed.
+    pub live: Live,
+    /// Told how far we are.
+    pub status: Arc<LogStatus>,
+    /// Grows with the log.
+    pub durable: watch::Receiver<u64>,
+    /// Grows with what is applied.
+    pub projected: watch::Sender<u64>,
+}
+
+/// The database is ahead of the log: one of them was restored from a backup.
+#[derive(Debug, thiserror::Error)]
+#[error("the database has applied log position {projected}, but the log ends at {durable}: restore both from the same backup (`anlan restore`)")]
+pub struct Ahead {
+    projected: u64,
+    durable: u64,
+}
+
+impl Projector {
+    /// Checks that database and log belong together, and starts from what the database has.
+    ///
+    /// # Errors
+    /// The store's error, or [`Ahead`].
+    pub async fn begin(&self) -> Result<Result<(), Ahead>, StoreError> {
+        let projected = self.store.projected().await?;
+        let durable = *self.durable.borrow();
+        if projected > durable {
+            return Ok(Err(Ahead { projected, durable }));
+        }
+        self.note(projected);
+        Ok(Ok(()))
+    }
+
+    fn note(&self, position: u64) {
+        self.status.projected.store(position, Ordering::Relaxed);
+        self.projected.send_replace(position);
+    }
+
+    /// Runs until stopped, and then until everything durable is applied (or the database does not answer).
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let stopping = stop.is_cancelled();
+            match self.catch_up().await {
+                Ok(()) => self.status.store_down.store(0, Ordering::Relaxed),
+                Err(failure) => {
+                    self.status.store_down.store(1, Ordering::Relaxed);
+                    warn!(error = &failure as &dyn std::error::Error, "the database does not take alarms; the log keeps them, next try in {RETRY:?}");
+                    if stopping {
+                        return;
+                    }
+                    tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(RETRY) => {} }
+                    continue;
+                }
+            }
+            if stopping {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                grown = self.durable.changed() => if grown.is_err() { return },
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        loop {
+            let from = *self.projected.borrow();
+            let until = *self.durable.borrow_and_update();
+            if from >= until {
+                return Ok(());
+            }
+            // Reading the log is file I/O; it stays off the async threads.
+            let reader = self.reader.clone();
+            let found = tokio::task::spawn_blocking(move || collect(&reader, from, until)).await;
+            let (effects, position) = match found {
+                Ok(found) => found,
+                Err(failure) => {
+                    error!(error = &failure as &dyn std::error::Error, "reading the log failed");
+                    return Ok(());
+                }
+            };
+            let changed = self.store.project(position, &effects).await?;
+            self.note(position);
+            self.live.alarms_changed(&changed);
+        }
+    }
+}
+
+/// Effects behind `from`, and the position they reach: `until`, or less if there are many.
+fn collect(reader: &Reader, from: u64, until: u64) -> (Vec<Effect>, u64) {
+    let (mut effects, mut n_records) = (Vec::new(), 0);
+    for record in reader.tail_notes(Lsn::from(from)) {
+        let (lsn, notes) = match record {
+            Ok(record) => record,
+            Err(failure) => {
+                error!(error = &failure as &dyn std::error::Error, "a durable log record cannot be read; run `anlan history verify`");
+                break;
+            }
+        };
+        if lsn.get() > until {
+            break;
+        }
+        match Notes::decode(&notes) {
+            Ok(notes) => effects.extend(notes.effects),
+            Err(failure) => error!(error = &failure as &dyn std::error::Error, position = lsn.get(), "log record {} cannot be understood", lsn.get()),
+        }
+        n_records += 1;
+        if n_records == PER_TRANSACTION {
+            return (effects, lsn.get());
+        }
+    }
+    (effects, until)
+}

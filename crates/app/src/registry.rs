@@ -1,0 +1,163 @@
+//! Enterprises, devices, points and vehicles in memory, as last committed; and the credentials that sockets check.
+//!
+//! One immutable snapshot, replaced whole after a change. Never the truth: that is `store`. Start at [`Registry::refresh`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anlan_domain::pack::RuleBook;
+use anlan_model::noun::{Device, Enterprise, Point, Region, Vehicle};
+use anlan_model::{Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
+use anlan_store::{Store, StoreError};
+use arc_swap::ArcSwap;
+
+use crate::telemetry::engine::EngineHandle;
+use crate::telemetry::shard::SubjectConfig;
+
+/// How many virtual shards a log has, for its whole life.
+pub const N_SHARDS: u16 = 64;
+
+/// Everything known, at one instant.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Divisions by code.
+    pub regions: BTreeMap<RegionCode, Region>,
+    /// Enterprises.
+    pub enterprises: HashMap<EnterpriseId, Arc<Enterprise>>,
+    /// Devices.
+    pub devices: HashMap<DeviceId, Arc<Device>>,
+    /// Devices by code.
+    pub device_by_code: HashMap<String, DeviceId>,
+    /// Points.
+    pub points: HashMap<PointId, Arc<Point>>,
+    /// Points by device and code.
+    pub point_by_code: HashMap<DeviceId, HashMap<String, PointId>>,
+    /// Points of an enterprise, in id order.
+    pub points_of: HashMap<EnterpriseId, Vec<PointId>>,
+    /// Vehicles.
+    pub vehicles: HashMap<VehicleId, Arc<Vehicle>>,
+    /// Vehicles by phone.
+    pub vehicle_by_phone: HashMap<String, VehicleId>,
+}
+
+impl Snapshot {
+    /// The shard of a device's readings: its enterprise's, or its own if it has none.
+    pub fn shard_of_device(&self, device: DeviceId) -> u16 {
+        let enterprise = self.devices.get(&device).and_then(|d| d.enterprise);
+        shard(enterprise, 1, device.get())
+    }
+
+    /// The shard of a vehicle's positions.
+    pub fn shard_of_vehicle(&self, vehicle: VehicleId) -> u16 {
+        let enterprise = self.vehicles.get(&vehicle).and_then(|v| v.enterprise);
+        shard(enterprise, 2, vehicle.get())
+    }
+}
+
+/// Spreads ids over shards: the finalizer of SplitMix64 (Steele, Lea, Flood 2014), so that neighbouring ids part.
+fn shard(enterprise: Option<EnterpriseId>, kind: u64, id: i64) -> u16 {
+    let seed = enterprise.map_or((id as u64).wrapping_mul(4) + kind, |e| (e.get() as u64).wrapping_mul(4));
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) % u64::from(N_SHARDS)) as u16
+}
+
+/// The snapshot, and how it is renewed.
+pub struct Registry {
+    snapshot: ArcSwap<Snapshot>,
+    credentials: Arc<ArcSwap<Credentials>>,
+    store: Store,
+    engine: EngineHandle,
+    rules: Arc<RuleBook>,
+    /// Asked for and done; a caller whose wish is covered by a later run does not run again.
+    wanted: AtomicU64,
+    done: tokio::sync::Mutex<u64>,
+}
+
+impl Registry {
+    pub(crate) fn new(store: Store, engine: EngineHandle, rules: Arc<RuleBook>) -> Self {
+        Self {
+            snapshot: ArcSwap::default(),
+            credentials: Arc::default(),
+            store,
+            engine,
+            rules,
+            wanted: AtomicU64::new(0),
+            done: tokio::sync::Mutex::new(0),
+        }
+    }
+
+    /// What is known now.
+    pub fn get(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// What the sockets check; shared, replaced whole.
+    pub fn credentials(&self) -> Arc<ArcSwap<Credentials>> {
+        self.credentials.clone()
+    }
+
+    /// Reads everything anew, tells the engine which rules changed, then shows the new snapshot. Concurrent calls share one run.
+    ///
+    /// # Errors
+    /// What the store says; the old snapshot stays.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let wish = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut done = self.done.lock().await;
+        if *done >= wish {
+            return Ok(());
+        }
+        let covers = self.wanted.load(Ordering::SeqCst);
+        let mut next = Snapshot::default();
+        for region in self.store.regions().await? {
+            next.regions.insert(region.code.clone(), region);
+        }
+        for enterprise in self.store.all_enterprises().await? {
+            next.enterprises.insert(enterprise.id, Arc::new(enterprise));
+        }
+        for device in self.store.all_devices().await? {
+            next.device_by_code.insert(device.code.clone(), device.id);
+            next.devices.insert(device.id, Arc::new(device));
+        }
+        for point in self.store.all_points().await? {
+            next.point_by_code.entry(point.device).or_default().insert(point.code.clone(), point.id);
+            if let Some(enterprise) = point.enterprise {
+                next.points_of.entry(enterprise).or_default().push(point.id);
+            }
+            next.points.insert(point.id, Arc::new(point));
+        }
+        for vehicle in self.store.all_vehicles().await? {
+            next.vehicle_by_phone.insert(vehicle.phone.clone(), vehicle.id);
+            next.vehicles.insert(vehicle.id, Arc::new(vehicle));
+        }
+        let credentials = self.store.credentials().await?;
+
+        // The engine must know a point before a reading of it can arrive, so it is told first.
+        self.engine.configure(self.configs(&next));
+        self.credentials.store(Arc::new(credentials));
+        self.snapshot.store(Arc::new(next));
+        *done = covers;
+        Ok(())
+    }
+
+    /// Every subject with its shard and rules, in a fixed order.
+    fn configs(&self, snapshot: &Snapshot) -> Vec<(u16, SubjectConfig)> {
+        let points = snapshot.points.values().map(|point| {
+            let range = match (point.range_low, point.range_high) {
+                (None, None) => None,
+                (low, high) => Some((low.unwrap_or(f64::MIN), high.unwrap_or(f64::MAX))),
+            };
+            let config = SubjectConfig { subject: Subject::Point(point.id), rules: self.rules.for_point(point), range, newest: None };
+            (snapshot.shard_of_device(point.device), config)
+        });
+        let vehicles = snapshot.vehicles.values().map(|vehicle| {
+            let config = SubjectConfig { subject: Subject::Vehicle(vehicle.id), rules: self.rules.for_vehicle(vehicle.speed_limit_kmh), range: None, newest: None };
+            (snapshot.shard_of_vehicle(vehicle.id), config)
+        });
+        let mut all: Vec<_> = points.chain(vehicles).collect();
+        all.sort_by_key(|(shard, config)| (*shard, config.subject));
+        all
+    }
+}

@@ -1,0 +1,30 @@
+//! The built-in packs: rule book, divisions and map of the region, compiled into the binary so that one file is enough to run.
+
+use anlan_domain::pack::{PackError, RuleBook};
+
+/// Kinds and alarm rules of `packs/base`.
+///
+/// # Errors
+/// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
+pub fn built_in() -> Result<RuleBook, PackError> {
+    RuleBook::parse(include_str!("../../../packs/base/kinds.toml"), include_str!("../../../packs/base/alarm_rules.toml"))
+}
+
+/// Counties of the region as GeoJSON, with its provenance block.
+pub fn counties_geojson() -> &'static str {
+    include_str!("../../../packs/region-yuxi/counties.geojson")
+}
+
+/// Divisions of the region: CSV with the header `code,name,name_en`.
+pub fn regions_csv() -> &'static str {
+    include_str!("../../../packs/region-yuxi/regions.csv")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_built_in_pack_is_consistent() {
+        let book = super::built_in().unwrap();
+        assert!(!book.kinds.is_empty() && !book.rules.is_empty() && !book.limits.is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! What an operator can set, with units and defaults; read by figment in the binary, documented from here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::shard::TimeBounds;
+
+/// Settings of the node's use cases.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Invented data: every page, export and answer says 演示数据.
+    pub demo: bool,
+    /// The division this node serves, such as `5304`.
+    pub region: String,
+    /// Text drawn on the map: data source and 审图号.
+    pub map_attribution: String,
+    /// Create points that are unknown at first sight, as unconfirmed.
+    pub points_create: bool,
+    /// Unknown JT/T 808 terminals: `accept` creates open vehicles, otherwise they wait for adoption.
+    pub vehicles_accept: bool,
+    /// Which device times are believed.
+    pub time: TimeBounds,
+    /// Batches one shard may hold before it refuses. Default 20,000.
+    pub shard_queue: usize,
+    /// A vehicle without a position for this long is offline. Seconds, default 300.
+    pub vehicle_offline_s: i64,
+    /// People.
+    pub access: Access,
+}
+
+/// Settings of sign-in and sessions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Acting asks for the password again after this long without an act. Seconds, default 900.
+    pub idle_s: i64,
+    /// A session ends after this long. Seconds, default 43,200 (a shift of 12 h).
+    pub session_s: i64,
+    /// A duty screen's read-only session ends after this long. Seconds, default 2,592,000.
+    pub screen_session_s: i64,
+    /// The setup link works this long. Seconds, default 3,600.
+    pub setup_s: i64,
+    /// argon2id memory in KiB. Default 19,456 (OWASP Password Storage Cheat Sheet, argon2id m=19 MiB t=2 p=1).
+    pub argon2_memory_kib: u32,
+    /// argon2id passes. Default 2.
+    pub argon2_passes: u32,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { idle_s: 900, session_s: 43_200, screen_session_s: 2_592_000, setup_s: 3_600, argon2_memory_kib: 19_456, argon2_passes: 2 }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            demo: false,
+            region: "5304".to_owned(),
+            map_attribution: String::new(),
+            points_create: true,
+            vehicles_accept: false,
+            time: TimeBounds::default(),
+            shard_queue: 20_000,
+            vehicle_offline_s: 300,
+            access: Access::default(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Starting and stopping a node's use cases, in order. Start at [`start`].
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use anlan_domain::pack::PackError;
+use anlan_model::noun::Region;
+use anlan_model::{Clock as _, RegionCode};
+use anlan_store::{Store, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::clock::AppClock;
+use crate::live::Live;
+use crate::projector::{Ahead, Projector};
+use crate::registry::Registry;
+use crate::telemetry::engine::{self, EngineError, EngineHandle};
+use crate::telemetry::intake::AppIntake;
+use crate::telemetry::{Latest, LogStatus, Telemetry};
+use crate::{App, Settings, rules};
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the database does not start")]
+    Store(#[from] StoreError),
+    /// The telemetry log.
+    #[error("the telemetry log does not start")]
+    Engine(#[from] EngineError),
+    /// Database and log do not belong together.
+    #[error(transparent)]
+    Ahead(#[from] Ahead),
+    /// A built-in pack contradicts itself.
+    #[error("the base pack is refused")]
+    Pack(#[from] PackError),
+    /// The engine's thread could not be made.
+    #[error("the engine thread")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running node without its sockets.
+pub struct Running {
+    /// For sockets and API.
+    pub app: Arc<App>,
+    /// For sockets.
+    pub intake: Arc<AppIntake>,
+    engine: EngineHandle,
+    thread: thread::JoinHandle<()>,
+    intake_stop: CancellationToken,
+    projector_stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Opens log and database in `dir`, rebuilds state, applies what the database lacks, and starts the engine.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings) -> Result<Running, StartError> {
+    let clock = Arc::new(clock);
+    let book = Arc::new(rules::built_in()?);
+    store.upsert_regions(&regions()).await?;
+    let status = Arc::new(LogStatus::default());
+    let latest = Arc::new(Latest::default());
+    let (projected, projected_receiver) = watch::channel(0);
+    let (opened, reader) =
+        engine::open(&dir.join("history"), settings.time, settings.shard_queue, clock.clone(), latest.clone(), status.clone(), projected_receiver)?;
+    let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
+    let live = Live::new(store.clone(), latest.clone(), run);
+    let projector =
+        Projector { reader: reader.clone(), store: store.clone(), live: live.clone(), status: status.clone(), durable: opened.durable.clone(), projected };
+    projector.begin().await??;
+
+    let registry = Registry::new(store.clone(), opened.handle.clone(), book.clone());
+    registry.refresh().await?;
+    let app = Arc::new(App {
+        store,
+        clock,
+        registry,
+        telemetry: Telemetry { reader, latest, status },
+        live,
+        rules: book,
+        settings,
+        links: std::sync::OnceLock::new(),
+        commands: Arc::new(tokio::sync::Notify::new()),
+        engine: opened.handle.clone(),
+    });
+    let engine = opened.engine;
+    let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
+    let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    tasks.spawn(projector.run(projector_stop.clone()));
+    let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), intake_stop.clone());
+    tasks.spawn(binding);
+    tasks.close();
+    Ok(Running { app, intake, engine: opened.handle, thread, intake_stop, projector_stop, tasks })
+}
+
+impl Running {
+    /// Stops in order: no new batches, engine takes what it has and syncs, projector applies it. Sockets must be closed before.
+    pub async fn stop(self) {
+        self.intake_stop.cancel();
+        self.engine.stop();
+        let thread = self.thread;
+        if tokio::task::spawn_blocking(move || thread.join()).await.is_ok_and(|joined| joined.is_err()) {
+            error!("the engine thread panicked; the log holds everything that was acknowledged");
+        }
+        self.projector_stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+impl App {
+    /// Runs everything due by now and waits until it is in the database; how much was due. For the test clock.
+    pub async fn settle(&self) -> usize {
+        let Some((ran, position)) = self.engine.settle().await else { return 0 };
+        while self.telemetry.status().projected < position && !self.telemetry.status().degraded() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        ran
+    }
+}
+
+fn regions() -> Vec<Region> {
+    let rows = rules::regions_csv().lines().skip(1).filter_map(|line| {
+        let mut cells = line.split(',');
+        let (code, name, name_en) = (cells.next()?, cells.next()?, cells.next()?);
+        Some(Region { code: RegionCode::new(code)?, name: name.to_owned(), name_en: name_en.to_owned() })
+    });
+    rows.collect()
+}

@@ -1,0 +1,472 @@
+//! The engine: one thread that drains the shard queues, steps the shards, appends to the log, syncs once per group, then answers.
+//!
+//! Order is everything: decide, log, sync, publish, reply. Nothing leaves before the sync; a failed log refuses until restart.
+//! Start at [`Engine::run`]; [`open`] is recovery.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use anlan_history::{HistoryError, Lsn, Reader, Record, Writer};
+use anlan_model::{AlarmChange, AlarmId, Clock, Effect, PointId, Position, Reading, Refusal, Subject, Timestamp, VehicleId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds};
+use super::{Latest, LogStatus};
+use crate::registry::N_SHARDS;
+
+/// Version byte in front of [`Notes`] in a log record and of a checkpoint.
+const FORMAT: u8 = 1;
+/// Domain time is looked at this often without input (real time).
+const TICK: Duration = Duration::from_millis(100);
+/// Batches taken from one shard per group, so that a busy enterprise cannot hold up the others.
+const TAKE_PER_SHARD: usize = 256;
+/// A checkpoint of rule state at least this often (real time); bounds the records replayed at start.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+
+/// What a record says beside readings and positions.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Notes {
+    /// Rules and ranges that hold from this record on.
+    pub configs: Vec<SubjectConfig>,
+    /// Subjects that left this shard.
+    pub forgotten: Vec<Subject>,
+    /// What happened.
+    pub effects: Vec<Effect>,
+}
+
+impl Notes {
+    /// Bytes for the log; empty if there is nothing to say.
+    pub fn encode(&self) -> Vec<u8> {
+        if self.configs.is_empty() && self.forgotten.is_empty() && self.effects.is_empty() {
+            return Vec::new();
+        }
+        postcard::to_extend(self, vec![FORMAT]).expect("plain data always encodes")
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`EngineError::Notes`] for another version or damaged bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
+        match bytes.split_first() {
+            None => Ok(Self::default()),
+            Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|_| EngineError::Notes),
+            Some(_) => Err(EngineError::Notes),
+        }
+    }
+}
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The log or its blocks.
+    #[error("history")]
+    History(#[from] HistoryError),
+    /// A log record or checkpoint of an unknown version.
+    #[error("a log record or checkpoint was written by another version of this program")]
+    Notes,
+}
+
+enum Control {
+    Configure(Vec<(u16, SubjectConfig)>),
+    Settle(oneshot::Sender<(usize, u64)>),
+}
+
+#[derive(Default)]
+struct Queues {
+    shards: Vec<VecDeque<Bound>>,
+    n_batches: usize,
+    control: VecDeque<Control>,
+    stopping: bool,
+}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    wake: Condvar,
+    shard_queue: usize,
+    status: Arc<LogStatus>,
+}
+
+/// How others reach the engine.
+#[derive(Clone)]
+pub struct EngineHandle(Arc<Shared>);
+
+impl EngineHandle {
+    fn with<R>(&self, act: impl FnOnce(&mut Queues) -> R) -> R {
+        let mut queues = self.0.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let result = act(&mut queues);
+        self.0.status.queued.store(queues.n_batches as u64, Ordering::Relaxed);
+        drop(queues);
+        self.0.wake.notify_one();
+        result
+    }
+
+    /// Queues a batch for its shard; a full queue or a stopping engine refuses at once through the batch's reply.
+    pub fn offer(&self, shard: u16, batch: Bound) {
+        let limit = self.0.shard_queue;
+        let refused = self.with(|queues| {
+            if queues.stopping {
+                return Some((batch, Refusal::Stopping));
+            }
+            let Some(queue) = queues.shards.get_mut(usize::from(shard % N_SHARDS)) else { return Some((batch, Refusal::Stopping)) };
+            if queue.len() >= limit {
+                return Some((batch, Refusal::Overloaded));
+            }
+            queue.push_back(batch);
+            queues.n_batches += 1;
+            None
+        });
+        if let Some((batch, refusal)) = refused {
+            metrics::counter!("telemetry_refused_total", "reason" => refusal_label(refusal)).increment(1);
+            (batch.reply)(Err(refusal));
+        }
+    }
+
+    /// Tells the engine every subject with its shard and rules; it takes over what differs before any later batch.
+    pub fn configure(&self, configs: Vec<(u16, SubjectConfig)>) {
+        self.with(|queues| queues.control.push_back(Control::Configure(configs)));
+    }
+
+    /// Runs everything due by now and returns how much that was and the log position that holds it; `None` if the engine has stopped.
+    pub async fn settle(&self) -> Option<(usize, u64)> {
+        let (send, receive) = oneshot::channel();
+        self.with(|queues| queues.control.push_back(Control::Settle(send)));
+        receive.await.ok()
+    }
+
+    /// Asks the engine to take what is queued, write a checkpoint and leave.
+    pub fn stop(&self) {
+        self.with(|queues| queues.stopping = true);
+    }
+}
+
+fn refusal_label(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Overloaded => "overloaded",
+        Refusal::UnknownSource => "unknown_source",
+        Refusal::Storage => "storage",
+        Refusal::Stopping => "stopping",
+    }
+}
+
+/// The thread's own state.
+pub struct Engine {
+    shared: Arc<Shared>,
+    writer: Writer,
+    reader: Reader,
+    shards: Vec<Shard>,
+    home: HashMap<Subject, u16>,
+    clock: Arc<dyn Clock>,
+    latest: Arc<Latest>,
+    durable: watch::Sender<u64>,
+    /// Log position up to which the database has applied effects; segments beyond it stay.
+    projected: watch::Receiver<u64>,
+}
+
+/// What [`open`] returns.
+pub struct Opened {
+    /// To be run on its own thread.
+    pub engine: Engine,
+    /// For everybody else.
+    pub handle: EngineHandle,
+    /// Last durable log position, as it grows.
+    pub durable: watch::Receiver<u64>,
+}
+
+/// Opens the history in `dir` and rebuilds the shards: last checkpoint, then the records behind it.
+///
+/// # Errors
+/// [`EngineError`] if the log is damaged or of another version; nothing is changed then.
+#[allow(clippy::too_many_arguments, reason = "the shared parts of one node, wired once")]
+pub fn open(
+    dir: &Path,
+    bounds: TimeBounds,
+    shard_queue: usize,
+    clock: Arc<dyn Clock>,
+    latest: Arc<Latest>,
+    status: Arc<LogStatus>,
+    projected: watch::Receiver<u64>,
+) -> Result<(Opened, Reader), EngineError> {
+    let (writer, reader) = anlan_history::open(dir, anlan_history::Options::default())?;
+    let (from, mut shards) = match reader.last_checkpoint() {
+        Some((lsn, state)) => match state.split_first() {
+            Some((&FORMAT, rest)) => (lsn, postcard::from_bytes::<Vec<Shard>>(rest).map_err(|_| EngineError::Notes)?),
+            _ => return Err(EngineError::Notes),
+        },
+        None => (Lsn::default(), (0..N_SHARDS).map(|_| Shard::new(bounds)).collect()),
+    };
+    shards.iter_mut().for_each(|shard| shard.set_bounds(bounds));
+    let (mut n_records, mut n_differing) = (0u64, 0u64);
+    for record in reader.tail(from) {
+        let (_, record) = record?;
+        n_records += 1;
+        let notes = Notes::decode(&record.notes)?;
+        let Some(shard) = shards.get_mut(usize::from(record.shard)) else { continue };
+        n_differing += u64::from(!replay(shard, &record, &notes));
+    }
+    if n_differing > 0 {
+        // The log keeps what was decided then; only the rebuilt state may differ, and the next samples bring it in line.
+        warn!(records = n_differing, "{n_differing} log records were judged differently on replay; the logged effects stand");
+    }
+    let home: HashMap<Subject, u16> = shards.iter().zip(0u16..).flat_map(|(shard, n)| shard.subjects().map(move |subject| (subject, n))).collect();
+    let (readings, positions): (Vec<_>, Vec<_>) = home
+        .keys()
+        .map(|subject| match subject {
+            Subject::Point(id) => (reader.latest(*id), None),
+            Subject::Vehicle(id) => (None, reader.latest_position(*id)),
+        })
+        .unzip();
+    latest.publish(readings.iter().flatten(), positions.iter().flatten());
+    let at = writer.durable();
+    info!(records = n_records, position = at.get(), "history open at {}, {n_records} records replayed", at.get());
+    status.durable.store(at.get(), Ordering::Relaxed);
+    let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
+    let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), shard_queue, status });
+    let (durable, durable_receiver) = watch::channel(at.get());
+    let engine = Engine { shared: shared.clone(), writer, reader: reader.clone(), shards, home, clock, latest, durable, projected };
+    Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver }, reader))
+}
+
+/// Applies one logged record; `false` if the rules said something else than what was logged.
+fn replay(shard: &mut Shard, record: &Record, notes: &Notes) -> bool {
+    let logged = |effects: &[Effect]| -> Vec<AlarmChange> {
+        effects.iter().filter_map(|e| if let Effect::Alarm(change) = e { Some(change.clone()) } else { None }).collect()
+    };
+    let changes = logged(&notes.effects);
+    let mut ids: VecDeque<AlarmId> = changes.iter().filter_map(|c| if let AlarmChange::Raised(a) = c { Some(a.id) } else { None }).collect();
+    let mut effects = Vec::new();
+    shard.configure(&notes.configs, record.now, &mut effects);
+    shard.forget(&notes.forgotten, record.now, &mut effects);
+    effects.extend(shard.replay(record.now, &record.readings, &record.positions, &mut |now| ids.pop_front().unwrap_or_else(|| new_alarm_id(now))));
+    logged(&effects) == changes
+}
+
+/// A UUIDv7 whose time is domain time.
+fn new_alarm_id(now: Timestamp) -> AlarmId {
+    let us = now.micros().max(0).unsigned_abs();
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, us / 1_000_000, u32::try_from(us % 1_000_000 * 1_000).unwrap_or(0));
+    AlarmId::new(uuid::Uuid::new_v7(time).as_u128())
+}
+
+/// History as seen by a step: what is durable, and what this group has already decided.
+struct Known<'a> {
+    reader: &'a Reader,
+    readings: &'a HashMap<(PointId, Timestamp), Reading>,
+    positions: &'a HashMap<(VehicleId, Timestamp), u32>,
+}
+
+impl Lookup for Known<'_> {
+    fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
+        self.readings.get(&(point, at)).copied().or_else(|| self.reader.at(point, at))
+    }
+    fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32> {
+        self.positions.get(&(vehicle, at)).copied().or_else(|| self.reader.position_at(vehicle, at).map(|p| p.body_crc))
+    }
+}
+
+/// One group commit in the making.
+#[derive(Default)]
+struct Group {
+    records: Vec<Record>,
+    replies: Vec<(anlan_model::Reply, anlan_model::Kept)>,
+    readings: HashMap<(PointId, Timestamp), Reading>,
+    positions: HashMap<(VehicleId, Timestamp), u32>,
+}
+
+impl Group {
+    fn add(&mut self, shard: u16, now: Timestamp, output: Output, configs: Vec<SubjectConfig>, forgotten: Vec<Subject>) {
+        for reading in &output.readings {
+            self.readings.insert((reading.point, reading.event_at), *reading);
+        }
+        for position in &output.positions {
+            self.positions.insert((position.vehicle, position.event_at), position.body_crc);
+        }
+        let notes = Notes { configs, forgotten, effects: output.effects }.encode();
+        if !(output.readings.is_empty() && output.positions.is_empty() && notes.is_empty()) {
+            self.records.push(Record { shard, now, readings: output.readings, positions: output.positions, notes });
+        }
+    }
+}
+
+impl Engine {
+    /// Runs until stopped or until the log fails for good; to be called on a thread of its own.
+    pub fn run(mut self) {
+        let (mut ticked, mut checkpointed) = (Instant::now(), Instant::now());
+        loop {
+            let (batches, control, stopping) = self.take();
+            let mut group = Group::default();
+            let mut settled = Vec::new();
+            for control in control {
+                match control {
+                    Control::Configure(configs) => self.configure(configs, &mut group),
+                    Control::Settle(reply) => settled.push(reply),
+                }
+            }
+            self.step(batches, &mut group);
+            let mut n_due = 0;
+            if ticked.elapsed() >= TICK || !settled.is_empty() || stopping {
+                ticked = Instant::now();
+                n_due = self.tick(&mut group);
+            }
+            if let Err(failure) = self.commit(group) {
+                error!(error = &failure as &dyn std::error::Error, "the log cannot be written; nothing more is acknowledged until restart");
+                self.fail();
+                return;
+            }
+            let position = self.writer.durable().get();
+            for reply in settled {
+                // The asker may have gone; what was due has run all the same.
+                let _ = reply.send((n_due, position));
+            }
+            if checkpointed.elapsed() >= CHECKPOINT_EVERY || stopping {
+                checkpointed = Instant::now();
+                self.keep_house();
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self) -> (Vec<(u16, Bound)>, VecDeque<Control>, bool) {
+        let mut queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if queues.n_batches == 0 && queues.control.is_empty() && !queues.stopping {
+            queues = self.shared.wake.wait_timeout(queues, TICK).map(|(guard, _)| guard).unwrap_or_else(|poisoned| poisoned.into_inner().0);
+        }
+        // On stopping everything accepted is still kept: no limit then.
+        let most = if queues.stopping { usize::MAX } else { TAKE_PER_SHARD };
+        let mut batches = Vec::new();
+        for (queue, shard) in queues.shards.iter_mut().zip(0u16..) {
+            let n = queue.len().min(most);
+            batches.extend(queue.drain(..n).map(|batch| (shard, batch)));
+        }
+        queues.n_batches -= batches.len();
+        self.shared.status.queued.store(queues.n_batches as u64, Ordering::Relaxed);
+        (batches, std::mem::take(&mut queues.control), queues.stopping)
+    }
+
+    fn step(&mut self, batches: Vec<(u16, Bound)>, group: &mut Group) {
+        for (n, batch) in batches {
+            let now = self.clock.now();
+            let known = Known { reader: &self.reader, readings: &group.readings, positions: &group.positions };
+            let output = self.shards[usize::from(n)].step(&batch, now, &known, &mut new_alarm_id);
+            group.replies.push((batch.reply, output.kept));
+            group.add(n, now, output, Vec::new(), Vec::new());
+        }
+    }
+
+    fn tick(&mut self, group: &mut Group) -> usize {
+        let now = self.clock.now();
+        let mut n_due = 0;
+        for (shard, n) in self.shards.iter_mut().zip(0u16..) {
+            n_due += shard.due(now);
+            // A tick that changes nothing is not logged: replay reaches the same state at the next record.
+            let effects = shard.tick(now, &mut new_alarm_id);
+            group.add(n, now, Output { effects, ..Output::default() }, Vec::new(), Vec::new());
+        }
+        n_due
+    }
+
+    /// Takes over what differs: subjects that are new, changed, moved to another shard or gone.
+    fn configure(&mut self, wanted: Vec<(u16, SubjectConfig)>, group: &mut Group) {
+        let now = self.clock.now();
+        let mut changed: BTreeMap<u16, (Vec<SubjectConfig>, Vec<Subject>)> = BTreeMap::new();
+        let mut seen = HashMap::with_capacity(wanted.len());
+        for (shard, mut config) in wanted {
+            seen.insert(config.subject, shard);
+            let was = self.home.get(&config.subject).copied();
+            let same = |have: &SubjectConfig| have.rules == config.rules && have.range == config.range;
+            if was == Some(shard) && self.shards[usize::from(shard)].config(config.subject).is_some_and(same) {
+                continue;
+            }
+            if let Some(was) = was.filter(|was| *was != shard) {
+                changed.entry(was).or_default().1.push(config.subject);
+            }
+            if was != Some(shard) {
+                config.newest = self.newest(config.subject);
+            }
+            changed.entry(shard).or_default().0.push(config);
+        }
+        for (subject, shard) in self.home.iter().filter(|(subject, _)| !seen.contains_key(subject)) {
+            changed.entry(*shard).or_default().1.push(*subject);
+        }
+        self.home = seen;
+        for (n, (configs, mut forgotten)) in changed {
+            forgotten.sort_unstable();
+            let shard = &mut self.shards[usize::from(n)];
+            let mut effects = Vec::new();
+            shard.configure(&configs, now, &mut effects);
+            shard.forget(&forgotten, now, &mut effects);
+            group.add(n, now, Output { effects, ..Output::default() }, configs, forgotten);
+        }
+    }
+
+    fn newest(&self, subject: Subject) -> Option<Newest> {
+        match subject {
+            Subject::Point(id) => {
+                self.reader.latest(id).map(|r| Newest { at: r.event_at, key: (r.value.to_bits(), r.quality.code()), revision: r.revision })
+            }
+            Subject::Vehicle(id) => self.reader.latest_position(id).map(|p| Newest { at: p.event_at, key: (u64::from(p.body_crc), 0), revision: 0 }),
+        }
+    }
+
+    /// Log, sync, publish, reply, in this order.
+    fn commit(&mut self, group: Group) -> Result<(), HistoryError> {
+        let Group { records, replies, .. } = group;
+        let written = records.iter().try_for_each(|record| self.writer.append(record).map(drop));
+        let synced = match written {
+            Ok(()) if records.is_empty() => Ok(self.writer.durable()),
+            Ok(()) => self.writer.sync(),
+            Err(failure) => Err(failure),
+        };
+        match synced {
+            Ok(lsn) => {
+                if !records.is_empty() {
+                    self.latest.publish(records.iter().flat_map(|r| &r.readings), records.iter().flat_map(|r| &r.positions));
+                    self.shared.status.durable.store(lsn.get(), Ordering::Relaxed);
+                    self.durable.send_replace(lsn.get());
+                }
+                for (reply, kept) in replies {
+                    metrics::counter!("telemetry_stored_total").increment(u64::from(kept.stored));
+                    metrics::counter!("telemetry_repeated_total").increment(u64::from(kept.repeated));
+                    reply(Ok(kept));
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                for (reply, _) in replies {
+                    reply(Err(Refusal::Storage));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Checkpoint, seal, release: bounds start-up time, memory and disk. A failure here loses nothing and is tried again.
+    fn keep_house(&mut self) {
+        let state = postcard::to_extend(&self.shards, vec![FORMAT]).expect("plain data always encodes");
+        let now = self.clock.now();
+        let projected = Lsn::from(*self.projected.borrow());
+        let kept = self.writer.seal_if_due(now).and_then(|()| self.writer.checkpoint(&state)).and_then(|()| self.writer.release_log(projected, now));
+        if let Err(failure) = kept {
+            warn!(error = &failure as &dyn std::error::Error, "checkpoint or sealing failed; the log keeps everything, next try in {CHECKPOINT_EVERY:?}");
+        }
+    }
+
+    /// Refuses everything from now on; `/readyz` says so.
+    fn fail(&mut self) {
+        self.shared.status.failed.store(1, Ordering::Relaxed);
+        let mut queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        queues.stopping = true;
+        let waiting: Vec<Bound> = queues.shards.iter_mut().flat_map(|queue| queue.drain(..)).collect();
+        drop(queues);
+        for batch in waiting {
+            (batch.reply)(Err(Refusal::Storage));
+        }
+    }
+}

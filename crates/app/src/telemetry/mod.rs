@@ -1,0 +1,127 @@
+//! The way of a reading: bound to its point ([`intake`]), judged in its shard ([`shard`]), logged and synced ([`engine`]), shown ([`latest`]).
+//!
+//! Start at [`engine`], which owns the order of these steps. Readers use [`Telemetry`], which asks for a [`PointSet`] everywhere.
+
+pub mod engine;
+pub mod intake;
+pub mod latest;
+pub mod shard;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anlan_history::{Reader, Rollup};
+use anlan_model::{PointId, PointSet, Position, Reading, Timestamp, VehicleId};
+
+pub use latest::Latest;
+
+/// Reading side of the telemetry engine. Every method takes what the caller may see.
+#[derive(Clone)]
+pub struct Telemetry {
+    pub(crate) reader: Reader,
+    pub(crate) latest: Arc<Latest>,
+    pub(crate) status: Arc<LogStatus>,
+}
+
+/// How far the log and its projection are.
+#[derive(Debug, Default)]
+pub struct LogStatus {
+    /// Last durable log position.
+    pub durable: AtomicU64,
+    /// Last position applied to the database.
+    pub projected: AtomicU64,
+    /// Batches waiting in shard queues.
+    pub queued: AtomicU64,
+    /// 1 if the log refuses writes; only a restart mends that.
+    pub failed: AtomicU64,
+    /// 1 if the database does not answer.
+    pub store_down: AtomicU64,
+}
+
+/// [`LogStatus`] at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Last durable log position.
+    pub position: u64,
+    /// Last position applied to the database.
+    pub projected: u64,
+    /// Batches waiting.
+    pub queued: u64,
+    /// The log refuses writes.
+    pub log_failed: bool,
+    /// The database does not answer.
+    pub store_down: bool,
+}
+
+impl Status {
+    /// Something is wrong that the operator must see.
+    pub fn degraded(&self) -> bool {
+        self.log_failed || self.store_down
+    }
+}
+
+impl Telemetry {
+    /// How far the log and its projection are.
+    pub fn status(&self) -> Status {
+        let get = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        Status {
+            position: get(&self.status.durable),
+            projected: get(&self.status.projected),
+            queued: get(&self.status.queued),
+            log_failed: get(&self.status.failed) != 0,
+            store_down: get(&self.status.store_down) != 0,
+        }
+    }
+
+    /// Newest reading of one point.
+    pub fn latest(&self, seen: &PointSet, point: PointId) -> Option<Reading> {
+        seen.contains(point).then(|| self.latest.point(point)).flatten()
+    }
+
+    /// Newest reading of every point of the set that has one, in id order.
+    pub fn latest_all(&self, seen: &PointSet) -> Vec<Reading> {
+        self.latest.points_since(seen.iter(), 0)
+    }
+
+    /// Readings in `[from, to)`, oldest first, newest revision of each instant; after the last key seen, at most `limit`.
+    pub fn readings(&self, seen: &PointSet, point: PointId, from: Timestamp, to: Timestamp, after: Option<Timestamp>, limit: usize) -> Vec<Reading> {
+        if !seen.contains(point) {
+            return Vec::new();
+        }
+        let from = after.map_or(from, |after| from.max(after.plus_us(1)));
+        self.reader.readings(point, from, to, limit)
+    }
+
+    /// Rollups of `[from, to)` in windows of `step_us` that count from 1970.
+    pub fn rollup(&self, seen: &PointSet, point: PointId, step_us: i64, from: Timestamp, to: Timestamp) -> Vec<Rollup> {
+        if seen.contains(point) { self.reader.rollup(point, step_us, from, to) } else { Vec::new() }
+    }
+
+    /// Newest position of one vehicle.
+    pub fn latest_position(&self, seen: &BTreeSet<VehicleId>, vehicle: VehicleId) -> Option<Position> {
+        seen.contains(&vehicle).then(|| self.latest.vehicle(vehicle)).flatten()
+    }
+
+    /// Newest position of every vehicle of the set that has one.
+    pub fn latest_positions(&self, seen: &BTreeSet<VehicleId>) -> Vec<Position> {
+        let mut all = self.latest.vehicles_since(0);
+        all.retain(|p| seen.contains(&p.vehicle));
+        all.sort_by_key(|p| p.vehicle);
+        all
+    }
+
+    /// Positions in `[from, to)`, oldest first; after the last key seen, at most `limit`.
+    pub fn positions(&self, seen: &BTreeSet<VehicleId>, vehicle: VehicleId, from: Timestamp, to: Timestamp, after: Option<Timestamp>, limit: usize) -> Vec<Position> {
+        if !seen.contains(&vehicle) {
+            return Vec::new();
+        }
+        let from = after.map_or(from, |after| from.max(after.plus_us(1)));
+        self.reader.positions(vehicle, from, to, limit)
+    }
+
+    /// Sizes and counts of the history, for operators.
+    pub fn stats(&self) -> anlan_history::Stats {
+        self.reader.stats()
+    }
+}
