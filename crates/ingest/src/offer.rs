@@ -1,0 +1,119 @@
+//! From a session to the shards and back: a batch goes out, its answer returns to the task that owns the socket.
+//!
+//! The answer may come from any thread and at any time, so it travels through a channel whose capacity is the number of
+//! batches the session may have out; it can never be full. Start at [`Offers`].
+
+use std::sync::Arc;
+
+use anlan_model::{Batch, Intake, Kept, RawPosition, RawReading, Refusal, Source, SourceEvent, Timestamp};
+use tokio::sync::mpsc;
+
+/// A batch without its reply, so that it can be offered again.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) source: Source,
+    pub(crate) received_at: Timestamp,
+    pub(crate) readings: Vec<RawReading>,
+    pub(crate) positions: Vec<RawPosition>,
+    pub(crate) events: Vec<SourceEvent>,
+    pub(crate) backfill: bool,
+}
+
+impl Content {
+    pub(crate) fn new(source: Source, received_at: Timestamp) -> Self {
+        Self { source, received_at, readings: Vec::new(), positions: Vec::new(), events: Vec::new(), backfill: false }
+    }
+    pub(crate) fn event(source: Source, received_at: Timestamp, event: SourceEvent) -> Self {
+        Self { events: vec![event], ..Self::new(source, received_at) }
+    }
+    /// Readings and positions.
+    pub(crate) fn count(&self) -> u64 {
+        (self.readings.len() + self.positions.len()) as u64
+    }
+}
+
+/// The answer to the batch with this token.
+pub(crate) type Answer = (u64, Result<Kept, Refusal>);
+
+/// The batches a session has out.
+pub(crate) struct Offers {
+    intake: Arc<dyn Intake>,
+    sender: mpsc::Sender<Answer>,
+    receiver: mpsc::Receiver<Answer>,
+}
+
+impl Offers {
+    /// At most `capacity` batches may be out at once.
+    pub(crate) fn new(intake: Arc<dyn Intake>, capacity: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        Self { intake, sender, receiver }
+    }
+
+    /// Offers `content`; the answer comes out of [`Offers::next`] under `token`.
+    pub(crate) fn offer(&self, token: u64, content: Content) {
+        let mut answer = Returned { sender: self.sender.clone(), token, said: false };
+        self.intake.offer(Batch {
+            source: content.source,
+            received_at: content.received_at,
+            readings: content.readings,
+            positions: content.positions,
+            events: content.events,
+            backfill: content.backfill,
+            reply: Box::new(move |result| answer.say(result)),
+        });
+    }
+
+    /// The next answer. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Answer {
+        match self.receiver.recv().await {
+            Some(answer) => answer,
+            // Cannot happen while `self.sender` lives; waiting is the harmless reading of it.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Says "stopping" if a shard drops a reply instead of calling it, so that no message waits for ever.
+struct Returned {
+    sender: mpsc::Sender<Answer>,
+    token: u64,
+    said: bool,
+}
+
+impl Returned {
+    fn say(&mut self, result: Result<Kept, Refusal>) {
+        self.said = true;
+        // An error means the connection is gone: the device will send again.
+        let _ = self.sender.try_send((self.token, result));
+    }
+}
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        if !self.said {
+            self.say(Err(Refusal::Stopping));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anlan_model::{DeviceId, Quarantined};
+
+    use super::*;
+
+    struct Dropping;
+    impl Intake for Dropping {
+        fn offer(&self, batch: Batch) {
+            drop(batch);
+        }
+        fn quarantine(&self, _: Quarantined) {}
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_dropped_counts_as_stopping() {
+        let mut offers = Offers::new(Arc::new(Dropping), 1);
+        offers.offer(9, Content::new(Source::Device { device: DeviceId::new(1), protocol: "mqtt" }, Timestamp::EPOCH));
+        assert_eq!(offers.next().await, (9, Err(Refusal::Stopping)));
+    }
+}
