@@ -61,7 +61,7 @@ fn every_header_agrees() {
                 one => vec![one],
             };
             if SEVERAL_FRAMES.iter().any(|(known, _)| *known == id) {
-                assert!(frames.len() >= 1 && answer["ok"] == true, "{id}: {answer}");
+                assert!(!frames.is_empty() && answer["ok"] == true, "{id}: {answer}");
                 continue;
             }
             let sound: Vec<&&Value> = derived.iter().filter(|d| d["checksum_ok"] == true).collect();
@@ -639,7 +639,7 @@ fn oversized(good: &[u8], prefix: &str) {
     let (mut frames, mut heard, mut errors, mut first_error) = (Frames::new(), 0, Vec::new(), None);
     for (n, chunk) in wire.chunks(1000).enumerate() {
         frames.push(chunk);
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             match frame {
                 Ok(frame) => heard += u32::from(frame.length_ok),
                 Err(error) => {

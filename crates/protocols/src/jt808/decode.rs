@@ -63,8 +63,8 @@ fn read(message_id: u16, version: Version, body: &[u8], defects: &mut Vec<Defect
         0x0003 => Message::Unregister,
         0x0004 => Message::TimeQuery,
         0x8004 => Message::TimeAnswer(time_answer(&mut r, defects)?),
-        0x0005 => Message::TerminalResend(resend(&mut r, defects)?),
-        0x8003 => Message::PlatformResend(resend(&mut r, defects)?),
+        0x0005 => Message::TerminalResend(resend(&mut r, version, defects)?),
+        0x8003 => Message::PlatformResend(resend(&mut r, version, defects)?),
         0x0100 => Message::Register(register(&mut r, version, body)?),
         0x8100 => Message::RegisterAnswer(register_answer(&mut r)?),
         0x0102 => Message::Authenticate(authenticate(&mut r, version, defects)),
@@ -122,10 +122,13 @@ fn time_answer(r: &mut Reader<'_>, defects: &mut Vec<Defect>) -> Result<TimeAnsw
 
 /// The count is one byte up to 2013 and two bytes in 2019. The indices are two bytes each, so an odd body has the one-byte
 /// count and an even one the other: no need to believe the header, which some platforms get wrong here.
-fn resend(r: &mut Reader<'_>, defects: &mut Vec<Defect>) -> Result<Resend, Truncated> {
+fn resend(r: &mut Reader<'_>, version: Version, defects: &mut Vec<Defect>) -> Result<Resend, Truncated> {
     let odd = r.left() % 2 == 1;
     let first_serial = r.u16()?;
     let at = r.at();
+    if odd == (version == Version::V2019) {
+        defects.push(Defect { code: "edition", at });
+    }
     let count = if odd { u16::from(r.u8()?) } else { r.u16()? };
     let mut indices = Vec::new();
     for _ in 0..count {
