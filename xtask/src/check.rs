@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "domain"]),
     ("ingest", &["model", "protocols"]),
     ("app", &["model", "domain", "store", "history"]),
-    ("http", &["model", "app", "domain", "protocols", "history", "store"]),
+    ("http", &["model", "app", "domain", "protocols", "history"]),
     ("sim", &["model", "protocols"]),
 ];
 

@@ -300,12 +300,13 @@ impl Subscription {
         for (topic, state) in &mut self.topics {
             let filter = match topic {
                 Topic::Alarms | Topic::Vehicles => continue,
-                Topic::Points(ids) => PointFilter { ids: Some(ids.clone()), ..PointFilter::default() },
+                Topic::Points(_) => PointFilter::default(),
                 Topic::Enterprise(id) => PointFilter { enterprise: Some(*id), ..PointFilter::default() },
             };
             let sequence = self.live.latest.sequence();
             if state.seen.is_none() {
-                state.seen = Some(self.live.store.point_set(&self.scope, &filter).await?);
+                let seen = self.live.store.point_set(&self.scope, &filter).await?;
+                state.seen = Some(if let Topic::Points(ids) = topic { seen.narrowed(ids) } else { seen });
             }
             let Some(seen) = &state.seen else { continue };
             let readings = self.live.latest.points_since(seen.iter(), state.sent);

@@ -119,24 +119,24 @@ impl Projector {
 /// Effects behind `from`, and the position they reach: `until`, or less if there are many.
 fn collect(reader: &Reader, from: u64, until: u64) -> (Vec<Effect>, u64) {
     let (mut effects, mut n_records) = (Vec::new(), 0);
-    for record in reader.tail_notes(Lsn::from(from)) {
+    for record in reader.tail_notes(Lsn(from)) {
         let (lsn, notes) = match record {
-            Ok(record) => record,
+            Ok(record) => (record.lsn, record.notes),
             Err(failure) => {
                 error!(error = &failure as &dyn std::error::Error, "a durable log record cannot be read; run `anlan history verify`");
                 break;
             }
         };
-        if lsn.get() > until {
+        if lsn.0 > until {
             break;
         }
         match Notes::decode(&notes) {
             Ok(notes) => effects.extend(notes.effects),
-            Err(failure) => error!(error = &failure as &dyn std::error::Error, position = lsn.get(), "log record {} cannot be understood", lsn.get()),
+            Err(failure) => error!(error = &failure as &dyn std::error::Error, position = lsn.0, "log record {} cannot be understood", lsn.0),
         }
         n_records += 1;
         if n_records == PER_TRANSACTION {
-            return (effects, lsn.get());
+            return (effects, lsn.0);
         }
     }
     (effects, until)

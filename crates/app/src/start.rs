@@ -62,7 +62,7 @@ pub struct Running {
 pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings) -> Result<Running, StartError> {
     let clock = Arc::new(clock);
     let book = Arc::new(rules::built_in()?);
-    store.upsert_regions(&regions()).await?;
+    store.put_regions(&regions()).await?;
     let status = Arc::new(LogStatus::default());
     let latest = Arc::new(Latest::default());
     let (projected, projected_receiver) = watch::channel(0);

@@ -195,6 +195,11 @@ impl PointSet {
     pub fn granted_by_store(ids: impl IntoIterator<Item = PointId>) -> Self {
         Self(ids.into_iter().collect())
     }
+    /// Those of `ids` that may be seen.
+    #[must_use]
+    pub fn narrowed(&self, ids: &[PointId]) -> Self {
+        Self(ids.iter().copied().filter(|id| self.0.contains(id)).collect())
+    }
     /// Whether the point may be seen.
     pub fn contains(&self, id: PointId) -> bool {
         self.0.contains(&id)

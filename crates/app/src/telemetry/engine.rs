@@ -193,12 +193,12 @@ pub fn open(
     projected: watch::Receiver<u64>,
 ) -> Result<(Opened, Reader), EngineError> {
     let (writer, reader) = anlan_history::open(dir, anlan_history::Options::default())?;
-    let (from, mut shards) = match reader.last_checkpoint() {
+    let (from, mut shards) = match reader.last_checkpoint()? {
         Some((lsn, state)) => match state.split_first() {
             Some((&FORMAT, rest)) => (lsn, postcard::from_bytes::<Vec<Shard>>(rest).map_err(|_| EngineError::Notes)?),
             _ => return Err(EngineError::Notes),
         },
-        None => (Lsn::default(), (0..N_SHARDS).map(|_| Shard::new(bounds)).collect()),
+        None => (Lsn::ZERO, (0..N_SHARDS).map(|_| Shard::new(bounds)).collect()),
     };
     shards.iter_mut().for_each(|shard| shard.set_bounds(bounds));
     let (mut n_records, mut n_differing) = (0u64, 0u64);
@@ -223,11 +223,11 @@ pub fn open(
         .unzip();
     latest.publish(readings.iter().flatten(), positions.iter().flatten());
     let at = writer.durable();
-    info!(records = n_records, position = at.get(), "history open at {}, {n_records} records replayed", at.get());
-    status.durable.store(at.get(), Ordering::Relaxed);
+    info!(records = n_records, position = at.0, "history open at {}, {n_records} records replayed", at.0);
+    status.durable.store(at.0, Ordering::Relaxed);
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
     let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), shard_queue, status });
-    let (durable, durable_receiver) = watch::channel(at.get());
+    let (durable, durable_receiver) = watch::channel(at.0);
     let engine = Engine { shared: shared.clone(), writer, reader: reader.clone(), shards, home, clock, latest, durable, projected };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver }, reader))
 }
@@ -262,11 +262,19 @@ struct Known<'a> {
 
 impl Lookup for Known<'_> {
     fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
-        self.readings.get(&(point, at)).copied().or_else(|| self.reader.at(point, at))
+        self.readings.get(&(point, at)).copied().or_else(|| read(self.reader.at(point, at)))
     }
     fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32> {
-        self.positions.get(&(vehicle, at)).copied().or_else(|| self.reader.position_at(vehicle, at).map(|p| p.body_crc))
+        self.positions.get(&(vehicle, at)).copied().or_else(|| read(self.reader.position_at(vehicle, at)).map(|p| p.body_crc))
     }
+}
+
+/// What history says of an instant. If it cannot be read the value counts as new: kept twice is better than lost.
+fn read<T>(found: Result<Option<T>, HistoryError>) -> Option<T> {
+    found.unwrap_or_else(|failure| {
+        error!(error = &failure as &dyn std::error::Error, "history cannot be read; run `anlan history verify`");
+        None
+    })
 }
 
 /// One group commit in the making.
@@ -318,7 +326,7 @@ impl Engine {
                 self.fail();
                 return;
             }
-            let position = self.writer.durable().get();
+            let position = self.writer.durable().0;
             for reply in settled {
                 // The asker may have gone; what was due has run all the same.
                 let _ = reply.send((n_due, position));
@@ -428,8 +436,8 @@ impl Engine {
             Ok(lsn) => {
                 if !records.is_empty() {
                     self.latest.publish(records.iter().flat_map(|r| &r.readings), records.iter().flat_map(|r| &r.positions));
-                    self.shared.status.durable.store(lsn.get(), Ordering::Relaxed);
-                    self.durable.send_replace(lsn.get());
+                    self.shared.status.durable.store(lsn.0, Ordering::Relaxed);
+                    self.durable.send_replace(lsn.0);
                 }
                 for (reply, kept) in replies {
                     metrics::counter!("telemetry_stored_total").increment(u64::from(kept.stored));
@@ -451,7 +459,7 @@ impl Engine {
     fn keep_house(&mut self) {
         let state = postcard::to_extend(&self.shards, vec![FORMAT]).expect("plain data always encodes");
         let now = self.clock.now();
-        let projected = Lsn::from(*self.projected.borrow());
+        let projected = Lsn(*self.projected.borrow());
         let kept = self.writer.seal_if_due(now).and_then(|()| self.writer.checkpoint(&state)).and_then(|()| self.writer.release_log(projected, now));
         if let Err(failure) = kept {
             warn!(error = &failure as &dyn std::error::Error, "checkpoint or sealing failed; the log keeps everything, next try in {CHECKPOINT_EVERY:?}");

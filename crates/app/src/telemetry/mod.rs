@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anlan_history::{Reader, Rollup};
+use anlan_history::{HistoryError, Reader, Rollup};
 use anlan_model::{PointId, PointSet, Position, Reading, Timestamp, VehicleId};
 
 pub use latest::Latest;
@@ -84,18 +84,24 @@ impl Telemetry {
         self.latest.points_since(seen.iter(), 0)
     }
 
-    /// Readings in `[from, to)`, oldest first, newest revision of each instant; after the last key seen, at most `limit`.
-    pub fn readings(&self, seen: &PointSet, point: PointId, from: Timestamp, to: Timestamp, after: Option<Timestamp>, limit: usize) -> Vec<Reading> {
+    /// Readings in `[from, to)`, oldest first, newest revision of each instant; after the last instant seen, at most `limit`.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn readings(&self, seen: &PointSet, point: PointId, from: Timestamp, to: Timestamp, after: Option<Timestamp>, limit: usize) -> Result<Vec<Reading>, HistoryError> {
         if !seen.contains(point) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let from = after.map_or(from, |after| from.max(after.plus_us(1)));
-        self.reader.readings(point, from, to, limit)
+        self.reader.readings(point, from, to, None, limit)
     }
 
-    /// Rollups of `[from, to)` in windows of `step_us` that count from 1970.
-    pub fn rollup(&self, seen: &PointSet, point: PointId, step_us: i64, from: Timestamp, to: Timestamp) -> Vec<Rollup> {
-        if seen.contains(point) { self.reader.rollup(point, step_us, from, to) } else { Vec::new() }
+    /// Rollups of `[from, to)` in windows of `step_us` that count from 1970; quality bad is left out.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn rollup(&self, seen: &PointSet, point: PointId, step_us: i64, from: Timestamp, to: Timestamp) -> Result<Vec<Rollup>, HistoryError> {
+        if seen.contains(point) { self.reader.rollup(point, step_us, from, to) } else { Ok(Vec::new()) }
     }
 
     /// Newest position of one vehicle.
@@ -111,13 +117,23 @@ impl Telemetry {
         all
     }
 
-    /// Positions in `[from, to)`, oldest first; after the last key seen, at most `limit`.
-    pub fn positions(&self, seen: &BTreeSet<VehicleId>, vehicle: VehicleId, from: Timestamp, to: Timestamp, after: Option<Timestamp>, limit: usize) -> Vec<Position> {
+    /// Positions in `[from, to)`, oldest first; after the last instant seen, at most `limit`.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn positions(
+        &self,
+        seen: &BTreeSet<VehicleId>,
+        vehicle: VehicleId,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Position>, HistoryError> {
         if !seen.contains(&vehicle) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let from = after.map_or(from, |after| from.max(after.plus_us(1)));
-        self.reader.positions(vehicle, from, to, limit)
+        self.reader.positions(vehicle, from, to, after, limit)
     }
 
     /// Sizes and counts of the history, for operators.

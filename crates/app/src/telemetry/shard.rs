@@ -235,13 +235,10 @@ impl Shard {
         self.note_clock(batch, &device_times, &event_times, &mut out.effects);
         let (for_readings, for_positions) = event_times.split_at(batch.readings.len());
 
-        // Event order within the message, so that rules and revisions see time run forward.
-        let in_order = |times: &[(Timestamp, Flags)]| {
-            let mut order: Vec<usize> = (0..times.len()).collect();
-            order.sort_by_key(|&i| times[i].0);
-            order
-        };
-        for i in in_order(for_readings) {
+        // Point by point and in event order, so that rules and revisions see time run forward; the log gives readings back in this order.
+        let mut order: Vec<usize> = (0..batch.readings.len()).collect();
+        order.sort_by_key(|&i| (batch.readings[i].point, for_readings[i].0));
+        for i in order {
             match self.resolve_reading(&batch.readings[i], for_readings[i], batch.received_at, lookup) {
                 Some(reading) => {
                     self.note_late(batch, reading.event_at, reading.flags);
@@ -252,7 +249,9 @@ impl Shard {
                 None => out.kept.repeated += 1,
             }
         }
-        for i in in_order(for_positions) {
+        let mut order: Vec<usize> = (0..batch.positions.len()).collect();
+        order.sort_by_key(|&i| for_positions[i].0);
+        for i in order {
             let (vehicle, raw) = &batch.positions[i];
             match self.resolve_position(*vehicle, raw, for_positions[i], batch.received_at, lookup) {
                 Some(position) => {
@@ -580,3 +579,7 @@ pub fn event_times(device_times: &[(Option<Timestamp>, bool)], received_at: Time
     };
     device_times.iter().map(one).collect()
 }
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

@@ -1,0 +1,232 @@
+//! What a shard makes of batches: event times, repeats, revisions, order, clocks, and that replay rebuilds the same state.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use anlan_model::{AlarmChange, Level, RuleKind};
+use proptest::prelude::*;
+
+use super::*;
+
+const T0: i64 = 1_700_000_000;
+const POINT: PointId = PointId::new(1);
+
+/// A shard with one point, a stand-in for history, and a log of what it decided.
+struct Bench {
+    shard: Shard,
+    kept: RefCell<Vec<Reading>>,
+    positions: Vec<Position>,
+    n_ids: u128,
+    log: Vec<(Timestamp, Output)>,
+}
+
+impl Lookup for Vec<Reading> {
+    fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
+        self.iter().filter(|r| r.point == point && r.event_at == at).max_by_key(|r| r.revision).copied()
+    }
+    fn position(&self, _: VehicleId, _: Timestamp) -> Option<u32> {
+        None
+    }
+}
+
+fn at(second: f64) -> Timestamp {
+    Timestamp::from_micros(T0 * 1_000_000 + (second * 1e6) as i64)
+}
+
+fn high(threshold: f64) -> Rule {
+    Rule {
+        id: "h".into(),
+        kind: RuleKind::H,
+        level: Level::Yellow,
+        threshold,
+        upper: None,
+        bit: 0,
+        deadband: 0.0,
+        on_delay_us: 0,
+        off_delay_us: 0,
+        unit: "%LEL".into(),
+        source: "test".into(),
+        confidence: "enterprise".into(),
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut shard = Shard::new(TimeBounds::default());
+        let config = SubjectConfig { subject: Subject::Point(POINT), rules: vec![high(50.0)], range: Some((0.0, 100.0)), newest: None };
+        shard.configure(&[config], at(0.0), &mut Vec::new());
+        Self { shard, kept: RefCell::default(), positions: Vec::new(), n_ids: 0, log: Vec::new() }
+    }
+
+    fn batch(&mut self, received: f64, values: &[(Option<f64>, f64)], backfill: bool) -> Kept {
+        let readings = values.iter().map(|(t, value)| BoundReading { point: POINT, device_at: t.map(at), value: *value, quality: Quality::Good }).collect();
+        let batch = Bound {
+            source: "dev".into(),
+            enterprise: None,
+            received_at: at(received),
+            readings,
+            positions: Vec::new(),
+            effects: Vec::new(),
+            backfill,
+            reply: Box::new(|_| {}),
+        };
+        let n = &mut self.n_ids;
+        let output = self.shard.step(&batch, at(received), &self.kept.borrow().clone(), &mut |_| {
+            *n += 1;
+            AlarmId::new(*n)
+        });
+        self.kept.borrow_mut().extend(&output.readings);
+        let kept = output.kept;
+        self.log.push((at(received), output));
+        kept
+    }
+
+    fn tick(&mut self, now: f64) {
+        let n = &mut self.n_ids;
+        let effects = self.shard.tick(at(now), &mut |_| {
+            *n += 1;
+            AlarmId::new(*n)
+        });
+        self.log.push((at(now), Output { effects, ..Output::default() }));
+    }
+
+    fn newest(&self) -> Reading {
+        *self.kept.borrow().iter().max_by_key(|r| (r.event_at, r.revision)).unwrap()
+    }
+
+    fn alarms(&self) -> String {
+        let effects = self.log.iter().flat_map(|(_, o)| &o.effects);
+        let word = |effect: &Effect| match effect {
+            Effect::Alarm(AlarmChange::Raised(a)) => Some(format!("{}{}", if a.historic { "~" } else { "+" }, (a.onset_at.micros() - T0 * 1_000_000) / 1_000_000)),
+            Effect::Alarm(AlarmChange::Returned { at, .. }) => Some(format!("-{}", (at.micros() - T0 * 1_000_000) / 1_000_000)),
+            Effect::Event(event) => Some(event.kind.clone()),
+            Effect::CommandAnswer { .. } => None,
+        };
+        effects.filter_map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn a_repeat_is_dropped_and_another_value_is_a_revision() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.batch(1.0, &[(Some(0.0), 10.0)], false), Kept { stored: 1, repeated: 0 });
+    assert_eq!(bench.batch(2.0, &[(Some(0.0), 10.0)], false), Kept { stored: 0, repeated: 1 });
+    assert_eq!(bench.batch(3.0, &[(Some(0.0), 11.0)], false), Kept { stored: 1, repeated: 0 });
+    assert_eq!((bench.newest().revision, bench.newest().value), (1, 11.0));
+    assert!(bench.newest().flags.has(Flags::REVISED));
+    bench.batch(4.0, &[(Some(5.0), 12.0)], false);
+    assert_eq!(bench.batch(5.0, &[(Some(0.0), 11.0)], false), Kept { stored: 0, repeated: 1 }, "found in history too");
+}
+
+#[test]
+fn the_alarm_waits_for_the_reorder_window_and_sees_event_order() {
+    let mut bench = Bench::new();
+    bench.batch(10.0, &[(Some(10.0), 60.0)], false);
+    bench.batch(10.2, &[(Some(9.0), 55.0)], false);
+    assert_eq!(bench.alarms(), "", "still waiting");
+    bench.tick(10.5);
+    assert_eq!(bench.alarms(), "+9", "the overtaken reading began it");
+}
+
+#[test]
+fn a_clock_eight_hours_fast_neither_blinds_the_alarm_nor_hides_the_next_true_reading() {
+    let mut bench = Bench::new();
+    bench.batch(0.0, &[(Some(0.0), 10.0)], false);
+    bench.batch(5.0, &[(Some(5.0 + 8.0 * 3600.0), 60.0)], false);
+    assert_eq!(bench.newest().event_at, at(5.0));
+    assert!(bench.newest().flags.has(Flags::CLOCK_BAD));
+    assert_eq!(bench.newest().device_at, Some(at(5.0 + 8.0 * 3600.0)));
+    bench.batch(5.2, &[(Some(5.0 + 8.0 * 3600.0), 60.0)], false);
+    assert_eq!(bench.kept.borrow().len(), 2, "its repeat is found by the raw time");
+    bench.tick(5.5);
+    bench.batch(10.0, &[(Some(10.0), 20.0)], false);
+    assert_eq!(bench.newest().event_at, at(10.0));
+    bench.tick(11.0);
+    assert_eq!(bench.alarms(), "clock_offset +5 clock_right -10");
+}
+
+#[test]
+fn old_readings_of_a_wrong_clock_keep_their_distance() {
+    let day = 86_400.0;
+    let times = event_times(&[(Some(at(-400.0 * day)), false), (Some(at(-400.0 * day + 10.0)), false), (None, false), (Some(at(-1.0)), false)], at(0.0), &TimeBounds::default());
+    let bad = |t: f64| (at(t), Flags::CLOCK_BAD);
+    assert_eq!(times, [bad(-10.0), bad(0.0), (at(0.0), Flags::TIME_SERVER), (at(-1.0), Flags::empty())]);
+    let marked = event_times(&[(Some(at(-400.0 * day)), true), (Some(at(121.0)), true)], at(0.0), &TimeBounds::default());
+    assert_eq!(marked[0], (at(-400.0 * day), Flags::BACKFILL), "however old, if marked");
+    assert_eq!(marked[1].1, Flags::BACKFILL.with(Flags::CLOCK_BAD), "never beyond two minutes ahead");
+}
+
+#[test]
+fn readings_without_a_time_never_fall_on_each_other() {
+    let mut bench = Bench::new();
+    bench.batch(1.0, &[(None, 10.0), (None, 10.0)], false);
+    let times: Vec<i64> = bench.kept.borrow().iter().map(|r| r.event_at.since_us(at(1.0))).collect();
+    assert_eq!(times, [0, 1]);
+}
+
+#[test]
+fn back_fill_judges_apart_and_gives_one_summary() {
+    let mut bench = Bench::new();
+    bench.batch(1000.0, &[(Some(100.0), 60.0), (Some(200.0), 70.0), (Some(300.0), 10.0), (Some(400.0), 60.0)], true);
+    bench.batch(1001.0, &[(Some(1001.0), 10.0)], false);
+    bench.tick(1002.0);
+    assert_eq!(bench.alarms(), "~100 -300 ~400");
+    bench.tick(1040.0);
+    assert_eq!(bench.alarms(), "~100 -300 ~400 -400 late_data");
+    assert_eq!(bench.newest().event_at, at(1001.0));
+}
+
+#[test]
+fn out_of_range_is_flagged_and_still_judged() {
+    let mut bench = Bench::new();
+    bench.batch(1.0, &[(Some(1.0), 120.0)], false);
+    bench.tick(2.0);
+    assert!(bench.newest().flags.has(Flags::OUT_OF_RANGE));
+    assert_eq!(bench.alarms(), "+1");
+}
+
+#[test]
+fn a_point_that_leaves_returns_its_alarm() {
+    let mut bench = Bench::new();
+    bench.batch(1.0, &[(Some(1.0), 60.0)], false);
+    bench.tick(2.0);
+    let mut out = Vec::new();
+    bench.shard.forget(&[Subject::Point(POINT)], at(3.0), &mut out);
+    assert_eq!(out, [Effect::Alarm(AlarmChange::Returned { id: AlarmId::new(1), at: at(3.0) })]);
+    bench.tick(100.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Records that say something are replayed into a fresh shard; state, and so every later decision, is the same.
+    #[test]
+    fn replay_rebuilds_the_same_state(steps in prop::collection::vec((1u8..40, -30i64..30, 0u8..120, prop::bool::weighted(0.1), prop::bool::weighted(0.2)), 1..60)) {
+        let mut bench = Bench::new();
+        let mut now = 0.0;
+        for (wait, offset, value, backfill, only_tick) in steps {
+            now += f64::from(wait) / 10.0;
+            if only_tick {
+                bench.tick(now);
+            } else {
+                bench.batch(now, &[(Some(now + offset as f64 / 10.0), f64::from(value))], backfill);
+            }
+        }
+        let mut again = Bench::new();
+        for (now, output) in &bench.log {
+            if output.readings.is_empty() && output.effects.is_empty() {
+                continue;
+            }
+            let changes = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Alarm(_))).cloned().collect::<Vec<_>>();
+            let logged = changes(&output.effects);
+            let mut ids: VecDeque<AlarmId> = logged.iter().filter_map(|e| match e { Effect::Alarm(AlarmChange::Raised(a)) => Some(a.id), _ => None }).collect();
+            let effects = again.shard.replay(*now, &output.readings, &again.positions.clone(), &mut |_| ids.pop_front().unwrap());
+            prop_assert_eq!(changes(&effects), logged);
+        }
+        again.n_ids = bench.n_ids;
+        // The last steps may have been silent ticks, which are not logged.
+        bench.tick(now + 100.0);
+        again.tick(now + 100.0);
+        prop_assert_eq!(bench.shard.subjects.get(&Subject::Point(POINT)).map(|s| (&s.live, &s.historic, s.newest)), again.shard.subjects.get(&Subject::Point(POINT)).map(|s| (&s.live, &s.historic, s.newest)));
+    }
+}
