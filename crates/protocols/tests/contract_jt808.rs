@@ -165,7 +165,7 @@ fn the_sample_position_means_what_was_put_in() {
     let Message::Position(position) = message else { panic!() };
     assert_eq!(items_json(&position.items_raw), shown["items"]);
     let text = decode_human(&anlan_protocols::wire::hex(&encode_frame(&frame.header, &frame.body).unwrap()));
-    assert!(text.contains("0x0200 position") && text.contains("speed_kmh: 93.5"), "{text}");
+    assert!(text.contains("0x0200 position") && text.contains("0x01, odometer, odometer_km 12345.6"), "{text}");
 }
 
 fn position_defects(change: impl Fn(&mut Vec<u8>)) -> (Position, Vec<(&'static str, usize)>) {
@@ -464,6 +464,20 @@ proptest! {
         input.extend(&beat);
         let last = cut(&[&input]).pop().unwrap();
         prop_assert_eq!(last.map(|f| f.header.serial), Ok(5));
+    }
+
+    #[test]
+    fn shuffled_and_repeated_parts_give_the_message_once(n_bytes in 1100usize..9000, serial: u16, order in proptest::collection::vec(any::<prop::sample::Index>(), 0..40)) {
+        let (body, frames) = parts(n_bytes, serial);
+        let mut r = Reassembly::default();
+        let mut delivered = Vec::new();
+        for i in order.iter().map(|i| i.index(frames.len())).chain(0..frames.len()) {
+            if let Assembled::Whole(whole) = r.add(frames[i].clone(), 0).unwrap() {
+                delivered.push(whole.body);
+            }
+        }
+        prop_assert_eq!(delivered, vec![body]);
+        prop_assert_eq!(r.bytes(), 0);
     }
 
     #[test]

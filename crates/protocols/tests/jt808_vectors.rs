@@ -295,7 +295,7 @@ fn our_name(upstream: &str, message_id: u16) -> Option<&'static [&'static str]> 
         "ManualMsgNum" | "serialNo" | "消息流水号" => &["serial"],
         "MsgNum" => &["serial", "answered_serial"],
         "TerminalPhoneNo" | "clientId" | "终端手机号" => &["phone"],
-        "ReplyMsgId" | "RespondID" | "responseMessageId" | "应答消息ID" => &["answered_id"],
+        "ReplyMsgId" | "AckMsgId" | "RespondID" | "responseMessageId" | "应答消息ID" => &["answered_id"],
         "ReplyMsgNum"
         | "OriginalMsgNum"
         | "AckMsgNum"
@@ -305,9 +305,14 @@ fn our_name(upstream: &str, message_id: u16) -> Option<&'static [&'static str]> 
         | "responseSerialNo"
         | "应答消息流水号"
         | "应答流水号" => &["answered_serial"],
-        "TerminalResult" | "JT808TerminalRegisterResult" | "IC_Card_ReadResult" | "Result" | "resultCode" | "cardStatus" | "结果" => {
-            &["result"]
-        }
+        "TerminalResult"
+        | "JT808PlatformResult"
+        | "JT808TerminalRegisterResult"
+        | "IC_Card_ReadResult"
+        | "Result"
+        | "resultCode"
+        | "cardStatus"
+        | "结果" => &["result"],
         "AlarmFlag" | "AlarmSign" | "warnBit" | "报警标志" => &["alarm"],
         "StatusFlag" | "StatusSign" | "statusBit" | "状态标志" => &["status"],
         "Lat" | "Latitude" | "latitude" | "纬度" => &["lat"],
@@ -320,6 +325,10 @@ fn our_name(upstream: &str, message_id: u16) -> Option<&'static [&'static str]> 
         "Oil" | "油量" => &["fuel"],
         "行驶记录功能获取速度" => &["recorder_speed"],
         "需要人工确认报警事件ID" => &["alarm_to_confirm"],
+        "扩展车辆信号状态位" => &["signals"],
+        "IO状态位" => &["io"],
+        "轮胎0胎压" | "轮胎1胎压" | "轮胎2胎压" => &["tyre"],
+        "ProtocolVersion" | "protocolVersion" | "协议版本号(2019)" => &["protocol"],
         "车厢温度" => &["temperature"],
         "位置类型" => &["place"],
         "区域或路段ID" => &["area"],
@@ -353,8 +362,8 @@ fn our_name(upstream: &str, message_id: u16) -> Option<&'static [&'static str]> 
         "ParamValue" | "Value" | "参数值" if matches!(message_id, 0x8103 | 0x0104) => &["parameter"],
         "LocationType" | "位置汇报类型" | "ManualConfirmAlarmType" => &["kind"],
         "type" if matches!(message_id, 0x8203 | 0x8300 | 0x0704) => &["kind"],
-        "Interval" | "interval" => &["interval"],
-        "LocationTrackingValidity" | "validityPeriod" => &["validity"],
+        "Interval" | "interval" | "TimeInterval" => &["interval"],
+        "LocationTrackingValidity" | "validityPeriod" | "TrackValidity" => &["validity"],
         "TextFlag" | "sign" => &["flags"],
         "TextInfo" | "content" => &["text"],
         "id" if matches!(message_id, 0x8003 | 0x0005 | 0x8106) => &["list"],
@@ -454,16 +463,19 @@ const DISAGREE: &[(&str, &str, &str)] = &[
     ("jt808-240dc27058c4", "Code", "result 4: the test's input has a code, the body has none, and its own reading asserts null"),
     ("jt808-3ccaadbddeca", "messageId", "upstream prints the default header 0 inside each batch item; the frame's is 0x0704"),
     ("jt808-3ccaadbddeca", "serialNo", "as above: the default header of a batch item"),
+    ("jt808-3ccaadbddeca", "protocolVersion", "as above: the default header of a batch item"),
+    ("jt808-94406802d657", "ProtocolVersion", "a 2011 header has no protocol version; upstream's object defaults to 1"),
     ("jt808-ac32dba9a694", "Longitude", "status bit 3 is west: ours is negative, upstream shows the bare field"),
     ("jt808-22d15fabb93e", "区域或路段ID", "upstream reads item 0x11 from byte 0, so the place type slips into the area id"),
 ];
 
-/// Bodies without a defect that our encoder writes otherwise, each with the reason.
+/// Bodies that our encoder writes otherwise, each with the reason.
 const NOT_BYTE_EQUAL: &[(&str, &str)] = &[
     ("jt808-4312cd160e5c", "licence padded with NUL on the left; the standard pads on the right"),
     ("jt808-88a7bc3d3db5", "as above"),
     ("jt808-1be27d0e7ff9", "licence and identity card padded with NUL on the left"),
     ("jt808-db52cb912833", "as above"),
+    ("jt808-7cd41473646d", "made to be refused: the cut-off parameter is dropped"),
 ];
 
 /// What a vector holds: message id, layout and body of each frame that a server would accept.
@@ -511,9 +523,11 @@ fn what_upstream_expects() {
             if let Some(header) = header {
                 facts.add("phone", &header.phone);
                 facts.add("serial", header.serial);
+                facts.add("protocol", header.protocol_version.unwrap_or(0));
             }
             facts.message(&message);
-            if defects.is_empty() {
+            // Beyond the globe or cut items: the bytes are kept. Other defects are read leniently and written as they should be.
+            if defects.iter().all(|d| ["latitude", "item_length", "item_truncated"].contains(&d.code)) {
                 n_bytes += 1;
                 if encode::body(&message, *version).as_ref() == Ok(body) {
                     n_bytes_equal += 1;
@@ -565,7 +579,7 @@ fn what_upstream_expects() {
     println!(
         "jt808 expectations: {n_built} of {n_vectors} vectors hold messages built so far; {n_agree} values agree, {n_known} differ for a \
          listed reason, {n_not_compared} expressions or vendor values not comparable; {n_places} lines hold positions as they should; {n_errors} bodies upstream refuses have a defect; \
-         {n_bytes_equal}/{n_bytes} bodies without defect encode to the same bytes; {n_defects} bodies with defects"
+         {n_bytes_equal}/{n_bytes} bodies encode to the same bytes again; {n_defects} bodies with defects"
     );
     assert!(problems.is_empty(), "{} unexplained:\n{}", problems.len(), problems.join("\n"));
     assert!(unused.is_empty(), "listed but agreeing: {unused:?}");

@@ -496,7 +496,11 @@ fn human_value(text: &mut String, indent: usize, name: &str, value: &Value) {
         }
         Value::Array(list) if list.iter().any(Value::is_object) => {
             for (i, value) in list.iter().enumerate() {
-                human_value(text, indent, &format!("{name} {}", i.saturating_add(1)), value);
+                let name = format!("{name} {}", i.saturating_add(1));
+                match value.as_object().and_then(one_line) {
+                    Some(line) => text.push_str(&format!("{pad}{name}: {line}\n")),
+                    None => human_value(text, indent, &name, value),
+                }
             }
         }
         Value::Array(list) if list.is_empty() => {}
@@ -507,4 +511,15 @@ fn human_value(text: &mut String, indent: usize, name: &str, value: &Value) {
         Value::String(s) => text.push_str(&format!("{pad}{name}: {s}\n")),
         other => text.push_str(&format!("{pad}{name}: {other}\n")),
     }
+}
+
+/// Items and parameters have few plain fields and fit a line, id and name first; positions do not.
+fn one_line(fields: &Map<String, Value>) -> Option<String> {
+    let plain = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    if fields.len() > 6 || fields.values().any(Value::is_object) {
+        return None;
+    }
+    let lead = ["id", "name"].iter().filter_map(|key| fields.get(*key)).map(plain);
+    let others = fields.iter().filter(|(key, value)| !["id", "name"].contains(&key.as_str()) && !value.is_null());
+    Some(lead.chain(others.map(|(key, value)| format!("{key} {}", plain(value)))).collect::<Vec<_>>().join(", "))
 }

@@ -201,7 +201,7 @@ pub struct Authenticate {
     pub software: Option<String>,
 }
 
-/// One item of 0x8103 or 0x0104; its meaning is in JT/T 808-2013 table 12 ([`super::json`] knows the kinds).
+/// One item of 0x8103 or 0x0104; its meaning is in JT/T 808-2013 table 12 (`json.rs` knows the kinds).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// Parameter id.
