@@ -4,12 +4,21 @@
 //! and writes down what was acknowledged and what should follow ([`truth`]). [`check`](mod@check) then asks the server.
 //! Never part of a production node. Start at [`run`]; to fill an empty server first, [`provision`](mod@provision).
 
+pub mod api;
+pub mod client;
 pub mod county;
 pub mod fleet;
 mod gas_main;
+pub mod provision;
 pub mod rng;
 pub mod script;
 pub mod signal;
+pub mod stage;
 pub mod story;
 mod tank_farm;
+pub mod truth;
 pub mod world;
+
+pub use api::Credentials;
+pub use stage::{SimError, SimOptions, Summary, run};
+pub use world::{Scale, World};
