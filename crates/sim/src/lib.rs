@@ -5,11 +5,13 @@
 //! Never part of a production node. Start at [`run`]; to fill an empty server first, [`provision`](mod@provision).
 
 pub mod api;
+pub mod check;
 pub mod client;
 pub mod county;
 pub mod fleet;
 mod gas_main;
 pub mod provision;
+pub mod replay;
 pub mod rng;
 pub mod script;
 pub mod signal;
@@ -20,5 +22,8 @@ pub mod truth;
 pub mod world;
 
 pub use api::Credentials;
+pub use check::{CheckReport, check};
+pub use provision::{Secrets, provision};
+pub use replay::{ReplayOptions, replay};
 pub use stage::{SimError, SimOptions, Summary, run};
 pub use world::{Scale, World};

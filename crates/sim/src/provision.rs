@@ -75,7 +75,7 @@ impl Secrets {
 /// [`ProvisionError`]. What was made until then stays, and its secrets are saved.
 pub fn provision(api: &Api, world: &World, secrets_path: &Path) -> Result<HashMap<String, String>, ProvisionError> {
     let enterprises = provision_enterprises(api, world)?;
-    let known = ids(api, "/api/v1/devices", "devices")?;
+    let known = ids(api, "/api/v1/devices?limit=1000", "devices")?;
     let mut secrets = Secrets::load(secrets_path)?;
     let owner = |device: &Device| world.enterprises.get(device.enterprise).and_then(|e| enterprises.get(&e.code)).cloned();
     let unknown: Vec<&Device> = world.devices.iter().filter(|d| !known.contains_key(&d.code) || !secrets.devices.contains_key(&d.code)).collect();
@@ -108,7 +108,7 @@ pub fn provision(api: &Api, world: &World, secrets_path: &Path) -> Result<HashMa
 }
 
 fn provision_enterprises(api: &Api, world: &World) -> Result<HashMap<String, String>, ApiError> {
-    let mut known = ids(api, "/api/v1/enterprises", "enterprises")?;
+    let mut known = ids(api, "/api/v1/enterprises?limit=1000", "enterprises")?;
     let missing: Vec<_> = world.enterprises.iter().filter(|e| !known.contains_key(&e.code)).collect();
     let made = in_parallel(&missing, THREADS, |e| {
         let place = json!({ "lon": e.place.lon, "lat": e.place.lat });
@@ -165,7 +165,7 @@ pub struct FleetPass {
 /// # Errors
 /// [`ApiError`].
 pub fn describe_fleet(api: &Api, world: &World, enterprises: &HashMap<String, String>) -> Result<FleetPass, ApiError> {
-    let heard = api.list("/api/v1/vehicles", "vehicles")?;
+    let heard = api.list("/api/v1/vehicles?limit=1000", "vehicles")?;
     let by_phone: HashMap<&str, &Value> = heard.iter().filter_map(|row| Some((row["phone"].as_str()?.trim_start_matches('0'), row))).collect();
     let mut pass = FleetPass { described: 0, unheard: 0 };
     let mut changes = Vec::new();

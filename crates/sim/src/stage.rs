@@ -139,7 +139,7 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
         if over || !time.wait_for(step.due_us, &options.stop).await {
             break;
         }
-        links.perform(step, &time).await;
+        links.perform(step, &time);
     }
     // No more orders: each link ends when the server has acknowledged what it was given.
     let Links { devices, vehicles, mut tasks, truth, .. } = links;
@@ -265,7 +265,7 @@ impl Links<'_> {
         Ok(())
     }
 
-    async fn perform(&mut self, step: Step, time: &Time) {
+    fn perform(&mut self, step: Step, time: &Time) {
         // The tasks of intruders end by themselves; collect them so that the set does not grow.
         while self.tasks.try_join_next().is_some() {}
         let mut lines = expected(self.world, &step, time);
@@ -275,8 +275,9 @@ impl Links<'_> {
         match step.actor {
             Actor::Device(d) => {
                 let Some(orders) = self.devices.get(d) else { return };
+                // A full queue means the server is away anyway; the link takes power for granted as soon as it is told to send.
                 if let Some(on) = step.power {
-                    _ = orders.send(Order::Power(on)).await;
+                    _ = orders.try_send(Order::Power(on));
                 }
                 let device = &self.world.devices[d];
                 for (i, message) in step.messages.iter().enumerate() {
@@ -290,7 +291,7 @@ impl Links<'_> {
             Actor::Vehicle(v) => {
                 let Some(orders) = self.vehicles.get(v) else { return };
                 if let Some(on) = step.power {
-                    _ = orders.send(Order::Power(on)).await;
+                    _ = orders.try_send(Order::Power(on));
                 }
                 let vehicle = &self.world.vehicles[v];
                 for (i, message) in step.messages.iter().enumerate() {

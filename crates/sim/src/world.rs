@@ -123,6 +123,21 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// Reads the built-in base pack.
+    pub fn of_base_pack() -> Self {
+        Self::new(toml::from_str::<RulesFile>(RULES).expect("the built-in rules are TOML, see the test").rule)
+    }
+    fn new(rows: Vec<RuleRow>) -> Self {
+        let mut levels = Self::default();
+        for row in rows {
+            levels.stale_periods = row.factor.unwrap_or(levels.stale_periods);
+            match row.bit {
+                Some(bit) => _ = levels.by_bit.insert(bit, (row.id, row.level)),
+                None => _ = levels.by_kind.insert(row.kind, row.level),
+            }
+        }
+        levels
+    }
     /// The level of a kind of rule; empty if the pack has no such rule.
     pub fn of(&self, kind: &str) -> &str {
         self.by_kind.get(kind).map_or("", String::as_str)
@@ -222,14 +237,7 @@ impl World {
         let devices = devices(seed, scale.points, &plants, &rules, &enterprises);
         let routes = fleet::routes(seed, &towns);
         let vehicles = fleet::vehicles(seed, scale.vehicles, &enterprises, &routes);
-        let mut levels = Levels::default();
-        for row in rules.rule {
-            levels.stale_periods = row.factor.unwrap_or(levels.stale_periods);
-            match row.bit {
-                Some(bit) => _ = levels.by_bit.insert(bit, (row.id, row.level)),
-                None => _ = levels.by_kind.insert(row.kind, row.level),
-            }
-        }
+        let levels = Levels::new(rules.rule);
         Self { seed, counties, enterprises, devices, routes, vehicles, levels }
     }
 }

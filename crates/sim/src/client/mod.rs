@@ -174,7 +174,11 @@ impl<P: Send> Link<P> {
 
     fn take(&mut self, order: Option<Order<P>>) {
         match order {
-            Some(Order::Send(parcel, lines)) => self.backlog.push_back(Waiting { parcel, lines, key: None }),
+            Some(Order::Send(parcel, lines)) => {
+                // Who sends has power, even if the order that said so was lost.
+                self.powered = true;
+                self.backlog.push_back(Waiting { parcel, lines, key: None });
+            }
             Some(Order::Power(on)) => self.powered = on,
             None => self.open = false,
         }
