@@ -4,7 +4,7 @@
 //! resolves a point, applies a rule or touches a database; readings leave through [`anlan_model::Intake`] and commands come
 //! through [`anlan_model::Downlink`]. **An acknowledgement is only ever written because a batch's reply said it is kept.**
 //!
-//! Start at [`Context`], then [`jt808::serve`]. Limits and their defaults: [`Limits`].
+//! Start at [`Context`], then [`mqtt::serve`], [`jt808::serve`] and [`http::router`]. Limits and their defaults: [`Limits`].
 
 use std::sync::Arc;
 
@@ -13,9 +13,12 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 mod downlink;
+pub mod http;
 pub mod jt808;
 mod limits;
+pub mod mqtt;
 mod offer;
+mod payload;
 mod stats;
 mod trust;
 mod wire;

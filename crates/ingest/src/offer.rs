@@ -1,7 +1,8 @@
 //! From a session to the shards and back: a batch goes out, its answer returns to the task that owns the socket.
 //!
-//! The answer may come from any thread and at any time, so it travels through a channel whose capacity is the number of
-//! batches the session may have out; it can never be full. Start at [`Offers`].
+//! The answer may come from any thread and at any time, so it travels through a channel. That channel holds at most one
+//! answer per batch that is out, and the session bounds those (inflight limit, held bytes); it needs no bound of its own.
+//! Start at [`Offers`].
 
 use std::sync::Arc;
 
@@ -38,14 +39,13 @@ pub(crate) type Answer = (u64, Result<Kept, Refusal>);
 /// The batches a session has out.
 pub(crate) struct Offers {
     intake: Arc<dyn Intake>,
-    sender: mpsc::Sender<Answer>,
-    receiver: mpsc::Receiver<Answer>,
+    sender: mpsc::UnboundedSender<Answer>,
+    receiver: mpsc::UnboundedReceiver<Answer>,
 }
 
 impl Offers {
-    /// At most `capacity` batches may be out at once.
-    pub(crate) fn new(intake: Arc<dyn Intake>, capacity: usize) -> Self {
-        let (sender, receiver) = mpsc::channel(capacity.max(1));
+    pub(crate) fn new(intake: Arc<dyn Intake>) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
         Self { intake, sender, receiver }
     }
 
@@ -75,7 +75,7 @@ impl Offers {
 
 /// Says "stopping" if a shard drops a reply instead of calling it, so that no message waits for ever.
 struct Returned {
-    sender: mpsc::Sender<Answer>,
+    sender: mpsc::UnboundedSender<Answer>,
     token: u64,
     said: bool,
 }
@@ -84,7 +84,7 @@ impl Returned {
     fn say(&mut self, result: Result<Kept, Refusal>) {
         self.said = true;
         // An error means the connection is gone: the device will send again.
-        let _ = self.sender.try_send((self.token, result));
+        let _ = self.sender.send((self.token, result));
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_that_is_dropped_counts_as_stopping() {
-        let mut offers = Offers::new(Arc::new(Dropping), 1);
+        let mut offers = Offers::new(Arc::new(Dropping));
         offers.offer(9, Content::new(Source::Device { device: DeviceId::new(1), protocol: "mqtt" }, Timestamp::EPOCH));
         assert_eq!(offers.next().await, (9, Err(Refusal::Stopping)));
     }

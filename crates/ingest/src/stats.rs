@@ -1,7 +1,8 @@
 //! What the links carried: read by `GET /summary`, and the same numbers as Prometheus counters.
 //!
 //! Start at [`LinkStats`]. Counting is two relaxed atomics and a metrics call; nothing here waits.
-//! Metrics: `ingest_messages_total`, `ingest_readings_total`, `ingest_refused_total{reason}`, `ingest_connections`, each `{protocol}`.
+//! Metrics: `ingest_messages_total`, `ingest_readings_total`, `ingest_refused_total{reason}`, `ingest_ignored_values_total`,
+//! `ingest_connections`, each `{protocol}`.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -159,6 +160,12 @@ impl Link {
     pub(crate) fn kept(&self, readings: u64) {
         self.readings.fetch_add(readings, Relaxed);
         metrics::counter!("ingest_readings_total", "protocol" => self.protocol.as_str()).increment(readings);
+    }
+    /// Values that are no numbers, left out by contract.
+    pub(crate) fn ignored(&self, values: u64) {
+        if values > 0 {
+            metrics::counter!("ingest_ignored_values_total", "protocol" => self.protocol.as_str()).increment(values);
+        }
     }
     pub(crate) fn refuse(&self, reason: Reason) {
         self.refused[reason as usize].fetch_add(1, Relaxed);

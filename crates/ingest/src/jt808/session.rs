@@ -180,7 +180,7 @@ impl Session {
         });
         let now = Instant::now();
         Self {
-            offers: Offers::new(ctx.intake.clone(), limits.max_inflight),
+            offers: Offers::new(ctx.intake.clone()),
             ctx,
             address,
             unknown,

@@ -1,0 +1,533 @@
+//! MQTT 3.1.1 and 5 for devices: a server that acknowledges what is kept, and nothing else a broker does.
+//!
+//! The protocol's rules are `anlan_protocols::mqtt::Session`; this file owns the socket, the credentials, the topics and the
+//! way to the shards. One task per connection. Start at [`serve`], then [`Connection::event`].
+//!
+//! - user = device code, password = its secret. `anlan/v1/{device}/telemetry` (JSON), `…/line` (line protocol, nanoseconds),
+//!   `…/answer` from the device, `…/command` to it. A gateway may name a device of its own enterprise.
+//! - PUBACK after the sync, also for a repeat. A full shard: version 5 is told 0x97; 3.1.1 has no word for it, so the message
+//!   is offered again with growing pauses while the connection lives.
+//! - A payload that cannot be read goes to the quarantine, then 0x99 (3.1.1: a plain PUBACK). What could be read of it is kept.
+//! - Back-fill without the right, a foreign device or topic: 0x87; 3.1.1 is closed.
+//! - A command is published as `{"id":"7","command":<payload>}`; the answer is `{"id":"7","ok":true,"detail":…}`.
+//! - The same client id again: the first connection is closed (0x8E) and an event raised. An empty client id is never "the same".
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anlan_model::{Command, CommandBody, DeviceCredential, Refusal, Source, SourceEvent};
+use anlan_protocols::mqtt::codec::{Qos, Version};
+use anlan_protocols::mqtt::server::{Closed, ConnectRefusal, Event, Limits as SessionLimits, PubResult, ServerClose, Session, Token};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::downlink::Peer;
+use crate::limits::Held;
+use crate::offer::{self, Content, Offers};
+use crate::payload::{self, Form, Problem, Routed, Speaker};
+use crate::wire::{Moved, Wire, listen};
+use crate::{Context, Protocol, Reason, trust};
+
+/// A payload above this size is read on a thread of its own: it costs more than half a millisecond.
+const INLINE_BYTES: usize = 32 << 10;
+
+/// How often a connection looks whether its credential still holds.
+const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
+
+/// Serves MQTT on `listener` until the context stops, then closes its sessions (version 5 is told why).
+pub async fn serve(listener: TcpListener, ctx: Arc<Context>) {
+    let shared = ctx.clone();
+    listen(listener, ctx, Protocol::Mqtt, move |stream, address| connection(stream, address, shared.clone())).await;
+}
+
+async fn connection(stream: TcpStream, address: SocketAddr, ctx: Arc<Context>) {
+    let mut wire = Wire::new(stream, &ctx.limits);
+    let mut connection = Connection::new(ctx.clone(), address);
+    connection.run(&mut wire).await;
+    if let Some(device) = &connection.device {
+        ctx.downlinks.leave_device(&device.code, connection.peer.connection);
+    }
+    wire.close().await;
+}
+
+/// Who is connected.
+struct Device {
+    code: String,
+    /// The client id, or a name of our own if it sent none.
+    client: String,
+    /// As it was when it connected: a new secret ends the connection.
+    credential: DeviceCredential,
+}
+
+/// A PUBLISH on its way; it may hold batches for several devices.
+struct Message {
+    /// `None` for events of our own.
+    token: Option<Token>,
+    qos: Qos,
+    n_out: usize,
+    /// What to say once everything is kept.
+    result: PubResult,
+    refused: Option<Refusal>,
+    _held: Option<Held>,
+}
+
+/// One batch of a message.
+struct Out {
+    message: u64,
+    n_readings: u64,
+    /// Kept only if a full shard must not lose it: 3.1.1 at QoS 1 and our own events.
+    again: Option<Content>,
+    attempt: u32,
+}
+
+struct Connection {
+    ctx: Arc<Context>,
+    address: SocketAddr,
+    peer: Peer,
+    commands: mpsc::Receiver<Command>,
+    session: Session,
+    device: Option<Device>,
+    offers: Offers,
+    messages: HashMap<u64, Message>,
+    out: HashMap<u64, Out>,
+    reoffers: Vec<(Instant, u64)>,
+    next_id: u64,
+    n_qos0: usize,
+    started: Instant,
+    next_check: Instant,
+}
+
+impl Connection {
+    fn new(ctx: Arc<Context>, address: SocketAddr) -> Self {
+        let limits = &ctx.limits;
+        let (sender, commands) = mpsc::channel(limits.max_downlinks.max(1));
+        let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let session_limits = SessionLimits {
+            packet_max: limits.max_message_bytes,
+            inflight_max: small(limits.max_inflight),
+            downlink_max: small(limits.max_downlinks),
+            connect_timeout_us: limits.first_message_timeout_ms.saturating_mul(1_000),
+            keep_alive_max_s: u16::try_from(limits.mqtt_idle_timeout_s).unwrap_or(u16::MAX),
+            ..SessionLimits::default()
+        };
+        let now = Instant::now();
+        Self {
+            peer: Peer { connection: ctx.downlinks.connection_id(), address, commands: sender, changed: Arc::default() },
+            commands,
+            session: Session::new(session_limits, 0),
+            device: None,
+            offers: Offers::new(ctx.intake.clone()),
+            messages: HashMap::new(),
+            out: HashMap::new(),
+            reoffers: Vec::new(),
+            next_id: 0,
+            n_qos0: 0,
+            started: now,
+            next_check: now + CREDENTIAL_CHECK,
+            ctx,
+            address,
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn source(&self) -> String {
+        self.device.as_ref().map_or_else(|| self.address.to_string(), |d| d.code.clone())
+    }
+
+    fn refuse(&self, reason: Reason, detail: impl std::fmt::Display) {
+        self.ctx.refuse(Protocol::Mqtt, reason, &self.source(), detail);
+    }
+
+    /// Moves bytes, answers and commands until the session has ended; what is owed then is left in `wire`.
+    async fn run(&mut self, wire: &mut Wire) {
+        let mut buffer = vec![0u8; 16 << 10];
+        let idle = Duration::from_secs(self.ctx.limits.mqtt_idle_timeout_s);
+        let mut heard_at = Instant::now();
+        let changed: Arc<Notify> = self.peer.changed.clone();
+        let stop = self.ctx.stop.clone();
+        loop {
+            let session_due = self.session.deadline_us().map(|us| self.started + Duration::from_micros(us));
+            let wake =
+                self.reoffers.iter().map(|(at, _)| *at).chain(session_due).chain([heard_at + idle]).fold(self.next_check, Instant::min);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => self.session.close(ServerClose::ShuttingDown),
+                () = changed.notified() => self.look_who_holds_what(),
+                answer = self.offers.next() => self.answered(answer),
+                Some(command) = self.commands.recv() => self.command(&command),
+                () = tokio::time::sleep_until(wake) => {
+                    let now = Instant::now();
+                    if now >= heard_at + idle && self.session.wants_input() {
+                        self.refuse(Reason::Idle, "nothing heard in time");
+                        return;
+                    }
+                    self.tick(now);
+                }
+                moved = wire.step(&mut buffer, self.session.wants_input()) => match moved {
+                    Ok(Moved::Read(0)) => return,
+                    Ok(Moved::Read(n)) => {
+                        heard_at = Instant::now();
+                        let now_us = self.now_us();
+                        self.session.input(&buffer[..n], now_us);
+                    }
+                    Ok(Moved::Wrote) => {}
+                    Err(error) => {
+                        if error.kind() == std::io::ErrorKind::TimedOut {
+                            self.refuse(Reason::SlowReader, error);
+                        }
+                        return;
+                    }
+                },
+            }
+            while let Some(event) = self.session.next_event() {
+                if let Event::Closed(why) = event {
+                    self.closed(&why);
+                    let _ = wire.push(&self.session.take_output());
+                    return;
+                }
+                self.event(event).await;
+            }
+            let output = self.session.take_output();
+            if !output.is_empty() && wire.push(&output).is_err() {
+                self.refuse(Reason::SlowReader, "the client does not read what it is sent");
+                return;
+            }
+        }
+    }
+
+    fn closed(&self, why: &Closed) {
+        let reason = match why {
+            Closed::ByClient(_) | Closed::ByServer(ServerClose::ShuttingDown) => {
+                return tracing::debug!(protocol = "mqtt", source = self.source(), "{} left: {}", self.source(), why.code());
+            }
+            Closed::KeepAlive | Closed::ConnectTimeout => Reason::Idle,
+            // Counted where it was decided.
+            Closed::Refused(_) | Closed::NotAuthorized | Closed::ByServer(_) => {
+                return tracing::debug!(protocol = "mqtt", source = self.source(), "closed {}: {}", self.source(), why.code());
+            }
+            Closed::Malformed(error) => return self.refuse(Reason::Violation, error),
+            Closed::Violation(text) => return self.refuse(Reason::Violation, text),
+        };
+        self.refuse(reason, why.code());
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Connect { client_id, username, password, .. } => {
+                self.connect(client_id, username.unwrap_or_default(), password.unwrap_or_default()).await;
+            }
+            Event::Publish { token, topic, payload, qos, .. } => self.publish(token, &topic, payload, qos).await,
+            Event::Subscribe { packet_id, filters } => {
+                let wanted = self.command_topic();
+                let granted: Vec<bool> = filters.iter().map(|f| *f == wanted).collect();
+                if granted.contains(&false) {
+                    self.refuse(Reason::Topic, "a subscription to anything but its own command topic");
+                }
+                self.session.suback(packet_id, &granted);
+                if granted.contains(&true) {
+                    self.subscribed(true);
+                }
+            }
+            Event::Unsubscribe { filters } => {
+                if filters.contains(&self.command_topic()) {
+                    self.subscribed(false);
+                }
+            }
+            // The device's answer closes a command, its PUBACK does not.
+            Event::Delivered { .. } | Event::Closed(_) => {}
+        }
+    }
+
+    fn command_topic(&self) -> String {
+        self.device.as_ref().map_or_else(String::new, |d| format!("anlan/v1/{}/command", d.code))
+    }
+
+    fn subscribed(&self, yes: bool) {
+        if let Some(device) = &self.device {
+            self.ctx.downlinks.subscribe_device(&device.code, &device.client, self.peer.connection, yes);
+        }
+    }
+
+    async fn connect(&mut self, client_id: String, code: String, secret: Vec<u8>) {
+        let found = trust::device(&self.ctx.credentials.load(), &code, &secret).cloned();
+        let Some(credential) = found else {
+            self.refuse(Reason::Credentials, "wrong device code or secret");
+            let delay = self.ctx.gate.failed(self.address.ip(), std::time::Instant::now());
+            tokio::select! {
+                () = self.ctx.stop.cancelled() => {}
+                () = tokio::time::sleep(delay) => {}
+            }
+            return self.session.refuse(ConnectRefusal::BadCredentials);
+        };
+        let client = if client_id.is_empty() { format!("\0{}", self.peer.connection) } else { client_id };
+        let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
+        let entered = self.ctx.downlinks.enter_device(&code, &client, self.peer.clone());
+        self.device = Some(Device { code, client, credential });
+        match entered {
+            Ok(before) => {
+                self.session.accept();
+                if let Some(from) = before {
+                    tracing::warn!(protocol = "mqtt", source = self.source(), "{} moved from {from} to {}", self.source(), self.address);
+                    let event = SourceEvent::TakenOver { from: from.to_string(), by: self.address.to_string() };
+                    let content = Content::event(source, self.ctx.clock.now(), event);
+                    self.put(None, Qos::AtMostOnce, vec![content], PubResult::Ok, None);
+                }
+            }
+            Err(_) => {
+                self.refuse(Reason::Connections, "too many clients of this device");
+                self.session.refuse(ConnectRefusal::ServerBusy);
+            }
+        }
+    }
+
+    fn look_who_holds_what(&mut self) {
+        if let Some(d) = &self.device
+            && !self.ctx.downlinks.holds_device(&d.code, &d.client, self.peer.connection)
+        {
+            self.session.close(ServerClose::TakenOver);
+        }
+    }
+
+    /// Whether the credential is still the one that connected.
+    fn still_trusted(&self) -> bool {
+        self.device.as_ref().is_none_or(|d| {
+            let now = self.ctx.credentials.load();
+            now.devices.get(&d.code).is_some_and(|c| !c.disabled && c.secret_hash == d.credential.secret_hash)
+        })
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let now_us = self.now_us();
+        self.session.tick(now_us);
+        if now >= self.next_check {
+            self.next_check = now + CREDENTIAL_CHECK;
+            self.check_trust();
+        }
+        let due: Vec<u64> = self.reoffers.iter().filter(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+        self.reoffers.retain(|(at, _)| *at > now);
+        for id in due {
+            if let Some(content) = self.out.get(&id).and_then(|o| o.again.clone()) {
+                self.offers.offer(id, content);
+            }
+        }
+    }
+
+    fn check_trust(&mut self) -> bool {
+        let trusted = self.still_trusted();
+        if !trusted && !self.session.is_closed() {
+            self.refuse(Reason::Credentials, "the credential was changed or disabled");
+            self.session.close(ServerClose::Administrative);
+        }
+        trusted
+    }
+
+    async fn publish(&mut self, token: Token, topic: &str, payload: Vec<u8>, qos: Qos) {
+        let received_at = self.ctx.clock.now();
+        self.ctx.stats.link(Protocol::Mqtt).heard(received_at);
+        if !self.check_trust() {
+            return;
+        }
+        let Some(device) = &self.device else { return };
+        let code = device.code.clone();
+        while let Err(wait) = self.ctx.gate.take(&code, std::time::Instant::now()) {
+            if qos == Qos::AtMostOnce || self.session.version() == Version::V5 {
+                self.refuse(Reason::Rate, "more messages than allowed");
+                return self.session.ack(token, PubResult::QuotaExceeded);
+            }
+            // 3.1.1 cannot be told: not reading on slows its sender.
+            tokio::select! {
+                () = self.ctx.stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        let snapshot = self.ctx.credentials.load_full();
+        let Some((named, leaf)) = topic.strip_prefix("anlan/v1/").and_then(|rest| rest.split_once('/')) else {
+            return self.forbidden(token, topic);
+        };
+        let Some(own) = snapshot.devices.get(&code) else { return self.forbidden(token, topic) };
+        let Some(credential) = trust::spoken_for(&snapshot, &code, own, named) else { return self.forbidden(token, topic) };
+        let form = match leaf {
+            "telemetry" => Form::Json,
+            "line" => Form::Line(Default::default()),
+            "answer" if named == code => return self.command_answer(token, qos, &payload, credential, received_at),
+            _ => return self.forbidden(token, topic),
+        };
+        if qos == Qos::AtMostOnce && self.n_qos0 >= self.ctx.limits.max_inflight {
+            self.refuse(Reason::Overloaded, "too many messages at QoS 0 wait");
+            return self.session.ack(token, PubResult::QuotaExceeded);
+        }
+        let Some(held) = self.ctx.gate.hold(payload.len()) else {
+            self.refuse(Reason::Overloaded, "the node holds too much unsaved data");
+            return self.session.ack(token, PubResult::QuotaExceeded);
+        };
+        let routed = self.read(form, payload, named.to_owned(), received_at).await;
+        self.ctx.stats.link(Protocol::Mqtt).ignored(routed.ignored);
+        let result = self.judge(&routed.problems);
+        if routed.contents.is_empty() {
+            return self.session.ack(token, result);
+        }
+        self.put(Some(token), qos, routed.contents, result, Some(held));
+    }
+
+    fn forbidden(&mut self, token: Token, topic: &str) {
+        let shown: String = topic.chars().take(80).collect();
+        self.refuse(Reason::Topic, format_args!("may not publish to {shown:?}"));
+        self.session.ack(token, PubResult::NotAuthorized);
+    }
+
+    /// Reads a payload; one that has unreadable parts is put aside whole.
+    async fn read(&self, form: Form, payload: Vec<u8>, named: String, received_at: anlan_model::Timestamp) -> Routed {
+        let ctx = self.ctx.clone();
+        let (big, source) = (payload.len() > INLINE_BYTES, self.source());
+        // A gateway on another device's topic speaks as that device, with the gateway's own right to back-fill.
+        let may_backfill = ctx.credentials.load().devices.get(&source).is_some_and(|c| c.may_backfill);
+        let work = move || {
+            let snapshot = ctx.credentials.load();
+            let Some(credential) = snapshot.devices.get(&named) else { return Routed::default() };
+            let credential = DeviceCredential { may_backfill, ..credential.clone() };
+            let speaker = Speaker { code: &named, credential: &credential, protocol: Protocol::Mqtt.as_str(), backfill: false };
+            let routed = payload::read(form, &payload, &snapshot, speaker, received_at, &ctx.limits);
+            if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
+                ctx.quarantine(Protocol::Mqtt, &source, first.to_string(), &payload);
+            }
+            routed
+        };
+        if big { tokio::task::spawn_blocking(work).await.unwrap_or_default() } else { work() }
+    }
+
+    /// Counts what is wrong with a payload and says what its sender is to be told.
+    fn judge(&self, problems: &[Problem]) -> PubResult {
+        let Some(worst) = payload::worst(problems) else { return PubResult::Ok };
+        self.refuse(worst.reason, worst);
+        match worst.reason {
+            Reason::ForeignDevice | Reason::Backfill => PubResult::NotAuthorized,
+            _ => PubResult::PayloadInvalid,
+        }
+    }
+
+    fn command_answer(
+        &mut self,
+        token: Token,
+        qos: Qos,
+        payload: &[u8],
+        credential: &DeviceCredential,
+        received_at: anlan_model::Timestamp,
+    ) {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            id: Id,
+            ok: bool,
+            #[serde(default)]
+            detail: serde_json::Value,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Id {
+            Text(String),
+            Number(i64),
+        }
+        let read = serde_json::from_slice::<Answer>(payload).map_err(|error| error.to_string()).and_then(|answer| {
+            let command = match &answer.id {
+                Id::Number(n) => *n,
+                Id::Text(text) => text.parse().map_err(|_| "id is no command id".to_owned())?,
+            };
+            Ok(SourceEvent::CommandAnswer { command, ok: answer.ok, detail: answer.detail.to_string() })
+        });
+        match read {
+            Ok(event) => {
+                let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
+                self.put(Some(token), qos, vec![Content::event(source, received_at, event)], PubResult::Ok, None);
+            }
+            Err(error) => {
+                self.ctx.quarantine(Protocol::Mqtt, &self.source(), format!("answer: {error}"), payload);
+                self.refuse(Reason::Unreadable, format_args!("answer: {error}"));
+                self.session.ack(token, PubResult::PayloadInvalid);
+            }
+        }
+    }
+
+    /// Offers the batches of one message.
+    fn put(&mut self, token: Option<Token>, qos: Qos, contents: Vec<Content>, result: PubResult, held: Option<Held>) {
+        let message = self.next_id;
+        self.next_id += 1;
+        self.n_qos0 += usize::from(qos == Qos::AtMostOnce);
+        self.messages.insert(message, Message { token, qos, n_out: contents.len(), result, refused: None, _held: held });
+        let patient = token.is_none() || (qos != Qos::AtMostOnce && self.session.version() != Version::V5);
+        for content in contents {
+            let id = self.next_id;
+            self.next_id += 1;
+            let again = patient.then(|| content.clone());
+            self.out.insert(id, Out { message, n_readings: content.count(), again, attempt: 0 });
+            self.offers.offer(id, content);
+        }
+    }
+
+    /// A shard answered.
+    fn answered(&mut self, (id, result): offer::Answer) {
+        let Some(mut out) = self.out.remove(&id) else { return };
+        match result {
+            Ok(_) => self.ctx.stats.link(Protocol::Mqtt).kept(out.n_readings),
+            // The log may come back as a shard does: neither loses a message that was not acknowledged.
+            Err(Refusal::Overloaded | Refusal::Storage) if out.again.is_some() => {
+                let reason = if result == Err(Refusal::Storage) { Reason::Storage } else { Reason::Overloaded };
+                self.ctx.stats.link(Protocol::Mqtt).refuse(reason);
+                self.reoffers.push((Instant::now() + self.ctx.limits.reoffer_delay(out.attempt), id));
+                out.attempt += 1;
+                self.out.insert(id, out);
+                return;
+            }
+            Err(refusal) => {
+                if let Some(message) = self.messages.get_mut(&out.message) {
+                    message.refused.get_or_insert(refusal);
+                }
+            }
+        }
+        let Some(message) = self.messages.get_mut(&out.message) else { return };
+        message.n_out = message.n_out.saturating_sub(1);
+        if message.n_out > 0 {
+            return;
+        }
+        let Some(message) = self.messages.remove(&out.message) else { return };
+        self.n_qos0 -= usize::from(message.qos == Qos::AtMostOnce);
+        let answer = match message.refused {
+            None => message.result,
+            Some(refusal) => {
+                let reason = match refusal {
+                    Refusal::Overloaded => Reason::Overloaded,
+                    Refusal::UnknownSource => Reason::UnknownSource,
+                    Refusal::Storage => Reason::Storage,
+                    Refusal::Stopping => Reason::Stopping,
+                };
+                self.refuse(reason, refusal);
+                match refusal {
+                    Refusal::UnknownSource => PubResult::NotAuthorized,
+                    Refusal::Overloaded | Refusal::Storage => PubResult::QuotaExceeded,
+                    // Not acknowledged, so the device sends it again to whoever comes after us.
+                    Refusal::Stopping => return self.session.close(ServerClose::ShuttingDown),
+                }
+            }
+        };
+        if let Some(token) = message.token {
+            self.session.ack(token, answer);
+        }
+    }
+
+    /// Publishes a command. It stays "sent" until the device answers: the reconciler sends it again if that never comes.
+    fn command(&mut self, command: &Command) {
+        let CommandBody::Mqtt { payload } = &command.body else { return };
+        // A payload that is no JSON travels as a JSON text.
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(payload).is_ok();
+        let body = if is_json { payload.clone() } else { json!(payload).to_string() };
+        let text = format!(r#"{{"id":"{}","command":{body}}}"#, command.id);
+        if let Err(error) = self.session.publish(&self.command_topic(), text.as_bytes(), Qos::AtLeastOnce) {
+            tracing::warn!(protocol = "mqtt", source = self.source(), %error, "command {} was not sent: {error}", command.id);
+        }
+    }
+}
