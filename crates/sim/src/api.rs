@@ -209,10 +209,14 @@ pub fn percent(text: &str) -> String {
 ///
 /// # Errors
 /// The first error that a thread met.
-pub fn in_parallel<T: Sync, R: Send, E: Send>(items: &[T], n_threads: usize, work: impl Fn(&T) -> Result<R, E> + Sync) -> Result<Vec<R>, E> {
+pub fn in_parallel<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    n_threads: usize,
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let next = AtomicUsize::new(0);
-    let done: Mutex<(Vec<(usize, R)>, Option<E>)> = Mutex::new((Vec::with_capacity(items.len()), None));
-    let lock = || done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let results = Mutex::new(Vec::with_capacity(items.len()));
+    let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..n_threads.clamp(1, items.len().max(1)) {
             scope.spawn(|| {
@@ -220,10 +224,10 @@ pub fn in_parallel<T: Sync, R: Send, E: Send>(items: &[T], n_threads: usize, wor
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(i) else { break };
                     match work(item) {
-                        Ok(result) => lock().0.push((i, result)),
+                        Ok(result) => lock(&results).push((i, result)),
                         Err(error) => {
                             next.store(items.len(), Ordering::Relaxed);
-                            lock().1.get_or_insert(error);
+                            lock(&failed).get_or_insert(error);
                             break;
                         }
                     }
@@ -231,12 +235,17 @@ pub fn in_parallel<T: Sync, R: Send, E: Send>(items: &[T], n_threads: usize, wor
             });
         }
     });
-    let (mut results, error) = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(error) = error {
+    if let Some(error) = lock(&failed).take() {
         return Err(error);
     }
+    let mut results = std::mem::take(&mut *lock(&results));
     results.sort_by_key(|(i, _)| *i);
     Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+/// A lock that a panicked thread left behind still holds whole values: each is changed in one step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -81,7 +81,13 @@ impl fmt::Display for CheckReport {
     /// The first line is fixed: `equal E missing M extra X`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "equal {} missing {} extra {}", self.equal, self.missing, self.extra)?;
-        writeln!(f, "alarms: expected {} found {} missing {}", self.alarms_expected, self.alarms_expected - self.alarms_missing, self.alarms_missing)?;
+        writeln!(
+            f,
+            "alarms: expected {} found {} missing {}",
+            self.alarms_expected,
+            self.alarms_expected - self.alarms_missing,
+            self.alarms_missing
+        )?;
         writeln!(
             f,
             "events: expected {} found {} missing {} not judged {}",
@@ -141,7 +147,12 @@ fn compare(api: &Api, lines: &[TruthLine]) -> Result<CheckReport, ApiError> {
         match line.kind {
             TruthKind::Sent => {
                 let Some(what) = line.value.map(value_text).or(line.position.as_ref().map(position_text)) else { continue };
-                let item = Item { at: line.clock_bad_taken_at.unwrap_or(line.at), what, clock_bad: line.clock_bad_taken_at.is_some(), backfill: line.backfill };
+                let item = Item {
+                    at: line.clock_bad_taken_at.unwrap_or(line.at),
+                    what,
+                    clock_bad: line.clock_bad_taken_at.is_some(),
+                    backfill: line.backfill,
+                };
                 sent.entry((subject, line.point.as_deref().unwrap_or_default())).or_default().push(item);
             }
             TruthKind::ExpectGap => {
@@ -158,7 +169,10 @@ fn compare(api: &Api, lines: &[TruthLine]) -> Result<CheckReport, ApiError> {
         let path = if point.is_empty() {
             subjects.vehicles.get(*subject).map(|id| (format!("/api/v1/vehicles/{id}/positions"), "positions"))
         } else {
-            subjects.points.get(&((*subject).to_owned(), (*point).to_owned())).map(|id| (format!("/api/v1/points/{id}/readings"), "readings"))
+            subjects
+                .points
+                .get(&((*subject).to_owned(), (*point).to_owned()))
+                .map(|id| (format!("/api/v1/points/{id}/readings"), "readings"))
         };
         let there = match path {
             Some((path, noun)) => items_there(api, &path, noun, items)?,
@@ -166,7 +180,10 @@ fn compare(api: &Api, lines: &[TruthLine]) -> Result<CheckReport, ApiError> {
         };
         let empty = Vec::new();
         let broken = broken_gaps(gaps.get(subject).unwrap_or(&empty), &there);
-        Ok::<_, ApiError>((match_items(&name, items, there), broken.into_iter().map(|gap| ((*subject).to_owned(), gap)).collect::<Vec<_>>()))
+        Ok::<_, ApiError>((
+            match_items(&name, items, there),
+            broken.into_iter().map(|gap| ((*subject).to_owned(), gap)).collect::<Vec<_>>(),
+        ))
     })?;
     let mut broken_gaps = HashSet::new();
     for (part, broken) in compared {
@@ -195,7 +212,11 @@ impl Subjects {
         let mut homes = Vec::new();
         if !devices.is_empty() {
             let rows = api.list("/api/v1/devices?limit=1000", "devices")?;
-            homes.extend(rows.iter().filter_map(|row| Some((text(row, "code")?, text(row, "id")?))).filter(|(code, _)| devices.contains(code.as_str())));
+            homes.extend(
+                rows.iter()
+                    .filter_map(|row| Some((text(row, "code")?, text(row, "id")?)))
+                    .filter(|(code, _)| devices.contains(code.as_str())),
+            );
         }
         let found = in_parallel(&homes, THREADS, |(code, id)| {
             let rows = api.list(&format!("/api/v1/points?device={}&limit=1000", percent(id)), "points")?;
@@ -278,7 +299,9 @@ fn match_items(name: &str, sent: &[Item], there: Vec<Item>) -> CheckReport {
     for item in sent {
         let found = if item.clock_bad {
             // Filed at its arrival: the nearest one with this value.
-            let near = |b: &Option<Item>| b.as_ref().filter(|b| b.what == item.what).map(|b| b.at.since_us(item.at).abs()).filter(|d| *d <= ARRIVAL_AROUND_US);
+            let near = |b: &Option<Item>| {
+                b.as_ref().filter(|b| b.what == item.what).map(|b| b.at.since_us(item.at).abs()).filter(|d| *d <= ARRIVAL_AROUND_US)
+            };
             let best = (0..bad.len()).filter_map(|i| Some((near(&bad[i])?, i))).min();
             best.and_then(|(_, i)| bad[i].take()).is_some()
         } else {
@@ -296,7 +319,8 @@ fn match_items(name: &str, sent: &[Item], there: Vec<Item>) -> CheckReport {
             lacking.push(item);
         }
     }
-    let mut left: Vec<(Timestamp, String)> = exact.into_iter().filter(|(_, n)| *n > 0).flat_map(|(key, n)| std::iter::repeat_n(key, n as usize)).collect();
+    let mut left: Vec<(Timestamp, String)> =
+        exact.into_iter().filter(|(_, n)| *n > 0).flat_map(|(key, n)| std::iter::repeat_n(key, n as usize)).collect();
     left.extend(bad.into_iter().flatten().map(|b| (b.at, b.what)));
     left.sort();
     for item in lacking {
@@ -338,7 +362,8 @@ fn alarms(api: &Api, lines: &[TruthLine], subjects: &Subjects, report: &mut Chec
         let of_bit = line.bit.and_then(|bit| levels.bit(bit)).map(|(rule, _)| rule);
         let fits = |row: &Value| {
             let began = |key: &str| row[key].as_str().and_then(|t| Timestamp::parse(t).ok()).map(|t| t.since_us(line.at));
-            let in_time = ["onset_at", "raised_at"].iter().filter_map(|key| began(key)).any(|d| (-ALARM_EARLY_US..=ALARM_LATE_US).contains(&d));
+            let in_time =
+                ["onset_at", "raised_at"].iter().filter_map(|key| began(key)).any(|d| (-ALARM_EARLY_US..=ALARM_LATE_US).contains(&d));
             let about = id.is_some_and(|(key, id)| row[key] == **id);
             let rule = row["kind"] == *line.rule.as_deref().unwrap_or_default() && of_bit.is_none_or(|rule| row["rule"] == rule);
             about && rule && in_time && row["historic"] != true
@@ -351,10 +376,19 @@ fn alarms(api: &Api, lines: &[TruthLine], subjects: &Subjects, report: &mut Chec
         }
         report.alarms_missing += 1;
         report.differ(|| {
-            let who = [line.device.as_deref(), line.vehicle.as_deref(), line.point.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("/");
+            let who = [line.device.as_deref(), line.vehicle.as_deref(), line.point.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("/");
             let bit = line.bit.map_or(String::new(), |bit| format!(" bit {bit}"));
             let instead = found.map_or(String::new(), |i| format!(", found with level {}", rows[i]["level"]));
-            format!("missing alarm {}{bit} {} of {who} at {}{instead}", line.rule.as_deref().unwrap_or("?"), line.level.as_deref().unwrap_or(""), line.at)
+            format!(
+                "missing alarm {}{bit} {} of {who} at {}{instead}",
+                line.rule.as_deref().unwrap_or("?"),
+                line.level.as_deref().unwrap_or(""),
+                line.at
+            )
         });
     }
     Ok(())
@@ -415,7 +449,10 @@ mod tests {
                 let path = request.split(' ').nth(1).unwrap_or_default();
                 let answer = answers.iter().find(|(begin, _)| path.starts_with(begin));
                 let (status, body) = answer.map_or(("404 Not Found", "{}".to_owned()), |(_, body)| ("200 OK", body.to_string()));
-                let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
                 stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
             }
         });
@@ -480,7 +517,11 @@ mod tests {
         fast.at = fast.at.plus_us(8 * 3_600_000_000);
         let lines = [fast, sent(5, 8.0)];
         assert_eq!(counts(&ask(&lines, vec![reading(2, 7.0, &["clock_bad"]), reading(5, 8.0, &[])], vec![], vec![], vec![])), (2, 0, 0));
-        assert_eq!(counts(&ask(&lines, vec![reading(2, 7.0, &[]), reading(5, 8.0, &[])], vec![], vec![], vec![])), (1, 1, 1), "not flagged");
+        assert_eq!(
+            counts(&ask(&lines, vec![reading(2, 7.0, &[]), reading(5, 8.0, &[])], vec![], vec![], vec![])),
+            (1, 1, 1),
+            "not flagged"
+        );
     }
 
     #[test]
@@ -506,7 +547,7 @@ mod tests {
             "at": at(1).to_string(), "lon": 102.545_678, "lat": 24.351_234, "altitude_m": 1650, "speed_kmh": 61.3, "direction_deg": 90,
             "alarm_bits": 2, "status_bits": 3, "flags": [],
         });
-        assert_eq!(counts(&ask(&[line.clone()], vec![], vec![row.clone()], vec![], vec![])), (1, 0, 0));
+        assert_eq!(counts(&ask(std::slice::from_ref(&line), vec![], vec![row.clone()], vec![], vec![])), (1, 0, 0));
         row["lat"] = json!(24.351_235);
         assert_eq!(counts(&ask(&[line], vec![], vec![row], vec![], vec![])), (0, 1, 1));
     }
@@ -540,13 +581,14 @@ mod tests {
             json!({ "rule": rule, "kind": "terminal_bit", "point": null, "vehicle": "3", "level": "red", "onset_at": at(10).to_string(),
                     "raised_at": at(10).to_string(), "historic": false })
         };
-        assert_eq!(missing(&[bit.clone()], vec![of_vehicle("terminal_emergency")]), 0);
+        assert_eq!(missing(std::slice::from_ref(&bit), vec![of_vehicle("terminal_emergency")]), 0);
         assert_eq!(missing(&[bit], vec![of_vehicle("terminal_rollover")]), 1, "another bit");
     }
 
     #[test]
     fn events_and_gaps_are_looked_for() {
-        let event = |kind: &str| TruthLine { device: Some("d".into()), event: Some(kind.into()), ..TruthLine::new(TruthKind::ExpectEvent, at(5)) };
+        let event =
+            |kind: &str| TruthLine { device: Some("d".into()), event: Some(kind.into()), ..TruthLine::new(TruthKind::ExpectEvent, at(5)) };
         let gap = TruthLine { device: Some("d".into()), until: Some(at(20)), ..TruthLine::new(TruthKind::ExpectGap, at(5)) };
         let lines = [sent(5, 1.0), sent(10, 2.0), sent(20, 3.0), event("clock_offset"), event("flat_line"), gap];
         let rows = |flags: &[&str]| vec![reading(5, 1.0, &[]), reading(10, 2.0, flags), reading(20, 3.0, &[])];

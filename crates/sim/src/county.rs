@@ -70,8 +70,7 @@ fn county(feature: &Value) -> County {
     let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
     let coordinates = &feature["geometry"]["coordinates"];
     let parts = if feature["geometry"]["type"] == "MultiPolygon" { list(coordinates) } else { vec![coordinates.clone()] };
-    let rings: Vec<Vec<(f64, f64)>> =
-        parts.iter().flat_map(list).map(|ring| list(&ring).iter().map(pair).collect()).collect();
+    let rings: Vec<Vec<(f64, f64)>> = parts.iter().flat_map(list).map(|ring| list(&ring).iter().map(pair).collect()).collect();
     let corners = || rings.iter().flatten();
     let bounds = (
         corners().map(|c| c.0).fold(f64::MAX, f64::min),

@@ -12,7 +12,8 @@ pub(crate) fn stories(world: &World, cycle: usize) -> Vec<Story> {
     let pressure = cast(world, "gas_main", "pressure");
     let gas = cast(world, "gas_main", "gas_combustible");
     let mut list = Vec::new();
-    let mut play = |device: usize, from_s: f64, until_s: f64, what: What| list.push(Story::new(Actor::Device(device), from_s, until_s, what));
+    let mut play =
+        |device: usize, from_s: f64, until_s: f64, what: What| list.push(Story::new(Actor::Device(device), from_s, until_s, what));
     let role = |from: &[(usize, usize)], role: usize| (role < from.len()).then(|| from[(cycle * 3 + role) % from.len()]);
     if let Some((device, point)) = role(&pressure, 0) {
         let limits = &world.devices[device].points[point].effective;

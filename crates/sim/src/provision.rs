@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::{Api, ApiError, in_parallel};
+use crate::api::{Api, ApiError, in_parallel, lock};
 use crate::world::{Device, World};
 
 /// Requests at once: enough to hide the round trip, few enough for a small server.
@@ -78,8 +78,9 @@ pub fn provision(api: &Api, world: &World, secrets_path: &Path) -> Result<HashMa
     let known = ids(api, "/api/v1/devices?limit=1000", "devices")?;
     let mut secrets = Secrets::load(secrets_path)?;
     let owner = |device: &Device| world.enterprises.get(device.enterprise).and_then(|e| enterprises.get(&e.code)).cloned();
-    let unknown: Vec<&Device> = world.devices.iter().filter(|d| !known.contains_key(&d.code) || !secrets.devices.contains_key(&d.code)).collect();
-    let made = std::sync::Mutex::new(HashMap::new());
+    let unknown: Vec<&Device> =
+        world.devices.iter().filter(|d| !known.contains_key(&d.code) || !secrets.devices.contains_key(&d.code)).collect();
+    let made: std::sync::Mutex<HashMap<String, (String, String)>> = std::sync::Mutex::default();
     let outcome = in_parallel(&unknown, THREADS, |device| {
         let answer = match known.get(&device.code) {
             Some(id) => api.post(&format!("/api/v1/devices/{id}/secret"), &json!({}))?,
@@ -90,11 +91,10 @@ pub fn provision(api: &Api, world: &World, secrets_path: &Path) -> Result<HashMa
         };
         let secret = answer["secret"].as_str().ok_or(ApiError::Shape { path: "/api/v1/devices".to_owned(), expected: "a secret" })?;
         let id = answer["id"].as_str().or(known.get(&device.code).map(String::as_str)).unwrap_or_default();
-        let mut made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        made.insert(device.code.clone(), (id.to_owned(), secret.to_owned()));
+        lock(&made).insert(device.code.clone(), (id.to_owned(), secret.to_owned()));
         Ok::<_, ApiError>(())
     });
-    let made = made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let made = std::mem::take(&mut *lock(&made));
     secrets.devices.extend(made.iter().map(|(code, (_, secret))| (code.clone(), secret.clone())));
     // A secret is shown once: keep those that came before an error.
     if !made.is_empty() {
@@ -166,7 +166,8 @@ pub struct FleetPass {
 /// [`ApiError`].
 pub fn describe_fleet(api: &Api, world: &World, enterprises: &HashMap<String, String>) -> Result<FleetPass, ApiError> {
     let heard = api.list("/api/v1/vehicles?limit=1000", "vehicles")?;
-    let by_phone: HashMap<&str, &Value> = heard.iter().filter_map(|row| Some((row["phone"].as_str()?.trim_start_matches('0'), row))).collect();
+    let by_phone: HashMap<&str, &Value> =
+        heard.iter().filter_map(|row| Some((row["phone"].as_str()?.trim_start_matches('0'), row))).collect();
     let mut pass = FleetPass { described: 0, unheard: 0 };
     let mut changes = Vec::new();
     for vehicle in &world.vehicles {

@@ -149,7 +149,15 @@ pub async fn replay(options: ReplayOptions) -> Result<Summary, ReplayError> {
 }
 
 /// Hands over one row per period; a slow server slows it down, nothing is dropped.
-async fn publish(code: String, rows: Vec<Vec<f64>>, orders: mpsc::Sender<Order<Vec<u8>>>, now: Timestamp, period_s: f64, speed: f64, stop: CancellationToken) {
+async fn publish(
+    code: String,
+    rows: Vec<Vec<f64>>,
+    orders: mpsc::Sender<Order<Vec<u8>>>,
+    now: Timestamp,
+    period_s: f64,
+    speed: f64,
+    stop: CancellationToken,
+) {
     let n = rows.len();
     let mut turn = tokio::time::interval(std::time::Duration::from_secs_f64(period_s / speed));
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

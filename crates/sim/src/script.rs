@@ -8,10 +8,10 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use anlan_model::noun::Limits;
 
+use crate::fleet::Vehicle;
 use crate::rng::Rng;
 use crate::signal::{Signal, quantize};
 use crate::story::{Actor, ROUND_S, Story, What, stories};
-use crate::fleet::Vehicle;
 use crate::world::World;
 
 /// Samples and positions that a silent actor remembers; beyond, it forgets the oldest as a real logger does.
@@ -170,7 +170,11 @@ impl<'w> Script<'w> {
             .devices
             .iter()
             .map(|d| DeviceState {
-                signals: d.points.iter().map(|p| Signal::new(p.mean, p.spread, p.decimals, Rng::named(world.seed, &format!("{}/{}", d.code, p.code)))).collect(),
+                signals: d
+                    .points
+                    .iter()
+                    .map(|p| Signal::new(p.mean, p.spread, p.decimals, Rng::named(world.seed, &format!("{}/{}", d.code, p.code))))
+                    .collect(),
                 standing: vec![[false; 4]; d.points.len()],
                 stuck: HashMap::new(),
                 memory: VecDeque::new(),
@@ -194,7 +198,8 @@ impl<'w> Script<'w> {
                 last_sent_us: None,
             })
             .collect();
-        let first_devices = world.devices.iter().enumerate().filter(|(_, d)| !d.points.is_empty()).map(|(i, d)| Reverse((d.phase_us, Actor::Device(i))));
+        let first_devices =
+            world.devices.iter().enumerate().filter(|(_, d)| !d.points.is_empty()).map(|(i, d)| Reverse((d.phase_us, Actor::Device(i))));
         let first_vehicles = world.vehicles.iter().enumerate().map(|(i, v)| Reverse((v.phase_us, Actor::Vehicle(i))));
         let queue = first_devices.chain(first_vehicles).collect();
         Self { world, with_stories, round: None, stories: HashMap::new(), devices, vehicles, queue }
@@ -215,7 +220,7 @@ impl<'w> Script<'w> {
         let mut step = Step { due_us, actor, power: None, messages: Vec::new(), expect: Vec::new() };
         let mut expect = |at_us, what| step.expect.push(Expect { at_us, what });
 
-        let mut values: Vec<f64> = state.signals.iter_mut().map(Signal::next).collect();
+        let mut values: Vec<f64> = state.signals.iter_mut().map(Signal::sample).collect();
         let mut shift_us = 0;
         let mut silent = false;
         let mut stuck_now = Vec::new();
@@ -263,7 +268,10 @@ impl<'w> Script<'w> {
                 // A silence that only just reaches the limit may or may not be noticed; say nothing then.
                 if due_us > stale_us + (device.period_s * 1e6) as i64 {
                     for point in 0..device.points.len() {
-                        expect(stale_us, Expected::Alarm { point: Some(point), rule: "stale", bit: None, level: levels.of("stale").to_owned() });
+                        expect(
+                            stale_us,
+                            Expected::Alarm { point: Some(point), rule: "stale", bit: None, level: levels.of("stale").to_owned() },
+                        );
                     }
                 }
             }
@@ -392,7 +400,8 @@ fn odometer_start(vehicle: &Vehicle) -> u32 {
 /// The limits that `value` newly crosses. `standing` remembers hh, h, l, ll; a limit is left only beyond its dead band.
 fn crossed(limits: &Limits, value: f64, standing: &mut [bool; 4]) -> Vec<&'static str> {
     let band = limits.deadband;
-    let rules: [(&'static str, Option<f64>, f64); 4] = [("hh", limits.hh, 1.0), ("h", limits.h, 1.0), ("l", limits.l, -1.0), ("ll", limits.ll, -1.0)];
+    let rules: [(&'static str, Option<f64>, f64); 4] =
+        [("hh", limits.hh, 1.0), ("h", limits.h, 1.0), ("l", limits.l, -1.0), ("ll", limits.ll, -1.0)];
     let mut new = Vec::new();
     for ((rule, limit, sign), stands) in rules.into_iter().zip(standing.iter_mut()) {
         let Some(limit) = limit else { continue };
@@ -474,10 +483,10 @@ mod tests {
         let world = world();
         let found = alarms(&minutes(&world, 10, true));
         let expected = [
-            ("h", None, "yellow"),            // the leak
-            ("h", None, "yellow"),            // the leak under a fast clock
-            ("hh", None, "red"),              // the leak
-            ("l", None, "yellow"),            // the pressure drop
+            ("h", None, "yellow"), // the leak
+            ("h", None, "yellow"), // the leak under a fast clock
+            ("hh", None, "red"),   // the leak
+            ("l", None, "yellow"), // the pressure drop
             ("overspeed", None, "orange"),
             ("terminal_bit", Some(0), "red"), // emergency button
             ("terminal_bit", Some(1), "yellow"),
@@ -517,7 +526,9 @@ mod tests {
     fn clocks_run_fast_once_and_for_good_and_one_fix_leaps() {
         let world = world();
         let steps = minutes(&world, 10, true);
-        let event = |name| steps.iter().flat_map(|s| &s.expect).filter(|e| matches!(e.what, Expected::Event { event, .. } if event == name)).count();
+        let event = |name| {
+            steps.iter().flat_map(|s| &s.expect).filter(|e| matches!(e.what, Expected::Event { event, .. } if event == name)).count()
+        };
         assert_eq!((event("clock_offset"), event("drift"), event("flat_line"), event("taken_over")), (4, 1, 1, 1));
         let shifted = |actor| {
             let of = steps.iter().filter(|s| s.actor == actor).flat_map(|s| &s.messages);

@@ -1,6 +1,6 @@
 //! The value of a sensor that nothing happens to: a walk that is drawn back to its mean, plus noise, in the steps of the instrument.
 //!
-//! Pure and repeatable. Start at [`Signal::next`].
+//! Pure and repeatable. Start at [`Signal::sample`].
 
 use crate::rng::Rng;
 
@@ -26,7 +26,7 @@ impl Signal {
     }
 
     /// The next sample. One call is one sampling period, whatever its length.
-    pub fn next(&mut self) -> f64 {
+    pub fn sample(&mut self) -> f64 {
         // A pull of 5 % a sample keeps slow trends of some twenty samples, as temperatures and levels have.
         self.level += -0.05 * self.level + self.spread * 0.06 * self.rng.normal();
         let noisy = self.level + self.spread * 0.03 * self.rng.normal();
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn stays_in_its_band_and_moves() {
         let mut signal = Signal::new(40.0, 3.0, 1, Rng::named(3, "s"));
-        let values: Vec<f64> = (0..5_000).map(|_| signal.next()).collect();
+        let values: Vec<f64> = (0..5_000).map(|_| signal.sample()).collect();
         assert!(values.iter().all(|v| (37.0..=43.0).contains(v)));
         assert!(values.windows(2).filter(|w| w[0] != w[1]).count() > 2_500);
     }

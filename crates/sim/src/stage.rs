@@ -129,9 +129,12 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
         None => (None, Sink::none()),
     };
     let stats = Arc::new(Stats::default());
-    let mut links = Links { options: &options, world: &world, stats: &stats, truth, devices: Vec::new(), vehicles: Vec::new(), tasks: JoinSet::new() };
+    let mut links =
+        Links { options: &options, world: &world, stats: &stats, truth, devices: Vec::new(), vehicles: Vec::new(), tasks: JoinSet::new() };
     links.open(&secrets)?;
-    let describing = api.map(|api| tokio::spawn(describe(api, world.clone(), enterprises, options.stop.child_token())));
+    let describing = api
+        .filter(|_| options.jt808.is_some())
+        .map(|api| tokio::spawn(describe(api, world.clone(), enterprises, options.stop.child_token())));
 
     let mut time = Time { clock: options.clock.clone(), origin: options.clock.now(), speed: options.speed };
     for step in Script::new(&world, options.stories) {
@@ -152,7 +155,9 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
         describing.abort();
     }
     let truth_lines = match writer {
-        Some(writer) => tokio::task::spawn_blocking(move || writer.finish()).await.map_err(|_| SimError::Thread)?.map_err(SimError::Truth)?,
+        Some(writer) => {
+            tokio::task::spawn_blocking(move || writer.finish()).await.map_err(|_| SimError::Thread)?.map_err(SimError::Truth)?
+        }
         None => 0,
     };
     let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
@@ -440,11 +445,15 @@ pub fn rehearse(seed: u64, scale: Scale, stories: bool, origin: Timestamp, secon
     for step in Script::new(&world, stories).take_while(|s| (s.due_us as f64) < seconds * 1e6) {
         for message in &step.messages {
             match (message, step.actor) {
-                (Message::Telemetry { samples, backfill }, Actor::Device(d)) => lines.extend(sent_values(&world.devices[d], samples, *backfill, &time)),
+                (Message::Telemetry { samples, backfill }, Actor::Device(d)) => {
+                    lines.extend(sent_values(&world.devices[d], samples, *backfill, &time))
+                }
                 (Message::Positions { reports, backfill }, Actor::Vehicle(v)) => {
                     lines.extend(sent_positions(&world.vehicles[v].phone, reports, *backfill, &time));
                 }
-                (Message::Intruder(report), Actor::Vehicle(v)) => lines.extend(sent_positions(&world.vehicles[v].phone, &[*report], false, &time)),
+                (Message::Intruder(report), Actor::Vehicle(v)) => {
+                    lines.extend(sent_positions(&world.vehicles[v].phone, &[*report], false, &time))
+                }
                 _ => {}
             }
         }
@@ -466,7 +475,11 @@ mod tests {
         assert!(first == tell(9));
         assert!(first != tell(10));
         let count = |kind| first.iter().filter(|l| l.kind == kind).count();
-        assert!(count(TruthKind::Sent) > 10_000 && count(TruthKind::ExpectAlarm) >= 8 && count(TruthKind::ExpectGap) == 2, "{}", count(TruthKind::ExpectAlarm));
+        assert!(
+            count(TruthKind::Sent) > 10_000 && count(TruthKind::ExpectAlarm) >= 8 && count(TruthKind::ExpectGap) == 2,
+            "{}",
+            count(TruthKind::ExpectAlarm)
+        );
         let far = first.iter().filter(|l| l.clock_bad_taken_at.is_some());
         assert!(far.clone().count() > 0);
         assert!(far.clone().all(|l| l.at.since_us(l.clock_bad_taken_at.unwrap()) > 7 * 3_600_000_000));

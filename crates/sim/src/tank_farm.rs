@@ -10,7 +10,8 @@ pub(crate) fn stories(world: &World, cycle: usize) -> Vec<Story> {
     let gas = cast(world, "tank_farm", "gas_combustible");
     let level = cast(world, "tank_farm", "level");
     let mut list = Vec::new();
-    let mut play = |device: usize, from_s: f64, until_s: f64, what: What| list.push(Story::new(Actor::Device(device), from_s, until_s, what));
+    let mut play =
+        |device: usize, from_s: f64, until_s: f64, what: What| list.push(Story::new(Actor::Device(device), from_s, until_s, what));
     // Three farms take part, each in one role; the next round takes the next three.
     let role = |from: &[(usize, usize)], role: usize| (role < from.len()).then(|| from[(cycle * 3 + role) % from.len()]);
     if let Some((device, point)) = role(&gas, 0) {

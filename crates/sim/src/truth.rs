@@ -276,7 +276,10 @@ mod tests {
         drop(sink);
         assert_eq!(writer.finish().unwrap(), 2);
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with(r#"{"at":"2026-01-01T00:00:00.123000Z","device":"d","point":"p","value":0.30000000000000004,"kind":"sent"}"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"at":"2026-01-01T00:00:00.123000Z","device":"d","point":"p","value":0.30000000000000004,"kind":"sent"}"#),
+            "{text}"
+        );
         std::fs::write(&path, format!("{text}{{\"at\":\"2026-")).unwrap();
         assert_eq!(read(&path).unwrap(), [sent, moved]);
         std::fs::write(&path, "nonsense\n").unwrap();

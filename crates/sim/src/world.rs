@@ -291,15 +291,20 @@ fn devices(seed: u64, n_points: usize, plants: &PlantsFile, rules: &RulesFile, e
     homes.extend(more.iter().copied().cycle().take(wanted.saturating_sub(homes.len())));
     let weights: Vec<usize> = homes.iter().map(|&e| template(e).map_or(1, |row| row.weight)).collect();
     let counts = shares(n_points, &weights);
-    homes.iter().zip(counts).enumerate().filter_map(|(i, (&e, n))| {
-        let row = template(e)?;
-        let code = format!("demo-d{:04}", i + 1);
-        let mut rng = Rng::named(seed, &code);
-        let points = (0..n).map(|p| point(row, p, plants, rules, &mut rng)).collect();
-        let phase_us = rng.between(0.0, row.period_s * 1e6) as i64;
-        let name = format!("演示{}{}", row.name, i + 1);
-        Some(Device { code, name, enterprise: e, template: row.template.clone(), period_s: row.period_s, phase_us, points })
-    }).collect()
+    homes
+        .iter()
+        .zip(counts)
+        .enumerate()
+        .filter_map(|(i, (&e, n))| {
+            let row = template(e)?;
+            let code = format!("demo-d{:04}", i + 1);
+            let mut rng = Rng::named(seed, &code);
+            let points = (0..n).map(|p| point(row, p, plants, rules, &mut rng)).collect();
+            let phase_us = rng.between(0.0, row.period_s * 1e6) as i64;
+            let name = format!("演示{}{}", row.name, i + 1);
+            Some(Device { code, name, enterprise: e, template: row.template.clone(), period_s: row.period_s, phase_us, points })
+        })
+        .collect()
 }
 
 fn point(row: &DeviceRow, p: usize, plants: &PlantsFile, rules: &RulesFile, rng: &mut Rng) -> Point {

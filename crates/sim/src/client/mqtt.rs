@@ -79,13 +79,15 @@ impl Wire for Publisher {
     fn receive(&mut self, bytes: &[u8]) -> Vec<Heard> {
         self.decoder.push(bytes);
         let mut heard = Vec::new();
-        while let Some(packet) = self.decoder.next() {
+        for packet in self.decoder.by_ref() {
             heard.push(match packet {
                 Ok(Packet::Connack(ack)) if ack.reason == 0 => Heard::Ready,
                 Ok(Packet::Connack(_)) => Heard::Broken("the server refuses the device"),
                 // Success, or success without a subscriber; 3.1.1 knows no other.
                 Ok(Packet::Puback(ack)) if ack.reason < 0x80 => Heard::Kept(ack.packet_id),
-                Ok(Packet::Puback(ack)) if matches!(ack.reason, reason::QUOTA_EXCEEDED | reason::UNSPECIFIED) => Heard::Again(ack.packet_id),
+                Ok(Packet::Puback(ack)) if matches!(ack.reason, reason::QUOTA_EXCEEDED | reason::UNSPECIFIED) => {
+                    Heard::Again(ack.packet_id)
+                }
                 Ok(Packet::Puback(ack)) => Heard::Refused(ack.packet_id),
                 Ok(Packet::Disconnect(_)) => Heard::Broken("the server says goodbye"),
                 Ok(_) => continue,
@@ -127,7 +129,10 @@ mod tests {
             let (bytes, key) = client.send(&b"{}".to_vec());
             server.push(&bytes);
             let Some(Ok(Packet::Publish(publish))) = server.next() else { panic!("no PUBLISH") };
-            assert_eq!((publish.topic.as_str(), publish.qos, publish.packet_id), ("anlan/v1/demo-d0001/telemetry", Qos::AtLeastOnce, Some(key)));
+            assert_eq!(
+                (publish.topic.as_str(), publish.qos, publish.packet_id),
+                ("anlan/v1/demo-d0001/telemetry", Qos::AtLeastOnce, Some(key))
+            );
             let ack = |reason| say(Packet::Puback(Ack { packet_id: key, reason, ..Ack::default() }));
             assert_eq!(client.receive(&ack(0)), [Heard::Kept(key)]);
             if version_5 {

@@ -92,7 +92,8 @@ impl Terminal {
     fn authenticate(&mut self, code: String) -> Vec<u8> {
         let edition_2019 = self.version == Version::V2019;
         let text = |s: &str| edition_2019.then(|| s.to_owned());
-        let (bytes, serial) = self.frames_of(&Message::Authenticate(Authenticate { code, imei: text("000000000000000"), software: text("anlan-sim") }));
+        let (bytes, serial) =
+            self.frames_of(&Message::Authenticate(Authenticate { code, imei: text("000000000000000"), software: text("anlan-sim") }));
         self.hello_serial = serial;
         bytes
     }
