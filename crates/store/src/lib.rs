@@ -1,1 +1,90 @@
-//! Placeholder until the first room stands.
+//! Everything relational, on SQLite or PostgreSQL: nouns, people, alarms, audit. The only room with SQL.
+//!
+//! Never reads telemetry and never decides who may do what: callers pass a [`Scope`] already narrowed to the permission that
+//! the act needs ([`Scope::with`]), and it ends up in the SQL. Every change of people writes the row, its audit entry and, where
+//! others must learn of it, an outbox entry in one transaction. One file per noun; start at [`Store`], then [`alarm`].
+
+mod db;
+mod error;
+mod migrate;
+mod page;
+mod scope;
+
+pub mod alarm;
+pub mod audit;
+pub mod command;
+pub mod credential;
+pub mod device;
+pub mod enterprise;
+pub mod event;
+pub mod point;
+pub mod projection;
+pub mod quarantine;
+pub mod region;
+pub mod session;
+pub mod setting;
+pub mod setup;
+pub mod summary;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod user;
+pub mod vehicle;
+
+use anlan_model::{Scope, Timestamp};
+
+pub use alarm::{AlarmCounts, AlarmFilter};
+pub use audit::{AuditCheck, AuditEntry, AuditFilter, Note, OutboxEntry};
+pub use command::{CommandFilter, CommandRow, CommandState, Target};
+pub use device::{DeviceChange, DeviceFilter, DeviceRow, NewDevice};
+pub use enterprise::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
+pub use error::StoreError;
+pub use event::EventRow;
+pub use page::{Page, Paging};
+pub use point::{PointChange, PointFilter, PointPut, PointRow};
+pub use quarantine::{NewQuarantined, QuarantineRow};
+pub use session::{NewSession, Session, SignInFailures};
+pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
+pub use user::{NewUser, UserChange};
+pub use vehicle::{VehicleChange, VehicleFilter, VehicleRow};
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: db::Db,
+}
+
+impl Store {
+    /// Opens `sqlite:PATH` (made if absent) or `postgres://…` and brings it to this release's migrations.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`], [`StoreError::Newer`] for a database that a newer release has touched, [`StoreError::Database`].
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let db = db::Db::open(url).await?;
+        migrate::migrate(&db, real_now()).await?;
+        Ok(Self { db })
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] if there is none within 10 s.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db.row(db::sql("SELECT version FROM migration WHERE version = 1")).await.map(drop)
+    }
+
+    /// Closes every connection; later calls fail.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+/// Real time, for the one stamp that is no domain time: when a migration ran.
+fn real_now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::EPOCH + since
+}
+
+/// Whether the asker may hold rows with no owner.
+fn require_node_wide(scope: &Scope) -> Result<(), StoreError> {
+    if scope.node_wide() { Ok(()) } else { Err(StoreError::OutOfScope) }
+}

@@ -1,0 +1,297 @@
+//! Alarms: the condition as the projector wrote it, and what people did about it.
+//!
+//! The condition (table `alarm`) is written by [`crate::projection`] alone; this file writes the handling (`alarm_handling`, one row
+//! per alarm and level of the network; this node is `local`) with audit and outbox. Start at [`Store::alarms`].
+
+use std::collections::BTreeMap;
+
+use anlan_model::{Alarm, AlarmId, AlarmState, EnterpriseId, Level, PointId, RegionCode, RuleKind, Scope, Subject, Timestamp, VehicleId};
+use serde_json::{Value as Json, json};
+
+use crate::audit::{Change, Entry, Holder, and_equal};
+use crate::db::{Row, Sql, sql};
+use crate::scope::Owner;
+use crate::{Page, Paging, Store, StoreError};
+
+/// Which alarms. Empty lists and `None` do not narrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlarmFilter {
+    /// In one of these states.
+    pub states: Vec<AlarmState>,
+    /// Of one of these levels.
+    pub levels: Vec<Level>,
+    /// Of this enterprise.
+    pub enterprise: Option<EnterpriseId>,
+    /// Of this point.
+    pub point: Option<PointId>,
+    /// Of this vehicle.
+    pub vehicle: Option<VehicleId>,
+    /// In this division.
+    pub region: Option<RegionCode>,
+    /// Raised at or after.
+    pub from: Option<Timestamp>,
+    /// Raised before.
+    pub to: Option<Timestamp>,
+    /// Only historic ones, or only live ones.
+    pub historic: Option<bool>,
+    /// Part of the subject's name, its code, the rule or the enterprise's name.
+    pub q: Option<String>,
+}
+
+/// Alarms by shown state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlarmCounts {
+    /// Standing, unanswered.
+    pub raised: i64,
+    /// Standing, seen.
+    pub acknowledged: i64,
+    /// Gone, not closed.
+    pub returned: i64,
+    /// Closed.
+    pub closed: i64,
+}
+
+/// Greatest urgency of a group of alarms as a number, 1 = red.
+pub(crate) const WORST: &str = "MIN(CASE a.level WHEN 'red' THEN 1 WHEN 'orange' THEN 2 WHEN 'yellow' THEN 3 ELSE 4 END)";
+/// Shown state; the same order of precedence as [`Alarm::state`].
+const STATE: &str = "CASE WHEN h.closed_at_us IS NOT NULL THEN 'closed'
+  WHEN a.returned_at_us IS NOT NULL THEN 'returned'
+  WHEN h.acknowledged_at_us IS NOT NULL THEN 'acknowledged'
+  ELSE 'raised' END";
+const COLUMNS: &str = "a.id, a.rule, a.kind, a.point_id, a.vehicle_id, a.unit, a.enterprise_id, a.region, a.sector, a.level, a.value, a.threshold,
+  a.source, a.confidence, a.onset_at_us, a.raised_at_us, a.returned_at_us, a.historic,
+  h.acknowledged_at_us, h.acknowledged_by, h.acknowledged_note, h.closed_at_us, h.closed_by, h.closed_reason,
+  e.name AS enterprise_name, p.name AS point_name, v.plate, v.phone";
+const FROM: &str = "FROM alarm AS a
+LEFT JOIN alarm_handling AS h ON h.alarm_id = a.id AND h.level = 'local'
+LEFT JOIN enterprise AS e ON e.id = a.enterprise_id
+LEFT JOIN point AS p ON p.id = a.point_id
+LEFT JOIN vehicle AS v ON v.id = a.vehicle_id
+WHERE 1 = 1";
+/// Owner as of the moment the alarm was raised.
+pub(crate) const OWNER: Owner = Owner { enterprise: "a.enterprise_id", region: "a.region", sector: "a.sector" };
+
+impl Store {
+    /// A page of alarms under the scope, newest raised first.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`], [`StoreError::Database`].
+    pub async fn alarms(&self, scope: &Scope, filter: &AlarmFilter, paging: &Paging) -> Result<Page<Alarm>, StoreError> {
+        let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+        filtered(&mut q, scope, filter);
+        q.and_in(STATE, &filter.states.iter().map(|s| s.as_str()).collect::<Vec<_>>());
+        if let Some(cursor) = &paging.cursor {
+            let (at, id) = cursor.split_once('_').ok_or(StoreError::Cursor)?;
+            let at: i64 = at.parse().map_err(|_| StoreError::Cursor)?;
+            let id: AlarmId = id.parse().map_err(|_| StoreError::Cursor)?;
+            q.push("\n  AND (a.raised_at_us < {} OR (a.raised_at_us = {} AND a.id < {}))", &[&at, &at, &id]);
+        }
+        q.push("\nORDER BY a.raised_at_us DESC, a.id DESC\nLIMIT {}", &[&paging.fetch()]);
+        let cursor = |row: &Row| Ok(format!("{}_{}", row.get::<i64>("raised_at_us")?, row.get::<AlarmId>("id")?));
+        paging.page(self.db.rows(q).await?, cursor, read)
+    }
+
+    /// How many alarms of the filter are in which state; the filter's own states do not narrow, so that a tab shows its number
+    /// whichever tab is open.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn alarm_counts(&self, scope: &Scope, filter: &AlarmFilter) -> Result<AlarmCounts, StoreError> {
+        let mut inner = sql(&format!("SELECT t.state, COUNT(*) AS n FROM (SELECT {STATE} AS state\n{FROM}"));
+        filtered(&mut inner, scope, filter);
+        inner.push(") AS t\nGROUP BY t.state", &[]);
+        let mut counts = AlarmCounts::default();
+        for row in self.db.rows(inner).await? {
+            let n: i64 = row.get("n")?;
+            match row.word("state", AlarmState::parse)? {
+                AlarmState::Raised => counts.raised = n,
+                AlarmState::Acknowledged => counts.acknowledged = n,
+                AlarmState::Returned => counts.returned = n,
+                AlarmState::Closed => counts.closed = n,
+            }
+        }
+        Ok(counts)
+    }
+
+    /// One alarm.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn alarm(&self, scope: &Scope, id: AlarmId) -> Result<Alarm, StoreError> {
+        read(&self.db.row(one(scope, id)).await?.ok_or(StoreError::NotFound)?)
+    }
+
+    /// Whether the alarm exists and the asker may see it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn alarm_visible(&self, scope: &Scope, id: AlarmId) -> Result<bool, StoreError> {
+        let mut q = sql("SELECT a.id FROM alarm AS a WHERE a.id = $1").bind(id);
+        q.and_visible(scope, OWNER);
+        Ok(self.db.row(q).await?.is_some())
+    }
+
+    /// Those of `ids` that exist and that the asker may see, whole, in the order of `ids`; for the live stream.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn alarm_ids_visible(&self, scope: &Scope, ids: &[AlarmId]) -> Result<Vec<Alarm>, StoreError> {
+        let mut found = BTreeMap::new();
+        for piece in ids.chunks(500) {
+            let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+            q.and_in("a.id", piece);
+            q.and_visible(scope, OWNER);
+            for row in self.db.rows(q).await? {
+                let alarm = read(&row)?;
+                found.insert(alarm.id, alarm);
+            }
+        }
+        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    }
+
+    /// Live alarms whose condition stands, for an engine that starts without a checkpoint. Unscoped: for the node itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn standing_alarms(&self) -> Result<Vec<Alarm>, StoreError> {
+        let q = sql(&format!("SELECT {COLUMNS}\n{FROM}\n  AND a.returned_at_us IS NULL AND a.historic = 0\nORDER BY a.raised_at_us, a.id"));
+        self.db.rows(q).await?.iter().map(read).collect()
+    }
+
+    /// Answers an alarm. The first answer stays: a second one changes nothing and is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] (also while the projector is not there yet), [`StoreError::Database`].
+    pub async fn acknowledge(&self, scope: &Scope, id: AlarmId, note: &str, now: Timestamp) -> Result<Alarm, StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let before = current(&mut change, id).await?;
+        if before.alarm.acknowledged_at.is_some() {
+            return Ok(before.alarm);
+        }
+        let put = sql("INSERT INTO alarm_handling (alarm_id, level, acknowledged_at_us, acknowledged_by_id, acknowledged_by, acknowledged_note)
+VALUES ($1, 'local', $2, $3, $4, $5)
+ON CONFLICT (alarm_id, level) DO UPDATE SET acknowledged_at_us = excluded.acknowledged_at_us,
+  acknowledged_by_id = excluded.acknowledged_by_id, acknowledged_by = excluded.acknowledged_by, acknowledged_note = excluded.acknowledged_note");
+        change.tx.run(put.bind(id).bind(now).bind(scope.user).bind(scope.name.as_str()).bind(note)).await?;
+        finish(change, "acknowledge", json!({"note": note}), id).await
+    }
+
+    /// Closes an alarm whose condition is gone. The first closing stays: a second one changes nothing and is no error.
+    /// A historic alarm can always be closed, for what raised it lies in the past.
+    ///
+    /// # Errors
+    /// [`StoreError::StillStanding`], [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn close_alarm(&self, scope: &Scope, id: AlarmId, reason: &str, now: Timestamp) -> Result<Alarm, StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let before = current(&mut change, id).await?;
+        if before.alarm.closed_at.is_some() {
+            return Ok(before.alarm);
+        }
+        if before.alarm.returned_at.is_none() && !before.alarm.historic {
+            return Err(StoreError::StillStanding);
+        }
+        let put = sql("INSERT INTO alarm_handling (alarm_id, level, closed_at_us, closed_by_id, closed_by, closed_reason)
+VALUES ($1, 'local', $2, $3, $4, $5)
+ON CONFLICT (alarm_id, level) DO UPDATE SET closed_at_us = excluded.closed_at_us, closed_by_id = excluded.closed_by_id,
+  closed_by = excluded.closed_by, closed_reason = excluded.closed_reason");
+        change.tx.run(put.bind(id).bind(now).bind(scope.user).bind(scope.name.as_str()).bind(reason)).await?;
+        finish(change, "close", json!({"reason": reason}), id).await
+    }
+}
+
+/// An alarm and whose it is.
+struct Current {
+    alarm: Alarm,
+    holder: Holder,
+}
+
+async fn current(change: &mut Change<'_>, id: AlarmId) -> Result<Current, StoreError> {
+    let row = change.tx.row(one(change.scope, id)).await?.ok_or(StoreError::NotFound)?;
+    let alarm = read(&row)?;
+    let holder = Holder { enterprise: alarm.enterprise, region: alarm.region.clone(), sector: row.get("sector")? };
+    Ok(Current { alarm, holder })
+}
+
+async fn finish(mut change: Change<'_>, action: &'static str, detail: Json, id: AlarmId) -> Result<Alarm, StoreError> {
+    let Current { alarm, holder } = current(&mut change, id).await?;
+    let row = json!({
+        "alarm": alarm.id.to_string(), "level": "local",
+        "acknowledged_at": alarm.acknowledged_at, "acknowledged_by": alarm.acknowledged_by, "acknowledged_note": alarm.acknowledged_note,
+        "closed_at": alarm.closed_at, "closed_by": alarm.closed_by, "closed_reason": alarm.closed_reason,
+    });
+    change.tell("alarm_handling", &row).await?;
+    change.record(Entry { action, noun: "alarm", subject: alarm.id.to_string(), detail, row, holder }).await?;
+    change.commit().await?;
+    Ok(alarm)
+}
+
+fn one(scope: &Scope, id: AlarmId) -> Sql {
+    let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+    q.push("\n  AND a.id = {}", &[&id]).and_visible(scope, OWNER);
+    q
+}
+
+fn filtered(q: &mut Sql, scope: &Scope, filter: &AlarmFilter) {
+    q.and_visible(scope, OWNER);
+    q.and_in("a.level", &filter.levels.iter().map(|l| l.as_str()).collect::<Vec<_>>());
+    and_equal(q, "a.enterprise_id", filter.enterprise.as_ref());
+    and_equal(q, "a.point_id", filter.point.as_ref());
+    and_equal(q, "a.vehicle_id", filter.vehicle.as_ref());
+    if let Some(region) = &filter.region {
+        let (from, to) = region.range();
+        q.push("\n  AND a.region >= {} AND a.region < {}", &[&from, &to]);
+    }
+    if let Some(from) = filter.from {
+        q.push("\n  AND a.raised_at_us >= {}", &[&from]);
+    }
+    if let Some(to) = filter.to {
+        q.push("\n  AND a.raised_at_us < {}", &[&to]);
+    }
+    and_equal(q, "a.historic", filter.historic.as_ref());
+    q.and_search(&["p.name", "p.code", "v.plate", "v.phone", "a.rule", "e.name"], filter.q.as_deref());
+}
+
+/// The level in column `worst`, made by [`WORST`].
+pub(crate) fn read_worst(row: &Row) -> Result<Option<Level>, StoreError> {
+    let rank: Option<i64> = row.get("worst")?;
+    Ok(rank.and_then(|rank| usize::try_from(rank - 1).ok()).and_then(|i| Level::ALL.get(i).copied()))
+}
+
+fn read(row: &Row) -> Result<Alarm, StoreError> {
+    let (point, vehicle): (Option<PointId>, Option<VehicleId>) = (row.get("point_id")?, row.get("vehicle_id")?);
+    let (subject, subject_name) = match (point, vehicle) {
+        (Some(point), _) => (Subject::Point(point), row.get::<Option<String>>("point_name")?),
+        (None, Some(vehicle)) => {
+            let plate = row.get::<Option<String>>("plate")?.filter(|plate| !plate.is_empty());
+            let phone: Option<String> = row.get("phone")?;
+            (Subject::Vehicle(vehicle), plate.or(phone))
+        }
+        (None, None) => return Err(StoreError::Corrupt("an alarm is about nothing".to_owned())),
+    };
+    Ok(Alarm {
+        id: row.get("id")?,
+        rule: row.get("rule")?,
+        kind: row.word("kind", RuleKind::parse)?,
+        subject,
+        subject_name: subject_name.unwrap_or_default(),
+        unit: row.get("unit")?,
+        enterprise: row.get("enterprise_id")?,
+        enterprise_name: row.get("enterprise_name")?,
+        region: row.get("region")?,
+        level: row.word("level", Level::parse)?,
+        value: row.get("value")?,
+        threshold: row.get("threshold")?,
+        source: row.get("source")?,
+        confidence: row.get("confidence")?,
+        onset_at: row.get("onset_at_us")?,
+        raised_at: row.get("raised_at_us")?,
+        returned_at: row.get("returned_at_us")?,
+        acknowledged_at: row.get("acknowledged_at_us")?,
+        acknowledged_by: row.get("acknowledged_by")?,
+        acknowledged_note: row.get("acknowledged_note")?,
+        closed_at: row.get("closed_at_us")?,
+        closed_by: row.get("closed_by")?,
+        closed_reason: row.get("closed_reason")?,
+        historic: row.get("historic")?,
+    })
+}

@@ -1,0 +1,217 @@
+//! Enterprises (生产经营单位).
+
+use anlan_model::noun::Enterprise;
+use anlan_model::{EnterpriseId, Level, RegionCode, Scope, Timestamp, Wgs84};
+use serde_json::{Value as Json, json};
+
+use crate::alarm::{WORST, read_worst};
+use crate::audit::{Entry, Holder, and_equal, check_revision, difference};
+use crate::db::{Row, Sql, sql};
+use crate::scope::Owner;
+use crate::{Page, Paging, Store, StoreError};
+
+/// An enterprise with what lists show beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnterpriseRow {
+    /// The row.
+    pub enterprise: Enterprise,
+    /// Name of its division, if the region pack knows the code.
+    pub region_name: Option<String>,
+    /// Points of its devices.
+    pub points: i64,
+    /// Worst level of its standing alarms.
+    pub worst_level: Option<Level>,
+}
+
+/// Which enterprises.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnterpriseFilter {
+    /// Part of the code or the name.
+    pub q: Option<String>,
+    /// In this division.
+    pub region: Option<RegionCode>,
+    /// Of this sector.
+    pub sector: Option<String>,
+}
+
+/// An enterprise to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEnterprise {
+    /// Unique.
+    pub code: String,
+    /// Name.
+    pub name: String,
+    /// Where.
+    pub region: RegionCode,
+    /// Sector word.
+    pub sector: String,
+    /// Place of the gate.
+    pub place: Option<Wgs84>,
+}
+
+/// Fields to change; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EnterpriseChange {
+    /// The revision the change was made for.
+    pub revision: i64,
+    /// New code.
+    pub code: Option<String>,
+    /// New name.
+    pub name: Option<String>,
+    /// New division.
+    pub region: Option<RegionCode>,
+    /// New sector.
+    pub sector: Option<String>,
+    /// New place; `Some(None)` clears it.
+    pub place: Option<Option<Wgs84>>,
+}
+
+const COLUMNS: &str = "e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.revision";
+
+impl Store {
+    /// A page of enterprises under the scope, in order of ids.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`], [`StoreError::Database`].
+    pub async fn enterprises(&self, scope: &Scope, filter: &EnterpriseFilter, paging: &Paging) -> Result<Page<EnterpriseRow>, StoreError> {
+        let mut q = select_rows();
+        q.and_visible(scope, Owner::ENTERPRISE);
+        q.and_search(&["e.code", "e.name"], filter.q.as_deref());
+        if let Some(region) = &filter.region {
+            let (from, to) = region.range();
+            q.push("\n  AND e.region >= {} AND e.region < {}", &[&from, &to]);
+        }
+        and_equal(&mut q, "e.sector", filter.sector.as_ref());
+        if let Some(id) = paging.after_id()? {
+            q.push("\n  AND e.id > {}", &[&id]);
+        }
+        q.push("\nORDER BY e.id\nLIMIT {}", &[&paging.fetch()]);
+        paging.page_by_id(self.db.rows(q).await?, read_row)
+    }
+
+    /// One enterprise.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn enterprise(&self, scope: &Scope, id: EnterpriseId) -> Result<EnterpriseRow, StoreError> {
+        let mut q = select_rows();
+        q.push("\n  AND e.id = {}", &[&id]).and_visible(scope, Owner::ENTERPRISE);
+        read_row(&self.db.row(q).await?.ok_or(StoreError::NotFound)?)
+    }
+
+    /// Every enterprise, for the registry of the engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn all_enterprises(&self) -> Result<Vec<Enterprise>, StoreError> {
+        let rows = self.db.rows(sql(&format!("SELECT {COLUMNS} FROM enterprise AS e ORDER BY e.id"))).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Makes an enterprise.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfScope`] if the asker could not see it afterwards, [`StoreError::Taken`], [`StoreError::Database`].
+    pub async fn create_enterprise(&self, scope: &Scope, new: &NewEnterprise, now: Timestamp) -> Result<Enterprise, StoreError> {
+        if !scope.holds(None, Some(&new.region), Some(&new.sector)) {
+            return Err(StoreError::OutOfScope);
+        }
+        let mut change = self.change(scope, now).await?;
+        let insert = sql("INSERT INTO enterprise (code, name, region, sector, lon, lat) VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id, code, name, region, sector, lon, lat, revision");
+        let insert = insert.bind(new.code.as_str()).bind(new.name.as_str()).bind(&new.region).bind(new.sector.as_str());
+        let row = change.tx.row(insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat))).await?;
+        let made = read(&row.ok_or(StoreError::NotFound)?)?;
+        let after = canonical(&made);
+        change.record(entry("create", &made, after.clone(), after.clone())).await?;
+        change.tell("enterprise", &after).await?;
+        change.commit().await?;
+        Ok(made)
+    }
+
+    /// Changes an enterprise.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::OutOfScope`] if it would leave the asker's territory,
+    /// [`StoreError::Taken`], [`StoreError::Database`].
+    pub async fn update_enterprise(
+        &self,
+        scope: &Scope,
+        id: EnterpriseId,
+        wanted: &EnterpriseChange,
+        now: Timestamp,
+    ) -> Result<Enterprise, StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let mut q = sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.id = $1")).bind(id);
+        q.and_visible(scope, Owner::ENTERPRISE);
+        let before = read(&change.tx.row(q).await?.ok_or(StoreError::NotFound)?)?;
+        check_revision(before.revision, wanted.revision)?;
+        let after = Enterprise {
+            id,
+            code: wanted.code.clone().unwrap_or_else(|| before.code.clone()),
+            name: wanted.name.clone().unwrap_or_else(|| before.name.clone()),
+            region: wanted.region.clone().unwrap_or_else(|| before.region.clone()),
+            sector: wanted.sector.clone().unwrap_or_else(|| before.sector.clone()),
+            place: wanted.place.unwrap_or(before.place),
+            revision: before.revision + 1,
+        };
+        if !scope.holds(Some(id), Some(&after.region), Some(&after.sector)) {
+            return Err(StoreError::OutOfScope);
+        }
+        let update = sql("UPDATE enterprise SET code = $1, name = $2, region = $3, sector = $4, lon = $5, lat = $6, revision = $7 WHERE id = $8");
+        let update = update.bind(after.code.as_str()).bind(after.name.as_str()).bind(&after.region).bind(after.sector.as_str());
+        let update = update.bind(after.place.map(|p| p.lon)).bind(after.place.map(|p| p.lat)).bind(after.revision).bind(id);
+        change.tx.run(update).await?;
+        let row = canonical(&after);
+        change.record(entry("update", &after, difference(&canonical(&before), &row), row.clone())).await?;
+        change.tell("enterprise", &row).await?;
+        change.commit().await?;
+        Ok(after)
+    }
+}
+
+fn select_rows() -> Sql {
+    sql(&format!(
+        "SELECT {COLUMNS}, r.name AS region_name,
+  (SELECT COUNT(*) FROM point AS p INNER JOIN device AS d ON d.id = p.device_id WHERE d.enterprise_id = e.id) AS points,
+  (SELECT {WORST} FROM alarm AS a WHERE a.enterprise_id = e.id AND a.returned_at_us IS NULL AND a.historic = 0) AS worst
+FROM enterprise AS e
+LEFT JOIN region AS r ON r.code = e.region
+WHERE 1 = 1"
+    ))
+}
+
+fn read_row(row: &Row) -> Result<EnterpriseRow, StoreError> {
+    Ok(EnterpriseRow {
+        enterprise: read(row)?,
+        region_name: row.get("region_name")?,
+        points: row.get("points")?,
+        worst_level: read_worst(row)?,
+    })
+}
+
+fn read(row: &Row) -> Result<Enterprise, StoreError> {
+    Ok(Enterprise {
+        id: row.get("id")?,
+        code: row.get("code")?,
+        name: row.get("name")?,
+        region: row.get("region")?,
+        sector: row.get("sector")?,
+        place: read_place(row)?,
+        revision: row.get("revision")?,
+    })
+}
+
+/// The place in columns `lon` and `lat`.
+pub(crate) fn read_place(row: &Row) -> Result<Option<Wgs84>, StoreError> {
+    Ok(row.get::<Option<f64>>("lon")?.zip(row.get("lat")?).and_then(|(lon, lat)| Wgs84::new(lon, lat)))
+}
+
+fn canonical(e: &Enterprise) -> Json {
+    json!({"id": e.id, "code": e.code, "name": e.name, "region": e.region, "sector": e.sector, "place": e.place, "revision": e.revision})
+}
+
+fn entry(action: &'static str, e: &Enterprise, detail: Json, row: Json) -> Entry {
+    let holder = Holder { enterprise: Some(e.id), region: Some(e.region.clone()), sector: Some(e.sector.clone()) };
+    Entry { action, noun: "enterprise", subject: e.id.to_string(), detail, row, holder }
+}

@@ -1,0 +1,1 @@
+//! Fresh databases for tests. Behind the feature `testing`; never in the product.

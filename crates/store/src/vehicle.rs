@@ -1,0 +1,258 @@
+//! Vehicles (车辆), known by the phone number of their terminal.
+
+use std::collections::BTreeSet;
+
+use anlan_model::noun::Vehicle;
+use anlan_model::{EnterpriseId, Level, RegionCode, Scope, Timestamp, Trust, VehicleId};
+use serde_json::{Value as Json, json};
+
+use crate::alarm::{WORST, read_worst};
+use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
+use crate::db::{Row, Sql, sql};
+use crate::scope::Owner;
+use crate::{Page, Paging, Store, StoreError};
+
+/// A vehicle with what lists show beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VehicleRow {
+    /// The row; its region is the operator's if it has one.
+    pub vehicle: Vehicle,
+    /// Name of the operator.
+    pub enterprise_name: Option<String>,
+    /// Worst level of its standing alarms.
+    pub worst_level: Option<Level>,
+}
+
+/// Which vehicles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VehicleFilter {
+    /// Phone number; leading zeros do not matter.
+    pub phone: Option<String>,
+    /// Part of the plate or the phone number.
+    pub q: Option<String>,
+    /// In this division.
+    pub region: Option<RegionCode>,
+    /// Of this operator.
+    pub enterprise: Option<EnterpriseId>,
+}
+
+/// Fields to change; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VehicleChange {
+    /// The revision the change was made for.
+    pub revision: i64,
+    /// New plate.
+    pub plate: Option<String>,
+    /// New kind word.
+    pub kind: Option<String>,
+    /// New operator; `Some(None)` = none.
+    pub enterprise: Option<Option<EnterpriseId>>,
+    /// New territory of a vehicle without operator; `Some(None)` = none.
+    pub region: Option<Option<RegionCode>>,
+    /// New speed limit; `Some(None)` = none.
+    pub speed_limit_kmh: Option<Option<f64>>,
+}
+
+const COLUMNS: &str = "v.id, v.phone, v.plate, v.kind, v.enterprise_id, COALESCE(e.region, v.region) AS region, v.trust, v.adopted,
+  v.speed_limit_kmh, v.revision";
+const FROM: &str = "FROM vehicle AS v
+LEFT JOIN enterprise AS e ON e.id = v.enterprise_id
+WHERE 1 = 1";
+const OWNER: Owner = Owner { enterprise: "e.id", region: "COALESCE(e.region, v.region)", sector: "e.sector" };
+
+impl Store {
+    /// A page of vehicles under the scope, in order of ids.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`], [`StoreError::Database`].
+    pub async fn vehicles(&self, scope: &Scope, filter: &VehicleFilter, paging: &Paging) -> Result<Page<VehicleRow>, StoreError> {
+        let mut q = select_rows();
+        q.and_visible(scope, OWNER);
+        let phone = filter.phone.as_deref().map(|p| p.trim_start_matches('0').to_owned());
+        and_equal(&mut q, "v.phone", phone.as_ref());
+        q.and_search(&["v.plate", "v.phone"], filter.q.as_deref());
+        if let Some(region) = &filter.region {
+            let (from, to) = region.range();
+            q.push("\n  AND COALESCE(e.region, v.region) >= {} AND COALESCE(e.region, v.region) < {}", &[&from, &to]);
+        }
+        and_equal(&mut q, "v.enterprise_id", filter.enterprise.as_ref());
+        if let Some(id) = paging.after_id()? {
+            q.push("\n  AND v.id > {}", &[&id]);
+        }
+        q.push("\nORDER BY v.id\nLIMIT {}", &[&paging.fetch()]);
+        paging.page_by_id(self.db.rows(q).await?, read_row)
+    }
+
+    /// One vehicle.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn vehicle(&self, scope: &Scope, id: VehicleId) -> Result<VehicleRow, StoreError> {
+        let mut q = select_rows();
+        q.push("\n  AND v.id = {}", &[&id]).and_visible(scope, OWNER);
+        read_row(&self.db.row(q).await?.ok_or(StoreError::NotFound)?)
+    }
+
+    /// Ids of the vehicles under the scope: the key to positions and the live map.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn vehicle_set(&self, scope: &Scope) -> Result<BTreeSet<VehicleId>, StoreError> {
+        let mut q = sql(&format!("SELECT v.id\n{FROM}"));
+        q.and_visible(scope, OWNER);
+        self.db.rows(q).await?.iter().map(|r| r.get("id")).collect()
+    }
+
+    /// Every vehicle, for the registry of the engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn all_vehicles(&self) -> Result<Vec<Vehicle>, StoreError> {
+        let rows = self.db.rows(sql(&format!("SELECT {COLUMNS}\n{FROM}\nORDER BY v.id"))).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The vehicle of a terminal's phone number, made if it is unknown; `adopted` counts only then. A known vehicle whose
+    /// terminal is believed in another way than before gets the new `trust`, with an audit entry.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn ensure_vehicle(&self, phone: &str, trust: Trust, adopted: bool, now: Timestamp) -> Result<Vehicle, StoreError> {
+        let phone = phone.trim_start_matches('0');
+        let scope = Scope::node();
+        let mut change = self.change(&scope, now).await?;
+        let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+        q.push("\n  AND v.phone = {}", &[&phone]);
+        if let Some(row) = change.tx.row(q).await? {
+            let before = read(&row)?;
+            if before.trust == trust {
+                return Ok(before);
+            }
+            let after = Vehicle { trust, revision: before.revision + 1, ..before.clone() };
+            write(&mut change, &after).await?;
+            finish(change, "update", difference(&canonical(&before), &canonical(&after)), &after).await?;
+            return Ok(after);
+        }
+        let insert = sql("INSERT INTO vehicle (phone, trust, adopted) VALUES ($1, $2, $3) RETURNING id");
+        let row = change.tx.row(insert.bind(phone).bind(trust.as_str()).bind(adopted)).await?.ok_or(StoreError::NotFound)?;
+        let made = Vehicle {
+            id: row.get("id")?,
+            phone: phone.to_owned(),
+            plate: String::new(),
+            kind: String::new(),
+            enterprise: None,
+            region: None,
+            trust,
+            adopted,
+            speed_limit_kmh: None,
+            revision: 1,
+        };
+        finish(change, "first_seen", canonical(&made), &made).await?;
+        Ok(made)
+    }
+
+    /// Adopts a vehicle that was only heard so far. Adopting twice changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn adopt_vehicle(&self, scope: &Scope, id: VehicleId, now: Timestamp) -> Result<Vehicle, StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let before = current(&mut change, id).await?;
+        if before.adopted {
+            return Ok(before);
+        }
+        let after = Vehicle { adopted: true, revision: before.revision + 1, ..before.clone() };
+        write(&mut change, &after).await?;
+        finish(change, "adopt", difference(&canonical(&before), &canonical(&after)), &after).await?;
+        Ok(after)
+    }
+
+    /// Changes a vehicle.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Missing`] or [`StoreError::OutOfScope`] for a new operator or
+    /// region outside the asker's territory, [`StoreError::Database`].
+    pub async fn update_vehicle(&self, scope: &Scope, id: VehicleId, wanted: &VehicleChange, now: Timestamp) -> Result<Vehicle, StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let before = current(&mut change, id).await?;
+        check_revision(before.revision, wanted.revision)?;
+        let enterprise = wanted.enterprise.unwrap_or(before.enterprise);
+        if let Some(Some(id)) = wanted.enterprise {
+            change.may_own(Some(id)).await?;
+        }
+        let operator = change.holder(enterprise).await?;
+        let region = operator.region.clone().or_else(|| wanted.region.clone().unwrap_or_else(|| before.region.clone()));
+        if !scope.holds(enterprise, region.as_ref(), operator.sector.as_deref()) {
+            return Err(StoreError::OutOfScope);
+        }
+        let after = Vehicle {
+            plate: wanted.plate.clone().unwrap_or_else(|| before.plate.clone()),
+            kind: wanted.kind.clone().unwrap_or_else(|| before.kind.clone()),
+            enterprise,
+            region,
+            speed_limit_kmh: wanted.speed_limit_kmh.unwrap_or(before.speed_limit_kmh),
+            revision: before.revision + 1,
+            ..before.clone()
+        };
+        write(&mut change, &after).await?;
+        finish(change, "update", difference(&canonical(&before), &canonical(&after)), &after).await?;
+        Ok(after)
+    }
+}
+
+fn select_rows() -> Sql {
+    sql(&format!(
+        "SELECT {COLUMNS}, e.name AS enterprise_name,
+  (SELECT {WORST} FROM alarm AS a WHERE a.vehicle_id = v.id AND a.returned_at_us IS NULL AND a.historic = 0) AS worst
+{FROM}"
+    ))
+}
+
+async fn current(change: &mut Change<'_>, id: VehicleId) -> Result<Vehicle, StoreError> {
+    let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+    q.push("\n  AND v.id = {}", &[&id]).and_visible(change.scope, OWNER);
+    read(&change.tx.row(q).await?.ok_or(StoreError::NotFound)?)
+}
+
+async fn write(change: &mut Change<'_>, v: &Vehicle) -> Result<(), StoreError> {
+    let q = sql("UPDATE vehicle
+SET plate = $1, kind = $2, enterprise_id = $3, region = $4, trust = $5, adopted = $6, speed_limit_kmh = $7, revision = $8
+WHERE id = $9");
+    let q = q.bind(v.plate.as_str()).bind(v.kind.as_str()).bind(v.enterprise).bind(v.region.as_ref()).bind(v.trust.as_str());
+    change.tx.run(q.bind(v.adopted).bind(v.speed_limit_kmh).bind(v.revision).bind(v.id)).await.map(drop)
+}
+
+async fn finish(mut change: Change<'_>, action: &'static str, detail: Json, after: &Vehicle) -> Result<(), StoreError> {
+    let operator = change.holder(after.enterprise).await?;
+    let holder = Holder { region: operator.region.or_else(|| after.region.clone()), ..operator };
+    let row = canonical(after);
+    change.tell("vehicle", &row).await?;
+    change.record(Entry { action, noun: "vehicle", subject: after.id.to_string(), detail, row, holder }).await?;
+    change.commit().await
+}
+
+fn read_row(row: &Row) -> Result<VehicleRow, StoreError> {
+    Ok(VehicleRow { vehicle: read(row)?, enterprise_name: row.get("enterprise_name")?, worst_level: read_worst(row)? })
+}
+
+fn read(row: &Row) -> Result<Vehicle, StoreError> {
+    Ok(Vehicle {
+        id: row.get("id")?,
+        phone: row.get("phone")?,
+        plate: row.get("plate")?,
+        kind: row.get("kind")?,
+        enterprise: row.get("enterprise_id")?,
+        region: row.get("region")?,
+        trust: row.word("trust", Trust::parse)?,
+        adopted: row.get("adopted")?,
+        speed_limit_kmh: row.get("speed_limit_kmh")?,
+        revision: row.get("revision")?,
+    })
+}
+
+fn canonical(v: &Vehicle) -> Json {
+    json!({
+        "id": v.id, "phone": v.phone, "plate": v.plate, "kind": v.kind, "enterprise": v.enterprise, "region": v.region, "trust": v.trust,
+        "adopted": v.adopted, "speed_limit_kmh": v.speed_limit_kmh, "revision": v.revision,
+    })
+}
