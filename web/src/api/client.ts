@@ -1,0 +1,112 @@
+// One way to ask the server: JSON in and out, the CSRF token on unsafe methods, problems as one error type.
+// Never decides what a page shows. Start at [`api`].
+import type { Problem } from './types'
+
+/** An answer the server refused to give, or no answer at all (`status` 0). */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly problems: Problem[],
+    readonly trace: string | null,
+  ) {
+    super(problems[0]?.code ?? `http ${status}`)
+  }
+  get code(): string {
+    return this.problems[0]?.code ?? (this.status === 0 ? 'network' : `http.${this.status}`)
+  }
+}
+
+type Query = Record<string, string | number | boolean | null | undefined>
+
+/** What the session area plugs in: the token to send, and what to do when acting needs a fresh sign-in. */
+export const hooks = {
+  csrf: () => '',
+  /** Asked on 401 to an unsafe request. Resolves true when the person signed in again; the request is then sent once more. */
+  reauthenticate: (_mode: 'idle' | 'expired'): Promise<boolean> => Promise.resolve(false),
+  /** Told on 401 to a read: the session is gone, what is on the screen stays. */
+  expired: () => {},
+  demo: () => {},
+}
+
+export function withQuery(path: string, query?: Query): string {
+  const search = new URLSearchParams()
+  for (const [key, value] of Object.entries(query ?? {})) {
+    if (value !== null && value !== undefined && value !== '') search.set(key, String(value))
+  }
+  const text = search.toString()
+  return text ? `${path}?${text}` : path
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  try {
+    const body = (await response.json()) as { errors?: Problem[]; trace?: string }
+    return new ApiError(response.status, body.errors ?? [], body.trace ?? null)
+  } catch {
+    // A proxy's error page, say: only the status is known.
+    return new ApiError(response.status, [], null)
+  }
+}
+
+interface Options {
+  query?: Query
+  body?: unknown
+  signal?: AbortSignal
+  /** Sign-in itself: a 401 is the answer, not a reason to ask again. */
+  bare?: boolean
+}
+
+async function send(method: string, path: string, options: Options): Promise<Response> {
+  const headers: Record<string, string> = { 'Accept-Language': document.documentElement.lang || 'zh-CN' }
+  if (options.body !== undefined) headers['Content-Type'] = 'application/json'
+  if (method !== 'GET') headers['X-CSRF-Token'] = hooks.csrf()
+  try {
+    return await fetch(`/api/v1${withQuery(path, options.query)}`, {
+      method,
+      headers,
+      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      signal: options.signal,
+      credentials: 'same-origin',
+    })
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error
+    throw new ApiError(0, [{ code: 'network', detail: '' }], null)
+  }
+}
+
+async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
+  let response = await send(method, path, options)
+  if (response.status === 401 && !options.bare) {
+    const problem = await problemOf(response)
+    const idle = problem.code === 'session.idle'
+    if (method === 'GET') {
+      if (!idle) hooks.expired()
+      throw problem
+    }
+    if (!(await hooks.reauthenticate(idle ? 'idle' : 'expired'))) throw problem
+    response = await send(method, path, options)
+  }
+  if (response.headers.get('X-Anlan-Demo') === '1') hooks.demo()
+  if (!response.ok) throw await problemOf(response)
+  if (response.status === 204) return undefined as T
+  return (await response.json()) as T
+}
+
+export const api = {
+  get: <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>('GET', path, { query, signal }),
+  post: <T>(path: string, body: unknown = {}, options: Options = {}) => request<T>('POST', path, { ...options, body }),
+  put: <T>(path: string, body: unknown) => request<T>('PUT', path, { body }),
+  patch: <T>(path: string, body: unknown) => request<T>('PATCH', path, { body }),
+  delete: <T>(path: string) => request<T>('DELETE', path),
+}
+
+/** Every page of a list, up to `most` rows: registers of a region fit, a history does not. */
+export async function all<K extends string, T>(path: string, noun: K, query: Query = {}, most = 20_000): Promise<T[]> {
+  const rows: T[] = []
+  let cursor: string | null = null
+  do {
+    const page: Record<K, T[]> & { next: string | null } = await api.get(path, { limit: 1000, ...query, cursor })
+    rows.push(...page[noun])
+    cursor = page.next
+  } while (cursor && rows.length < most)
+  return rows
+}

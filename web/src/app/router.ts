@@ -1,0 +1,43 @@
+// Routes. Every area is its own chunk; the URL holds filters and the selected id.
+import { createRouter, createWebHistory } from 'vue-router'
+import { useSession } from '@/areas/session/session'
+
+declare module 'vue-router' {
+  interface RouteMeta {
+    /** Locale key of the page's title. */
+    title: string
+    open?: boolean
+    permission?: string
+  }
+}
+
+export const router = createRouter({
+  history: createWebHistory('/'),
+  routes: [
+    { path: '/', redirect: '/screen' },
+    { path: '/setup', component: () => import('@/areas/session/SetupPage.vue'), meta: { title: 'setup.title', open: true } },
+    { path: '/sign-in', component: () => import('@/areas/session/SignInPage.vue'), meta: { title: 'signin.title', open: true } },
+    { path: '/screen', component: () => import('@/areas/screen/ScreenPage.vue'), meta: { title: 'nav.screen' } },
+    { path: '/alarms', component: () => import('@/areas/alarm/AlarmPage.vue'), meta: { title: 'nav.alarms' } },
+    { path: '/monitor', component: () => import('@/areas/monitor/MonitorPage.vue'), meta: { title: 'nav.monitor' } },
+    { path: '/vehicles', component: () => import('@/areas/vehicle/VehiclePage.vue'), meta: { title: 'nav.vehicles' } },
+    { path: '/admin', redirect: '/admin/devices' },
+    { path: '/admin/:tab(users|devices|points|rules|audit|quarantine|events)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
+    { path: '/:rest(.*)*', component: () => import('./NotFoundPage.vue'), meta: { title: 'notfound.title' } },
+  ],
+})
+
+router.beforeEach(async (to) => {
+  const session = useSession()
+  if (!session.loaded) {
+    try {
+      await session.load()
+    } catch {
+      // The server does not answer: the sign-in page says so and retries.
+      if (!to.meta.open) return { path: '/sign-in', query: { next: to.fullPath } }
+    }
+  }
+  if (!to.meta.open && !session.signedIn) return { path: '/sign-in', query: { next: to.fullPath } }
+  if (to.path === '/sign-in' && session.signedIn) return typeof to.query.next === 'string' && to.query.next.startsWith('/') ? to.query.next : '/screen'
+  return true
+})

@@ -1,0 +1,36 @@
+import { expect, it } from 'vitest'
+import type { Position, VehicleLatest } from '@/api/types'
+import { take } from './latest'
+import { bits, itemRows, trackOf } from './position'
+
+it('reads_all_32_bits', () => {
+  expect(bits(0)).toEqual([])
+  expect(bits(0x80000003)).toEqual([0, 1, 31])
+})
+it('leaves_drift_and_no_fix_out_of_the_track', () => {
+  const at = (over: Partial<Position>) => ({ lon: 1, lat: 2, fix: true, flags: [], ...over }) as unknown as Position
+  expect(trackOf([at({}), at({ fix: false }), at({ flags: ['drift'], lon: 9 }), at({ lon: 3 })])).toEqual([[1, 2], [3, 2]])
+})
+it('shows_items_with_their_units', () => {
+  expect(
+    itemRows([
+      { id: '0x01', name: 'odometer', odometer_km: 12.5 },
+      { id: '0x2a', name: 'io', io_bits: 1, sleep: false },
+      { id: '0xf3', name: 'raw', raw: '0102' },
+      { truncated: 'ff' },
+    ]),
+  ).toEqual([
+    { key: 'odometer', id: '0x01', text: '12.5\u2009km' },
+    { key: 'io', id: '0x2a', text: 'io_bits=1，sleep=false' },
+    { key: 'raw', id: '0xf3', text: '0102' },
+    { key: 'truncated', id: '', text: 'ff' },
+  ])
+  expect(itemRows(null)).toEqual([])
+})
+it('does_not_move_a_vehicle_back_on_a_replay', () => {
+  const at = (at: string, lon: number) => ({ id: '1', at, lon }) as unknown as VehicleLatest
+  const held = new Map<string, VehicleLatest>()
+  take(held, [at('2026-11-24T00:00:02Z', 2)])
+  take(held, [at('2026-11-24T00:00:01Z', 1)])
+  expect(held.get('1')!.lon).toBe(2)
+})

@@ -1,0 +1,152 @@
+// The look of the built-in map: land, borders, county names with their worst levels, sites, vehicles. No tiles, no glyph server.
+// Colours come from the theme's tokens; the four level colours appear only on level marks. Start at [`buildStyle`].
+import type { StyleSpecification } from 'maplibre-gl'
+import type { Level } from '@/api/types'
+import { LEVELS, SHAPE } from '@/areas/alarm/alarm'
+import { token } from '@/theme/theme'
+
+const EMPTY = { type: 'FeatureCollection' as const, features: [] }
+export const SOURCES = ['counties', 'labels', 'sites', 'vehicles', 'track', 'picked'] as const
+export type SourceName = (typeof SOURCES)[number]
+
+export function buildStyle(): StyleSpecification {
+  const c = {
+    bg: token('--map-bg'),
+    land: token('--map-land'),
+    line: token('--map-line'),
+    text: token('--text'),
+    site: token('--map-site'),
+    vehicle: token('--map-vehicle'),
+    offline: token('--offline'),
+    focus: token('--focus'),
+    red: token('--red'),
+    orange: token('--orange'),
+    yellow: token('--yellow'),
+    blue: token('--blue'),
+  }
+  const level = (name: Level) => [['get', name], { 'text-color': c[name], 'font-scale': 0.95 }] as const
+  const source = { type: 'geojson' as const, data: EMPTY }
+  return {
+    version: 8,
+    sources: { counties: source, labels: source, sites: source, vehicles: source, track: source, picked: source },
+    layers: [
+      { id: 'bg', type: 'background', paint: { 'background-color': c.bg } },
+      { id: 'land', type: 'fill', source: 'counties', paint: { 'fill-color': c.land } },
+      { id: 'border', type: 'line', source: 'counties', paint: { 'line-color': c.line, 'line-width': 1.2 } },
+      { id: 'track', type: 'line', source: 'track', layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': c.focus, 'line-width': 2.5 } },
+      {
+        id: 'sites',
+        type: 'symbol',
+        source: 'sites',
+        filter: ['!', ['has', 'level']],
+        layout: { 'icon-image': 'site', 'icon-allow-overlap': true, 'icon-size': ['interpolate', ['linear'], ['zoom'], 7, 0.5, 11, 0.9] },
+      },
+      {
+        id: 'vehicles',
+        type: 'symbol',
+        source: 'vehicles',
+        filter: ['!', ['has', 'level']],
+        layout: {
+          'icon-image': ['case', ['get', 'online'], 'vehicle', 'vehicle-off'],
+          'icon-rotate': ['get', 'direction'],
+          'icon-rotation-alignment': 'map',
+          'icon-allow-overlap': true,
+          'icon-ignore-placement': true,
+          'icon-size': ['interpolate', ['linear'], ['zoom'], 7, 0.42, 11, 0.8],
+        },
+      },
+      {
+        id: 'names',
+        type: 'symbol',
+        source: 'labels',
+        layout: {
+          'text-field': ['format', ['get', 'name'], {}, ['get', 'gap'], {}, ...LEVELS.flatMap(level)] as never,
+          'text-size': ['interpolate', ['linear'], ['zoom'], 7, 13, 10, 17],
+          'text-font': ['sans'],
+          'text-line-height': 1.25,
+          'text-allow-overlap': true,
+        },
+        paint: { 'text-color': c.text, 'text-halo-color': c.land, 'text-halo-width': 2 },
+      },
+      {
+        id: 'vehicles-level',
+        type: 'symbol',
+        source: 'vehicles',
+        filter: ['has', 'level'],
+        layout: { 'icon-image': ['concat', 'level-', ['get', 'level']], 'icon-allow-overlap': true, 'icon-ignore-placement': true, 'icon-size': 0.6, 'symbol-sort-key': ['get', 'order'] },
+      },
+      {
+        id: 'sites-level',
+        type: 'symbol',
+        source: 'sites',
+        filter: ['has', 'level'],
+        layout: { 'icon-image': ['concat', 'level-', ['get', 'level']], 'icon-allow-overlap': true, 'icon-ignore-placement': true, 'icon-size': 0.85, 'symbol-sort-key': ['get', 'order'] },
+      },
+      {
+        id: 'site-names',
+        type: 'symbol',
+        source: 'sites',
+        minzoom: 10.5,
+        layout: { 'text-field': ['get', 'name'], 'text-size': 12, 'text-font': ['sans'], 'text-offset': [0, 1.1], 'text-anchor': 'top' },
+        paint: { 'text-color': c.text, 'text-halo-color': c.land, 'text-halo-width': 1.5 },
+      },
+      { id: 'picked', type: 'circle', source: 'picked', paint: { 'circle-radius': 14, 'circle-color': 'transparent', 'circle-stroke-color': c.focus, 'circle-stroke-width': 3 } },
+    ],
+  }
+}
+
+export const PICKABLE = ['sites-level', 'vehicles-level', 'vehicles', 'sites']
+
+function draw(size: number, paint: (g: CanvasRenderingContext2D) => void): ImageData {
+  const canvas = document.createElement('canvas')
+  canvas.width = canvas.height = size
+  const g = canvas.getContext('2d')
+  if (!g) return new ImageData(size, size)
+  paint(g)
+  return g.getImageData(0, 0, size, size)
+}
+
+/** The marks as images at twice their size: shapes, not only colours. */
+export function buildImages(): Record<string, ImageData> {
+  const land = token('--map-land')
+  const images: Record<string, ImageData> = {}
+  for (const level of LEVELS) {
+    images[`level-${level}`] = draw(56, (g) => {
+      g.font = '44px sans-serif'
+      g.textAlign = 'center'
+      g.textBaseline = 'middle'
+      g.lineWidth = 8
+      g.strokeStyle = land
+      g.strokeText(SHAPE[level], 28, 28)
+      g.fillStyle = token(`--${level}`)
+      g.fillText(SHAPE[level], 28, 28)
+    })
+  }
+  images.site = draw(32, (g) => {
+    g.lineWidth = 3
+    g.strokeStyle = land
+    g.fillStyle = token('--map-site')
+    g.fillRect(9, 9, 14, 14)
+    g.strokeRect(7.5, 7.5, 17, 17)
+  })
+  const arrow = (fill: string, hollow: boolean) =>
+    draw(40, (g) => {
+      g.beginPath()
+      g.moveTo(20, 5)
+      g.lineTo(31, 33)
+      g.lineTo(20, 27)
+      g.lineTo(9, 33)
+      g.closePath()
+      g.lineJoin = 'round'
+      g.lineWidth = hollow ? 3 : 2
+      g.strokeStyle = hollow ? fill : land
+      if (!hollow) {
+        g.fillStyle = fill
+        g.fill()
+      }
+      g.stroke()
+    })
+  images.vehicle = arrow(token('--map-vehicle'), false)
+  images['vehicle-off'] = arrow(token('--offline'), true)
+  return images
+}
