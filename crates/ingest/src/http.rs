@@ -22,6 +22,7 @@ use base64::Engine as _;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::limits::Held;
 use crate::offer::Offers;
 use crate::payload::{self, Form, Speaker};
 use crate::stats::Open;
@@ -87,7 +88,14 @@ async fn query(State(shared): State<Shared>, request: Request) -> Response {
             (StatusCode::OK, [("x-influxdb-version", INFLUX_VERSION)], axum::Json(json!({"results": [{"statement_id": 0}]})))
                 .into_response()
         }
-        _ => style.refusal(StatusCode::BAD_REQUEST, "invalid", "only CREATE DATABASE and SHOW DATABASES are answered here", None, &headers),
+        _ => style.refusal(
+            StatusCode::BAD_REQUEST,
+            "invalid",
+            "only CREATE DATABASE and SHOW DATABASES are answered here",
+            None,
+            &headers,
+            "",
+        ),
     }
 }
 
@@ -99,7 +107,7 @@ enum Style {
 }
 
 impl Style {
-    fn refusal(self, status: StatusCode, code: &str, detail: &str, line: Option<usize>, headers: &HeaderMap) -> Response {
+    fn refusal(self, status: StatusCode, code: &str, detail: &str, line: Option<usize>, headers: &HeaderMap, trace: &str) -> Response {
         let body = match self {
             // v1 clients read `error`, v2 clients read `code` and `message`.
             Self::Influx => {
@@ -115,7 +123,7 @@ impl Style {
                 let translated = chinese.then(|| in_chinese(code)).flatten();
                 let detail = translated.map_or(Cow::Borrowed(detail), |zh| Cow::Owned(format!("{zh}（{detail}）")));
                 let params = line.map_or_else(|| json!({}), |line| json!({"line": line}));
-                json!({"errors": [{"code": format!("ingest.{code}"), "detail": detail, "params": params}], "trace": trace()})
+                json!({"errors": [{"code": format!("ingest.{code}"), "detail": detail, "params": params}], "trace": trace})
             }
         };
         let mut response = (status, axum::Json(body)).into_response();
@@ -192,9 +200,10 @@ async fn speaker(
         return Ok((code.to_owned(), credential));
     }
     let detail = if given.is_none() { "no device credential given" } else { "wrong device code or secret" };
-    ctx.refuse(Protocol::Http, Reason::Credentials, &address.to_string(), detail);
+    let trace = trace();
+    ctx.refuse(Protocol::Http, Reason::Credentials, &address.to_string(), format_args!("{detail} (trace {trace})"));
     tokio::time::sleep(ctx.gate.failed(address, Instant::now())).await;
-    Err(style.refusal(StatusCode::UNAUTHORIZED, "unauthorized", detail, None, headers))
+    Err(style.refusal(StatusCode::UNAUTHORIZED, "unauthorized", detail, None, headers, &trace))
 }
 
 /// Why a body cannot be taken: status, code, text.
@@ -212,8 +221,9 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
         Err(refused) => return refused,
     };
     let refuse = |status: StatusCode, name: &str, text: &str, line: Option<usize>, reason: Reason| {
-        ctx.refuse(Protocol::Http, reason, &code, text);
-        style.refusal(status, name, text, line, &headers)
+        let trace = trace();
+        ctx.refuse(Protocol::Http, reason, &code, format_args!("{text} (trace {trace})"));
+        style.refusal(status, name, text, line, &headers, &trace)
     };
     let later = |mut response: Response, after_s: u64| {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after_s.max(1)));
@@ -255,14 +265,23 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
     let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip"));
     let work = {
         let (ctx, code) = (shared.ctx.clone(), code.clone());
-        move || -> Result<payload::Routed, Unfit> {
-            let plain = if gzip { Cow::Owned(gunzip(&bytes, ctx.limits.max_unpacked_bytes)?) } else { Cow::Borrowed(&bytes[..]) };
+        move || -> Result<(payload::Routed, Vec<Held>), Unfit> {
+            let (plain, held) = if gzip {
+                let (plain, held) = gunzip(&ctx, &bytes).inspect_err(|(_, _, text, reason)| {
+                    if *reason == Reason::Unreadable {
+                        ctx.quarantine(Protocol::Http, &code, text.clone(), &bytes);
+                    }
+                })?;
+                (Cow::Owned(plain), held)
+            } else {
+                (Cow::Borrowed(&bytes[..]), Vec::new())
+            };
             let speaker = Speaker { code: &code, credential: &credential, protocol: Protocol::Http.as_str(), backfill: wants_backfill };
             let routed = payload::read(form, &plain, &ctx.credentials.load(), speaker, received_at, &ctx.limits);
             if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
                 ctx.quarantine(Protocol::Http, &code, first.to_string(), &plain);
             }
-            Ok(routed)
+            Ok((routed, held))
         }
     };
     let routed = if bytes_len(&headers) > INLINE_BYTES || gzip {
@@ -273,9 +292,12 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
     } else {
         work()
     };
-    let routed = match routed {
+    let (routed, _unpacked) = match routed {
         Ok(routed) => routed,
-        Err((status, name, text, reason)) => return refuse(status, name, &text, None, reason),
+        Err((status, name, text, reason)) => {
+            let refused = refuse(status, name, &text, None, reason);
+            return if reason == Reason::Overloaded { later(refused, ctx.limits.retry_after_s) } else { refused };
+        }
     };
 
     link.ignored(routed.ignored);
@@ -336,15 +358,29 @@ async fn receive(ctx: &Context, body: Body, headers: &HeaderMap) -> Result<Bytes
     }
 }
 
-fn gunzip(bytes: &[u8], max: usize) -> Result<Vec<u8>, Unfit> {
-    let mut plain = Vec::new();
-    let read = flate2::read::MultiGzDecoder::new(bytes).take(max as u64 + 1).read_to_end(&mut plain);
-    if plain.len() > max {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body unpacks to at most {max} bytes"), Reason::TooLarge));
-    }
-    match read {
-        Ok(_) => Ok(plain),
-        Err(error) => Err((StatusCode::BAD_REQUEST, "invalid", format!("the body is no gzip: {error}"), Reason::Unreadable)),
+/// Unpacks within the size limit; what it grows to is reserved step by step, so that many small bombs find no memory either.
+fn gunzip(ctx: &Context, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Held>), Unfit> {
+    const STEP: usize = 256 << 10;
+    let max = ctx.limits.max_unpacked_bytes;
+    let (mut plain, mut held) = (Vec::new(), Vec::new());
+    let mut decoder = flate2::read::MultiGzDecoder::new(bytes);
+    loop {
+        let Some(more) = ctx.gate.hold(STEP) else {
+            let text = "the node holds too much unsaved data".to_owned();
+            return Err((StatusCode::TOO_MANY_REQUESTS, "overloaded", text, Reason::Overloaded));
+        };
+        held.push(more);
+        let n = decoder
+            .by_ref()
+            .take(STEP as u64)
+            .read_to_end(&mut plain)
+            .map_err(|error| (StatusCode::BAD_REQUEST, "invalid", format!("the body is no gzip: {error}"), Reason::Unreadable))?;
+        if plain.len() > max {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body unpacks to at most {max} bytes"), Reason::TooLarge));
+        }
+        if n < STEP {
+            return Ok((plain, held));
+        }
     }
 }
 

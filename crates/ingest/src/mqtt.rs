@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anlan_model::{Command, CommandBody, DeviceCredential, Refusal, Source, SourceEvent};
-use anlan_protocols::mqtt::codec::{Qos, Version};
+use anlan_protocols::mqtt::codec::{Fault, Qos, Version};
 use anlan_protocols::mqtt::server::{Closed, ConnectRefusal, Event, Limits as SessionLimits, PubResult, ServerClose, Session, Token};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +34,9 @@ use crate::{Context, Protocol, Reason, trust};
 
 /// A payload above this size is read on a thread of its own: it costs more than half a millisecond.
 const INLINE_BYTES: usize = 32 << 10;
+
+/// Bytes that somebody without a credential may make us hold.
+const STRANGER_BYTES: usize = 64 << 10;
 
 /// How often a connection looks whether its credential still holds.
 const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
@@ -150,41 +153,14 @@ impl Connection {
         let mut buffer = vec![0u8; 16 << 10];
         let idle = Duration::from_secs(self.ctx.limits.mqtt_idle_timeout_s);
         let mut heard_at = Instant::now();
+        let mut n_received = 0usize;
+        // Set when the node stops: what is out may still be kept and acknowledged, nothing new is read.
+        let mut leaves_by: Option<Instant> = None;
         let changed: Arc<Notify> = self.peer.changed.clone();
         let stop = self.ctx.stop.clone();
         loop {
-            let session_due = self.session.deadline_us().map(|us| self.started + Duration::from_micros(us));
-            let wake =
-                self.reoffers.iter().map(|(at, _)| *at).chain(session_due).chain([heard_at + idle]).fold(self.next_check, Instant::min);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => self.session.close(ServerClose::ShuttingDown),
-                () = changed.notified() => self.look_who_holds_what(),
-                answer = self.offers.next() => self.answered(answer),
-                Some(command) = self.commands.recv() => self.command(&command),
-                () = tokio::time::sleep_until(wake) => {
-                    let now = Instant::now();
-                    if now >= heard_at + idle && self.session.wants_input() {
-                        self.refuse(Reason::Idle, "nothing heard in time");
-                        return;
-                    }
-                    self.tick(now);
-                }
-                moved = wire.step(&mut buffer, self.session.wants_input()) => match moved {
-                    Ok(Moved::Read(0)) => return,
-                    Ok(Moved::Read(n)) => {
-                        heard_at = Instant::now();
-                        let now_us = self.now_us();
-                        self.session.input(&buffer[..n], now_us);
-                    }
-                    Ok(Moved::Wrote) => {}
-                    Err(error) => {
-                        if error.kind() == std::io::ErrorKind::TimedOut {
-                            self.refuse(Reason::SlowReader, error);
-                        }
-                        return;
-                    }
-                },
+            if leaves_by.is_some_and(|by| self.out.is_empty() || Instant::now() >= by) {
+                self.session.close(ServerClose::ShuttingDown);
             }
             while let Some(event) = self.session.next_event() {
                 if let Event::Closed(why) = event {
@@ -199,6 +175,55 @@ impl Connection {
                 self.refuse(Reason::SlowReader, "the client does not read what it is sent");
                 return;
             }
+            let may_read = self.session.wants_input() && leaves_by.is_none();
+            let session_due = self.session.deadline_us().map(|us| self.started + Duration::from_micros(us));
+            let wake = self
+                .reoffers
+                .iter()
+                .map(|(at, _)| *at)
+                .chain(session_due)
+                .chain([heard_at + idle])
+                .chain(leaves_by)
+                .fold(self.next_check, Instant::min);
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if leaves_by.is_none() => leaves_by = Some(Instant::now() + crate::wire::DRAIN),
+                () = changed.notified() => self.look_who_holds_what(),
+                answer = self.offers.next() => self.answered(answer),
+                Some(command) = self.commands.recv() => self.command(&command),
+                () = tokio::time::sleep_until(wake) => {
+                    let now = Instant::now();
+                    if now >= heard_at + idle {
+                        if may_read {
+                            self.refuse(Reason::Idle, "nothing heard in time");
+                            return;
+                        }
+                        // What it says waits unread: its silence is our doing.
+                        heard_at = now;
+                    }
+                    self.tick(now);
+                }
+                moved = wire.step(&mut buffer, may_read) => match moved {
+                    Ok(Moved::Read(0)) => return,
+                    Ok(Moved::Read(n)) => {
+                        heard_at = Instant::now();
+                        n_received += n;
+                        if self.device.is_none() && n_received > STRANGER_BYTES {
+                            self.refuse(Reason::TooLarge, "too many bytes before a credential");
+                            return;
+                        }
+                        let now_us = self.now_us();
+                        self.session.input(&buffer[..n], now_us);
+                    }
+                    Ok(Moved::Wrote) => {}
+                    Err(error) => {
+                        if error.kind() == std::io::ErrorKind::TimedOut {
+                            self.refuse(Reason::SlowReader, error);
+                        }
+                        return;
+                    }
+                },
+            }
         }
     }
 
@@ -212,6 +237,7 @@ impl Connection {
             Closed::Refused(_) | Closed::NotAuthorized | Closed::ByServer(_) => {
                 return tracing::debug!(protocol = "mqtt", source = self.source(), "closed {}: {}", self.source(), why.code());
             }
+            Closed::Malformed(error) if matches!(error.fault, Fault::TooLarge { .. }) => return self.refuse(Reason::TooLarge, error),
             Closed::Malformed(error) => return self.refuse(Reason::Violation, error),
             Closed::Violation(text) => return self.refuse(Reason::Violation, text),
         };

@@ -18,6 +18,9 @@ use crate::Context;
 use crate::limits::{Limits, Slots};
 use crate::stats::{Open, Protocol, Reason};
 
+/// How long a stopping connection waits for the answers of the shards, so that what is kept is still acknowledged.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+
 /// What a step did.
 pub(crate) enum Moved {
     /// So many bytes were read; 0 = the peer closed.

@@ -562,6 +562,20 @@ async fn stopping_closes_the_sessions_and_returns() {
     assert!(house.ctx.downlinks.connected_terminals().is_empty());
 }
 
+#[tokio::test]
+async fn what_is_out_when_the_node_stops_is_still_answered() {
+    let house = House::new();
+    let mut t = Terminal::authenticated(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
+    house.intake.set(Mode::Hold);
+    let serial = t.send(&position()).await;
+    house.until("the position is offered", |i| i.n_held() == 1).await;
+    house.ctx.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    house.intake.release(Ok(Default::default()));
+    assert_eq!(t.answer().await, (serial, 0x0200, 0));
+    assert!(t.client.closes().await);
+}
+
 /// Every framed vector that is shared among us, sent into one listener that accepts all: nothing stops it.
 #[tokio::test]
 async fn all_shared_vectors_over_tcp_stop_nothing() {

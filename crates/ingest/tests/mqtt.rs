@@ -453,6 +453,7 @@ async fn limits_are_told_to_version_5() {
     let long = format!(r#"{{"values":{{"{}":1}}}}"#, "x".repeat(3_000));
     d.telemetry(&long).await;
     assert_eq!(d.goodbye().await, Some(0x95));
+    assert_eq!(refused(&house, Reason::TooLarge), 1);
 }
 
 #[tokio::test]
@@ -475,6 +476,50 @@ async fn a_connection_without_connect_is_closed() {
     let mut d = Client::connect(serve(&house).await).await;
     assert!(d.closes().await);
     assert_eq!(refused(&house, Reason::Idle), 1);
+}
+
+#[tokio::test]
+async fn what_is_out_when_the_node_stops_is_still_acknowledged() {
+    for version in BOTH {
+        let house = House::new();
+        let mut d = Device::connect(serve(&house).await, version).await;
+        house.intake.set(Mode::Hold);
+        let id = d.telemetry(GOOD).await;
+        house.until("the reading is offered", |i| i.n_held() == 1).await;
+        house.ctx.stop.cancel();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        house.intake.release(Ok(Default::default()));
+        assert_eq!(d.puback().await, (id, 0));
+        assert_eq!(d.goodbye().await, (version == Version::V5).then_some(0x8b));
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_make_the_server_hold_much() {
+    let house = House::new();
+    let mut stranger = Client::connect(serve(&house).await).await;
+    // A CONNECT that claims half a megabyte.
+    stranger.send(&[0x10, 0xff, 0xff, 0x1f, 0x00, 0x04, b'M', b'Q', b'T', b'T', 0x04]).await;
+    use tokio::io::AsyncWriteExt as _;
+    for _ in 0..100 {
+        if stranger.stream.write_all(&[b'x'; 4_096]).await.is_err() {
+            break;
+        }
+    }
+    house.until("the stranger is refused", |_| refused(&house, Reason::TooLarge) == 1).await;
+}
+
+#[tokio::test]
+async fn a_window_full_of_waiting_messages_is_not_silence() {
+    let house = House::with(Limits { max_inflight: 1, mqtt_idle_timeout_s: 1, ..common::limits() });
+    let mut d = Device::connect(serve(&house).await, Version::V3_1_1).await;
+    house.intake.set(Mode::Hold);
+    let id = d.telemetry(GOOD).await;
+    house.until("the window is full", |i| i.n_held() == 1).await;
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    house.intake.release(Ok(Default::default()));
+    assert_eq!(d.puback().await, (id, 0));
+    assert!(d.client.closes().await, "now it is silent");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::wire::{Moved, Wire, listen};
+use crate::wire::{DRAIN, Moved, Wire, listen};
 use crate::{Context, Protocol, Reason};
 
 mod session;
@@ -63,11 +63,16 @@ async fn run(wire: &mut Wire, session: &mut Session, ctx: &Context) -> End {
     let mut buffer = vec![0u8; 8 << 10];
     let mut deadline = Instant::now() + Duration::from_millis(limits.first_message_timeout_ms);
     let changed = session.changed();
+    // Set when the node stops: what is out may still be kept and acknowledged, nothing new is read.
+    let mut leaves_by: Option<Instant> = None;
     loop {
-        let wake = session.wakes_at();
+        if leaves_by.is_some_and(|by| !session.waits() || Instant::now() >= by) {
+            return End::Stopping;
+        }
+        let wake = leaves_by.into_iter().fold(session.wakes_at(), Instant::min);
         tokio::select! {
             biased;
-            () = ctx.stop.cancelled() => return End::Stopping,
+            () = ctx.stop.cancelled(), if leaves_by.is_none() => leaves_by = Some(Instant::now() + DRAIN),
             () = changed.notified() => {
                 if let Some(end) = session.look_who_holds_what() {
                     return end;
@@ -79,7 +84,7 @@ async fn run(wire: &mut Wire, session: &mut Session, ctx: &Context) -> End {
             () = tokio::time::sleep_until(deadline) => {
                 return End::Refused(Reason::Idle, "nothing heard in time".into());
             }
-            moved = wire.step(&mut buffer, true) => match moved {
+            moved = wire.step(&mut buffer, leaves_by.is_none()) => match moved {
                 Ok(Moved::Read(0)) => return End::Closed,
                 Ok(Moved::Read(n)) => {
                     let n_heard = session.heard();

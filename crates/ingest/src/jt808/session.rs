@@ -214,6 +214,10 @@ impl Session {
     pub(super) fn heard(&self) -> u64 {
         self.n_heard
     }
+    /// Whether batches are out.
+    pub(super) fn waits(&self) -> bool {
+        !self.pending.is_empty()
+    }
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
@@ -455,7 +459,11 @@ impl Session {
                 self.remember(key.clone(), Fate::Pending);
                 self.message(phone, &to, message, &defects, &whole.body, &whole.body, trust, received_at, Some(key));
             }
-            Ok(Assembled::Waiting(_)) => self.general(&to, DONE),
+            Ok(Assembled::Waiting(_)) => {
+                // Its parts are new, whatever became of an earlier message with these numbers.
+                self.fates.retain(|(k, _)| *k != key);
+                self.general(&to, DONE);
+            }
             // The answer to a repeat must not promise more than we know.
             Ok(Assembled::Repeat) => match self.fates.iter().find(|(k, _)| *k == key).map(|(_, fate)| *fate) {
                 None | Some(Fate::Kept) => self.general(&to, DONE),
