@@ -2,7 +2,7 @@
 //! a test that real measurements come back bit for bit.
 //!
 //! Each file is one device `replay-<file name>`, each column a point `C01`, `C02` … Device times end at the start of the replay, so that
-//! nothing lies in the future however fast it runs. Start at [`replay`].
+//! nothing lies in the future however fast it runs; tables that reach back more than 23 hours are marked as back-fill. Start at [`replay`].
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -65,16 +65,6 @@ pub enum ReplayError {
         /// From 1.
         row: usize,
     },
-    /// The oldest row would be older than a day, which the server would take for a wrong clock.
-    #[error("{path}: {rows} rows of {period_s} s are more than 23 hours; choose a shorter period")]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-        /// Its rows.
-        rows: usize,
-        /// The period asked for.
-        period_s: f64,
-    },
     /// The devices cannot be registered.
     #[error("cannot register the devices")]
     Api(#[from] ApiError),
@@ -83,8 +73,8 @@ pub enum ReplayError {
     Sim(#[from] SimError),
 }
 
-/// Device times reach at most this far back; the server believes 24 hours.
-const BACK_S_MAX: f64 = 23.0 * 3_600.0;
+/// The server takes older device times for a wrong clock (24 hours by default), unless they are marked as back-fill; so longer tables are.
+const LIVE_S_MAX: f64 = 23.0 * 3_600.0;
 /// Largest unpacked table.
 const FILE_MAX: u64 = 256 << 20;
 /// Rows on the wire at once: 100 rows a second at a few milliseconds per group commit.
@@ -101,9 +91,6 @@ pub async fn replay(options: ReplayOptions) -> Result<Summary, ReplayError> {
     let mut tables = Vec::new();
     for path in &options.files {
         let rows = read_table(path)?;
-        if rows.len() as f64 * options.period_s > BACK_S_MAX {
-            return Err(ReplayError::TooLong { path: path.clone(), rows: rows.len(), period_s: options.period_s });
-        }
         tables.push((device_code(path), rows));
     }
     let plan: Vec<(String, usize)> = tables.iter().map(|(code, rows)| (code.clone(), rows.first().map_or(0, Vec::len))).collect();
@@ -159,6 +146,7 @@ async fn publish(
     stop: CancellationToken,
 ) {
     let n = rows.len();
+    let backfill = n as f64 * period_s > LIVE_S_MAX;
     let mut turn = tokio::time::interval(std::time::Duration::from_secs_f64(period_s / speed));
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for (i, row) in rows.into_iter().enumerate() {
@@ -168,12 +156,17 @@ async fn publish(
         }
         let at = now.plus_us(-(((n - i) as f64 * period_s * 1e6) as i64)).floor_us(1_000);
         let values: Map<String, Value> = row.iter().enumerate().map(|(c, value)| (point_code(c), json!(value))).collect();
-        let payload = json!({ "at": at.to_string(), "values": values }).to_string().into_bytes();
+        let mut payload = json!({ "at": at.to_string(), "values": values });
+        if backfill {
+            payload["backfill"] = json!(true);
+        }
+        let payload = payload.to_string().into_bytes();
         let line = |(c, value): (usize, &f64)| {
             let mut line = TruthLine::new(TruthKind::Sent, at);
             line.device = Some(code.clone());
             line.point = Some(point_code(c));
             line.value = Some(*value);
+            line.backfill = backfill;
             line
         };
         let lines = row.iter().enumerate().map(line).collect();
@@ -193,7 +186,8 @@ fn register(http: &str, credentials: &Credentials, plan: &[(String, usize)]) -> 
         let answer = match old {
             Some(id) => api.post(&format!("/api/v1/devices/{id}/secret"), &json!({}))?,
             None => {
-                let body = json!({ "code": code, "name": format!("回放 {code}"), "enterprise": null, "protocol": "mqtt" });
+                let body =
+                    json!({ "code": code, "name": format!("回放 {code}"), "enterprise": null, "protocol": "mqtt", "may_backfill": true });
                 api.post("/api/v1/devices", &body)?
             }
         };
