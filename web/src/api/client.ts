@@ -69,7 +69,7 @@ async function send(method: string, path: string, options: Options): Promise<Res
     })
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error
-    throw new ApiError(0, [{ code: 'network', detail: '' }], null)
+    throw new ApiError(0, [{ code: 'network', detail: '', params: {} }], null)
   }
 }
 

@@ -14,7 +14,7 @@ it('writes_only_the_levels_that_stand', () => {
   expect(labels(counties, true, new Map()).features[0]!.properties).toMatchObject({ name: 'Hongta', gap: '' })
 })
 it('gives_no_level_property_to_a_normal_vehicle', () => {
-  const v: VehicleLatest = { id: '1', plate: '云F·演001', lon: 102, lat: 24, speed_kmh: 0, direction_deg: 90, at: '', online: true, level: null }
+  const v: VehicleLatest = { id: '1', plate: '云F·演001', kind: 'truck', lon: 102, lat: 24, speed_kmh: 0, direction_deg: 90, at: '', online: true, level: null }
   const [normal, red] = vehicles([v, { ...v, level: 'red' }]).features
   expect('level' in normal!.properties).toBe(false)
   expect(red!.properties).toMatchObject({ level: 'red', order: 3 })
