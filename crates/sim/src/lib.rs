@@ -23,7 +23,8 @@ pub mod world;
 
 pub use api::Credentials;
 pub use check::{CheckReport, check};
+pub use client::Summary;
 pub use provision::{Secrets, provision};
 pub use replay::{ReplayOptions, replay};
-pub use stage::{SimError, SimOptions, Summary, run};
+pub use stage::{SimError, SimOptions, run};
 pub use world::{Scale, World};

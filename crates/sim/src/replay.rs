@@ -7,7 +7,6 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anlan_model::{Clock, Timestamp};
 use serde_json::{Map, Value, json};
@@ -17,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, ApiError, Credentials};
 use crate::client::mqtt::Publisher;
-use crate::client::{self, LinkOptions, ORDERS_MAX, Order, Stats};
+use crate::client::{self, LinkOptions, ORDERS_MAX, Order, Stats, Summary};
 use crate::rng::Rng;
-use crate::stage::{SimError, Summary};
+use crate::stage::SimError;
 use crate::truth::{Sink, TruthKind, TruthLine, Writer};
 
 /// What to replay, and where.
@@ -124,15 +123,7 @@ pub async fn replay(options: ReplayOptions) -> Result<Summary, ReplayError> {
         }
         None => 0,
     };
-    let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    Ok(Summary {
-        sent: count(&stats.sent),
-        acknowledged: count(&stats.kept),
-        refused: count(&stats.refused),
-        dropped: count(&stats.dropped),
-        connections: count(&stats.connections),
-        truth_lines,
-    })
+    Ok(stats.summary(truth_lines))
 }
 
 /// Hands over one row per period; a slow server slows it down, nothing is dropped.

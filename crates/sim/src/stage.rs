@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Api, Credentials};
 use crate::client::mqtt::Publisher;
 use crate::client::terminal::{self, Parcel, Terminal};
-use crate::client::{self, LinkOptions, ORDERS_MAX, Order, Stats};
+use crate::client::{self, LinkOptions, ORDERS_MAX, Order, Stats, Summary};
 use crate::provision::{ProvisionError, Secrets, describe_fleet, provision};
 use crate::rng::Rng;
 use crate::script::{Expect, Expected, Message, Report, Sample, Script, Step};
@@ -55,23 +55,6 @@ pub struct SimOptions {
     pub stop: CancellationToken,
     /// Ends by itself after so many script seconds.
     pub duration_s: Option<f64>,
-}
-
-/// What a play did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Messages handed to sockets, repeats included.
-    pub sent: u64,
-    /// Messages acknowledged.
-    pub acknowledged: u64,
-    /// Messages the server will never keep.
-    pub refused: u64,
-    /// Messages dropped because a device's queue was full.
-    pub dropped: u64,
-    /// Connections made.
-    pub connections: u64,
-    /// Lines of the truth file.
-    pub truth_lines: u64,
 }
 
 /// Why there was no play.
@@ -160,15 +143,7 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
         }
         None => 0,
     };
-    let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    Ok(Summary {
-        sent: count(&stats.sent),
-        acknowledged: count(&stats.kept),
-        refused: count(&stats.refused),
-        dropped: count(&stats.dropped),
-        connections: count(&stats.connections),
-        truth_lines,
-    })
+    Ok(stats.summary(truth_lines))
 }
 
 /// Gives vehicles their plates as the server hears them. Ends when all have one.
@@ -431,16 +406,19 @@ fn expected(world: &World, step: &Step, time: &Time) -> Vec<TruthLine> {
     step.expect.iter().map(line).collect()
 }
 
+/// A clock that stands still.
+struct Fixed(Timestamp);
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
 /// The truth of the first `seconds` of a play as if every message had been acknowledged at once: for tests and dry runs. Nothing is sent.
 pub fn rehearse(seed: u64, scale: Scale, stories: bool, origin: Timestamp, seconds: f64) -> Vec<TruthLine> {
-    struct At(Timestamp);
-    impl Clock for At {
-        fn now(&self) -> Timestamp {
-            self.0
-        }
-    }
     let world = World::new(seed, scale);
-    let time = Time { clock: Arc::new(At(origin)), origin, speed: 1.0 };
+    let time = Time { clock: Arc::new(Fixed(origin)), origin, speed: 1.0 };
     let mut lines = Vec::new();
     for step in Script::new(&world, stories).take_while(|s| (s.due_us as f64) < seconds * 1e6) {
         for message in &step.messages {
@@ -489,13 +467,7 @@ mod tests {
     fn payloads_are_the_json_of_the_interface_with_exact_numbers() {
         let world = World::new(1, Scale { enterprises: 20, points: 100, vehicles: 0 });
         let origin = Timestamp::parse("2026-03-01T00:00:00Z").unwrap();
-        struct At(Timestamp);
-        impl Clock for At {
-            fn now(&self) -> Timestamp {
-                self.0
-            }
-        }
-        let time = Time { clock: Arc::new(At(origin)), origin, speed: 1.0 };
+        let time = Time { clock: Arc::new(Fixed(origin)), origin, speed: 1.0 };
         let device = &world.devices[0];
         let sample = Sample { taken_us: 1_234_567, shift_us: 0, values: device.points.iter().map(|_| 0.1 + 0.2).collect() };
         let one: Value = serde_json::from_slice(&telemetry(device, std::slice::from_ref(&sample), false, &time)).unwrap();

@@ -77,6 +77,38 @@ pub struct Stats {
     pub connections: AtomicU64,
 }
 
+impl Stats {
+    /// The counters now; `truth_lines` is what the writer said.
+    pub fn summary(&self, truth_lines: u64) -> Summary {
+        let now = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Summary {
+            sent: now(&self.sent),
+            acknowledged: now(&self.kept),
+            refused: now(&self.refused),
+            dropped: now(&self.dropped),
+            connections: now(&self.connections),
+            truth_lines,
+        }
+    }
+}
+
+/// What a play or replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Messages handed to sockets, repeats included.
+    pub sent: u64,
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Messages the server will never keep.
+    pub refused: u64,
+    /// Messages dropped because a device's queue was full.
+    pub dropped: u64,
+    /// Connections made.
+    pub connections: u64,
+    /// Lines of the truth file.
+    pub truth_lines: u64,
+}
+
 /// How a link behaves.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -107,8 +139,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 struct Waiting<P> {
     parcel: P,
     lines: Vec<TruthLine>,
-    /// Set while it is on the wire.
-    key: Option<u16>,
+    /// While it is on the wire: the key of its acknowledgement, and since when.
+    flight: Option<(u16, Instant)>,
 }
 
 /// Runs a link until it is stopped, or until its orders end and everything is acknowledged.
@@ -138,7 +170,7 @@ pub async fn run<W: Wire>(mut wire: W, options: LinkOptions, mut orders: mpsc::R
             tracing::debug!(address = link.options.address, "link lost: {reason}");
         }
         for waiting in &mut link.backlog {
-            waiting.key = None;
+            waiting.flight = None;
         }
         if link.options.stats.kept.load(Ordering::Relaxed) != kept_before {
             pause = PAUSE_MIN;
@@ -177,7 +209,7 @@ impl<P: Send> Link<P> {
             Some(Order::Send(parcel, lines)) => {
                 // Who sends has power, even if the order that said so was lost.
                 self.powered = true;
-                self.backlog.push_back(Waiting { parcel, lines, key: None });
+                self.backlog.push_back(Waiting { parcel, lines, flight: None });
             }
             Some(Order::Power(on)) => self.powered = on,
             None => self.open = false,
@@ -185,7 +217,7 @@ impl<P: Send> Link<P> {
     }
 
     async fn answered(&mut self, key: u16, kept: bool) {
-        let Some(i) = self.backlog.iter().position(|w| w.key == Some(key)) else { return };
+        let Some(i) = self.backlog.iter().position(|w| w.flight.is_some_and(|(k, _)| k == key)) else { return };
         let Some(waiting) = self.backlog.remove(i) else { return };
         if kept {
             self.options.stats.kept.fetch_add(1, Ordering::Relaxed);
@@ -209,22 +241,19 @@ impl<P: Send> Link<P> {
         write(&mut socket, &wire.hello()).await?;
         let mut ready = false;
         let mut buffer = vec![0_u8; 4_096];
-        let mut deadline = Instant::now() + ACK_TIMEOUT;
+        let hello = Instant::now();
         let mut alive = Instant::now() + KEEP_ALIVE;
         let mut drain_until: Option<Instant> = None;
         loop {
             if ready {
-                let on_wire = self.backlog.iter().filter(|w| w.key.is_some()).count();
+                let on_wire = self.backlog.iter().filter(|w| w.flight.is_some()).count();
                 let mut room = self.options.window.saturating_sub(on_wire);
-                if on_wire == 0 {
-                    deadline = Instant::now() + ACK_TIMEOUT;
-                }
-                for waiting in self.backlog.iter_mut().filter(|w| w.key.is_none()) {
+                for waiting in self.backlog.iter_mut().filter(|w| w.flight.is_none()) {
                     if room == 0 {
                         break;
                     }
                     let (bytes, key) = wire.send(&waiting.parcel);
-                    waiting.key = Some(key);
+                    waiting.flight = Some((key, Instant::now()));
                     self.options.stats.sent.fetch_add(1, Ordering::Relaxed);
                     write(&mut socket, &bytes).await?;
                     alive = Instant::now() + KEEP_ALIVE;
@@ -239,6 +268,8 @@ impl<P: Send> Link<P> {
                 write(&mut socket, &wire.goodbye()).await?;
                 return Ok(());
             }
+            // An 808 server that is overloaded does not answer at all: each parcel has its own time, and what waits longest counts.
+            let waits_since = if ready { self.backlog.iter().filter_map(|w| w.flight).map(|(_, since)| since).min() } else { Some(hello) };
             tokio::select! {
                 () = stop.cancelled(), if drain_until.is_none() => {}
                 order = orders.recv(), if self.open && drain_until.is_none() && self.backlog.len() < BACKLOG_MAX => {
@@ -255,10 +286,7 @@ impl<P: Send> Link<P> {
                     for heard in wire.receive(&buffer[..n]) {
                         match heard {
                             Heard::Ready => ready = true,
-                            Heard::Kept(key) => {
-                                deadline = Instant::now() + ACK_TIMEOUT;
-                                self.answered(key, true).await;
-                            }
+                            Heard::Kept(key) => self.answered(key, true).await,
                             Heard::Refused(key) => self.answered(key, false).await,
                             Heard::Again(_) => return Err("the server cannot keep it now".to_owned()),
                             Heard::Reply(bytes) => write(&mut socket, &bytes).await?,
@@ -270,7 +298,7 @@ impl<P: Send> Link<P> {
                     write(&mut socket, &wire.keep_alive()).await?;
                     alive = Instant::now() + KEEP_ALIVE;
                 }
-                () = tokio::time::sleep_until(deadline), if !ready || self.backlog.iter().any(|w| w.key.is_some()) => {
+                () = sleep_until(waits_since.map(|since| since + ACK_TIMEOUT)) => {
                     return Err("no acknowledgement in time".to_owned());
                 }
                 () = sleep_until(drain_until) => {}
