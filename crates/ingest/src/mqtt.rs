@@ -94,6 +94,8 @@ struct Connection {
     commands: mpsc::Receiver<Command>,
     session: Session,
     device: Option<Device>,
+    /// Why we refused its CONNECT; the session refuses some by itself.
+    refused_connect: Option<ConnectRefusal>,
     offers: Offers,
     messages: HashMap<u64, Message>,
     out: HashMap<u64, Out>,
@@ -123,6 +125,7 @@ impl Connection {
             commands,
             session: Session::new(session_limits, 0),
             device: None,
+            refused_connect: None,
             offers: Offers::new(ctx.intake.clone()),
             messages: HashMap::new(),
             out: HashMap::new(),
@@ -150,7 +153,7 @@ impl Connection {
 
     /// Moves bytes, answers and commands until the session has ended; what is owed then is left in `wire`.
     async fn run(&mut self, wire: &mut Wire) {
-        let mut buffer = vec![0u8; 16 << 10];
+        let mut buffer = vec![0u8; 8 << 10];
         let idle = Duration::from_secs(self.ctx.limits.mqtt_idle_timeout_s);
         let mut heard_at = Instant::now();
         let mut n_received = 0usize;
@@ -233,6 +236,7 @@ impl Connection {
                 return tracing::debug!(protocol = "mqtt", source = self.source(), "{} left: {}", self.source(), why.code());
             }
             Closed::KeepAlive | Closed::ConnectTimeout => Reason::Idle,
+            Closed::Refused(text) if self.refused_connect.is_none() => return self.refuse(Reason::Violation, text),
             // Counted where it was decided.
             Closed::Refused(_) | Closed::NotAuthorized | Closed::ByServer(_) => {
                 return tracing::debug!(protocol = "mqtt", source = self.source(), "closed {}: {}", self.source(), why.code());
@@ -290,7 +294,7 @@ impl Connection {
                 () = self.ctx.stop.cancelled() => {}
                 () = tokio::time::sleep(delay) => {}
             }
-            return self.session.refuse(ConnectRefusal::BadCredentials);
+            return self.refuse_connect(ConnectRefusal::BadCredentials);
         };
         let client = if client_id.is_empty() { format!("\0{}", self.peer.connection) } else { client_id };
         let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
@@ -308,9 +312,14 @@ impl Connection {
             }
             Err(_) => {
                 self.refuse(Reason::Connections, "too many clients of this device");
-                self.session.refuse(ConnectRefusal::ServerBusy);
+                self.refuse_connect(ConnectRefusal::ServerBusy);
             }
         }
+    }
+
+    fn refuse_connect(&mut self, why: ConnectRefusal) {
+        self.refused_connect = Some(why);
+        self.session.refuse(why);
     }
 
     fn look_who_holds_what(&mut self) {

@@ -12,7 +12,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::Context;
 use crate::limits::{Limits, Slots};
@@ -155,8 +155,7 @@ where
             }
         };
         let Some(slot) = slots.enter(address.ip(), &ctx.limits) else {
-            ctx.stats.link(protocol).refuse(Reason::Connections);
-            debug!(protocol = protocol.as_str(), peer = %address, "closed {address}: too many connections");
+            ctx.refuse(protocol, Reason::Connections, &address.to_string(), "too many connections");
             continue;
         };
         let open = Open::new(&ctx.stats, protocol);

@@ -13,7 +13,7 @@ use anlan_model::{
 };
 use anlan_protocols::jt808::{
     Answer, Authenticate, Driver, Frames, Header, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch, Register,
-    RegisterAnswer, RegisterEdition, Version, encode,
+    RegisterAnswer, RegisterEdition, Resend, Version, encode,
 };
 use common::{Client, House, KEY, Mode, NOW, listener};
 
@@ -448,6 +448,42 @@ async fn commands_reach_the_terminal_and_its_answers_close_them() {
         assert_eq!((command, ok), (id, id != 2));
     }
     assert!(t.client.silent().await, "an answer is not answered");
+}
+
+#[tokio::test]
+async fn a_long_command_goes_in_parts_that_can_be_asked_for_again() {
+    let house = House::new();
+    let mut t = Terminal::authenticated(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
+    let items = (0..10).map(|id| (0xf000 + id, vec![1; 250])).collect();
+    let command = Command { id: 3, to: "13800138000".into(), body: CommandBody::SetParameters { items } };
+    assert_eq!(house.ctx.downlinks.send(&command), Delivery::Sent);
+    let mut serials = Vec::new();
+    for index in 1..=3 {
+        let (header, _) = t.hear().await;
+        assert_eq!((header.message_id, header.part), (0x8103, Some((3, index))));
+        serials.push(header.serial);
+    }
+    let again = Message::TerminalResend(Resend { first_serial: serials[0], indices: vec![2, 9] });
+    t.send(&again).await;
+    assert_eq!(t.hear().await.0.part, Some((3, 2)));
+    assert_eq!(t.answer().await.2, 0);
+    let answer = |serial| Message::TerminalAnswer(Answer { answered_serial: serial, answered_id: 0x8103, result: 0 });
+    t.send(&answer(serials[0])).await;
+    t.send(&answer(serials[2])).await;
+    house.until("the command is closed", |i| i.events().len() == 1).await;
+    assert!(t.client.silent().await);
+    assert!(matches!(house.intake.events()[..], [SourceEvent::CommandAnswer { command: 3, ok: true, .. }]), "once, by the last part");
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_written_is_closed_as_failed() {
+    let house = House::new();
+    let mut t = Terminal::authenticated(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
+    let body = CommandBody::SetParameters { items: vec![(1, vec![0; 256])] };
+    assert_eq!(house.ctx.downlinks.send(&Command { id: 4, to: "13800138000".into(), body }), Delivery::Sent);
+    house.until("the command is closed", |i| i.events().len() == 1).await;
+    assert!(matches!(house.intake.events()[..], [SourceEvent::CommandAnswer { command: 4, ok: false, .. }]));
+    assert!(t.client.silent().await);
 }
 
 #[tokio::test]

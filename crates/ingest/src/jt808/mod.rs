@@ -60,7 +60,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, ctx: Arc<Context>, u
 /// Moves bytes, answers and commands until the connection has a reason to end.
 async fn run(wire: &mut Wire, session: &mut Session, ctx: &Context) -> End {
     let limits = &ctx.limits;
-    let mut buffer = vec![0u8; 8 << 10];
+    let mut buffer = vec![0u8; 4 << 10];
     let mut deadline = Instant::now() + Duration::from_millis(limits.first_message_timeout_ms);
     let changed = session.changed();
     // Set when the node stops: what is out may still be kept and acknowledged, nothing new is read.
