@@ -2,7 +2,7 @@
 //!
 //! `POST /write`, `POST /api/v2/write`, `GET|HEAD /ping`, `GET|POST /query` (v1), `POST /api/v1/ingest`.
 //! Nothing is answered 204 before it is durable. A body with some bad lines keeps the good ones and names the first bad one.
-//! Start at [`router`]; what a payload says is read by [`crate::payload`].
+//! Start at [`router`]; what a payload says is read by `payload.rs`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

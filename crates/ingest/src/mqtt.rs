@@ -1,7 +1,7 @@
 //! MQTT 3.1.1 and 5 for devices: a server that acknowledges what is kept, and nothing else a broker does.
 //!
 //! The protocol's rules are `anlan_protocols::mqtt::Session`; this file owns the socket, the credentials, the topics and the
-//! way to the shards. One task per connection. Start at [`serve`], then [`Connection::event`].
+//! way to the shards. One task per connection. Start at [`serve`], then `Connection::event`.
 //!
 //! - user = device code, password = its secret. `anlan/v1/{device}/telemetry` (JSON), `…/line` (line protocol, nanoseconds),
 //!   `…/answer` from the device, `…/command` to it. A gateway may name a device of its own enterprise.

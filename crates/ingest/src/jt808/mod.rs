@@ -1,7 +1,7 @@
 //! JT/T 808 terminals over TCP.
 //!
 //! One task per connection owns its socket, its frame cutter and what it is waiting for; no lock is held while waiting.
-//! What a frame means is `anlan_protocols::jt808`; who may say what is decided in [`session`]. Start at [`serve`].
+//! What a frame means is `anlan_protocols::jt808`; who may say what is decided in `session.rs`. Start at [`serve`].
 //!
 //! Trust (ARCHITECTURE.md, "Source trust"): an adopted number must give its code before its data counts; an unknown one is
 //! treated as [`Unknown`] says. The phone number of each message decides, because forwarding platforms carry many terminals
