@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anlan_model::{Clock, Timestamp};
 use anlan_protocols::jt808::{Answer, Frames, Message, RegisterAnswer, Version, encode};
@@ -14,10 +14,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-struct RealClock;
-impl Clock for RealClock {
+/// Domain time that runs faster than the machine's, as a test clock does.
+struct FastClock {
+    origin: Timestamp,
+    started: Instant,
+    rate: f64,
+}
+
+impl FastClock {
+    fn new(rate: f64) -> Arc<Self> {
+        Arc::new(Self { origin: Timestamp::parse("2026-05-01T08:00:00Z").unwrap(), started: Instant::now(), rate })
+    }
+}
+
+impl Clock for FastClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64)
+        self.origin.plus_us((self.started.elapsed().as_secs_f64() * self.rate * 1e6) as i64)
     }
 }
 
@@ -149,7 +161,7 @@ async fn jt808_server(heard: Heard) -> SocketAddr {
 async fn what_the_truth_file_says_is_what_the_server_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let (values, positions) = (Heard::default(), Heard::default());
-    let scale = Scale { enterprises: 30, points: 60, vehicles: 9 };
+    let scale = Scale { enterprises: 40, points: 250, vehicles: 9 };
     let world = World::new(3, scale);
     let mut secrets = Secrets::default();
     secrets.devices.extend(world.devices.iter().map(|d| (d.code.clone(), format!("secret of {}", d.code))));
@@ -167,17 +179,22 @@ async fn what_the_truth_file_says_is_what_the_server_acknowledged() {
         stories: true,
         scale,
         truth: Some(truth_path.clone()),
-        // At 10 script seconds a second no two positions of a vehicle share a second.
-        speed: 10.0,
-        clock: Arc::new(RealClock),
+        speed: 1.0,
+        clock: FastClock::new(60.0),
         stop: CancellationToken::new(),
-        duration_s: Some(45.0),
+        // Long enough for every incident of the round, the ends of both power losses included.
+        duration_s: Some(330.0),
     })
     .await
     .unwrap();
     assert_eq!((summary.refused, summary.dropped), (0, 0));
     assert!(summary.sent > summary.acknowledged, "some were sent twice: {summary:?}");
     let lines = truth::read(&truth_path).unwrap();
+    let count = |kind| lines.iter().filter(|l| l.kind == kind).count();
+    assert_eq!(count(TruthKind::ExpectGap), 2);
+    assert!(count(TruthKind::ExpectAlarm) >= 8 && count(TruthKind::ExpectEvent) >= 5);
+    assert!(lines.iter().any(|l| l.backfill && l.value.is_some()) && lines.iter().any(|l| l.backfill && l.position.is_some()));
+    assert!(lines.iter().any(|l| l.clock_bad_taken_at.is_some()));
     assert_eq!(lines.len() as u64, summary.truth_lines);
     let mut told: BTreeMap<(String, String), BTreeMap<Timestamp, String>> = BTreeMap::new();
     for line in lines.iter().filter(|l| l.kind == TruthKind::Sent) {
@@ -191,7 +208,7 @@ async fn what_the_truth_file_says_is_what_the_server_acknowledged() {
     }
     let mut heard = values.lock().unwrap().clone();
     heard.append(&mut positions.lock().unwrap());
-    assert_eq!(told.len(), 60 + 9);
+    assert_eq!(told.len(), 250 + 9);
     assert_eq!(told, heard);
 }
 
@@ -213,7 +230,7 @@ async fn a_stop_ends_the_play_in_order_and_without_a_server_nothing_is_claimed()
         scale: Scale { enterprises: 2, points: 0, vehicles: 5 },
         truth: Some(truth_path.clone()),
         speed: 50.0,
-        clock: Arc::new(RealClock),
+        clock: FastClock::new(1.0),
         stop: stop.clone(),
         duration_s: None,
     }));
