@@ -118,6 +118,11 @@ it('forgets_the_token_and_tells_everyone_when_it_is_too_old', () => {
   advance(1000)
   last().onopen?.()
   expect(last().sent[0]).toEqual({ topics: [], resume: null })
+  last().say({ event: 'snapshot', token: 'new' })
+  last().onclose?.()
+  advance(1000)
+  last().onopen?.()
+  expect(last().sent[0]).toEqual({ topics: [], resume: 'new' })
 })
 
 it('asks_again_for_a_change_whose_handler_failed', () => {

@@ -24,7 +24,7 @@ export interface LinkParts {
 type Message =
   | { topic: string; token?: string | null; data: unknown[] }
   | { event: 'ping'; now?: string; token?: string | null }
-  | { event: 'snapshot' }
+  | { event: 'snapshot'; token?: string | null }
 
 /** The server pings every 5 s; a missed one is worth saying, two are a broken link. */
 export const LATE_MS = 7_000
@@ -171,7 +171,8 @@ export class LiveLink {
     this.attempts = 0
     if ('event' in message) {
       if (message.event === 'snapshot') {
-        this.token = null
+        // The lists are fetched after this token, so a change in between is heard twice rather than not at all.
+        this.token = message.token ?? null
         for (const handler of [...this.snapshots]) handler()
       } else if (message.event === 'ping') {
         if (message.token) this.token = message.token

@@ -20,6 +20,7 @@ const en: Shape = {
     short: { alarms: 'Alarms', monitor: 'Monitor', admin: 'Admin' },
   },
   banner: {
+    label: 'Notices',
     clock: 'this is not the real time: {now}',
     demo: 'Demo data (演示数据): every firm, person, plate and alarm is invented.',
     idle: 'Idle: the page is read-only; acting asks for your password again.',

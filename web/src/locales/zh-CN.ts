@@ -17,6 +17,7 @@ export default {
     short: { alarms: '报警', monitor: '监测', admin: '管理' },
   },
   banner: {
+    label: '提示',
     clock: '测试时钟，显示的不是真实时间：{now}',
     demo: '演示数据：企业、人员、车牌和报警均为虚构。',
     idle: '长时间未操作，页面只读；操作前需要再次输入密码。',

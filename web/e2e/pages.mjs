@@ -1,0 +1,53 @@
+// Every route, both themes, both languages, desk and phone: it opens, axe finds nothing, nothing sticks out sideways.
+import { setLocale, setTheme, settled } from './lib.mjs'
+
+const ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/admin/devices', '/admin/points', '/admin/rules', '/admin/users', '/admin/audit', '/admin/quarantine', '/admin/events']
+const nameOf = (route) => route.slice(1).replace(/[/?=]/g, '-')
+
+/** Opens a row where the page has one, so that the details are looked at too. */
+async function open(page, route) {
+  if (route === '/alarms') await page.locator('[role=row][aria-rowindex="2"]').click({ timeout: 5000 }).catch(() => {})
+  if (route === '/vehicles') await page.locator('[role=row][aria-rowindex="2"]').click({ timeout: 5000 }).catch(() => {})
+  if (route === '/monitor') {
+    await page.locator('button.enterprise').first().click({ timeout: 5000 }).catch(() => {})
+    await page.locator('button.point').first().click({ timeout: 5000 }).catch(() => {})
+  }
+  await page.waitForTimeout(600)
+}
+
+export async function pages(checks, page, url, shots) {
+  for (const dark of [true, false]) {
+    for (const locale of ['zh-CN', 'en']) {
+      for (const route of ROUTES) {
+        const name = `${nameOf(route)}-${dark ? 'dark' : 'light'}-${locale}`
+        await checks.run(`page ${name} passes axe`, async () => {
+          await setTheme(page, dark)
+          await setLocale(page, locale)
+          await page.goto(url + route)
+          await settled(page)
+          await open(page, route)
+          await settled(page)
+          await checks.axe(page, shots, name)
+        })
+      }
+    }
+  }
+  for (const [width, height] of [[390, 844], [1366, 768]]) {
+    await page.setViewportSize({ width, height })
+    await setLocale(page, 'zh-CN')
+    for (const route of ROUTES) {
+      await checks.run(`page ${nameOf(route)} fits ${width} px`, async () => {
+        await page.goto(url + route)
+        await settled(page)
+        const over = await page.evaluate(() => {
+          const main = document.querySelector('main')
+          return Math.max(document.documentElement.scrollWidth - innerWidth, main.scrollWidth - main.clientWidth)
+        })
+        await checks.axe(page, shots, `${nameOf(route)}-${width}`)
+        if (over > 1) throw new Error(`${over} px wider than the window`)
+      })
+    }
+  }
+  await page.setViewportSize({ width: 1920, height: 1080 })
+  await setTheme(page, true)
+}
