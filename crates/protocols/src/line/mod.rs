@@ -470,15 +470,15 @@ pub fn decode_jsonl_line(line: &str, line_no: u64) -> String {
     };
     let refuse = |code: &str| answer(false, Vec::new(), vec![json!({"code": code, "at": 0})], 0);
     if !input.is_object() {
-        return refuse("json");
+        return refuse("invalid_json");
     }
     let word = |key: &str| input.get(key).and_then(serde_json::Value::as_str);
     let Some(precision) = Precision::parse(word("precision").unwrap_or("")) else { return refuse("precision") };
     let body = match (word("text"), word("hex").map(crate::wire::unhex)) {
         (Some(text), _) => text.as_bytes().to_vec(),
         (None, Some(Ok((bytes, false)))) => bytes,
-        (None, Some(_)) => return refuse("hex"),
-        (None, None) => return refuse("needs_text"),
+        (None, Some(_)) => return refuse("invalid_hex"),
+        (None, None) => return refuse("no_bytes"),
     };
     let parsed = parse(&body, precision);
     let frame = |p: &LinePoint| json!({"code": p.code, "device": p.device_tag, "at": p.at.map(|at| at.to_string()), "value": p.value, "line": p.line});

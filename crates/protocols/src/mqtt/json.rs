@@ -23,7 +23,7 @@ pub fn decode_jsonl_line(line: &str, line_no: u64) -> String {
     };
     let refuse = |code: &str| answer(false, Vec::new(), vec![json!({"code": code, "at": 0})]);
     if !input.is_object() {
-        return refuse("json");
+        return refuse("invalid_json");
     }
     let kind = match input.get("kind") {
         None => "frame",
@@ -38,14 +38,17 @@ pub fn decode_jsonl_line(line: &str, line_no: u64) -> String {
     let (bytes, odd) = match (input.get("hex").and_then(Json::as_str), input.get("text").and_then(Json::as_str)) {
         (Some(hex), _) => match wire::unhex(hex) {
             Ok(read) => read,
-            Err(_) => return refuse("hex"),
+            Err(_) => return refuse("invalid_hex"),
         },
         (None, Some(text)) => (text.as_bytes().to_vec(), false),
-        (None, None) => return refuse("needs_hex"),
+        (None, None) => return refuse("no_bytes"),
     };
+    if bytes.is_empty() {
+        return refuse("no_bytes");
+    }
     let Analysis { sound, frames, mut defects } = analyse(&bytes, version);
     if odd {
-        defects.push(json!({"code": "hex", "at": bytes.len()}));
+        defects.push(json!({"code": "odd_hex", "at": bytes.len()}));
     }
     answer(sound > 0, frames, defects)
 }
@@ -111,7 +114,7 @@ fn analyse(bytes: &[u8], version: Option<Version>) -> Analysis {
         }
     }
     if decoder.pending() > 0 {
-        analysis.defects.push(json!({"code": "truncated", "at": bytes.len().saturating_sub(decoder.pending())}));
+        analysis.defects.push(json!({"code": "incomplete", "at": bytes.len().saturating_sub(decoder.pending())}));
     }
     analysis
 }

@@ -6,5 +6,7 @@
 pub mod codec;
 mod json;
 pub mod server;
+#[cfg(test)]
+mod server_tests;
 
 pub use json::{decode_human, decode_jsonl_line};

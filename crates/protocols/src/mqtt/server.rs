@@ -453,11 +453,11 @@ impl Session {
                 self.pending.pop_front();
                 self.puback(first.packet_id, first.token, result);
             }
-        } else if let Some((&packet_id, _)) = self.withheld.iter().find(|(_, have)| **have == token) {
-            if result != PubResult::QuotaExceeded {
-                self.withheld.remove(&packet_id);
-                self.puback(packet_id, token, result);
-            }
+        } else if let Some((&packet_id, _)) = self.withheld.iter().find(|(_, have)| **have == token)
+            && result != PubResult::QuotaExceeded
+        {
+            self.withheld.remove(&packet_id);
+            self.puback(packet_id, token, result);
         }
         self.run();
     }
@@ -705,6 +705,8 @@ impl Session {
                 self.send(&Packet::Connack(Connack { session_present: false, reason: 1, properties: Properties::default() }));
             }
             (Phase::Fresh, _) => {}
+            // A second CONNECT, and a wrong one: DISCONNECT has no code for a version (5.0 table 2-6).
+            (_, fault @ (Fault::ProtocolVersion(_) | Fault::ProtocolName)) => self.say_goodbye(reason::PROTOCOL_ERROR, fault.code()),
             (_, fault) => self.say_goodbye(fault.reason(), fault.code()),
         }
         self.end(Closed::Malformed(error));
