@@ -151,9 +151,9 @@ fn drive(chunks: &[&[u8]]) -> (usize, usize) {
 
 #[test]
 fn a_session_hears_every_good_publish_however_it_is_cut() {
-    // In one piece 3.1 repeats its message while the first is pending, and 3.1.1 says goodbye before anything was answered.
+    // In one piece 3.1 repeats its message while the first is pending, and the others say goodbye before anything was answered.
     for (name, at_once, bytewise) in
-        [("3.1-session", (1, 1), (2, 2)), ("3.1.1-session", (3, 0), (3, 1)), ("5-session", (2, 2), (2, 2)), ("bad-nul", (0, 0), (0, 0))]
+        [("3.1-session", (1, 1), (2, 2)), ("3.1.1-session", (3, 0), (3, 1)), ("5-session", (2, 0), (2, 2)), ("bad-nul", (0, 0), (0, 0))]
     {
         let sample = samples().into_iter().find(|s| s.name == name).unwrap();
         let bytes = sample.bytes();
