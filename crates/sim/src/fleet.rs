@@ -1,6 +1,6 @@
 //! The invented fleet: loops through towns, vehicles that drive them, and what happens to some of them.
 //!
-//! Pure. The wire format is [`crate::client::terminal`]'s. Start at [`vehicles`]; the incidents are [`stories`].
+//! Pure. The wire format is [`crate::client::terminal`]'s. Start at `vehicles`; the incidents are `stories`.
 
 use anlan_model::Wgs84;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Incidents as data: who, from when to when, what. The scripts themselves stand with their trade: [`crate::tank_farm`], [`crate::gas_main`],
+//! Incidents as data: who, from when to when, what. The scripts themselves stand with their trade: `tank_farm`, `gas_main`,
 //! [`crate::fleet`]. The play repeats every [`ROUND_S`] seconds with other actors.
 
 use std::collections::HashMap;
