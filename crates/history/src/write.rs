@@ -1,0 +1,529 @@
+//! The one writer: opening and recovery, group commit, sealing, release.
+//!
+//! The order that makes a crash harmless: log frame, `fdatasync`, memory; and for a seal: block file, table of last values, manifest row,
+//! only then may the log be released. Start at [`open`] and [`Writer::sync`].
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anlan_model::{Position, Reading, Timestamp};
+
+use crate::block::{self, BlockMeta};
+use crate::disk::{self, LOCK, block_path, last_path, log_path};
+use crate::error::{At, Result};
+use crate::last::Table;
+use crate::log::{End, Segment, scan};
+use crate::manifest::{self, Manifest, Row};
+use crate::state::{Shared, State};
+use crate::{HistoryError, Lsn, Options, Reader, Record, checkpoint, frame, log};
+
+/// Opens or creates the history in `dir` and takes its lock file, so that one process owns it.
+///
+/// Recovery: the manifest says what is in blocks; the log after that is replayed into memory. A torn last frame was never acknowledged and
+/// is cut off; files of an unfinished seal are removed.
+///
+/// # Errors
+/// [`HistoryError::Locked`] if it is open elsewhere, [`HistoryError::Damaged`] if more than the torn end of the log is unreadable.
+pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryError> {
+    fs::create_dir_all(dir).at("create", dir)?;
+    let lock = take_lock(dir)?;
+    remove_temporaries(dir)?;
+    let mut manifest = load_manifest(dir, &options)?;
+    let state = State { covered: manifest.covered(), ..State::default() };
+    let shared = Arc::new(Shared::new(dir.to_path_buf(), manifest.seed, manifest.window_us, state));
+    load_blocks(&shared, &manifest)?;
+    // The list of blocks lives in the shared state from here on; the rows only count.
+    manifest.rows.iter_mut().for_each(|row| row.blocks = Vec::new());
+    let (file, durable) = replay(&shared, &manifest)?;
+    let checkpoints = checkpoint::read(dir, manifest.seed)?.map(|c| c.flatten().map(|(lsn, _)| lsn));
+    if let Some(beyond) = checkpoints.iter().flatten().find(|lsn| **lsn > durable) {
+        let segments = &shared.state().segments;
+        let last = segments.last().map_or_else(|| dir.to_path_buf(), |s| s.path.clone());
+        let end = segments.last().map_or(0, |s| s.len);
+        return Err(HistoryError::damaged(&last, end, format!("the log ends with record {durable}, a checkpoint names {beyond}")));
+    }
+    let reader = Reader::new(Arc::clone(&shared));
+    let writer = Writer {
+        shared,
+        options,
+        manifest,
+        file,
+        buffer: Vec::new(),
+        pending: Vec::new(),
+        next: durable.next(),
+        broken: false,
+        sealing: None,
+        checkpoints,
+        _lock: lock,
+    };
+    Ok((writer, reader))
+}
+
+fn take_lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(HistoryError::Locked { dir: dir.to_path_buf() }),
+        Err(TryLockError::Error(e)) => Err(e).at("lock", &path),
+    }
+}
+
+fn remove_temporaries(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let path = entry.at("list", dir)?.path();
+        if path.extension().is_some_and(|e| e == "tmp") {
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn load_manifest(dir: &Path, options: &Options) -> Result<Manifest> {
+    let Some(mut manifest) = manifest::load(dir)? else {
+        if let Some(first) = disk::numbered(dir, "log")?.first() {
+            return Err(HistoryError::damaged(&log_path(dir, *first), 0, "there is a log but no manifest"));
+        }
+        // An id nobody else has: the hasher's keys are random.
+        let seed = RandomState::new().hash_one(dir) as u32;
+        return manifest::create(dir, seed, options.seal_window_us.max(1));
+    };
+    if manifest.torn {
+        let path = dir.join(disk::MANIFEST);
+        tracing::warn!(file = %path.display(), offset = manifest.len, "cut the torn last row of the manifest, its seal was not finished");
+        let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
+        file.set_len(manifest.len).and_then(|()| file.sync_all()).at("cut", &path)?;
+        manifest.torn = false;
+    }
+    Ok(manifest)
+}
+
+/// Lists the blocks, loads or computes the last values, removes what no row names.
+fn load_blocks(shared: &Shared, manifest: &Manifest) -> Result<()> {
+    let dir = &shared.dir;
+    for row in manifest.rows.iter().filter(|r| r.file_len > 0) {
+        let path = block_path(dir, row.seq);
+        let len = fs::metadata(&path).at("find", &path)?.len();
+        if len != row.file_len {
+            return Err(HistoryError::damaged(&path, len.min(row.file_len), format!("it is {len} bytes long instead of {}", row.file_len)));
+        }
+    }
+    let known = |seq: u64| manifest.rows.binary_search_by_key(&seq, |r| r.seq).is_ok_and(|i| manifest.rows[i].file_len > 0);
+    for seq in disk::numbered(dir, "block")?.into_iter().filter(|seq| !known(*seq)) {
+        let path = block_path(dir, seq);
+        fs::remove_file(&path).at("remove", &path)?;
+        tracing::info!(file = %path.display(), "removed a block file whose seal was not finished");
+    }
+    let newest = manifest.rows.last().map(|r| r.seq);
+    for seq in disk::numbered(dir, "last")?.into_iter().filter(|seq| Some(*seq) != newest) {
+        let path = last_path(dir, seq);
+        fs::remove_file(&path).at("remove", &path)?;
+    }
+    for row in &manifest.rows {
+        shared.state_mut().add_blocks(row.file_len, &row.blocks);
+    }
+    let Some(seq) = newest else { return Ok(()) };
+    let table = match disk::read_if_there(&last_path(dir, seq))?.and_then(|bytes| Table::parse(&bytes, shared.seed)) {
+        Some(table) => table,
+        None => {
+            tracing::warn!(file = %last_path(dir, seq).display(), "the table of last values is missing or damaged, computing it from the blocks");
+            let table = Table::rebuild(shared)?;
+            table.clone().write(dir, shared.seed, seq)?;
+            table
+        }
+    };
+    table.load(&mut shared.state_mut());
+    Ok(())
+}
+
+/// Replays the log behind the blocks into memory; returns the last segment open for appending, and the last durable record.
+fn replay(shared: &Shared, manifest: &Manifest) -> Result<(File, Lsn)> {
+    let (dir, seed, covered) = (&shared.dir, shared.seed, manifest.covered());
+    let mut firsts = disk::numbered(dir, "log")?;
+    // The making of a segment may have been cut short: no head, no records.
+    if let Some(last) = firsts.last().copied() {
+        let path = log_path(dir, last);
+        let bytes = fs::read(&path).at("read", &path)?;
+        if log::parse_head(&bytes, seed).is_none()
+            && frame::find_whole(&bytes, 0, Lsn::ZERO, seed).is_none()
+            && bytes.len() <= log::SEGMENT_HEAD
+        {
+            fs::remove_file(&path).at("remove", &path)?;
+            firsts.pop();
+            tracing::warn!(file = %path.display(), "removed a log segment whose making was cut short");
+        }
+    }
+    let begin = firsts.partition_point(|first| *first <= covered.next().0).saturating_sub(1);
+    if firsts.is_empty() {
+        let begun = manifest.rows.last().map_or(Timestamp::EPOCH, |r| r.sealed_at);
+        let (segment, file) = log::create(dir, seed, covered.next(), begun)?;
+        let mut state = shared.state_mut();
+        state.segments.push(segment);
+        state.durable = covered;
+        return Ok((file, covered));
+    }
+    if firsts[begin] > covered.next().0 {
+        let what = format!("blocks hold records up to {covered} and the log begins with {}", firsts[begin]);
+        return Err(HistoryError::damaged(&log_path(dir, firsts[begin]), 0, what));
+    }
+    let mut expected = Lsn(firsts[begin]);
+    let mut last_file = None;
+    for (i, first) in firsts.iter().enumerate() {
+        let path = log_path(dir, *first);
+        if i < begin {
+            shared.state_mut().segments.push(log::glance(&path, seed)?);
+            continue;
+        }
+        let bytes = fs::read(&path).at("read", &path)?;
+        if *first != expected.0 {
+            return Err(HistoryError::damaged(&path, 0, format!("the segment should begin with record {expected}")));
+        }
+        let is_last = i + 1 == firsts.len();
+        let mut state = shared.state_mut();
+        let (segment, next, end) = scan(&path, &bytes, seed, |header, offset, frame| {
+            if header.lsn > covered {
+                let record = header
+                    .decode(frame)
+                    .ok_or_else(|| HistoryError::damaged(&path, offset, "a record passes its checksum but cannot be decoded"))?;
+                state.apply(record.shard, &record.readings, &record.positions);
+            }
+            Ok(())
+        })?;
+        if let End::Torn(offset) = end {
+            if !is_last {
+                return Err(HistoryError::damaged(
+                    &path,
+                    offset,
+                    format!("record {next} does not pass its checksum, though whole segments follow"),
+                ));
+            }
+            tracing::warn!(file = %path.display(), offset, bytes = bytes.len() as u64 - offset, "cut the torn end of the log");
+        }
+        expected = next;
+        if is_last {
+            let mut file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
+            // The bytes may be in the page cache only: they count as durable from here on, so make them so.
+            file.set_len(segment.len).and_then(|()| file.sync_all()).at("sync", &path)?;
+            file.seek(SeekFrom::End(0)).at("seek", &path)?;
+            last_file = Some(file);
+        }
+        state.segments.push(segment);
+    }
+    let durable = Lsn(expected.0 - 1);
+    if durable < covered {
+        let path = log_path(dir, firsts[firsts.len() - 1]);
+        return Err(HistoryError::damaged(&path, 0, format!("the log ends with record {durable}, blocks hold records up to {covered}")));
+    }
+    shared.state_mut().durable = durable;
+    let file = last_file.expect("the loop ends with the last segment");
+    Ok((file, durable))
+}
+
+/// What a record leaves to be done in memory once it is durable.
+#[derive(Debug)]
+struct Pending {
+    lsn: Lsn,
+    offset: u64,
+    shard: u16,
+    now: Timestamp,
+    readings: Vec<Reading>,
+    positions: Vec<Position>,
+}
+
+/// A finished block file, not yet in the manifest.
+#[derive(Debug)]
+struct Sealed {
+    file_len: u64,
+    blocks: Vec<BlockMeta>,
+}
+
+/// A seal under way.
+#[derive(Debug)]
+struct Sealing {
+    covered: Lsn,
+    sealed_at: Timestamp,
+    /// `None` after it failed: the next call starts it again from the same frozen head.
+    thread: Option<JoinHandle<Result<Sealed>>>,
+}
+
+/// The only hand that writes. Dropping it releases the directory; what was not synced is lost, as it was never acknowledged.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    options: Options,
+    manifest: Manifest,
+    /// The last segment, positioned at its durable end.
+    file: File,
+    buffer: Vec<u8>,
+    pending: Vec<Pending>,
+    next: Lsn,
+    broken: bool,
+    sealing: Option<Sealing>,
+    /// Records named by the newest checkpoint and the one before.
+    checkpoints: [Option<Lsn>; 2],
+    _lock: File,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The thread must not write into a directory that somebody else owns by then. Its file is an orphan the next open removes.
+        if let Some(thread) = self.sealing.take().and_then(|s| s.thread) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Writer {
+    /// Buffers one record and returns its number. It is neither durable nor visible before [`Writer::sync`].
+    ///
+    /// # Errors
+    /// [`HistoryError::Broken`] after an earlier failure; [`HistoryError::TooMuchUnsynced`]; [`HistoryError::Unstorable`] for a value that
+    /// is not finite. After the last two the writer goes on as if the call had not been made.
+    pub fn append(&mut self, record: &Record) -> Result<Lsn, HistoryError> {
+        self.check()?;
+        let start = self.buffer.len();
+        frame::encode(record, self.next, self.shared.seed, &mut self.buffer)?;
+        if start > 0 && self.buffer.len() > self.options.unsynced_bytes_max {
+            let bytes = self.buffer.len();
+            self.buffer.truncate(start);
+            return Err(HistoryError::TooMuchUnsynced { bytes, limit: self.options.unsynced_bytes_max });
+        }
+        self.pending.push(Pending {
+            lsn: self.next,
+            offset: start as u64,
+            shard: record.shard,
+            now: record.now,
+            readings: record.readings.clone(),
+            positions: record.positions.clone(),
+        });
+        let lsn = self.next;
+        self.next = lsn.next();
+        Ok(lsn)
+    }
+
+    /// Makes everything appended durable with one `fdatasync`, then visible; returns the last durable record.
+    ///
+    /// # Errors
+    /// I/O. Nothing unsynced becomes visible and every later call answers [`HistoryError::Broken`]: a failed sync cannot be retried.
+    pub fn sync(&mut self) -> Result<Lsn, HistoryError> {
+        self.check()?;
+        if self.pending.is_empty() {
+            return Ok(self.durable());
+        }
+        let written = self.write_buffer();
+        if written.is_err() {
+            self.broken = true;
+            self.pending.clear();
+            self.buffer = Vec::new();
+        }
+        written?;
+        let pending = std::mem::take(&mut self.pending);
+        let durable = Lsn(self.next.0 - 1);
+        {
+            let mut state = self.shared.state_mut();
+            if let Some(segment) = state.segments.last_mut() {
+                let start = segment.len;
+                for p in &pending {
+                    segment.mark(p.lsn, start + p.offset);
+                }
+                segment.len += self.buffer.len() as u64;
+            }
+            for p in &pending {
+                state.apply(p.shard, &p.readings, &p.positions);
+            }
+            state.durable = durable;
+        }
+        self.buffer.clear();
+        // A burst must not stay in memory for ever.
+        self.buffer.shrink_to(4 << 20);
+        Ok(durable)
+    }
+
+    /// Writes and syncs the buffer, in a new segment if the last one is full.
+    fn write_buffer(&mut self) -> Result<()> {
+        if self.tail().1 >= self.options.segment_bytes {
+            let (first, now) = self.pending.first().map_or((self.next, Timestamp::EPOCH), |p| (p.lsn, p.now));
+            let (segment, file) = log::create(&self.shared.dir, self.shared.seed, first, now)?;
+            self.shared.state_mut().segments.push(segment);
+            self.file = file;
+        }
+        let (path, len) = self.tail();
+        self.write_to_end().inspect_err(|_| {
+            // What the disk holds behind the durable end is unknown; cutting it off keeps it from being taken for good later.
+            if let Err(e) = self.file.set_len(len) {
+                tracing::error!(file = %path.display(), error = %e, "cannot cut off the records that could not be synced");
+            }
+        })
+    }
+
+    fn write_to_end(&mut self) -> Result<()> {
+        let (path, _) = self.tail();
+        self.file.write_all(&self.buffer).at("write", &path)?;
+        self.file.sync_data().at("sync", &path)
+    }
+
+    fn tail(&self) -> (PathBuf, u64) {
+        let state = self.shared.state();
+        state.segments.last().map_or_else(|| (self.shared.dir.clone(), 0), |s: &Segment| (s.path.clone(), s.len))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.broken { Err(HistoryError::Broken) } else { Ok(()) }
+    }
+
+    /// Keeps `state`, the caller's state as of the last synced record, and the one before it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unsynced`] if records wait for sync; I/O, after which the checkpoints before are still there.
+    pub fn checkpoint(&mut self, state: &[u8]) -> Result<(), HistoryError> {
+        self.check()?;
+        if !self.pending.is_empty() {
+            return Err(HistoryError::Unsynced);
+        }
+        let lsn = self.durable();
+        checkpoint::write(&self.shared.dir, self.shared.seed, lsn, state)?;
+        self.checkpoints = [Some(lsn), self.checkpoints[0]];
+        Ok(())
+    }
+
+    /// Starts sealing the head in a thread of its own if it is due, and takes over a finished seal. Cheap when neither; call it every second.
+    ///
+    /// Due is a head of [`Options::seal_after_readings`], and the first call in a new window of [`Options::seal_window_us`].
+    ///
+    /// # Errors
+    /// I/O, also that of the sealing thread. Nothing is lost: the readings stay in memory and in the log, the next call tries again.
+    pub fn seal_if_due(&mut self, now: Timestamp) -> Result<(), HistoryError> {
+        self.check()?;
+        let (readings, uncovered) = {
+            let state = self.shared.state();
+            (state.head_readings, state.durable > state.covered)
+        };
+        let limit = self.options.seal_after_readings;
+        if self.sealing.is_some() {
+            // A disk too slow for its seals must not become memory without end: past twice the limit, wait.
+            return self.take_over(readings >= limit.saturating_mul(2));
+        }
+        let last = self.manifest.rows.last().map(|r| r.sealed_at);
+        let window = self.shared.window_us;
+        let new_window = last.is_none_or(|last| now.floor_us(window) > last.floor_us(window));
+        if readings >= limit || (uncovered && new_window) {
+            self.start(now);
+        }
+        Ok(())
+    }
+
+    /// Seals everything synced and waits for it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn seal_now(&mut self, now: Timestamp) -> Result<(), HistoryError> {
+        self.check()?;
+        if self.sealing.is_some() {
+            self.take_over(true)?;
+        }
+        let uncovered = {
+            let state = self.shared.state();
+            state.durable > state.covered
+        };
+        if uncovered {
+            self.start(now);
+            self.take_over(true)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, now: Timestamp) {
+        let covered = self.durable();
+        self.shared.state_mut().freeze();
+        self.sealing = Some(Sealing { covered, sealed_at: now, thread: None });
+        self.spawn();
+    }
+
+    fn spawn(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let seq = self.manifest.next_seq();
+        let table = Table::of(&self.shared.state());
+        let work = move || {
+            let Some(frozen) = shared.state().sealing.clone() else { return Ok(Sealed { file_len: 0, blocks: Vec::new() }) };
+            let built = block::build(&shared.dir, shared.seed, shared.window_us, seq, &frozen)?;
+            table.write(&shared.dir, shared.seed, seq)?;
+            let (file_len, blocks) = built.unwrap_or_default();
+            Ok(Sealed { file_len, blocks })
+        };
+        let thread = std::thread::Builder::new().name("history-seal".into()).spawn(work);
+        if let Some(sealing) = &mut self.sealing {
+            match thread {
+                Ok(thread) => sealing.thread = Some(thread),
+                Err(e) => tracing::error!(error = %e, "cannot start the sealing thread, the next call tries again"),
+            }
+        }
+    }
+
+    /// Takes over the seal under way if it is finished (or waits for it), and starts a failed one again.
+    fn take_over(&mut self, wait: bool) -> Result<()> {
+        let Some(sealing) = &mut self.sealing else { return Ok(()) };
+        if sealing.thread.is_none() {
+            self.spawn();
+        }
+        let Some(sealing) = &mut self.sealing else { return Ok(()) };
+        if !wait && sealing.thread.as_ref().is_some_and(|t| !t.is_finished()) {
+            return Ok(());
+        }
+        let Some(thread) = sealing.thread.take() else {
+            return Err(std::io::Error::other("no sealing thread")).at("seal", &self.shared.dir);
+        };
+        let sealed = thread.join().map_err(|_| std::io::Error::other("the sealing thread panicked")).at("seal", &self.shared.dir)??;
+        let (covered, sealed_at) = (sealing.covered, sealing.sealed_at);
+        let row = Row { seq: self.manifest.next_seq(), covered, sealed_at, file_len: sealed.file_len, blocks: sealed.blocks };
+        if let Err(e) = manifest::append(&self.shared.dir, &mut self.manifest, row) {
+            self.broken = true;
+            return Err(e);
+        }
+        let Some(row) = self.manifest.rows.last_mut() else { return Ok(()) };
+        let blocks = std::mem::take(&mut row.blocks);
+        let seq = row.seq;
+        let frozen = self.shared.state_mut().publish(covered, sealed.file_len, &blocks);
+        drop(frozen);
+        self.sealing = None;
+        // Only the newest table is ever read.
+        let _ = fs::remove_file(last_path(&self.shared.dir, seq.saturating_sub(1)));
+        Ok(())
+    }
+
+    /// Removes log segments that nobody needs: sealed, projected (`projected` = last record the projection has committed), older than
+    /// both checkpoints and older than [`Options::keep_log_us`]. Returns how many. While there are not two checkpoints, nothing is released.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn release_log(&mut self, projected: Lsn, now: Timestamp) -> Result<usize, HistoryError> {
+        self.check()?;
+        let checkpoint = self.checkpoints[1].unwrap_or(Lsn::ZERO);
+        let oldest_kept = now.plus_us(-self.options.keep_log_us);
+        let mut state = self.shared.state_mut();
+        let needed = state.covered.min(projected).min(checkpoint);
+        let mut released = 0;
+        // A segment ends where the next begins; the last one is always kept.
+        while let [segment, next, ..] = state.segments.as_slice()
+            && next.first <= needed.next()
+            && next.begun < oldest_kept
+        {
+            fs::remove_file(&segment.path).at("remove", &segment.path)?;
+            state.segments.remove(0);
+            released += 1;
+        }
+        drop(state);
+        if released > 0 {
+            disk::sync_dir(&self.shared.dir)?;
+        }
+        Ok(released)
+    }
+
+    /// The last durable record.
+    pub fn durable(&self) -> Lsn {
+        self.shared.state().durable
+    }
+}
