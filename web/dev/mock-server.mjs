@@ -46,14 +46,14 @@ const me = { id: '1', username: 'admin', name: '演示管理员', grants: [{ rol
 const list = [...alarms.values()]
 const open = () => [...alarms.values()].filter((a) => a.state !== 'closed')
 const summary = () => ({ now: iso(now()), counts: { enterprises: 250, devices: 250, points: 3000, points_online: 2890, points_stale: 110, vehicles: 1000, vehicles_online: 916, alarms_unacknowledged: 0, alarms_open: open().length, red: 0, orange: 0, yellow: 0, blue: 0 }, regions: counties.map((c) => ({ code: c.code, name: c.name, enterprises: 28, points: 333, points_online: 320, vehicles_online: 101, red: 0, orange: 0, yellow: 0, blue: 0 })), alarms_24h: Array.from({ length: 24 }, (_, i) => ({ at: iso(Math.floor(now() / 36e5) * 36e5 - (23 - i) * 36e5), red: i % 7 === 0 ? 2 : 0, orange: i % 3, yellow: 2 + (i % 5), blue: 4 + (i % 4) })), links: [{ name: 'mqtt', connections: 240, messages_total: 812345, readings_total: 2412345, refused_total: 12, last_at: iso(now() - 900) }, { name: 'http', connections: 2, messages_total: 1234, readings_total: 45678, refused_total: 0, last_at: iso(now() - 20000) }, { name: 'jt808', connections: 916, messages_total: 554321, readings_total: 550000, refused_total: 31, last_at: iso(now() - 300) }], log: { position: 3412345, projected: 3412345, lag: 0 }, degraded: false })
-let signedIn = false
+let sessions = 0
 let idle = false
 const refuse = (status, code, field) => ({ status, body: { errors: [{ code, detail: code, field, params: {} }], trace: 'mock' } })
-function answer(method, path, q, body) {
+function answer(method, path, q, body, signedIn) {
   const range = (step, make) => { const from = Date.parse(q.get('from') ?? iso(now() - 36e5)); const to = Math.min(Date.parse(q.get('to') ?? iso(now())), now()); const out = []; for (let t = Math.ceil(from / step) * step; t <= to && out.length < 10000; t += step) if (t % 36e5 > 4e5) out.push(make(t)); return out }
   if (path === '/status') return { name: '安澜', version: '0.1.0', demo: true, test_clock: false, setup_needed: false, region: { code: '530400', name: '玉溪市' }, map_attribution: '县界：公开数据示意' }
-  if (path === '/session' && method === 'POST') { if (body.password !== 'mock-password') return refuse(401, 'session.credentials'); signedIn = true; return { status: 201, body: { token: 'm', csrf: 'c', user: me } } }
-  if (path === '/session' && method === 'DELETE') { signedIn = false; return { status: 204 } }
+  if (path === '/session' && method === 'POST') { if (body.password !== 'mock-password') return refuse(401, 'session.credentials'); return { status: 201, cookie: `anlan_session=m${++sessions}; Path=/; HttpOnly; SameSite=Strict`, body: { token: 'm', csrf: 'c', user: me } } }
+  if (path === '/session' && method === 'DELETE') return { status: 204, cookie: 'anlan_session=; Path=/; Max-Age=0' }
   if (!signedIn) return refuse(401, 'session.none')
   if (path === '/session/reauth') { idle = false; return { status: 204 } }
   if (path === '/session') return { user: me, csrf: 'c', demo: true, test_clock: false, idle, now: iso(now()) }
@@ -91,9 +91,9 @@ const server = createServer(async (request, response) => {
     let text = ''
     for await (const chunk of request) text += chunk
     if (process.env.MOCK_IDLE_AFTER && request.method === 'GET' && url.pathname.endsWith('/summary')) idle = true
-    const got = answer(request.method, url.pathname.slice(7), url.searchParams, text ? JSON.parse(text) : {})
+    const got = answer(request.method, url.pathname.slice(7), url.searchParams, text ? JSON.parse(text) : {}, /anlan_session=m/.test(request.headers.cookie ?? ''))
     const { status, body } = got.status && (got.body || got.status === 204) ? got : { status: 200, body: got }
-    response.writeHead(status, { 'content-type': 'application/json', 'x-anlan-demo': '1' }).end(status === 204 ? '' : JSON.stringify(body))
+    response.writeHead(status, { 'content-type': 'application/json', 'x-anlan-demo': '1', ...(got.cookie ? { 'set-cookie': got.cookie } : {}) }).end(status === 204 ? '' : JSON.stringify(body))
     return
   }
   const file = extname(url.pathname) ? url.pathname : '/index.html'

@@ -33,7 +33,7 @@ const faults = []
 page.on('pageerror', (error) => faults.push(`page error: ${error.message}`))
 page.on('console', (message) => {
   // A refused request is the server's answer, which some checks provoke.
-  if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) faults.push(`console: ${message.text()}`)
+  if (message.type() === 'error' && !/^Failed to load resource|^WebSocket connection to/.test(message.text())) faults.push(`console: ${message.text()}`)
 })
 try {
   await checks.run('sign-in refuses a wrong password and says so', async () => {

@@ -38,7 +38,7 @@ export interface CountyCollection {
   type: 'FeatureCollection'
   features: {
     type: 'Feature'
-    properties: { code: string; name: string; name_en: string; label: [number, number] }
+    properties: { code: string; name: string; name_en: string; short?: string; label: [number, number] }
     geometry: { type: 'Polygon' | 'MultiPolygon'; coordinates: unknown }
   }[]
 }

@@ -122,6 +122,7 @@ export default {
     region: '县（市、区）',
     sector: '行业',
     speed: '速度',
+    speedShort: 'km/h',
     speedUnit: '速度（km/h）',
     state: '状态',
     threshold: '限值',

@@ -25,7 +25,7 @@ export function labels(counties: CountyCollection, english: boolean, counts: Rea
       const own = counts.get(f.properties.code) ?? noLevels()
       const shown = LEVELS.filter((level) => own[level] > 0)
       const texts = Object.fromEntries(LEVELS.map((level) => [level, own[level] > 0 ? `${SHAPE[level]}${own[level]} ` : '']))
-      return point(f.properties.label[0], f.properties.label[1], { name: english ? f.properties.name_en : f.properties.name, gap: shown.length ? '\n' : '', ...texts })
+      return point(f.properties.label[0], f.properties.label[1], { name: english ? f.properties.name_en : (f.properties.short ?? f.properties.name), gap: shown.length ? '\n' : '', ...texts })
     }),
   )
 }

@@ -52,7 +52,7 @@ export function buildStyle(): StyleSpecification {
           'icon-rotation-alignment': 'map',
           'icon-allow-overlap': true,
           'icon-ignore-placement': true,
-          'icon-size': ['interpolate', ['linear'], ['zoom'], 7, 0.42, 11, 0.8],
+          'icon-size': ['interpolate', ['linear'], ['zoom'], 7, 0.4, 11, 0.85],
         },
       },
       {
