@@ -47,6 +47,7 @@ pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryErr
         return Err(HistoryError::damaged(&last, end, format!("the log ends with record {durable}, a checkpoint names {beyond}")));
     }
     let reader = Reader::new(Arc::clone(&shared));
+    let last_seal = manifest.rows.last().map(|r| r.sealed_at);
     let writer = Writer {
         shared,
         options,
@@ -57,6 +58,7 @@ pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryErr
         next: durable.next(),
         broken: false,
         sealing: None,
+        last_seal,
         checkpoints,
         _lock: lock,
     };
@@ -263,6 +265,8 @@ pub struct Writer {
     next: Lsn,
     broken: bool,
     sealing: Option<Sealing>,
+    /// Domain time of the last seal begun.
+    last_seal: Option<Timestamp>,
     /// Records named by the newest checkpoint and the one before.
     checkpoints: [Option<Lsn>; 2],
     _lock: File,
@@ -407,9 +411,10 @@ impl Writer {
             // A disk too slow for its seals must not become memory without end: past twice the limit, wait.
             return self.take_over(readings >= limit.saturating_mul(2));
         }
-        let last = self.manifest.rows.last().map(|r| r.sealed_at);
         let window = self.shared.window_us;
-        let new_window = last.is_none_or(|last| now.floor_us(window) > last.floor_us(window));
+        // A history that was never sealed counts from the first call: its first block is as wide as the others.
+        let last = *self.last_seal.get_or_insert(now);
+        let new_window = now.floor_us(window) > last.floor_us(window);
         if readings >= limit || (uncovered && new_window) {
             self.start(now);
         }
@@ -439,6 +444,7 @@ impl Writer {
     fn start(&mut self, now: Timestamp) {
         let covered = self.durable();
         self.shared.state_mut().freeze();
+        self.last_seal = Some(now);
         self.sealing = Some(Sealing { covered, sealed_at: now, thread: None });
         self.spawn();
     }
