@@ -58,7 +58,13 @@ async fn ping() -> Response {
 }
 
 async fn write_v1(State(shared): State<Shared>, request: Request) -> Response {
-    take(shared, request, Style::Influx, false).await
+    let mut response = take(shared, request, Style::Influx, false).await;
+    // Telegraf's v1 output drops a batch for good on any 4xx and sends it again only after a 5xx
+    // (telegraf, plugins/outputs/influxdb/http.go, writeBatch). Its v2 output knows 429.
+    if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
 }
 
 async fn write_v2(State(shared): State<Shared>, request: Request) -> Response {

@@ -219,10 +219,13 @@ async fn refusals_of_the_shards_have_a_status_and_a_time_to_come_again() {
         (Refusal::Stopping, StatusCode::SERVICE_UNAVAILABLE),
     ] {
         let house = House::new();
-        house.intake.set(Mode::RefuseFirst(refusal, 1));
-        let response = ask(&house, post("/write", "Token D1:s", LINES)).await;
-        assert_eq!((response.status(), response.headers().get("retry-after").is_some()), (status, true));
-        assert_eq!(ask(&house, post("/write", "Token D1:s", LINES)).await.status(), StatusCode::NO_CONTENT);
+        // v1 clients drop what is refused with any 4xx, so they are told 503 throughout.
+        for (path, status) in [("/api/v2/write", status), ("/write", StatusCode::SERVICE_UNAVAILABLE)] {
+            house.intake.set(Mode::RefuseFirst(refusal, 1));
+            let response = ask(&house, post(path, "Token D1:s", LINES)).await;
+            assert_eq!((response.status(), response.headers().get("retry-after").is_some()), (status, true), "{path}");
+            assert_eq!(ask(&house, post(path, "Token D1:s", LINES)).await.status(), StatusCode::NO_CONTENT);
+        }
     }
     let house = House::with(Limits { http_reply_timeout_ms: 30, ..common::limits() });
     house.intake.set(Mode::Hold);
@@ -234,7 +237,7 @@ async fn a_flood_from_one_device_is_429_and_the_others_are_served() {
     let house = House::with(Limits { messages_per_s: 1, message_burst: 3, ..common::limits() });
     let mut statuses = Vec::new();
     for _ in 0..6 {
-        statuses.push(ask(&house, post("/write", "Token D1:s", LINES)).await.status().as_u16());
+        statuses.push(ask(&house, post("/api/v2/write", "Token D1:s", LINES)).await.status().as_u16());
     }
     assert_eq!(statuses, [204, 204, 204, 429, 429, 429]);
     assert_eq!(ask(&house, post("/write", "Token D2:s", LINES)).await.status(), StatusCode::NO_CONTENT);
