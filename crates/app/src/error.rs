@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use anlan_history::HistoryError;
 use anlan_model::scope::Forbidden;
 use anlan_store::StoreError;
 
@@ -53,7 +54,7 @@ pub struct AppError {
     /// At least one.
     pub problems: Vec<Problem>,
     /// For the log.
-    pub source: Option<StoreError>,
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl fmt::Display for AppError {
@@ -64,7 +65,7 @@ impl fmt::Display for AppError {
 
 impl std::error::Error for AppError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|s| s as _)
+        self.source.as_deref().map(|s| s as _)
     }
 }
 
@@ -137,9 +138,15 @@ impl From<StoreError> for AppError {
             StoreError::StillStanding => Self::conflict("alarm.still_standing"),
             StoreError::LastAdministrator => Self::conflict("user.last_administrator"),
             StoreError::Cursor => Self::invalid("cursor.malformed", "cursor"),
-            StoreError::Database(_) => Self { source: Some(error), ..Self::new(Kind::Unavailable, "store.unavailable") },
-            other => Self { source: Some(other), ..Self::new(Kind::Internal, "internal") },
+            StoreError::Database(_) => Self { source: Some(error.into()), ..Self::new(Kind::Unavailable, "store.unavailable") },
+            other => Self { source: Some(other.into()), ..Self::new(Kind::Internal, "internal") },
         }
+    }
+}
+
+impl From<HistoryError> for AppError {
+    fn from(error: HistoryError) -> Self {
+        Self { source: Some(error.into()), ..Self::new(Kind::Internal, "history.unreadable") }
     }
 }
 

@@ -1,1 +1,129 @@
-//! Placeholder until the first room stands.
+//! The API under `/api/v1`, sessions, the live stream, health pages and the embedded console.
+//!
+//! Never touches the store: every handler calls a use case of `anlan_app`. Start at [`router`]; endpoints are listed in
+//! `routes/mod.rs`, refusals are shaped in `problem.rs`, their sentences stand in `messages.rs`.
+
+mod console;
+mod dto;
+mod extract;
+mod health;
+mod layers;
+mod messages;
+mod problem;
+mod routes;
+
+use std::sync::Arc;
+
+use anlan_app::App;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, RefOr, Schema, SecurityRequirement};
+use utoipa_axum::router::OpenApiRouter;
+
+/// Longest request body.
+const BODY_BYTES: usize = 1024 * 1024;
+/// Requests worked on at the same time; more are answered 503 at once.
+const REQUESTS: usize = 512;
+/// Live streams open at the same time.
+const STREAMS: usize = 2_000;
+
+/// Renders the node's metrics in Prometheus' text format.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// How this listener is reached.
+#[derive(Clone, Default)]
+pub struct HttpOptions {
+    /// The listener speaks HTTPS: cookies are `Secure`, browsers are told to stay.
+    pub secure: bool,
+    /// Invented data: every answer says so.
+    pub demo: bool,
+    /// Text of `/metrics`; without it the page does not exist.
+    pub metrics: Option<MetricsText>,
+}
+
+/// What every handler shares.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    app: Arc<App>,
+    secure: bool,
+    demo: bool,
+    metrics: Option<MetricsText>,
+    /// One permit per live stream.
+    streams: Arc<Semaphore>,
+    /// One permit per request in work.
+    requests: Arc<Semaphore>,
+}
+
+/// Everything this crate answers, ready to serve; merge other endpoints (ingest) into it before serving.
+///
+/// The listener must put `axum::extract::ConnectInfo<SocketAddr>` into every request: sign-in slows down by address, and the
+/// test clock answers loopback only.
+pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
+    let shared = Shared {
+        app,
+        secure: options.secure,
+        demo: options.demo,
+        metrics: options.metrics,
+        streams: Arc::new(Semaphore::new(STREAMS)),
+        requests: Arc::new(Semaphore::new(REQUESTS)),
+    };
+    let (api, document) = parts();
+    let text: Arc<str> = document.to_json().expect("the document is plain data").into();
+    let document = get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text.to_string()) });
+    // Small answers and streams gain nothing; images are packed already.
+    let worth_packing = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
+    Router::new()
+        .merge(api)
+        .route("/api/v1/openapi.json", document)
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(console::serve)
+        .method_not_allowed_fallback(layers::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(shared.clone(), layers::limit))
+        .layer(middleware::from_fn(problem::render))
+        .layer(CompressionLayer::new().compress_when(worth_packing))
+        .layer(middleware::from_fn_with_state(shared.clone(), layers::headers))
+        .with_state(shared)
+}
+
+/// The OpenAPI document of the API; the console's types are generated from it.
+pub fn openapi() -> OpenApi {
+    parts().1
+}
+
+fn parts() -> (Router<Shared>, OpenApi) {
+    let base = OpenApiBuilder::new().info(InfoBuilder::new().title("安澜 Anlan").version(env!("CARGO_PKG_VERSION")).build()).build();
+    let (router, mut document) = OpenApiRouter::with_openapi(base).nest("/api/v1", routes::api()).split_for_parts();
+    finish(&mut document);
+    (router, document)
+}
+
+/// Says what the derives cannot: how to sign in, the form of refusals, and that an answer always carries all its fields.
+fn finish(document: &mut OpenApi) {
+    use utoipa::{PartialSchema as _, ToSchema as _};
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert(problem::Problems::name().into_owned(), problem::Problems::schema());
+    components.schemas.insert(problem::Problem::name().into_owned(), problem::Problem::schema());
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    components.security_schemes.insert("bearer".to_owned(), bearer);
+    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(extract::COOKIE)));
+    components.security_schemes.insert("cookie".to_owned(), cookie);
+    document.security = Some(["bearer", "cookie"].map(|name| SecurityRequirement::new(name, Vec::<String>::new())).to_vec());
+    for (name, schema) in &mut components.schemas {
+        // Questions (…Body, …Request) may leave optional fields out; answers never do, they say null.
+        if name.ends_with("Body") || name.ends_with("Request") || matches!(name.as_str(), "Problem" | "CommandWish" | "Grant" | "LimitsSource") {
+            continue;
+        }
+        if let RefOr::T(Schema::Object(object)) = schema {
+            object.required = object.properties.keys().cloned().collect();
+        }
+    }
+}

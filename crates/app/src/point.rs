@@ -1,0 +1,275 @@
+//! Measuring points (测点): settings and limits, newest values, history.
+//!
+//! Every reader goes through a [`PointSet`] that `store` made from the scope. History is file I/O and runs off the async threads.
+
+use anlan_model::noun::Point;
+use anlan_model::{Clock as _, DeviceId, Permission, PointId, PointSet, Reading, RuleKind, Scope, Timestamp};
+pub use anlan_history::Rollup;
+pub use anlan_store::{PointChange, PointFilter, PointPut, PointRow};
+
+use crate::App;
+use crate::error::{AppError, Faults, Kind};
+use crate::validate::{self, Page, Paging};
+
+/// Most points of one request.
+const PUT_MAX: usize = 1_000;
+/// Most windows of one rollup answer: eight days of minutes, a year of hours and more.
+const WINDOWS_MAX: i64 = 11_520;
+
+/// A point with its newest value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PointView {
+    /// The row.
+    pub row: PointRow,
+    /// Newest value, if one ever came.
+    pub latest: Option<LatestView>,
+}
+
+/// A newest value and how old it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LatestView {
+    /// The reading.
+    pub reading: Reading,
+    /// Silent for longer than the rule of its kind allows.
+    pub stale: bool,
+    /// Seconds since its event time.
+    pub age_s: f64,
+}
+
+/// Which part of a history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Inclusive; `None` = from the first.
+    pub from: Option<Timestamp>,
+    /// Exclusive; `None` = to the newest.
+    pub to: Option<Timestamp>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+impl Window {
+    /// The instant after which to go on.
+    ///
+    /// # Errors
+    /// A cursor that no history gave.
+    pub(crate) fn after(&self) -> Result<Option<Timestamp>, AppError> {
+        let read = |text: &str| text.parse().map(Timestamp::from_micros).map_err(|_| AppError::invalid("cursor.malformed", "cursor"));
+        self.cursor.as_deref().map(read).transpose()
+    }
+
+    /// The page of `items`, of which one more than the limit was asked for.
+    pub(crate) fn page<T>(&self, mut items: Vec<T>, at: impl Fn(&T) -> Timestamp) -> Page<T> {
+        let limit = self.limit as usize;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(|last| at(last).micros().to_string()) } else { None };
+        Page { items, next }
+    }
+}
+
+/// Seconds of silence after which a point counts as stale: its period times the factor of the pack's rule. `None` = never, because
+/// the period is unknown or no rule speaks.
+fn stale_after_s(app: &App, point: &Point) -> Option<f64> {
+    let speaks = |word: &String| word == "*" || *word == point.kind;
+    let rule = app.rules.rules.iter().find(|r| r.kind == RuleKind::Stale.as_str() && r.applies_to.iter().any(speaks))?;
+    (point.period_s > 0.0).then(|| point.period_s * rule.factor.unwrap_or(1.0))
+}
+
+fn latest_view(app: &App, point: &Point, reading: Reading, now: Timestamp) -> LatestView {
+    let age_s = now.since_us(reading.event_at) as f64 / 1e6;
+    // Late data of a device that speaks now is old, not silent: silence counts from whichever is newer.
+    let silent_s = now.since_us(reading.event_at.max(reading.received_at)) as f64 / 1e6;
+    LatestView { reading, stale: stale_after_s(app, point).is_some_and(|limit| silent_s > limit), age_s }
+}
+
+/// Whether a point was heard and is not silent; only for points the caller has been shown to own.
+pub(crate) fn is_online(app: &App, point: &Point) -> bool {
+    app.telemetry.latest.point(point.id).is_some_and(|reading| !latest_view(app, point, reading, app.clock.now()).stale)
+}
+
+fn view(app: &App, seen: &PointSet, row: PointRow, now: Timestamp) -> PointView {
+    let latest = app.telemetry.latest(seen, row.point.id).map(|reading| latest_view(app, &row.point, reading, now));
+    PointView { row, latest }
+}
+
+/// A page of points the asker may see.
+///
+/// # Errors
+/// No permission to view, a foreign cursor, or the store's.
+pub async fn list(app: &App, scope: &Scope, filter: &PointFilter, paging: &Paging) -> Result<Page<PointView>, AppError> {
+    let scope = scope.with(Permission::View)?;
+    let page = app.store.points(&scope, filter, paging).await?;
+    let seen = app.store.point_set(&scope, filter).await?;
+    let now = app.clock.now();
+    Ok(Page { items: page.items.into_iter().map(|row| view(app, &seen, row, now)).collect(), next: page.next })
+}
+
+/// Newest values of every visible point that passes the filter; a point without one is listed too.
+///
+/// # Errors
+/// No permission to view, or the store's.
+pub async fn latest(app: &App, scope: &Scope, filter: &PointFilter) -> Result<Vec<PointView>, AppError> {
+    let mut paging = Paging::all();
+    let mut all = Vec::new();
+    loop {
+        let page = list(app, scope, filter, &paging).await?;
+        all.extend(page.items);
+        match page.next {
+            Some(cursor) => paging.cursor = Some(cursor),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// One point.
+///
+/// # Errors
+/// Not there or not visible.
+pub async fn get(app: &App, scope: &Scope, id: PointId) -> Result<PointView, AppError> {
+    let scope = scope.with(Permission::View)?;
+    let row = app.store.point(&scope, id).await?;
+    let seen = app.store.point_set(&scope, &PointFilter { device: Some(row.point.device), ..PointFilter::default() }).await?;
+    Ok(view(app, &seen, row, app.clock.now()))
+}
+
+/// Sets points of a device by code, and confirms them.
+///
+/// # Errors
+/// No permission there (limits need their own), more than 1,000 points, fields that cannot be accepted.
+pub async fn put(app: &App, scope: &Scope, device: DeviceId, points: Vec<PointPut>) -> Result<Vec<PointView>, AppError> {
+    let act = scope.with(Permission::ManageDevices)?;
+    if points.is_empty() || points.len() > PUT_MAX {
+        return Err(AppError::invalid("list.length", "points").with("max", PUT_MAX));
+    }
+    let (mut faults, mut clean, mut codes) = (Faults::default(), Vec::with_capacity(points.len()), std::collections::BTreeSet::new());
+    let mut limits_set = false;
+    for (i, p) in points.into_iter().enumerate() {
+        let prefix = format!("points[{i}].");
+        let field = |name: &str| format!("{prefix}{name}");
+        let code = faults.note(validate::code(&field("code"), &p.code)).unwrap_or_default();
+        if !code.is_empty() && !codes.insert(code.clone()) {
+            faults.note::<()>(Err(AppError::invalid("list.twice", &field("code"))));
+        }
+        faults.note(validate::period_s(&field("period_s"), p.period_s));
+        faults.note(validate::range(&prefix, p.range_low, p.range_high));
+        faults.note(validate::limits(&prefix, &p.limits, p.limits_source.as_ref()));
+        limits_set |= p.limits_source.is_some();
+        clean.push(PointPut {
+            code,
+            name: faults.note(validate::name(&field("name"), &p.name)).unwrap_or_default(),
+            unit: faults.note(validate::optional(&field("unit"), &p.unit)).unwrap_or_default(),
+            kind: faults.note(validate::word(&field("kind"), &p.kind, true)).unwrap_or_default(),
+            site: faults.note(validate::optional(&field("site"), &p.site)).unwrap_or_default(),
+            place: faults.note(validate::place(&field("place"), p.place)).flatten(),
+            ..p
+        });
+    }
+    faults.check()?;
+    if limits_set {
+        let limits = scope.with(Permission::ManageLimits)?;
+        // The permission must hold where the device is, not just somewhere.
+        app.store.device(&limits, device).await.map_err(|e| within(e, Permission::ManageLimits))?;
+    }
+    let made = app.store.upsert_points(&act, device, &clean, app.clock.now()).await?;
+    app.registry.refresh().await?;
+    let mut views = Vec::with_capacity(made.len());
+    let now = app.clock.now();
+    let filter = PointFilter { device: Some(device), ..PointFilter::default() };
+    let (seen, name) = (app.store.point_set(&act, &filter).await?, app.store.device(&act, device).await?.enterprise_name);
+    for point in made {
+        views.push(view(app, &seen, PointRow { point, enterprise_name: name.clone(), worst_level: None }, now));
+    }
+    Ok(views)
+}
+
+/// What is not visible with a permission is not there; what is visible but not with this one is forbidden.
+fn within(error: anlan_store::StoreError, permission: Permission) -> AppError {
+    match error {
+        anlan_store::StoreError::NotFound => AppError::from(anlan_model::scope::Forbidden(permission)),
+        other => other.into(),
+    }
+}
+
+/// Changes a point. Limits and their source need the permission for limits, everything else the one for devices.
+///
+/// # Errors
+/// No permission there, a stale revision, fields that cannot be accepted.
+pub async fn update(app: &App, scope: &Scope, id: PointId, change: PointChange) -> Result<PointView, AppError> {
+    let limits_only = PointChange { revision: change.revision, limits: change.limits.clone(), limits_source: change.limits_source.clone(), ..PointChange::default() };
+    let touches_limits = change.limits.is_some() || change.limits_source.is_some();
+    let needs: &[Permission] = match (limits_only == change, touches_limits) {
+        (true, _) => &[Permission::ManageLimits],
+        (false, true) => &[Permission::ManageLimits, Permission::ManageDevices],
+        (false, false) => &[Permission::ManageDevices],
+    };
+    let mut act = scope.clone();
+    let current = app.store.point(&scope.with(Permission::View)?, id).await?.point;
+    for permission in needs {
+        act = scope.with(*permission)?;
+        app.store.point(&act, id).await.map_err(|e| within(e, *permission))?;
+    }
+    let mut faults = Faults::default();
+    let change = PointChange {
+        name: change.name.and_then(|v| faults.note(validate::name("name", &v))),
+        unit: change.unit.and_then(|v| faults.note(validate::optional("unit", &v))),
+        kind: change.kind.and_then(|v| faults.note(validate::word("kind", &v, true))),
+        site: change.site.and_then(|v| faults.note(validate::optional("site", &v))),
+        period_s: change.period_s.and_then(|v| faults.note(validate::period_s("period_s", v))),
+        place: change.place.and_then(|v| faults.note(validate::place("place", v))),
+        ..change
+    };
+    faults.note(validate::range("", change.range_low.unwrap_or(current.range_low), change.range_high.unwrap_or(current.range_high)));
+    let source = change.limits_source.clone().unwrap_or(current.limits_source);
+    faults.note(validate::limits("", change.limits.as_ref().unwrap_or(&current.limits), source.as_ref()));
+    faults.check()?;
+    app.store.update_point(&act, id, &change, app.clock.now()).await?;
+    app.registry.refresh().await?;
+    get(app, scope, id).await
+}
+
+/// History of a point, oldest first, newest revision of each instant.
+///
+/// # Errors
+/// Not there or not visible, a foreign cursor.
+pub async fn readings(app: &App, scope: &Scope, id: PointId, window: Window) -> Result<Page<Reading>, AppError> {
+    let seen = visible(app, scope, id).await?;
+    let (from, to, after) = (window.from.unwrap_or(Timestamp::MIN), window.to.unwrap_or(Timestamp::MAX), window.after()?);
+    let (telemetry, limit) = (app.telemetry.clone(), window.limit as usize + 1);
+    let found = off_thread(move || telemetry.readings(&seen, id, from, to, after, limit)).await??;
+    Ok(window.page(found, |r| r.event_at))
+}
+
+/// Least, greatest, mean and count per window of `step` (`60s`, `1h`, `1d`).
+///
+/// # Errors
+/// Not there or not visible, an unknown step, more windows than one answer holds.
+pub async fn rollup(app: &App, scope: &Scope, id: PointId, step: &str, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Rollup>, AppError> {
+    let seen = visible(app, scope, id).await?;
+    let step_us: i64 = match step {
+        "60s" => 60_000_000,
+        "1h" => 3_600_000_000,
+        "1d" => 86_400_000_000,
+        other => return Err(AppError::invalid("word.unknown", "step").with("word", other)),
+    };
+    let to = to.unwrap_or_else(|| app.clock.now().plus_us(step_us)).floor_us(1);
+    // Without a start: as many windows as one answer holds, the newest.
+    let from = from.unwrap_or_else(|| to.plus_us(-step_us.saturating_mul(WINDOWS_MAX)));
+    if to.since_us(from) / step_us > WINDOWS_MAX {
+        return Err(AppError::invalid("rollup.too_long", "from").with("max", WINDOWS_MAX));
+    }
+    let telemetry = app.telemetry.clone();
+    Ok(off_thread(move || telemetry.rollup(&seen, id, step_us, from, to)).await??)
+}
+
+async fn visible(app: &App, scope: &Scope, id: PointId) -> Result<PointSet, AppError> {
+    let scope = scope.with(Permission::View)?;
+    let device = app.store.point(&scope, id).await?.point.device;
+    Ok(app.store.point_set(&scope, &PointFilter { device: Some(device), ..PointFilter::default() }).await?)
+}
+
+/// Runs file I/O off the async threads.
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| AppError::new(Kind::Internal, "internal"))
+}

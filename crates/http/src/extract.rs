@@ -1,0 +1,198 @@
+//! What handlers are given: the caller with a scope, checked bodies, queries and path ids.
+//!
+//! Every refusal is an [`AppError`], so that it leaves in the one error form. Start at [`Caller`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anlan_app::App;
+use anlan_app::access::{self, Session};
+use anlan_app::error::AppError;
+use anlan_model::Scope;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use serde::de::DeserializeOwned;
+
+use crate::Shared;
+use crate::problem::Failure;
+
+/// Name of the session cookie.
+pub(crate) const COOKIE: &str = "anlan_session";
+/// Header that repeats the session's CSRF token.
+pub(crate) const CSRF: &str = "x-csrf-token";
+
+/// Somebody signed in who may act: an unsafe method needs the CSRF token (cookie) and no idle session.
+pub(crate) struct Caller {
+    /// What they may see and do.
+    pub(crate) scope: Scope,
+    /// The session.
+    pub(crate) session: Session,
+}
+
+/// Somebody signed in, idle or not: reads their own session, ends it, gives the password again.
+pub(crate) struct Known(pub(crate) Session);
+
+/// Where the session token came from.
+enum Token {
+    Cookie(String),
+    Bearer(String),
+}
+
+fn token(headers: &HeaderMap) -> Option<Token> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        // A credential that is no Bearer token is not a reason to look at the cookie: one request, one identity.
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| Token::Bearer(token.trim().to_owned()));
+    }
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    let mut found = cookies.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == COOKIE);
+    found.next().map(|(_, value)| Token::Cookie(value.to_owned()))
+}
+
+fn safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+async fn known(parts: &Parts, app: &App) -> Result<Session, AppError> {
+    let token = token(&parts.headers).ok_or_else(|| AppError::unauthorized("session.none"))?;
+    let (text, cookie) = match &token {
+        Token::Cookie(text) => (text, true),
+        Token::Bearer(text) => (text, false),
+    };
+    let session = access::session(app, text).await?;
+    if cookie && !safe(&parts.method) {
+        let sent = parts.headers.get(CSRF).map(|v| v.as_bytes()).unwrap_or_default();
+        if !session.csrf_matches(sent) {
+            return Err(AppError::forbidden("csrf.missing"));
+        }
+    }
+    Ok(session)
+}
+
+impl FromRequestParts<Shared> for Known {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
+        Ok(Self(known(parts, &shared.app).await?))
+    }
+}
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
+        let session = known(parts, &shared.app).await?;
+        if !safe(&parts.method) {
+            access::act(&shared.app, &session).await?;
+        }
+        Ok(Self { scope: session.scope(), session })
+    }
+}
+
+/// Where the request comes from; needs the listener to put [`ConnectInfo`] into the request.
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl FromRequestParts<Shared> for Peer {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        // Without a known peer nobody is near: the unspecified address is no loopback.
+        Ok(Self(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical()))
+    }
+}
+
+/// A JSON body; unknown fields and wrong types are refused by the path of the field.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Failure> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // A form posted from another site cannot set this type without asking first (CORS), so it also guards against CSRF.
+        if !kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/json")) {
+            return Err(AppError::invalid("body.not_json", "").into());
+        }
+        let bytes = axum::body::Bytes::from_request(request, shared).await.map_err(|_| AppError::too_large("body.too_large"))?;
+        let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut deserializer).map_err(body_error)?;
+        deserializer.end().map_err(|_| AppError::invalid("body.syntax", ""))?;
+        Ok(Self(value))
+    }
+}
+
+fn body_error(error: serde_path_to_error::Error<serde_json::Error>) -> AppError {
+    let path = error.path().to_string();
+    let inner = error.into_inner();
+    if !inner.is_data() {
+        return AppError::invalid("body.syntax", "").with("line", inner.line()).with("column", inner.column());
+    }
+    refused_field("body", &path, &inner.to_string())
+}
+
+/// serde says which field in words only; the words `missing field` and `unknown field` are stable since serde 1.0.
+fn refused_field(place: &'static str, path: &str, said: &str) -> AppError {
+    let parent = if path == "." { "" } else { path };
+    let named = said.split('`').nth(1).unwrap_or_default();
+    if said.starts_with("missing field") {
+        let field = if parent.is_empty() { named.to_owned() } else { format!("{parent}.{named}") };
+        return AppError::invalid("field.missing", &field);
+    }
+    if said.starts_with("unknown field") {
+        let field = if parent == named || parent.ends_with(&format!(".{named}")) || parent.is_empty() {
+            if parent.is_empty() { named.to_owned() } else { parent.to_owned() }
+        } else {
+            format!("{parent}.{named}")
+        };
+        return AppError::invalid(if place == "query" { "query.unknown" } else { "field.unknown" }, &field);
+    }
+    let reason = said.split(" at line ").next().unwrap_or(said);
+    AppError::invalid("field.wrong_type", parent).with("reason", reason)
+}
+
+/// Query parameters; unknown ones are refused by name.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
+        let text = parts.uri.query().unwrap_or_default();
+        let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+        let value = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            let path = error.path().to_string();
+            refused_field("query", &path, &error.into_inner().to_string())
+        })?;
+        Ok(Self(value))
+    }
+}
+
+/// The `{id}` of the path, as text.
+pub(crate) struct PathId(pub(crate) String);
+
+impl FromRequestParts<Shared> for PathId {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, shared).await;
+        path.map(|p| Self(p.0)).map_err(|_| AppError::not_found().into())
+    }
+}
+
+impl PathId {
+    /// The typed id; text that is no id names nothing.
+    pub(crate) fn read<T: std::str::FromStr>(&self) -> Result<T, AppError> {
+        self.0.parse().map_err(|_| AppError::not_found())
+    }
+}
+
+/// First 200 characters of the browser's name, for the list of sessions.
+pub(crate) fn user_agent(headers: &HeaderMap) -> String {
+    headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().chars().take(200).collect()
+}
+
+/// `State` without its wrapper: every handler starts from the shared application.
+pub(crate) struct AppRef(pub(crate) Arc<App>);
+
+impl FromRequestParts<Shared> for AppRef {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(_: &mut Parts, shared: &Shared) -> Result<Self, Self::Rejection> {
+        Ok(Self(shared.app.clone()))
+    }
+}

@@ -1,0 +1,149 @@
+//! What people read when something is refused: one sentence per code, Chinese first, and the next step where there is one.
+//!
+//! `{name}` is replaced by the fault's parameter of that name. A code without a sentence is a fault that a test finds.
+
+use std::collections::BTreeMap;
+
+/// Languages of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Chinese,
+    English,
+}
+
+impl Language {
+    /// The tag for `Content-Language`.
+    pub(crate) const fn tag(self) -> &'static str {
+        match self {
+            Self::Chinese => "zh-CN",
+            Self::English => "en",
+        }
+    }
+}
+
+/// Code, Chinese, English; in order of codes.
+const SENTENCES: &[(&str, &str, &str)] = &[
+    ("alarm.still_standing", "报警条件仍然存在，恢复正常后才能关闭。", "The condition still stands; close the alarm after it has returned."),
+    ("body.not_json", "请求正文必须是 JSON，并带有 Content-Type: application/json。", "The body must be JSON with Content-Type: application/json."),
+    ("body.syntax", "请求正文不是有效的 JSON（第 {line} 行第 {column} 列）。", "The body is not valid JSON (line {line}, column {column})."),
+    ("body.too_large", "请求正文超过 1 MiB，请分次提交。", "The body exceeds 1 MiB; send it in parts."),
+    ("clock.backward", "测试时钟只能向前调整。", "The test clock only moves forward."),
+    ("clock.one_of", "请只给出 set、advance_s、rate 中的一个。", "Give exactly one of set, advance_s and rate."),
+    ("code.separator", "编码不能含有空格以及 / + # : , 字符。", "A device code has no spaces and none of / + # : ,"),
+    ("command.not_for_target", "该对象不支持这种指令，或该指令已停用。", "The target does not take this command, or the command is switched off."),
+    ("command.not_json", "下发给设备的内容必须是 JSON。", "The payload for a device must be JSON."),
+    ("command.target", "请在 vehicle 与 device 中指定且只指定一个。", "Name exactly one of vehicle and device."),
+    ("csrf.missing", "缺少或错误的 X-CSRF-Token，请刷新页面后重试。", "X-CSRF-Token is missing or wrong; reload the page and try again."),
+    ("cursor.malformed", "翻页标记无效，请从第一页重新开始。", "The cursor is not of this list; start again from the first page."),
+    ("field.missing", "缺少必填字段。", "A required field is missing."),
+    ("field.unknown", "不认识的字段。", "Unknown field."),
+    ("field.wrong_type", "字段类型不正确：{reason}。", "The field has the wrong type: {reason}."),
+    ("history.unreadable", "历史数据读取失败，请在服务器上运行 anlan history verify 检查。", "The history cannot be read; run anlan history verify on the server."),
+    ("id.malformed", "标识格式不正确。", "Not an id."),
+    ("internal", "服务器内部错误，请把跟踪号告诉管理员。", "Internal error; give the trace id to the administrator."),
+    ("limits.order", "限值必须按 低低 < 低 < 高 < 高高 递增；此值不高于 {below}。", "Limits must rise from ll over l and h to hh; this one is not above {below}."),
+    ("limits.source_missing", "设置限值必须写明依据（标准或文件）。", "A limit needs its source: the standard or document it comes from."),
+    ("list.length", "数量必须在 1 到 {max} 之间。", "Give between 1 and {max} entries."),
+    ("list.twice", "同一编码出现了两次。", "The same code appears twice."),
+    ("live.full", "实时连接数已达上限，请稍后重试。", "Too many live connections; try again later."),
+    ("live.upgrade", "此地址只接受 WebSocket 连接。", "This address speaks WebSocket only."),
+    ("method.unknown", "此地址不支持这种请求方法。", "This address does not have that method."),
+    ("number.not_finite", "必须是有限的数值。", "Must be a finite number."),
+    ("number.positive", "必须大于 0。", "Must be above 0."),
+    ("number.range", "必须在 {min} 到 {max} 之间。", "Must lie between {min} and {max}."),
+    ("origin.foreign", "来源页面不属于本系统。", "The page is not of this origin."),
+    ("password.is_username", "密码不能与用户名相同。", "The password must not be the user name."),
+    ("password.too_long", "密码最多 {max} 个字符。", "The password has at most {max} characters."),
+    ("password.too_short", "密码至少 {min} 个字符。", "The password needs at least {min} characters."),
+    ("permission.missing", "没有所需权限（{permission}），请联系管理员。", "This needs the permission {permission}; ask the administrator."),
+    ("place.off_globe", "经度须在 −180 到 180、纬度须在 −90 到 90 之间。", "Longitude lies within −180 to 180 and latitude within −90 to 90."),
+    ("query.unknown", "不认识的查询参数。", "Unknown query parameter."),
+    ("range.order", "量程下限必须小于上限。", "The lower end of the range must be below the upper end."),
+    ("reference.unknown", "所指对象不存在，或不在您的管辖范围内。", "It names nothing that exists in your territory."),
+    ("region.malformed", "行政区划代码应为 2、4、6、9 或 12 位数字。", "A division code has 2, 4, 6, 9 or 12 digits."),
+    ("region.unknown", "本节点没有行政区划 {region}。", "This node does not know the division {region}."),
+    ("revision.stale", "内容已被他人修改，请刷新后再改。", "Somebody changed it meanwhile; reload and try again."),
+    ("rollup.too_long", "时间范围过长，最多 {max} 个统计窗口，请缩短或加大步长。", "Too many windows (at most {max}); shorten the time or widen the step."),
+    ("row.not_found", "不存在，或不在您的管辖范围内。", "Nothing there that you may see."),
+    ("scope.outside", "超出您的管辖范围。", "Outside your territory."),
+    ("server.busy", "服务器繁忙，请稍后重试。", "The server is busy; try again later."),
+    ("session.idle", "长时间未操作，请重新输入密码后继续。", "You have been idle; enter your password to go on."),
+    ("session.none", "请先登录。", "Sign in first."),
+    ("setup.done", "系统已经初始化，请直接登录。", "Setup is done; sign in."),
+    ("setup.token", "初始化链接无效或已过期，请在服务器上运行 anlan setup-link 重新生成。", "The setup link is wrong or expired; make a new one with anlan setup-link on the server."),
+    ("sign_in.slow_down", "尝试次数过多，请在 {seconds} 秒后再试。", "Too many tries; wait {seconds} seconds."),
+    ("sign_in.wrong", "用户名或密码不正确。", "Wrong user name or password."),
+    ("store.unavailable", "数据库暂时不可用：监测数据仍在接收，暂不能修改或处置。", "The database does not answer: readings are still kept, acting must wait."),
+    ("text.empty", "不能为空。", "Must not be empty."),
+    ("text.invisible", "含有不可见的控制字符。", "Holds control or invisible characters."),
+    ("text.too_long", "超过长度上限 {max}。", "Longer than {max}."),
+    ("time.malformed", "时间应为 RFC 3339 格式，例如 2026-11-23T01:16:22Z。", "Write times as RFC 3339, such as 2026-11-23T01:16:22Z."),
+    ("user.last_administrator", "至少要保留一名可以登录的全局管理员。", "At least one administrator of the whole node must remain."),
+    ("username.malformed", "用户名为 2 到 64 个不含空格的字符。", "A user name has 2 to 64 characters and no spaces."),
+    ("value.taken", "已被占用。", "Already taken."),
+    ("word.malformed", "只能用小写字母、数字和下划线，并以字母开头。", "Lower-case letters, digits and underscores, starting with a letter."),
+    ("word.unknown", "不认识的取值：{word}。", "Unknown value: {word}."),
+];
+
+/// The sentence of a code, with its parameters filled in.
+pub(crate) fn sentence(code: &str, language: Language, params: &BTreeMap<&'static str, String>) -> String {
+    let Ok(at) = SENTENCES.binary_search_by_key(&code, |(code, _, _)| code) else { return code.to_owned() };
+    let (_, chinese, english) = SENTENCES[at];
+    let mut text = match language {
+        Language::Chinese => chinese,
+        Language::English => english,
+    }
+    .to_owned();
+    for (name, value) in params {
+        text = text.replace(&format!("{{{name}}}"), value);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_complete() {
+        assert!(SENTENCES.is_sorted_by(|a, b| a.0 < b.0), "binary search needs the order");
+        for (code, chinese, english) in SENTENCES {
+            assert!(!chinese.is_empty() && !english.is_empty(), "{code}");
+            let names = |text: &str| text.split('{').skip(1).filter_map(|t| t.split('}').next()).map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(names(chinese), names(english), "{code}: both languages say the same");
+        }
+    }
+
+    #[test]
+    fn every_code_in_the_sources_has_a_sentence() {
+        // Refusals are made by these constructors only, with the code as a literal.
+        let makers = ["invalid(\"", "forbidden(\"", "unauthorized(\"", "conflict(\"", "too_large(\"", ", \""];
+        let mut missing = Vec::new();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for dir in ["src", "src/routes", "../app/src"] {
+            for file in std::fs::read_dir(root.join(dir)).unwrap().flatten().filter(|f| f.path().extension().is_some_and(|e| e == "rs")) {
+                let text = std::fs::read_to_string(file.path()).unwrap();
+                for line in text.lines().filter(|l| l.contains("AppError::")) {
+                    for maker in makers {
+                        for rest in line.split(maker).skip(1) {
+                            let code = rest.split('"').next().unwrap_or_default();
+                            let shaped = code.contains('.') && !code.contains([' ', '[', '{']) && !line.contains(&format!("on(\"{code}"));
+                            let field = line.contains(&format!(", \"{code}\")")) && maker == ", \"";
+                            if shaped && !field && SENTENCES.binary_search_by_key(&code, |(c, _, _)| c).is_err() {
+                                missing.push(code.to_owned());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn parameters_are_filled_in() {
+        let params = BTreeMap::from([("seconds", "8".to_owned())]);
+        assert_eq!(sentence("sign_in.slow_down", Language::English, &params), "Too many tries; wait 8 seconds.");
+        assert_eq!(sentence("no.such", Language::Chinese, &params), "no.such");
+    }
+}

@@ -1,0 +1,73 @@
+//! One file per noun: what is asked (DTO), what is answered (DTO), the handler, and its line in the OpenAPI document.
+//!
+//! No rule lives here: a handler reads the question, calls one use case of `anlan_app`, and shapes the answer. Start at [`api`].
+
+mod alarm;
+mod audit;
+mod command;
+mod device;
+mod enterprise;
+mod event;
+mod live;
+mod point;
+mod region;
+mod rule;
+mod session;
+mod status;
+mod summary;
+mod test_clock;
+mod user;
+mod vehicle;
+
+use axum::Json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Shared;
+use crate::problem::Failure;
+
+/// What a handler answers.
+pub(crate) type Answer<T> = Result<Json<T>, Failure>;
+
+/// Every endpoint below `/api/v1`.
+pub(crate) fn api() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(status::status))
+        .routes(routes!(session::setup))
+        .routes(routes!(session::sign_in, session::current, session::sign_out))
+        .routes(routes!(session::reauthenticate))
+        .routes(routes!(region::list))
+        .routes(routes!(region::counties))
+        .routes(routes!(summary::summary))
+        .routes(routes!(enterprise::list, enterprise::create))
+        .routes(routes!(enterprise::get, enterprise::update))
+        .routes(routes!(device::list, device::create))
+        .routes(routes!(device::get, device::update))
+        .routes(routes!(device::replace_secret))
+        .routes(routes!(device::put_points))
+        .routes(routes!(point::list))
+        .routes(routes!(point::latest))
+        .routes(routes!(point::get, point::update))
+        .routes(routes!(point::readings))
+        .routes(routes!(point::rollup))
+        .routes(routes!(vehicle::list))
+        .routes(routes!(vehicle::latest))
+        .routes(routes!(vehicle::get, vehicle::update))
+        .routes(routes!(vehicle::adopt))
+        .routes(routes!(vehicle::positions))
+        .routes(routes!(alarm::list))
+        .routes(routes!(alarm::get))
+        .routes(routes!(alarm::acknowledge))
+        .routes(routes!(alarm::close))
+        .routes(routes!(rule::list))
+        .routes(routes!(rule::kinds))
+        .routes(routes!(user::list, user::create))
+        .routes(routes!(user::update))
+        .routes(routes!(user::sign_out))
+        .routes(routes!(audit::list))
+        .routes(routes!(event::list))
+        .routes(routes!(event::quarantine))
+        .routes(routes!(command::list, command::create))
+        .routes(routes!(live::live))
+        .routes(routes!(test_clock::read, test_clock::change))
+}

@@ -1,0 +1,449 @@
+//! Measuring points (测点): newest values, history, limits.
+
+use anlan_app::point::{self, LatestView, PointChange, PointFilter, PointView, Rollup};
+use anlan_app::validate;
+use anlan_model::Reading;
+use anlan_model::noun::{Limits, LimitsSource};
+use axum::Json;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Answer;
+use crate::dto::{At, Level, Place, at_option, flag, id_option, nullable};
+use crate::extract::{AppRef, Body, Caller, PathId, Query};
+
+/// Most readings of one answer (INTERFACES).
+const READINGS_MAX: u32 = 10_000;
+/// Readings of an answer when the asker does not say (INTERFACES).
+const READINGS: u32 = 1_000;
+
+/// A point, its limits and its newest value.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Point)]
+pub(crate) struct PointDto {
+    id: String,
+    device: String,
+    enterprise: Option<String>,
+    enterprise_name: Option<String>,
+    /// Unit of the plant (装置); empty = none.
+    site: String,
+    /// Within the device.
+    code: String,
+    name: String,
+    unit: String,
+    /// A word of `GET /kinds`; empty = unknown.
+    kind: String,
+    /// Expected seconds between readings; 0 = unknown.
+    period_s: f64,
+    range_low: Option<f64>,
+    range_high: Option<f64>,
+    limits: LimitsDto,
+    limits_source: Option<LimitsSourceDto>,
+    /// `false`: seen, not yet confirmed; kept and charted, no rule.
+    confirmed: bool,
+    place: Option<Place>,
+    revision: i64,
+    latest: Option<Latest>,
+}
+
+/// Limits in the point's unit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limits)]
+pub(crate) struct LimitsDto {
+    hh: Option<f64>,
+    h: Option<f64>,
+    l: Option<f64>,
+    ll: Option<f64>,
+    deadband: f64,
+    on_delay_s: f64,
+    off_delay_s: f64,
+    rate_per_min: Option<f64>,
+}
+
+/// Limits to set; what is left out is not set.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsBody {
+    hh: Option<f64>,
+    h: Option<f64>,
+    l: Option<f64>,
+    ll: Option<f64>,
+    /// How far back inside the limit the value must come; ≥ 0.
+    deadband: Option<f64>,
+    /// 0 to 86,400.
+    on_delay_s: Option<f64>,
+    /// 0 to 86,400.
+    off_delay_s: Option<f64>,
+    rate_per_min: Option<f64>,
+}
+
+impl From<Limits> for LimitsDto {
+    fn from(l: Limits) -> Self {
+        Self {
+            hh: l.hh,
+            h: l.h,
+            l: l.l,
+            ll: l.ll,
+            deadband: l.deadband,
+            on_delay_s: l.on_delay_s,
+            off_delay_s: l.off_delay_s,
+            rate_per_min: l.rate_per_min,
+        }
+    }
+}
+
+impl From<LimitsBody> for Limits {
+    fn from(l: LimitsBody) -> Self {
+        Self {
+            hh: l.hh,
+            h: l.h,
+            l: l.l,
+            ll: l.ll,
+            deadband: l.deadband.unwrap_or(0.0),
+            on_delay_s: l.on_delay_s.unwrap_or(0.0),
+            off_delay_s: l.off_delay_s.unwrap_or(0.0),
+            rate_per_min: l.rate_per_min,
+        }
+    }
+}
+
+/// Who set the limits.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = LimitsSource)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsSourceDto {
+    /// Standard or document.
+    document: String,
+    /// Clause or page.
+    #[serde(default)]
+    clause: String,
+}
+
+impl From<LimitsSource> for LimitsSourceDto {
+    fn from(s: LimitsSource) -> Self {
+        Self { document: s.document, clause: s.clause }
+    }
+}
+
+impl From<LimitsSourceDto> for LimitsSource {
+    fn from(s: LimitsSourceDto) -> Self {
+        Self { document: s.document, clause: s.clause }
+    }
+}
+
+/// The newest reading of a point.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Latest {
+    at: At,
+    received_at: At,
+    value: f64,
+    /// `good`, `uncertain`, `bad`.
+    quality: &'static str,
+    flags: Vec<&'static str>,
+    /// Silent for longer than its rule allows.
+    stale: bool,
+    /// Seconds since `at`.
+    age_s: f64,
+}
+
+impl From<LatestView> for Latest {
+    fn from(view: LatestView) -> Self {
+        let r = view.reading;
+        Self {
+            at: r.event_at.into(),
+            received_at: r.received_at.into(),
+            value: r.value,
+            quality: r.quality.as_str(),
+            flags: r.flags.names(),
+            stale: view.stale,
+            age_s: view.age_s,
+        }
+    }
+}
+
+impl From<PointView> for PointDto {
+    fn from(view: PointView) -> Self {
+        let p = view.row.point;
+        Self {
+            id: p.id.to_string(),
+            device: p.device.to_string(),
+            enterprise: p.enterprise.map(|e| e.to_string()),
+            enterprise_name: view.row.enterprise_name,
+            site: p.site,
+            code: p.code,
+            name: p.name,
+            unit: p.unit,
+            kind: p.kind,
+            period_s: p.period_s,
+            range_low: p.range_low,
+            range_high: p.range_high,
+            limits: p.limits.into(),
+            limits_source: p.limits_source.map(Into::into),
+            confirmed: p.confirmed,
+            place: p.place.map(Into::into),
+            revision: p.revision,
+            latest: view.latest.map(Into::into),
+        }
+    }
+}
+
+/// A page of points.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PointList {
+    points: Vec<PointDto>,
+    next: Option<String>,
+}
+
+/// A point's newest value, without its settings.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PointLatest {
+    id: String,
+    code: String,
+    name: String,
+    unit: String,
+    site: String,
+    device: String,
+    latest: Option<Latest>,
+    /// Worst of its standing alarms.
+    level: Option<Level>,
+}
+
+/// Newest values.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PointLatestList {
+    points: Vec<PointLatest>,
+    next: Option<String>,
+}
+
+/// One kept value.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reading)]
+pub(crate) struct ReadingDto {
+    at: At,
+    received_at: At,
+    value: f64,
+    quality: &'static str,
+    /// Such as `late`, `clock_bad`.
+    flags: Vec<&'static str>,
+    /// 0 for the first value of the instant, then counting up; the newest is shown.
+    revision: u16,
+}
+
+impl From<Reading> for ReadingDto {
+    fn from(r: Reading) -> Self {
+        Self {
+            at: r.event_at.into(),
+            received_at: r.received_at.into(),
+            value: r.value,
+            quality: r.quality.as_str(),
+            flags: r.flags.names(),
+            revision: r.revision,
+        }
+    }
+}
+
+/// A page of history, oldest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReadingList {
+    readings: Vec<ReadingDto>,
+    next: Option<String>,
+}
+
+/// One window.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RollupRow {
+    /// Start of the window.
+    at: At,
+    min: f64,
+    max: f64,
+    mean: f64,
+    count: u64,
+}
+
+/// Windows, oldest first; those without a reading are left out.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RollupList {
+    rollup: Vec<RollupRow>,
+    next: Option<String>,
+}
+
+/// Which points.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    device: Option<String>,
+    enterprise: Option<String>,
+    /// Part of code, name or site.
+    q: Option<String>,
+    /// `1`: only those nobody has confirmed.
+    unconfirmed: Option<String>,
+    cursor: Option<String>,
+    /// 1 to 1,000.
+    limit: Option<u32>,
+}
+
+/// Newest values of whom.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LatestQuery {
+    enterprise: Option<String>,
+    device: Option<String>,
+}
+
+/// Which part of the history.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryQuery {
+    /// RFC 3339, inclusive; left out = from the first.
+    from: Option<String>,
+    /// RFC 3339, exclusive; left out = to the newest.
+    to: Option<String>,
+    cursor: Option<String>,
+    /// 1 to 10,000; 1,000 if left out.
+    limit: Option<u32>,
+}
+
+impl HistoryQuery {
+    /// Checked; readings and positions share it.
+    pub(super) fn read(self) -> Result<point::Window, anlan_app::error::AppError> {
+        Ok(point::Window {
+            from: at_option("from", self.from.as_deref())?,
+            to: at_option("to", self.to.as_deref())?,
+            cursor: self.cursor.filter(|c| !c.is_empty()),
+            limit: validate::rows(self.limit.unwrap_or(READINGS), READINGS_MAX)?,
+        })
+    }
+}
+
+/// Windows of which width.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollupQuery {
+    /// `60s`, `1h` or `1d`; windows count from 1970 UTC.
+    step: String,
+    /// RFC 3339; left out = from the first.
+    from: Option<String>,
+    /// RFC 3339; left out = to the newest.
+    to: Option<String>,
+}
+
+/// What to change; fields left out stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PointChangeBody {
+    /// As read; an older one is refused.
+    revision: i64,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    unit: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    site: Option<String>,
+    #[serde(default)]
+    period_s: Option<f64>,
+    /// `null` removes it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<f64>)]
+    range_low: Option<Option<f64>>,
+    /// `null` removes it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<f64>)]
+    range_high: Option<Option<f64>>,
+    /// All of them.
+    #[serde(default)]
+    limits: Option<LimitsBody>,
+    /// `null` removes it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<LimitsSourceDto>)]
+    limits_source: Option<Option<LimitsSourceDto>>,
+    /// `null` removes it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Place>)]
+    place: Option<Option<Place>>,
+    #[serde(default)]
+    confirmed: Option<bool>,
+}
+
+/// Lists points in order of ids.
+#[utoipa::path(get, path = "/points", tag = "point", params(ListQuery), responses((status = 200, body = PointList)))]
+pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Query<ListQuery>) -> Answer<PointList> {
+    let filter = PointFilter {
+        device: id_option("device", query.device.as_deref())?,
+        enterprise: id_option("enterprise", query.enterprise.as_deref())?,
+        q: query.q,
+        unconfirmed: flag("unconfirmed", query.unconfirmed.as_deref())?.unwrap_or(false),
+        ..PointFilter::default()
+    };
+    let page = point::list(&app, &caller.scope, &filter, &validate::paging(query.cursor, query.limit)?).await?;
+    Ok(Json(PointList { points: page.items.into_iter().map(Into::into).collect(), next: page.next }))
+}
+
+/// Newest value of every visible point.
+#[utoipa::path(get, path = "/points/latest", tag = "point", params(LatestQuery), responses((status = 200, body = PointLatestList)))]
+pub(crate) async fn latest(AppRef(app): AppRef, caller: Caller, Query(query): Query<LatestQuery>) -> Answer<PointLatestList> {
+    let filter = PointFilter {
+        enterprise: id_option("enterprise", query.enterprise.as_deref())?,
+        device: id_option("device", query.device.as_deref())?,
+        ..PointFilter::default()
+    };
+    let views = point::latest(&app, &caller.scope, &filter).await?;
+    let points = views.into_iter().map(|view| PointLatest {
+        id: view.row.point.id.to_string(),
+        code: view.row.point.code,
+        name: view.row.point.name,
+        unit: view.row.point.unit,
+        site: view.row.point.site,
+        device: view.row.point.device.to_string(),
+        latest: view.latest.map(Into::into),
+        level: view.row.worst_level.map(Into::into),
+    });
+    Ok(Json(PointLatestList { points: points.collect(), next: None }))
+}
+
+/// One point.
+#[utoipa::path(get, path = "/points/{id}", tag = "point", params(("id" = String, Path)), responses((status = 200, body = PointDto)))]
+pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, id: PathId) -> Answer<PointDto> {
+    Ok(Json(point::get(&app, &caller.scope, id.read()?).await?.into()))
+}
+
+/// Changes a point; limits need the permission for limits only.
+#[utoipa::path(patch, path = "/points/{id}", tag = "point", params(("id" = String, Path)), request_body = PointChangeBody, responses((status = 200, body = PointDto)))]
+pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, id: PathId, Body(body): Body<PointChangeBody>) -> Answer<PointDto> {
+    let change = PointChange {
+        revision: body.revision,
+        name: body.name,
+        unit: body.unit,
+        kind: body.kind,
+        site: body.site,
+        period_s: body.period_s,
+        range_low: body.range_low,
+        range_high: body.range_high,
+        limits: body.limits.map(Into::into),
+        limits_source: body.limits_source.map(|s| s.map(Into::into)),
+        place: body.place.map(|p| p.map(Place::read).transpose()).transpose()?,
+        confirmed: body.confirmed,
+    };
+    Ok(Json(point::update(&app, &caller.scope, id.read()?, change).await?.into()))
+}
+
+/// History of a point, oldest first, newest revision of each instant.
+#[utoipa::path(get, path = "/points/{id}/readings", tag = "point", params(("id" = String, Path), HistoryQuery), responses((status = 200, body = ReadingList)))]
+pub(crate) async fn readings(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<HistoryQuery>) -> Answer<ReadingList> {
+    let page = point::readings(&app, &caller.scope, id.read()?, query.read()?).await?;
+    Ok(Json(ReadingList { readings: page.items.into_iter().map(Into::into).collect(), next: page.next }))
+}
+
+/// Least, greatest, mean and count of each window.
+#[utoipa::path(get, path = "/points/{id}/rollup", tag = "point", params(("id" = String, Path), RollupQuery), responses((status = 200, body = RollupList)))]
+pub(crate) async fn rollup(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<RollupQuery>) -> Answer<RollupList> {
+    let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
+    let rows = point::rollup(&app, &caller.scope, id.read()?, &query.step, from, to).await?;
+    let row = |r: Rollup| RollupRow { at: r.at.into(), min: r.min, max: r.max, mean: r.mean, count: r.count };
+    Ok(Json(RollupList { rollup: rows.into_iter().map(row).collect(), next: None }))
+}

@@ -1,0 +1,150 @@
+//! Signing in and out, the setup link, and giving the password again after the idle limit.
+
+use anlan_app::access::{self, SignedIn};
+use anlan_app::user::User;
+use anlan_model::Clock as _;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Answer;
+use super::user::GrantDto;
+use crate::Shared;
+use crate::dto::At;
+use crate::extract::{AppRef, Body, COOKIE, Known, Peer, user_agent};
+use crate::problem::Failure;
+
+/// The first administrator.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetupBody {
+    /// From the setup link's fragment.
+    token: String,
+    username: String,
+    /// At least 10 characters.
+    password: String,
+}
+
+/// Who signs in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignInBody {
+    username: String,
+    password: String,
+    /// Second factor; no account of this release has one, so it is read and not asked for.
+    #[serde(default)]
+    #[allow(dead_code)]
+    code: Option<String>,
+}
+
+/// The password of the person signed in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReauthBody {
+    password: String,
+}
+
+/// A new session.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewSession {
+    /// For `Authorization: Bearer`; also set as cookie.
+    token: String,
+    /// For the header `X-CSRF-Token` when the cookie is used.
+    csrf: String,
+    user: Me,
+}
+
+/// The person signed in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    id: String,
+    username: String,
+    name: String,
+    grants: Vec<GrantDto>,
+    /// Of all grants together; where each holds, the grants say.
+    permissions: Vec<&'static str>,
+}
+
+impl From<&User> for Me {
+    fn from(user: &User) -> Self {
+        let permissions = access::scope_of(user).permissions();
+        Self {
+            id: user.id.to_string(),
+            username: user.username.clone(),
+            name: user.name.clone(),
+            grants: user.grants.iter().map(Into::into).collect(),
+            permissions: permissions.into_iter().map(|p| p.as_str()).collect(),
+        }
+    }
+}
+
+/// The current session.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CurrentSession {
+    user: Me,
+    csrf: String,
+    demo: bool,
+    test_clock: bool,
+    /// Acting needs the password again; reading goes on.
+    idle: bool,
+    /// Domain time.
+    now: At,
+}
+
+/// Makes the first administrator, once.
+#[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupBody, responses((status = 201, body = NewSession)), security(()))]
+pub(crate) async fn setup(State(shared): State<Shared>, Peer(peer): Peer, headers: HeaderMap, Body(body): Body<SetupBody>) -> Result<Response, Failure> {
+    let made = access::setup(&shared.app, &body.token, &body.username, &body.password, &peer.to_string(), &user_agent(&headers)).await?;
+    Ok(signed_in(&shared, made))
+}
+
+/// Signs in.
+#[utoipa::path(post, path = "/session", tag = "session", request_body = SignInBody, responses((status = 201, body = NewSession)), security(()))]
+pub(crate) async fn sign_in(State(shared): State<Shared>, Peer(peer): Peer, headers: HeaderMap, Body(body): Body<SignInBody>) -> Result<Response, Failure> {
+    let made = access::sign_in(&shared.app, &body.username, &body.password, &peer.to_string(), &user_agent(&headers)).await?;
+    Ok(signed_in(&shared, made))
+}
+
+fn signed_in(shared: &Shared, made: SignedIn) -> Response {
+    let cookie = cookie(shared.secure, &made.token, Some(made.life_s));
+    let body = NewSession { user: Me::from(&made.user), token: made.token, csrf: made.csrf };
+    (StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(body)).into_response()
+}
+
+/// The cookie as a header value; `None` seconds removes it.
+fn cookie(secure: bool, token: &str, life_s: Option<i64>) -> HeaderValue {
+    let secure = if secure { "; Secure" } else { "" };
+    let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", life_s.unwrap_or(0));
+    // A token is base64url, so the text is always a valid header; an empty value would merely set no cookie.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Who is signed in.
+#[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = CurrentSession)))]
+pub(crate) async fn current(AppRef(app): AppRef, Known(session): Known) -> Answer<CurrentSession> {
+    Ok(Json(CurrentSession {
+        user: Me::from(&*session.user),
+        csrf: session.csrf.clone(),
+        demo: app.settings.demo,
+        test_clock: app.clock.is_test(),
+        idle: session.idle,
+        now: app.clock.now().into(),
+    }))
+}
+
+/// Signs out.
+#[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204)))]
+pub(crate) async fn sign_out(State(shared): State<Shared>, Known(session): Known) -> Result<Response, Failure> {
+    access::sign_out(&shared.app, &session).await?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(shared.secure, "", None))]).into_response())
+}
+
+/// Gives the password again after the idle limit.
+#[utoipa::path(post, path = "/session/reauth", tag = "session", request_body = ReauthBody, responses((status = 204)))]
+pub(crate) async fn reauthenticate(AppRef(app): AppRef, Known(session): Known, Peer(peer): Peer, Body(body): Body<ReauthBody>) -> Result<StatusCode, Failure> {
+    access::reauthenticate(&app, &session, &body.password, &peer.to_string()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

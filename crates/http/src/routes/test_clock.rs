@@ -1,0 +1,83 @@
+//! The test clock of INTERFACES: loopback only, no sign-in, 404 without `--test-clock`.
+
+use anlan_app::App;
+use anlan_app::clock::ClockError;
+use anlan_app::error::AppError;
+use anlan_model::{Clock as _, Timestamp};
+use axum::Json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Answer;
+use crate::dto::At;
+use crate::extract::{AppRef, Body, Peer};
+
+/// Domain time.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TestClock {
+    now: At,
+    /// Timers due by now that have not run yet.
+    due: u64,
+}
+
+/// Domain time after a move.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TestClockMoved {
+    now: At,
+    /// Timers that ran.
+    ran: u64,
+}
+
+/// Exactly one of the three.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestClockBody {
+    /// RFC 3339, not before now.
+    #[serde(default)]
+    set: Option<String>,
+    /// Seconds, not negative.
+    #[serde(default)]
+    advance_s: Option<f64>,
+    /// 0 freezes.
+    #[serde(default)]
+    rate: Option<f64>,
+}
+
+fn allowed(app: &App, peer: &Peer) -> Result<(), AppError> {
+    // To everybody else the endpoint does not exist.
+    if app.clock.is_test() && peer.0.is_loopback() { Ok(()) } else { Err(AppError::not_found()) }
+}
+
+/// Reads the test clock.
+#[utoipa::path(get, path = "/test/clock", tag = "test", responses((status = 200, body = TestClock)), security(()))]
+pub(crate) async fn read(AppRef(app): AppRef, peer: Peer) -> Answer<TestClock> {
+    allowed(&app, &peer)?;
+    // Timers run within a tenth of a second of falling due; asking settles them, so nothing due is left behind `now`.
+    app.settle().await;
+    Ok(Json(TestClock { now: app.clock.now().into(), due: 0 }))
+}
+
+/// Moves the test clock; answers after everything due by then has run and is committed.
+#[utoipa::path(post, path = "/test/clock", tag = "test", request_body = TestClockBody, responses((status = 200, body = TestClockMoved)), security(()))]
+pub(crate) async fn change(AppRef(app): AppRef, peer: Peer, Body(body): Body<TestClockBody>) -> Answer<TestClockMoved> {
+    allowed(&app, &peer)?;
+    let moved = match (body.set, body.advance_s, body.rate) {
+        (Some(at), None, None) => app.clock.set(Timestamp::parse(&at).map_err(|_| AppError::invalid("time.malformed", "set"))?),
+        (None, Some(s), None) if s.is_finite() && (0.0..=1e11).contains(&s) => app.clock.set(app.clock.now().plus_us((s * 1e6) as i64)),
+        (None, Some(_), None) => return Err(AppError::invalid("number.range", "advance_s").with("min", 0).with("max", 1e11).into()),
+        (None, None, Some(rate)) => app.clock.set_rate(rate),
+        _ => return Err(AppError::invalid("clock.one_of", "set").into()),
+    };
+    match moved {
+        Some(Ok(())) => {}
+        Some(Err(ClockError::Backward { .. })) => return Err(AppError::conflict("clock.backward").on("set").into()),
+        Some(Err(ClockError::Rate(_))) => return Err(AppError::invalid("number.range", "rate").with("min", 0).with("max", 100_000).into()),
+        Some(Err(failure @ ClockError::File { .. })) => {
+            tracing::error!(error = &failure as &dyn std::error::Error, "the shared test clock cannot be moved");
+            return Err(AppError::new(anlan_app::error::Kind::Internal, "internal").into());
+        }
+        None => return Err(AppError::not_found().into()),
+    }
+    let ran = app.settle().await;
+    Ok(Json(TestClockMoved { now: app.clock.now().into(), ran: ran as u64 }))
+}

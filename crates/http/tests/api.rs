@@ -1,0 +1,334 @@
+//! What the API promises: setup once, sessions, refusals with a field, revisions, and the way of one reading to an alarm.
+
+mod common;
+
+use anlan_model::Clock as _;
+use axum::body::Body;
+use axum::http::Request;
+use common::{ELSEWHERE, HERE, Node, PASSWORD, ask, node, node_with, send, settings, text};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn setup_makes_one_administrator_and_then_never_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, router) = common::open(directory.path(), settings()).await;
+    assert_eq!(ask(&router, "GET", "/api/v1/status", None, None).await.ok(200)["setup_needed"], true);
+    let first = anlan_app::access::ensure_setup_link(&running.app).await.unwrap().unwrap();
+    let token = anlan_app::access::ensure_setup_link(&running.app).await.unwrap().unwrap();
+    let setup = |token: &str, password: &str| {
+        let body = json!({"token": token, "username": "admin", "password": password});
+        let router = router.clone();
+        async move { ask(&router, "POST", "/api/v1/setup", None, Some(body)).await }
+    };
+    assert_eq!(setup(&first, PASSWORD).await.code(403), "setup.token", "a newer link voids the older one");
+    assert_eq!(setup(&token, "short").await.refused(400), [("password.too_short".to_owned(), "password".to_owned())]);
+    let made = setup(&token, PASSWORD).await;
+    assert!(made.headers["set-cookie"].to_str().unwrap().starts_with("anlan_session="), "{:?}", made.headers);
+    made.ok(201);
+    assert_eq!(setup(&token, PASSWORD).await.code(409), "setup.done");
+    assert_eq!(anlan_app::access::ensure_setup_link(&running.app).await.unwrap(), None);
+    assert_eq!(ask(&router, "GET", "/api/v1/status", None, None).await.ok(200)["setup_needed"], false);
+}
+
+#[tokio::test]
+async fn a_session_begins_with_the_password_and_ends_for_good() {
+    let node = node().await;
+    let wrong = json!({"username": "admin", "password": "wrong wrong wrong"});
+    assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(wrong)).await.code(401), "sign_in.wrong");
+    let stranger = json!({"username": "nobody", "password": PASSWORD});
+    assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(stranger)).await.code(401), "sign_in.wrong", "no hint whether the name exists");
+
+    let token = node.sign_in("admin").await;
+    let session = ask(&node.router, "GET", "/api/v1/session", Some(&token), None).await.ok(200);
+    assert_eq!((session["user"]["username"].as_str(), session["idle"].as_bool()), (Some("admin"), Some(false)));
+    assert!(session["user"]["permissions"].as_array().unwrap().contains(&json!("manage_users")));
+    assert_eq!(ask(&node.router, "DELETE", "/api/v1/session", Some(&token), None).await.status, 204);
+    assert_eq!(ask(&node.router, "GET", "/api/v1/session", Some(&token), None).await.code(401), "session.none");
+    assert_eq!(node.get("/api/v1/session").await["user"]["username"], "admin", "other sessions go on");
+}
+
+#[tokio::test]
+async fn guessing_gets_slower_while_a_session_goes_on() {
+    let node = node().await;
+    node.person("wang", json!([{"role": "leader"}])).await;
+    let guess = json!({"username": "admin", "password": "guess guess guess"});
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        let answer = ask(&node.router, "POST", "/api/v1/session", None, Some(guess.clone())).await;
+        codes.push(answer.status.as_u16());
+        if answer.status == 429 {
+            assert_eq!(answer.code(429), "sign_in.slow_down");
+            assert!(answer.headers.contains_key("retry-after"));
+        }
+    }
+    assert_eq!(codes, [401, 401, 401, 429, 429]);
+    node.get("/api/v1/session").await;
+    node.sign_in("wang").await;
+}
+
+#[tokio::test]
+async fn a_cookie_needs_the_csrf_token_to_act_and_nothing_to_read() {
+    let node = node().await;
+    let session = node.get("/api/v1/session").await;
+    let request = |method: &str, path: &str, csrf: Option<&str>, body: Option<Value>| {
+        let mut request = Request::builder().method(method).uri(path).header("cookie", format!("theme=dark; anlan_session={}", node.admin));
+        if let Some(csrf) = csrf {
+            request = request.header("x-csrf-token", csrf);
+        }
+        request.header("content-type", "application/json").body(body.map_or(Body::empty(), |b| Body::from(b.to_string()))).unwrap()
+    };
+    let body = || Some(json!({"code": "E1", "name": "甲", "region": HERE, "sector": "gas"}));
+    send(&node.router, request("GET", "/api/v1/enterprises", None, None)).await.ok(200);
+    assert_eq!(send(&node.router, request("POST", "/api/v1/enterprises", None, body())).await.code(403), "csrf.missing");
+    assert_eq!(send(&node.router, request("POST", "/api/v1/enterprises", Some("guess"), body())).await.code(403), "csrf.missing");
+    let csrf = text(&session["csrf"]);
+    send(&node.router, request("POST", "/api/v1/enterprises", Some(&csrf), body())).await.ok(201);
+}
+
+#[tokio::test]
+async fn an_idle_session_reads_on_and_acts_after_the_password() {
+    let mut settings = settings();
+    // Everything lies longer ago than this, so every session is idle at once.
+    settings.access.idle_s = -1;
+    let node = node_with(settings).await;
+    assert_eq!(node.get("/api/v1/session").await["idle"], true);
+    node.get("/api/v1/alarms").await;
+    let body = json!({"code": "E1", "name": "甲", "region": HERE, "sector": "gas"});
+    assert_eq!(node.admin("POST", "/api/v1/enterprises", body).await.code(401), "session.idle");
+    assert_eq!(node.admin("POST", "/api/v1/session/reauth", json!({"password": "wrong wrong wrong"})).await.code(403), "sign_in.wrong");
+    assert_eq!(node.admin("POST", "/api/v1/session/reauth", json!({"password": PASSWORD})).await.status, 204);
+    assert_eq!(ask(&node.router, "DELETE", "/api/v1/session", Some(&node.admin), None).await.status, 204, "leaving needs no password");
+}
+
+#[tokio::test]
+async fn a_forced_sign_out_and_a_new_password_end_every_session() {
+    let node = node().await;
+    let token = node.person("wang", json!([{"role": "duty_officer", "region": HERE}])).await;
+    let users = node.get("/api/v1/users").await;
+    let wang = users["users"].as_array().unwrap().iter().find(|u| u["username"] == "wang").unwrap().clone();
+    assert_eq!(node.admin("POST", &format!("/api/v1/users/{}/sign-out", text(&wang["id"])), json!({})).await.status, 204);
+    assert_eq!(ask(&node.router, "GET", "/api/v1/alarms", Some(&token), None).await.code(401), "session.none");
+    let token = node.sign_in("wang").await;
+    let change = json!({"revision": wang["revision"], "password": "another long password"});
+    node.admin("PATCH", &format!("/api/v1/users/{}", text(&wang["id"])), change).await.ok(200);
+    assert_eq!(ask(&node.router, "GET", "/api/v1/alarms", Some(&token), None).await.code(401), "session.none");
+}
+
+/// Sends `body` and compares codes and fields of the refusal.
+async fn check(node: &Node, method: &str, path: &str, body: Value, want: &[(&str, &str)]) {
+    let answer = node.admin(method, path, body.clone()).await;
+    let got = answer.refused(400);
+    let got: Vec<(&str, &str)> = got.iter().map(|(c, f)| (c.as_str(), f.as_str())).collect();
+    assert_eq!(got, want, "{method} {path} {body}");
+}
+
+#[tokio::test]
+async fn refusals_name_the_field_by_its_path() {
+    let node = node().await;
+    let enterprise = |changes: Value| {
+        let mut body = json!({"code": "E1", "name": "甲", "region": HERE, "sector": "gas"});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        body
+    };
+    let path = "/api/v1/enterprises";
+    check(&node, "POST", path, json!({"code": "E1"}), &[("field.missing", "name")]).await;
+    check(&node, "POST", path, enterprise(json!({"colour": 1})), &[("field.unknown", "colour")]).await;
+    check(&node, "POST", path, enterprise(json!({"code": 7})), &[("field.wrong_type", "code")]).await;
+    check(&node, "POST", path, enterprise(json!({"place": {"lon": "x", "lat": 1}})), &[("field.wrong_type", "place.lon")]).await;
+    check(&node, "POST", path, enterprise(json!({"place": {"lon": 200, "lat": 1}})), &[("place.off_globe", "place")]).await;
+    check(&node, "POST", path, enterprise(json!({"region": "999999"})), &[("region.unknown", "region")]).await;
+    check(&node, "POST", path, enterprise(json!({"code": "a\u{200b}", "sector": "Gas!"})), &[("text.invisible", "code"), ("word.malformed", "sector")]).await;
+    let device = node.device("D1", None).await;
+    let points = format!("/api/v1/devices/{device}/points");
+    let point = |limits: Value| json!({"points": [{"code": "T", "name": "温度", "limits": limits, "limits_source": {"document": "d"}}]});
+    check(&node, "PUT", &points, point(json!({"h": 5, "l": 9})), &[("limits.order", "points[0].limits.h")]).await;
+    check(&node, "PUT", &points, point(json!({"on_delay_s": 90000})), &[("number.range", "points[0].limits.on_delay_s")]).await;
+    check(&node, "PUT", &points, point(json!({"hhh": 1})), &[("field.unknown", "points[0].limits.hhh")]).await;
+    let unsourced = json!({"points": [{"code": "T", "name": "温度", "limits": {"h": 5}}]});
+    check(&node, "PUT", &points, unsourced, &[("limits.source_missing", "points[0].limits_source")]).await;
+    check(&node, "POST", "/api/v1/devices", json!({"code": "a/b", "name": "x", "protocol": "mqtt"}), &[("code.separator", "code")]).await;
+    check(&node, "POST", "/api/v1/devices", json!({"code": "D2", "name": "x", "protocol": "mqtt", "enterprise": 3}), &[("field.wrong_type", "enterprise")]).await;
+    check(&node, "POST", "/api/v1/devices", json!({"code": "D2", "name": "x", "protocol": "mqtt", "enterprise": "99"}), &[("reference.unknown", "enterprise")]).await;
+    for (query, want) in [
+        ("limit=0", ("number.range", "limit")),
+        ("limit=1001", ("number.range", "limit")),
+        ("limit=ten", ("field.wrong_type", "limit")),
+        ("cursor=nonsense", ("cursor.malformed", "cursor")),
+        ("colour=red", ("query.unknown", "colour")),
+        ("from=yesterday", ("time.malformed", "from")),
+        ("level=red,pink", ("word.unknown", "level")),
+        ("point=x", ("id.malformed", "point")),
+    ] {
+        let answer = ask(&node.router, "GET", &format!("/api/v1/alarms?{query}"), Some(&node.admin), None).await;
+        assert_eq!(answer.refused(400), [(want.0.to_owned(), want.1.to_owned())], "{query}");
+    }
+    let form = Request::post("/api/v1/session").header("content-type", "application/x-www-form-urlencoded").body(Body::from("username=a")).unwrap();
+    assert_eq!(send(&node.router, form).await.code(400), "body.not_json");
+    let broken = Request::post("/api/v1/session").header("content-type", "application/json").body(Body::from("{")).unwrap();
+    assert_eq!(send(&node.router, broken).await.code(400), "body.syntax");
+    let long = Request::post("/api/v1/session").header("content-type", "application/json").body(Body::from(vec![b' '; 2 << 20])).unwrap();
+    assert_eq!(send(&node.router, long).await.code(413), "body.too_large");
+}
+
+#[tokio::test]
+async fn refusals_speak_the_callers_language() {
+    let node = node().await;
+    let detail = |language: &'static str| {
+        let request = Request::get("/api/v1/alarms").header("accept-language", language).body(Body::empty()).unwrap();
+        let router = node.router.clone();
+        async move { text(&send(&router, request).await.body["errors"][0]["detail"]) }
+    };
+    assert_eq!(detail("en").await, "Sign in first.");
+    assert_eq!(detail("zh-CN").await, "请先登录。");
+    assert_eq!(detail("fr").await, "请先登录。");
+}
+
+#[tokio::test]
+async fn a_change_needs_the_newest_revision() {
+    let node = node().await;
+    let id = node.enterprise("E1", HERE).await;
+    let path = format!("/api/v1/enterprises/{id}");
+    let read = node.get(&path).await;
+    let changed = node.admin("PATCH", &path, json!({"revision": read["revision"], "name": "乙", "place": null})).await.ok(200);
+    assert_eq!((changed["name"].as_str(), changed["place"].is_null()), (Some("乙"), true));
+    let stale = node.admin("PATCH", &path, json!({"revision": read["revision"], "name": "丙"})).await;
+    assert_eq!(stale.refused(409), [("revision.stale".to_owned(), "revision".to_owned())]);
+    let twice = json!({"code": "E1", "name": "甲", "region": HERE, "sector": "gas"});
+    assert_eq!(node.admin("POST", "/api/v1/enterprises", twice).await.refused(409), [("value.taken".to_owned(), "code".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_county_sees_and_changes_its_own_only() {
+    let node = node().await;
+    let (here, there) = (node.enterprise("E1", HERE).await, node.enterprise("E2", ELSEWHERE).await);
+    let token = node.person("li", json!([{"role": "supervisor", "region": ELSEWHERE}])).await;
+    let ask = |method: &'static str, path: String, body: Option<Value>| {
+        let (router, token) = (node.router.clone(), token.clone());
+        async move { ask(&router, method, &path, Some(&token), body).await }
+    };
+    let list = ask("GET", "/api/v1/enterprises".into(), None).await.ok(200);
+    let ids: Vec<String> = list["enterprises"].as_array().unwrap().iter().map(|e| text(&e["id"])).collect();
+    assert_eq!(ids, [there.as_str()]);
+    assert_eq!(ask("GET", format!("/api/v1/enterprises/{here}"), None).await.code(404), "row.not_found");
+    assert_eq!(ask("PATCH", format!("/api/v1/enterprises/{here}"), Some(json!({"revision": 1, "name": "x"}))).await.code(404), "row.not_found");
+    let move_away = json!({"revision": 1, "region": HERE});
+    assert_eq!(ask("PATCH", format!("/api/v1/enterprises/{there}"), Some(move_away)).await.code(403), "scope.outside");
+    let summary = ask("GET", "/api/v1/summary".into(), None).await.ok(200);
+    assert_eq!((summary["counts"]["enterprises"].as_u64(), summary["links"].as_array().unwrap().len()), (Some(1), 0));
+}
+
+#[tokio::test]
+async fn nobody_gives_away_more_than_they_have() {
+    let node = node().await;
+    let token = node.person("county", json!([{"role": "administrator", "region": HERE}])).await;
+    let user = |grants: Value| json!({"username": "new", "name": "新", "password": PASSWORD, "grants": grants});
+    for wider in [json!([{"role": "administrator"}]), json!([{"role": "leader", "region": "5304"}]), json!([{"role": "leader", "region": ELSEWHERE}])] {
+        let answer = ask(&node.router, "POST", "/api/v1/users", Some(&token), Some(user(wider.clone()))).await;
+        assert_eq!(answer.code(403), "scope.outside", "{wider}");
+    }
+    ask(&node.router, "POST", "/api/v1/users", Some(&token), Some(user(json!([{"role": "leader", "region": HERE}])))).await.ok(201);
+    let admin = node.get("/api/v1/users").await["users"][0].clone();
+    let change = json!({"revision": admin["revision"], "disabled": true});
+    assert_eq!(node.admin("PATCH", &format!("/api/v1/users/{}", text(&admin["id"])), change).await.code(409), "user.last_administrator");
+}
+
+#[tokio::test]
+async fn a_reading_becomes_an_alarm_that_is_acknowledged_returns_and_is_closed() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let device = node.device("D1", Some(&enterprise)).await;
+    let point = node.point(&device, "GT-101").await;
+    node.reading(&device, "GT-101", 3.5).await;
+    node.reading(&device, "GT-101", 30.25).await;
+
+    let latest = node.get(&format!("/api/v1/points/latest?enterprise={enterprise}")).await;
+    assert_eq!(latest["points"][0]["latest"]["value"], 30.25, "{latest}");
+    assert_eq!(latest["points"][0]["latest"]["stale"], false);
+    let readings = node.get(&format!("/api/v1/points/{point}/readings?limit=1")).await;
+    assert_eq!(readings["readings"][0]["value"], 3.5);
+    let rest = node.get(&format!("/api/v1/points/{point}/readings?limit=1&cursor={}", text(&readings["next"]))).await;
+    assert_eq!((rest["readings"][0]["value"].as_f64(), rest["next"].is_null()), (Some(30.25), true));
+    let rollup = node.get(&format!("/api/v1/points/{point}/rollup?step=1h")).await;
+    assert_eq!((rollup["rollup"][0]["count"].as_u64(), rollup["rollup"][0]["max"].as_f64()), (Some(2), Some(30.25)));
+
+    let list = node.get("/api/v1/alarms?state=raised").await;
+    let alarm = &list["alarms"][0];
+    assert_eq!((alarm["kind"].as_str(), alarm["value"].as_f64(), alarm["threshold"].as_f64()), (Some("h"), Some(30.25), Some(25.0)), "{list}");
+    assert_eq!((alarm["point"].as_str(), alarm["source"].as_str()), (Some(point.as_str()), Some("GB/T 50493-2019 5.5.2")));
+    assert_eq!(list["counts"]["raised"], 1);
+    let path = format!("/api/v1/alarms/{}", text(&alarm["id"]));
+    assert_eq!(node.get(&format!("/api/v1/enterprises/{enterprise}")).await["worst_level"], alarm["level"]);
+
+    let duty = node.person("duty", json!([{"role": "duty_officer", "region": HERE}])).await;
+    let act = |verb: &'static str, body: Value| {
+        let (router, duty, path) = (node.router.clone(), duty.clone(), format!("{path}/{verb}"));
+        async move { ask(&router, "POST", &path, Some(&duty), Some(body)).await }
+    };
+    let seen = act("acknowledge", json!({"note": "已派人"})).await.ok(200);
+    assert_eq!((seen["state"].as_str(), seen["acknowledged_by"].as_str(), seen["acknowledged_note"].as_str()), (Some("acknowledged"), Some("duty"), Some("已派人")));
+    let again = act("acknowledge", json!({"note": "第二次"})).await.ok(200);
+    assert_eq!(again["acknowledged_note"], "已派人", "the first acknowledgement stays");
+    assert_eq!(act("close", json!({"reason": "试"})).await.code(409), "alarm.still_standing");
+    assert_eq!(act("close", json!({"reason": " "})).await.refused(400), [("text.empty".to_owned(), "reason".to_owned())]);
+
+    node.reading(&device, "GT-101", 2.0).await;
+    assert_eq!(node.get(&path).await["state"], "returned");
+    assert_eq!(act("close", json!({"reason": "泄漏点已修复"})).await.ok(200)["state"], "closed");
+    let audit = node.get("/api/v1/audit?noun=alarm").await;
+    let actions: Vec<&str> = audit["entries"].as_array().unwrap().iter().filter_map(|e| e["action"].as_str()).collect();
+    assert_eq!(actions, ["close", "acknowledge"]);
+    let summary = node.get("/api/v1/summary").await;
+    assert_eq!((summary["counts"]["points_online"].as_u64(), summary["counts"]["alarms_open"].as_u64()), (Some(1), Some(0)), "{summary}");
+    assert_eq!(summary["alarms_24h"].as_array().unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn a_device_gets_a_secret_once_and_a_new_one_on_request() {
+    let node = node().await;
+    let body = json!({"code": "D1", "name": "网关", "enterprise": null, "protocol": "mqtt", "gateway": true});
+    let made = node.admin("POST", "/api/v1/devices", body).await.ok(201);
+    let credentials = node.app.registry.credentials();
+    let hash = |secret: &Value| -> [u8; 32] { sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), text(secret))).into() };
+    assert_eq!(credentials.load().devices["D1"].secret_hash, hash(&made["secret"]), "sockets know it when the answer comes");
+    let renewed = node.admin("POST", &format!("/api/v1/devices/{}/secret", text(&made["id"])), json!({})).await.ok(200);
+    assert_ne!(renewed["secret"], made["secret"]);
+    assert_eq!(credentials.load().devices["D1"].secret_hash, hash(&renewed["secret"]));
+    let read = node.get(&format!("/api/v1/devices/{}", text(&made["id"]))).await;
+    assert!(read.get("secret").is_none() && !read.to_string().contains(&text(&renewed["secret"])));
+}
+
+#[tokio::test]
+async fn the_test_clock_moves_forward_for_loopback_only() {
+    let node = node().await;
+    let before = node.app.clock.now();
+    let moved = ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 3600}))).await.ok(200);
+    assert!(moved["ran"].is_u64() && text(&moved["now"]) >= before.plus_us(3_600_000_000).to_string(), "{moved}");
+    let back = json!({"set": before.to_string()});
+    assert_eq!(ask(&node.router, "POST", "/api/v1/test/clock", None, Some(back)).await.code(409), "clock.backward");
+    assert_eq!(ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({}))).await.code(400), "clock.one_of");
+    let mut stranger = Request::get("/api/v1/test/clock").body(Body::empty()).unwrap();
+    let peer: std::net::SocketAddr = "192.0.2.7:1".parse().unwrap();
+    stranger.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+    assert_eq!(send(&node.router, stranger).await.status, 404);
+}
+
+#[tokio::test]
+async fn pages_for_machines_and_browsers_answer_with_their_headers() {
+    let node = node().await;
+    let health = ask(&node.router, "GET", "/healthz", None, None).await;
+    assert_eq!(health.body, "ok");
+    assert_eq!(ask(&node.router, "GET", "/readyz", None, None).await.ok(200)["status"], "ok");
+    assert_eq!(ask(&node.router, "GET", "/metrics", None, None).await.body, "anlan_up 1\n");
+    let page = ask(&node.router, "GET", "/alarms/deep/link", None, None).await;
+    assert_eq!(page.status, 200, "the console routes by history");
+    assert!(page.headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"));
+    assert_eq!(page.headers["x-content-type-options"], "nosniff");
+    let api = ask(&node.router, "GET", "/api/v1/nothing", Some(&node.admin), None).await;
+    assert_eq!(api.headers["cache-control"], "no-store");
+    assert_eq!(api.code(404), "row.not_found");
+    assert_eq!(ask(&node.router, "PATCH", "/api/v1/alarms", Some(&node.admin), None).await.code(405), "method.unknown");
+    assert!(!api.headers.contains_key("x-anlan-demo"));
+    let demo = anlan_http::router(node.app.clone(), anlan_http::HttpOptions { demo: true, secure: true, metrics: None });
+    let answer = ask(&demo, "GET", "/api/v1/status", None, None).await;
+    assert_eq!((&answer.headers["x-anlan-demo"], answer.headers.contains_key("strict-transport-security")), (&"1".parse().unwrap(), true));
+}

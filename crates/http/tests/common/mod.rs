@@ -1,0 +1,174 @@
+//! A whole node in a temporary directory, asked through its router without a socket.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anlan_app::clock::AppClock;
+use anlan_app::{App, Running, Settings};
+use anlan_http::{HttpOptions, router};
+use anlan_model::{Batch, Clock as _, Intake as _, Quality, RawReading, Source};
+use anlan_store::Store;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+pub const PASSWORD: &str = "correct horse battery";
+/// Hongta and Tonghai, two counties of the node's city.
+pub const HERE: &str = "530402";
+pub const ELSEWHERE: &str = "530423";
+
+pub struct Node {
+    pub router: Router,
+    pub app: Arc<App>,
+    pub running: Running,
+    pub directory: tempfile::TempDir,
+    /// Token of the first administrator.
+    pub admin: String,
+}
+
+/// An answer, whole.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn ok(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+    /// Codes and fields of the refusal.
+    #[track_caller]
+    pub fn refused(&self, status: u16) -> Vec<(String, String)> {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no errors in {}", self.body));
+        assert!(self.body["trace"].as_str().is_some_and(|t| t.len() == 16), "{}", self.body);
+        errors.iter().map(|e| (text(&e["code"]), e["field"].as_str().unwrap_or_default().to_owned())).collect()
+    }
+    #[track_caller]
+    pub fn code(&self, status: u16) -> String {
+        self.refused(status).remove(0).0
+    }
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+pub async fn open(directory: &Path, settings: Settings) -> (Running, Router) {
+    let store = Store::open(&format!("sqlite:{}", directory.join("anlan.sqlite").display())).await.unwrap();
+    let clock = AppClock::test("2026-11-23T00:00:00Z").unwrap();
+    let running = anlan_app::start(directory, store, clock, settings).await.unwrap();
+    let metrics: anlan_http::MetricsText = Arc::new(|| "anlan_up 1\n".to_owned());
+    let router = router(running.app.clone(), HttpOptions { secure: false, demo: false, metrics: Some(metrics) });
+    (running, router)
+}
+
+/// Cheap passwords: what is tested is who may sign in, not what hashing costs.
+pub fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.access.argon2_memory_kib = 64;
+    settings.access.argon2_passes = 1;
+    settings
+}
+
+/// A node with its first administrator.
+pub async fn node() -> Node {
+    node_with(settings()).await
+}
+
+pub async fn node_with(settings: Settings) -> Node {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, router) = open(directory.path(), settings).await;
+    let app = running.app.clone();
+    let token = anlan_app::access::ensure_setup_link(&app).await.unwrap().expect("nobody can sign in yet");
+    let body = json!({"token": token, "username": "admin", "password": PASSWORD});
+    let made = ask(&router, "POST", "/api/v1/setup", None, Some(body)).await.ok(201);
+    Node { router, app, running, directory, admin: text(&made["token"]) }
+}
+
+pub async fn ask(router: &Router, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+    let mut request = Request::builder().method(method).uri(path).header("accept-language", "en").header("host", "localhost");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let body = match body {
+        Some(body) => {
+            request = request.header("content-type", "application/json");
+            Body::from(body.to_string())
+        }
+        None => Body::empty(),
+    };
+    send(router, request.body(body).unwrap()).await
+}
+
+pub async fn send(router: &Router, mut request: Request<Body>) -> Answer {
+    let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+    if request.extensions().get::<ConnectInfo<SocketAddr>>().is_none() {
+        request.extensions_mut().insert(ConnectInfo(peer));
+    }
+    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+impl Node {
+    pub async fn get(&self, path: &str) -> Value {
+        ask(&self.router, "GET", path, Some(&self.admin), None).await.ok(200)
+    }
+    pub async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
+        ask(&self.router, method, path, Some(&self.admin), Some(body)).await
+    }
+    /// Makes a person and signs them in.
+    pub async fn person(&self, username: &str, grants: Value) -> String {
+        let body = json!({"username": username, "name": username, "password": PASSWORD, "grants": grants});
+        self.admin("POST", "/api/v1/users", body).await.ok(201);
+        self.sign_in(username).await
+    }
+    pub async fn sign_in(&self, username: &str) -> String {
+        let body = json!({"username": username, "password": PASSWORD});
+        text(&ask(&self.router, "POST", "/api/v1/session", None, Some(body)).await.ok(201)["token"])
+    }
+    pub async fn enterprise(&self, code: &str, region: &str) -> String {
+        let body = json!({"code": code, "name": format!("企业{code}"), "region": region, "sector": "hazchem", "place": {"lon": 102.5, "lat": 24.3}});
+        text(&self.admin("POST", "/api/v1/enterprises", body).await.ok(201)["id"])
+    }
+    pub async fn device(&self, code: &str, enterprise: Option<&str>) -> String {
+        let body = json!({"code": code, "name": code, "enterprise": enterprise, "protocol": "mqtt"});
+        text(&self.admin("POST", "/api/v1/devices", body).await.ok(201)["id"])
+    }
+    /// A point with a high limit of 25 and no delay.
+    pub async fn point(&self, device: &str, code: &str) -> String {
+        let point = json!({"code": code, "name": "可燃气体", "unit": "%LEL", "kind": "gas_combustible", "period_s": 5,
+            "limits": {"h": 25, "hh": 50}, "limits_source": {"document": "GB/T 50493-2019", "clause": "5.5.2"}});
+        let put = self.admin("PUT", &format!("/api/v1/devices/{device}/points"), json!({"points": [point]})).await.ok(200);
+        text(&put["points"][0]["id"])
+    }
+    /// A reading as a socket would hand it over; durable and applied when this returns.
+    pub async fn reading(&self, device: &str, code: &str, value: f64) {
+        let (kept, told) = tokio::sync::oneshot::channel();
+        let now = self.app.clock.now();
+        self.running.intake.offer(Batch {
+            source: Source::Device { device: device.parse().unwrap(), protocol: "mqtt" },
+            received_at: now,
+            readings: vec![RawReading { code: code.to_owned(), device_at: Some(now), value, quality: Quality::Good }],
+            positions: vec![],
+            events: vec![],
+            backfill: false,
+            reply: Box::new(move |result| drop(kept.send(result))),
+        });
+        told.await.unwrap().unwrap();
+        // The reorder window holds a reading's rules back for up to a second of domain time.
+        self.app.clock.set(now.plus_us(2_000_000)).unwrap().unwrap();
+        self.app.settle().await;
+    }
+}

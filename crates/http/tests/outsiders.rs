@@ -1,0 +1,208 @@
+//! Every operation of the API asked by nobody and by the wrong somebody; and what each role may do, as one reviewed table.
+//!
+//! A new endpoint without a line in [`case`] fails the build: that is the point.
+
+mod common;
+
+use std::fmt::Write as _;
+
+use anlan_model::{Clock as _, Role, Trust};
+use common::{ELSEWHERE, HERE, Node, PASSWORD, ask, node, text};
+use serde_json::{Value, json};
+
+/// Things of one county that others must not reach.
+struct World {
+    node: Node,
+    enterprise: String,
+    device: String,
+    point: String,
+    vehicle: String,
+    alarm: String,
+    user: String,
+}
+
+async fn world() -> World {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let device = node.device("D1", Some(&enterprise)).await;
+    let point = node.point(&device, "GT-101").await;
+    let vehicle = node.app.store.ensure_vehicle("13900000001", Trust::Listed, true, node.app.clock.now()).await.unwrap();
+    let vehicle_id = vehicle.id.to_string();
+    node.app.registry.refresh().await.unwrap();
+    let owned = json!({"revision": vehicle.revision, "enterprise": enterprise, "plate": "测A00001"});
+    node.admin("PATCH", &format!("/api/v1/vehicles/{vehicle_id}"), owned).await.ok(200);
+    node.reading(&device, "GT-101", 30.0).await;
+    let alarm = text(&node.get("/api/v1/alarms").await["alarms"][0]["id"]);
+    node.admin("POST", "/api/v1/commands", json!({"vehicle": vehicle_id, "body": {"kind": "query_position"}})).await.ok(201);
+    let body = json!({"username": "local", "name": "本地", "password": PASSWORD, "grants": [{"role": "leader", "region": HERE}]});
+    let user = text(&node.admin("POST", "/api/v1/users", body).await.ok(201)["id"]);
+    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user }
+}
+
+/// What somebody with every right, but in another county, must get.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Want {
+    /// No sign-in by design; tested in `api.rs`.
+    Open,
+    /// The same for everybody signed in: nothing of a territory in it.
+    Common,
+    /// The caller's own session.
+    Own,
+    /// 403 or 404 (or a reference that does not exist for them), and nothing changed.
+    Refused,
+    /// A list without anything of the county.
+    Empty(&'static str),
+    /// Counts of zero.
+    Zero,
+}
+
+/// How an operation is asked: path, body, and what an outsider must get. `None` = nobody has thought about it yet.
+fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
+    use Want::*;
+    let World { enterprise: e, device: d, point: p, vehicle: v, alarm: a, user: u, .. } = w;
+    let api = |rest: String| format!("/api/v1{rest}");
+    let (path, body, want) = match operation {
+        "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" => (operation.split(' ').nth(1)?.to_owned(), Some(json!({})), Open),
+        "get /session" => ("/session".into(), None, Own),
+        "delete /session" => ("/session".into(), None, Own),
+        "post /session/reauth" => ("/session/reauth".into(), Some(json!({"password": PASSWORD})), Own),
+        "get /regions" | "get /map/counties" | "get /rules" | "get /kinds" => (operation.split(' ').nth(1)?.to_owned(), None, Common),
+        // The stream itself is tested in live.rs; without an upgrade it refuses after it has looked at the session.
+        "get /live" => ("/live".into(), None, Common),
+        "get /summary" => ("/summary".into(), None, Zero),
+        "get /enterprises" => ("/enterprises".into(), None, Empty("enterprises")),
+        "post /enterprises" => ("/enterprises".into(), Some(json!({"code": "X", "name": "x", "region": HERE, "sector": "gas"})), Refused),
+        "get /enterprises/{id}" => (format!("/enterprises/{e}"), None, Refused),
+        "patch /enterprises/{id}" => (format!("/enterprises/{e}"), Some(json!({"revision": 1, "name": "x"})), Refused),
+        "get /devices" => (format!("/devices?enterprise={e}"), None, Empty("devices")),
+        "post /devices" => ("/devices".into(), Some(json!({"code": "X", "name": "x", "protocol": "mqtt", "enterprise": e})), Refused),
+        "get /devices/{id}" => (format!("/devices/{d}"), None, Refused),
+        "patch /devices/{id}" => (format!("/devices/{d}"), Some(json!({"revision": 1, "name": "x"})), Refused),
+        "post /devices/{id}/secret" => (format!("/devices/{d}/secret"), Some(json!({})), Refused),
+        "put /devices/{id}/points" => (format!("/devices/{d}/points"), Some(json!({"points": [{"code": "X", "name": "x"}]})), Refused),
+        "get /points" => (format!("/points?device={d}"), None, Empty("points")),
+        "get /points/latest" => (format!("/points/latest?enterprise={e}"), None, Empty("points")),
+        "get /points/{id}" => (format!("/points/{p}"), None, Refused),
+        "patch /points/{id}" => (format!("/points/{p}"), Some(json!({"revision": 1, "limits": {}, "limits_source": null})), Refused),
+        "get /points/{id}/readings" => (format!("/points/{p}/readings"), None, Refused),
+        "get /points/{id}/rollup" => (format!("/points/{p}/rollup?step=1h"), None, Refused),
+        "get /vehicles" => ("/vehicles?phone=013900000001".into(), None, Empty("vehicles")),
+        "get /vehicles/latest" => ("/vehicles/latest".into(), None, Empty("vehicles")),
+        "get /vehicles/{id}" => (format!("/vehicles/{v}"), None, Refused),
+        "patch /vehicles/{id}" => (format!("/vehicles/{v}"), Some(json!({"revision": 1, "plate": "x"})), Refused),
+        "post /vehicles/{id}/adopt" => (format!("/vehicles/{v}/adopt"), Some(json!({})), Refused),
+        "get /vehicles/{id}/positions" => (format!("/vehicles/{v}/positions"), None, Refused),
+        "get /alarms" => ("/alarms".into(), None, Empty("alarms")),
+        "get /alarms/{id}" => (format!("/alarms/{a}"), None, Refused),
+        "post /alarms/{id}/acknowledge" => (format!("/alarms/{a}/acknowledge"), Some(json!({"note": "x"})), Refused),
+        "post /alarms/{id}/close" => (format!("/alarms/{a}/close"), Some(json!({"reason": "x"})), Refused),
+        "get /users" => ("/users".into(), None, Empty("users")),
+        "post /users" => {
+            let body = json!({"username": "xx", "name": "x", "password": PASSWORD, "grants": [{"role": "leader", "region": HERE}]});
+            ("/users".into(), Some(body), Refused)
+        }
+        "patch /users/{id}" => (format!("/users/{u}"), Some(json!({"revision": 1, "name": "x"})), Refused),
+        "post /users/{id}/sign-out" => (format!("/users/{u}/sign-out"), Some(json!({})), Refused),
+        "get /audit" => ("/audit".into(), None, Empty("entries")),
+        "get /events" => ("/events".into(), None, Empty("events")),
+        "get /quarantine" => ("/quarantine".into(), None, Empty("entries")),
+        "get /commands" => (format!("/commands?vehicle={v}"), None, Empty("commands")),
+        "post /commands" => ("/commands".into(), Some(json!({"vehicle": v, "body": {"kind": "query_position"}})), Refused),
+        _ => return None,
+    };
+    Some((api(path), body, want))
+}
+
+/// Every operation of the document, as `method /path`.
+fn operations() -> Vec<String> {
+    let document = serde_json::to_value(anlan_http::openapi()).unwrap();
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            all.push(format!("{method} {}", path.strip_prefix("/api/v1").unwrap()));
+        }
+    }
+    all.sort_by_key(|o| o.split(' ').nth(1).map(str::to_owned));
+    all
+}
+
+#[tokio::test]
+async fn every_operation_refuses_nobody_and_the_wrong_somebody() {
+    let w = world().await;
+    let everything = ["administrator", "supervisor", "duty_officer"];
+    let grants: Vec<Value> = everything.iter().map(|role| json!({"role": role, "region": ELSEWHERE})).collect();
+    let outsider = w.node.person("outsider", json!(grants)).await;
+    let mut uncovered = Vec::new();
+    for operation in operations() {
+        let Some((path, body, want)) = case(&w, &operation) else {
+            uncovered.push(operation);
+            continue;
+        };
+        if want == Want::Open {
+            continue;
+        }
+        let method = operation.split(' ').next().unwrap().to_uppercase();
+        let nobody = ask(&w.node.router, &method, &path, None, body.clone()).await;
+        assert_eq!(nobody.code(401), "session.none", "{operation} as nobody");
+        let forged = ask(&w.node.router, &method, &path, Some("forged"), body.clone()).await;
+        assert_eq!(forged.code(401), "session.none", "{operation} with a forged token");
+        if want == Want::Own {
+            continue;
+        }
+        let answer = ask(&w.node.router, &method, &path, Some(&outsider), body).await;
+        match want {
+            Want::Refused => {
+                let unknown = answer.status == 400 && answer.code(400) == "reference.unknown";
+                assert!(unknown || answer.status == 403 || answer.status == 404, "{operation}: {} {}", answer.status, answer.body);
+            }
+            Want::Empty("users") => {
+                let names: Vec<&str> = answer.body["users"].as_array().unwrap().iter().filter_map(|u| u["username"].as_str()).collect();
+                assert_eq!(names, ["outsider"], "{operation}");
+            }
+            Want::Empty("entries") if operation == "get /audit" => {
+                // Their own sign-in may show; nothing of the other county does.
+                let text = answer.body.to_string();
+                assert!(answer.status == 200 && !text.contains("GT-101") && !text.contains("企业E1"), "{operation}: {text}");
+            }
+            Want::Empty(noun) => assert_eq!(answer.body[noun], json!([]), "{operation}: {}", answer.body),
+            Want::Zero => {
+                let counts = answer.body["counts"].as_object().unwrap();
+                assert!(counts.values().all(|n| n == 0), "{operation}: {counts:?}");
+            }
+            Want::Common | Want::Own | Want::Open => {}
+        }
+    }
+    assert!(uncovered.is_empty(), "no outsider case for {uncovered:?}; add a line to case()");
+    let untouched = w.node.get(&format!("/api/v1/alarms/{}", w.alarm)).await;
+    assert_eq!(untouched["state"], "raised");
+}
+
+#[tokio::test]
+async fn what_each_role_may_do_is_this_table() {
+    let w = world().await;
+    let mut tokens = Vec::new();
+    for role in Role::ALL {
+        tokens.push(w.node.person(&format!("the_{}", role.as_str()), json!([{"role": role.as_str(), "region": HERE}])).await);
+    }
+    let mut table = format!("{:<34}", "within the own county");
+    for role in Role::ALL {
+        let _ = write!(table, " {:<14}", role.as_str());
+    }
+    table.push('\n');
+    for operation in operations() {
+        let (path, body, want) = case(&w, &operation).unwrap();
+        if matches!(want, Want::Open | Want::Own) {
+            continue;
+        }
+        let method = operation.split(' ').next().unwrap().to_uppercase();
+        let mut line = format!("{operation:<34}");
+        for token in &tokens {
+            let answer = ask(&w.node.router, &method, &path, Some(token), body.clone()).await;
+            // What is refused for another reason (a stale revision, a name taken) was allowed to try.
+            let may = !matches!(answer.status.as_u16(), 401 | 403 | 404);
+            let _ = write!(line, " {:<14}", if may { "yes" } else { "-" });
+        }
+        let _ = writeln!(table, "{}", line.trim_end());
+    }
+    insta::assert_snapshot!("role_matrix", table);
+}
