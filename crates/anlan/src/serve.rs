@@ -45,8 +45,7 @@ pub fn setup_link(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> 
     let config = load(file)?;
     runtime()?.block_on(async {
         let store = Store::open(&store_url(&config, data)).await.context("open the database")?;
-        let clock = AppClock::real();
-        match access::new_setup_token(&store, &clock, &config.access).await.context("make a setup link")? {
+        match access::new_setup_token(&store, &config.access).await.context("make a setup link")? {
             Some(token) => {
                 println!("{}/setup#{token}", url(&config, config.http.listen));
                 Ok(ExitCode::SUCCESS)
@@ -175,7 +174,7 @@ impl Node {
         tasks.close();
 
         let url = url(&config, http_at);
-        let setup = access::new_setup_token(&app.store, &app.clock, &config.access).await.context("make a setup link")?;
+        let setup = access::new_setup_token(&app.store, &config.access).await.context("make a setup link")?;
         let setup = setup.filter(|_| !demo).map(|token| format!("{url}/setup#{token}"));
         Ok(Self { running, http: http_at, mqtt: mqtt_at, jt808: jt808_at, url, setup, server, sockets_stop, tasks, http_task })
     }

@@ -3,14 +3,27 @@
 //! One file per noun; the telemetry path has a folder of its own. No SQL, no sockets, no HTTP here.
 //! Start at [`App`], which everybody shares, and at [`telemetry`] for the way of a reading.
 
+pub mod access;
+pub mod alarm;
+pub mod audit;
 pub mod clock;
+pub mod command;
+pub mod device;
 pub mod dispatch;
+pub mod enterprise;
+pub mod error;
+pub mod event;
 pub mod live;
+pub mod point;
 pub mod projector;
 pub mod registry;
 pub mod rules;
 pub mod settings;
+pub mod summary;
 pub mod telemetry;
+pub mod user;
+pub mod validate;
+pub mod vehicle;
 
 mod start;
 
@@ -37,6 +50,8 @@ pub struct App {
     pub settings: Settings,
     /// State of the sockets; empty until `ingest` is wired.
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
+    /// Signing in: what it keeps in memory.
+    pub access: access::Access,
     /// Wakes the command reconciler when a command was stored.
     pub commands: Arc<tokio::sync::Notify>,
     /// The engine, for the test clock.

@@ -85,6 +85,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         rules: book,
         settings,
         links: std::sync::OnceLock::new(),
+        access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         engine: opened.handle.clone(),
     });
