@@ -2,6 +2,6 @@
 import { nextTick } from 'vue'
 
 export function focusField(id: string) {
-  // After the kit's focus trap has taken the focus to the frame.
+  // After the kit's focus trap, which first takes the focus to the frame.
   void nextTick(() => document.getElementById(id)?.focus())
 }

@@ -56,19 +56,6 @@ export function buildStyle(): StyleSpecification {
         },
       },
       {
-        id: 'names',
-        type: 'symbol',
-        source: 'labels',
-        layout: {
-          'text-field': ['format', ['get', 'name'], {}, ['get', 'gap'], {}, ...LEVELS.flatMap(level)] as never,
-          'text-size': ['interpolate', ['linear'], ['zoom'], 7, 13, 10, 17],
-          'text-font': ['sans'],
-          'text-line-height': 1.25,
-          'text-allow-overlap': true,
-        },
-        paint: { 'text-color': c.text, 'text-halo-color': c.land, 'text-halo-width': 2 },
-      },
-      {
         id: 'vehicles-level',
         type: 'symbol',
         source: 'vehicles',
@@ -89,6 +76,19 @@ export function buildStyle(): StyleSpecification {
         minzoom: 10.5,
         layout: { 'text-field': ['get', 'name'], 'text-size': 12, 'text-font': ['sans'], 'text-offset': [0, 1.1], 'text-anchor': 'top' },
         paint: { 'text-color': c.text, 'text-halo-color': c.land, 'text-halo-width': 1.5 },
+      },
+      {
+        id: 'names',
+        type: 'symbol',
+        source: 'labels',
+        layout: {
+          'text-field': ['format', ['get', 'name'], {}, ['get', 'gap'], {}, ...LEVELS.flatMap(level)] as never,
+          'text-size': ['interpolate', ['linear'], ['zoom'], 7, 13, 10, 17],
+          'text-font': ['sans'],
+          'text-line-height': 1.25,
+          'text-allow-overlap': true,
+        },
+        paint: { 'text-color': c.text, 'text-halo-color': c.land, 'text-halo-width': 2 },
       },
       { id: 'picked', type: 'circle', source: 'picked', paint: { 'circle-radius': 14, 'circle-color': 'transparent', 'circle-stroke-color': c.focus, 'circle-stroke-width': 3 } },
     ],
@@ -118,7 +118,7 @@ export function buildImages(): Record<string, ImageData> {
       g.lineWidth = 8
       g.strokeStyle = land
       g.strokeText(SHAPE[level], 28, 28)
-      g.fillStyle = token(`--${level}`)
+      g.fillStyle = token(`--${level}-fill`)
       g.fillText(SHAPE[level], 28, 28)
     })
   }
