@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anlan_app::App;
-use anlan_app::user::{self, NewUser};
+use anlan_app::error::AppError;
+use anlan_app::user::{self, UserChange, UserWish};
 use anlan_model::noun::Grant;
 use anlan_model::{RegionCode, Role, Scope};
 use anlan_sim::{Credentials, Scale, SimOptions};
@@ -131,9 +132,15 @@ fn password() -> anyhow::Result<String> {
 }
 
 /// Makes a person, or gives an existing one a new password.
-async fn person(app: &Arc<App>, username: &str, name: &str, role: Role, region: Option<&str>, password: &str) -> anyhow::Result<()> {
+async fn person(app: &Arc<App>, username: &str, name: &str, role: Role, region: Option<&str>, password: &str) -> Result<(), AppError> {
     let grant = Grant { role, region: region.and_then(RegionCode::new), sector: None, enterprise: None };
-    let new = NewUser { username: username.to_owned(), name: name.to_owned(), password: password.to_owned(), grants: vec![grant] };
-    user::provide(app, &Scope::node(), &new).await?;
+    let everything = Scope::node();
+    if let Some((known, _)) = app.store.sign_in_name(username).await? {
+        let change = UserChange { revision: known.revision, password: Some(password.to_owned()), ..UserChange::default() };
+        user::update(app, &everything, known.id, change).await?;
+    } else {
+        let wish = UserWish { username: username.to_owned(), name: name.to_owned(), password: password.to_owned(), grants: vec![grant] };
+        user::create(app, &everything, wish).await?;
+    }
     Ok(())
 }

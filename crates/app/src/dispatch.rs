@@ -13,8 +13,8 @@ use crate::App;
 
 /// Looked at this often even without a signal.
 const EVERY: Duration = Duration::from_secs(60);
-/// Commands looked at in one round.
-const PER_ROUND: usize = 500;
+/// Commands read at once.
+const PER_ROUND: u32 = 500;
 
 /// Runs until stopped.
 pub async fn run(app: Arc<App>, downlink: Arc<dyn Downlink>, stop: CancellationToken) {
@@ -31,14 +31,19 @@ pub async fn run(app: Arc<App>, downlink: Arc<dyn Downlink>, stop: CancellationT
 }
 
 async fn round(app: &App, downlink: &dyn Downlink) -> Result<(), anlan_store::StoreError> {
-    for command in app.store.unsent_commands(PER_ROUND).await? {
-        let now = app.clock.now();
-        match downlink.send(&command) {
-            Delivery::Sent => app.store.command_sent(command.id, now).await?,
-            // It waits until the device comes back.
-            Delivery::NotConnected => {}
-            Delivery::Unsupported => app.store.command_failed(command.id, r#"{"reason":"unsupported"}"#, now).await?,
+    let mut after = 0;
+    loop {
+        let rows = app.store.unsent_commands(after, PER_ROUND).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = last.command.id;
+        for command in rows.into_iter().map(|row| row.command) {
+            let now = app.clock.now();
+            match downlink.send(&command) {
+                Delivery::Sent => app.store.mark_command_sent(command.id, now).await?,
+                // It waits until the device comes back.
+                Delivery::NotConnected => {}
+                Delivery::Unsupported => app.store.answer_command(command.id, &command.to, false, r#"{"reason":"unsupported"}"#, now).await?,
+            }
         }
     }
-    Ok(())
 }

@@ -286,7 +286,7 @@ impl Subscription {
             if ids.is_empty() {
                 return Ok(None);
             }
-            let alarms = self.live.store.alarms_by_id(&self.scope, &ids).await?;
+            let alarms = self.live.store.alarm_ids_visible(&self.scope, &ids).await?;
             self.next_alarm = reached;
             if !alarms.is_empty() {
                 return Ok(Some(LiveMessage::Alarms { token: self.live.token(reached), alarms }));

@@ -265,6 +265,8 @@ pub enum Effect {
     CommandAnswer {
         /// Command row.
         command: i64,
+        /// Device code or terminal phone that answered; an answer from anybody but the addressee is dropped.
+        from: String,
         /// Whether it was carried out.
         ok: bool,
         /// JSON text.

@@ -115,6 +115,11 @@ impl Server {
         token.clone_into(&mut self.token);
     }
 
+    /// The bearer token of whoever is signed in.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// `GET`, status and JSON.
     pub fn try_get(&self, path: &str) -> (u16, Value) {
         answer(self.agent.get(format!("{}{path}", self.http)).header("Authorization", &format!("Bearer {}", self.token)).call())

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use anlan_history::{HistoryError, Lsn, Reader, Record, Writer};
-use anlan_model::{AlarmChange, AlarmId, Clock, Effect, PointId, Position, Reading, Refusal, Subject, Timestamp, VehicleId};
+use anlan_model::{AlarmChange, AlarmId, Clock, Effect, PointId, Reading, Refusal, Subject, Timestamp, VehicleId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};

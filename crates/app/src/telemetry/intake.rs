@@ -121,7 +121,7 @@ fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
 
 fn effect(event: SourceEvent, source: &str, enterprise: Option<anlan_model::EnterpriseId>, at: anlan_model::Timestamp) -> Effect {
     let (kind, detail) = match event {
-        SourceEvent::CommandAnswer { command, ok, detail } => return Effect::CommandAnswer { command, ok, detail, at },
+        SourceEvent::CommandAnswer { command, ok, detail } => return Effect::CommandAnswer { command, from: source.to_owned(), ok, detail, at },
         SourceEvent::TakenOver { from, by } => ("taken_over", serde_json::json!({ "from": from, "by": by })),
         SourceEvent::Registered { plate, plate_colour, terminal } => {
             ("registered", serde_json::json!({ "plate": plate, "plate_colour": plate_colour, "terminal": terminal }))
@@ -189,8 +189,8 @@ async fn create_and_offer(app: &App, engine: &EngineHandle, mut batch: Batch) {
             }
         }
         Source::Terminal { phone, trust } => {
-            let adopted = app.settings.vehicles_accept || *trust > Trust::Open;
-            app.store.ensure_vehicle(phone, *trust, adopted, now).await.map(drop)
+            // Only a person adopts; a terminal that authenticated was adopted before.
+            app.store.ensure_vehicle(phone, *trust, *trust > Trust::Open, now).await.map(drop)
         }
     };
     let refreshed = match created {
@@ -209,15 +209,19 @@ async fn create_and_offer(app: &App, engine: &EngineHandle, mut batch: Batch) {
 }
 
 async fn keep_quarantined(app: Arc<App>, mut entries: mpsc::Receiver<Quarantined>, stop: CancellationToken) {
+    let mut taken = Vec::new();
     loop {
-        let entry = tokio::select! {
+        let n = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            entry = entries.recv() => entry,
+            n = entries.recv_many(&mut taken, QUARANTINE_QUEUE) => n,
         };
-        let Some(entry) = entry else { return };
-        if let Err(failure) = app.store.quarantine(&entry).await {
-            warn!(error = &failure as &dyn std::error::Error, "a quarantined message could not be kept");
+        if n == 0 {
+            return;
         }
+        if let Err(failure) = app.store.put_quarantined(&taken).await {
+            warn!(error = &failure as &dyn std::error::Error, entries = n, "{n} quarantined messages could not be kept");
+        }
+        taken.clear();
     }
 }
