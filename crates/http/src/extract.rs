@@ -26,8 +26,6 @@ pub(crate) const CSRF: &str = "x-csrf-token";
 pub(crate) struct Caller {
     /// What they may see and do.
     pub(crate) scope: Scope,
-    /// The session.
-    pub(crate) session: Session,
 }
 
 /// Somebody signed in, idle or not: reads their own session, ends it, gives the password again.
@@ -84,7 +82,7 @@ impl FromRequestParts<Shared> for Caller {
         if !safe(&parts.method) {
             access::act(&shared.app, &session).await?;
         }
-        Ok(Self { scope: session.scope(), session })
+        Ok(Self { scope: session.scope() })
     }
 }
 

@@ -119,7 +119,10 @@ fn finish(document: &mut OpenApi) {
     document.security = Some(["bearer", "cookie"].map(|name| SecurityRequirement::new(name, Vec::<String>::new())).to_vec());
     for (name, schema) in &mut components.schemas {
         // Questions (…Body, …Request) may leave optional fields out; answers never do, they say null.
-        if name.ends_with("Body") || name.ends_with("Request") || matches!(name.as_str(), "Problem" | "CommandWish" | "Grant" | "LimitsSource") {
+        if name.ends_with("Body")
+            || name.ends_with("Request")
+            || matches!(name.as_str(), "Problem" | "CommandWish" | "Grant" | "LimitsSource")
+        {
             continue;
         }
         if let RefOr::T(Schema::Object(object)) = schema {

@@ -36,7 +36,11 @@ async fn a_session_begins_with_the_password_and_ends_for_good() {
     let wrong = json!({"username": "admin", "password": "wrong wrong wrong"});
     assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(wrong)).await.code(401), "sign_in.wrong");
     let stranger = json!({"username": "nobody", "password": PASSWORD});
-    assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(stranger)).await.code(401), "sign_in.wrong", "no hint whether the name exists");
+    assert_eq!(
+        ask(&node.router, "POST", "/api/v1/session", None, Some(stranger)).await.code(401),
+        "sign_in.wrong",
+        "no hint whether the name exists"
+    );
 
     let token = node.sign_in("admin").await;
     let session = ask(&node.router, "GET", "/api/v1/session", Some(&token), None).await.ok(200);
@@ -137,7 +141,14 @@ async fn refusals_name_the_field_by_its_path() {
     check(&node, "POST", path, enterprise(json!({"place": {"lon": "x", "lat": 1}})), &[("field.wrong_type", "place.lon")]).await;
     check(&node, "POST", path, enterprise(json!({"place": {"lon": 200, "lat": 1}})), &[("place.off_globe", "place")]).await;
     check(&node, "POST", path, enterprise(json!({"region": "999999"})), &[("region.unknown", "region")]).await;
-    check(&node, "POST", path, enterprise(json!({"code": "a\u{200b}", "sector": "Gas!"})), &[("text.invisible", "code"), ("word.malformed", "sector")]).await;
+    check(
+        &node,
+        "POST",
+        path,
+        enterprise(json!({"code": "a\u{200b}", "sector": "Gas!"})),
+        &[("text.invisible", "code"), ("word.malformed", "sector")],
+    )
+    .await;
     let device = node.device("D1", None).await;
     let points = format!("/api/v1/devices/{device}/points");
     let point = |limits: Value| json!({"points": [{"code": "T", "name": "温度", "limits": limits, "limits_source": {"document": "d"}}]});
@@ -147,8 +158,22 @@ async fn refusals_name_the_field_by_its_path() {
     let unsourced = json!({"points": [{"code": "T", "name": "温度", "limits": {"h": 5}}]});
     check(&node, "PUT", &points, unsourced, &[("limits.source_missing", "points[0].limits_source")]).await;
     check(&node, "POST", "/api/v1/devices", json!({"code": "a/b", "name": "x", "protocol": "mqtt"}), &[("code.separator", "code")]).await;
-    check(&node, "POST", "/api/v1/devices", json!({"code": "D2", "name": "x", "protocol": "mqtt", "enterprise": 3}), &[("field.wrong_type", "enterprise")]).await;
-    check(&node, "POST", "/api/v1/devices", json!({"code": "D2", "name": "x", "protocol": "mqtt", "enterprise": "99"}), &[("reference.unknown", "enterprise")]).await;
+    check(
+        &node,
+        "POST",
+        "/api/v1/devices",
+        json!({"code": "D2", "name": "x", "protocol": "mqtt", "enterprise": 3}),
+        &[("field.wrong_type", "enterprise")],
+    )
+    .await;
+    check(
+        &node,
+        "POST",
+        "/api/v1/devices",
+        json!({"code": "D2", "name": "x", "protocol": "mqtt", "enterprise": "99"}),
+        &[("reference.unknown", "enterprise")],
+    )
+    .await;
     for (query, want) in [
         ("limit=0", ("number.range", "limit")),
         ("limit=1001", ("number.range", "limit")),
@@ -162,7 +187,10 @@ async fn refusals_name_the_field_by_its_path() {
         let answer = ask(&node.router, "GET", &format!("/api/v1/alarms?{query}"), Some(&node.admin), None).await;
         assert_eq!(answer.refused(400), [(want.0.to_owned(), want.1.to_owned())], "{query}");
     }
-    let form = Request::post("/api/v1/session").header("content-type", "application/x-www-form-urlencoded").body(Body::from("username=a")).unwrap();
+    let form = Request::post("/api/v1/session")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("username=a"))
+        .unwrap();
     assert_eq!(send(&node.router, form).await.code(400), "body.not_json");
     let broken = Request::post("/api/v1/session").header("content-type", "application/json").body(Body::from("{")).unwrap();
     assert_eq!(send(&node.router, broken).await.code(400), "body.syntax");
@@ -210,7 +238,10 @@ async fn a_county_sees_and_changes_its_own_only() {
     let ids: Vec<String> = list["enterprises"].as_array().unwrap().iter().map(|e| text(&e["id"])).collect();
     assert_eq!(ids, [there.as_str()]);
     assert_eq!(ask("GET", format!("/api/v1/enterprises/{here}"), None).await.code(404), "row.not_found");
-    assert_eq!(ask("PATCH", format!("/api/v1/enterprises/{here}"), Some(json!({"revision": 1, "name": "x"}))).await.code(404), "row.not_found");
+    assert_eq!(
+        ask("PATCH", format!("/api/v1/enterprises/{here}"), Some(json!({"revision": 1, "name": "x"}))).await.code(404),
+        "row.not_found"
+    );
     let move_away = json!({"revision": 1, "region": HERE});
     assert_eq!(ask("PATCH", format!("/api/v1/enterprises/{there}"), Some(move_away)).await.code(403), "scope.outside");
     let summary = ask("GET", "/api/v1/summary".into(), None).await.ok(200);
@@ -222,7 +253,11 @@ async fn nobody_gives_away_more_than_they_have() {
     let node = node().await;
     let token = node.person("county", json!([{"role": "administrator", "region": HERE}])).await;
     let user = |grants: Value| json!({"username": "new", "name": "新", "password": PASSWORD, "grants": grants});
-    for wider in [json!([{"role": "administrator"}]), json!([{"role": "leader", "region": "5304"}]), json!([{"role": "leader", "region": ELSEWHERE}])] {
+    for wider in [
+        json!([{"role": "administrator"}]),
+        json!([{"role": "leader", "region": "5304"}]),
+        json!([{"role": "leader", "region": ELSEWHERE}]),
+    ] {
         let answer = ask(&node.router, "POST", "/api/v1/users", Some(&token), Some(user(wider.clone()))).await;
         assert_eq!(answer.code(403), "scope.outside", "{wider}");
     }
@@ -253,7 +288,11 @@ async fn a_reading_becomes_an_alarm_that_is_acknowledged_returns_and_is_closed()
 
     let list = node.get("/api/v1/alarms?state=raised").await;
     let alarm = &list["alarms"][0];
-    assert_eq!((alarm["kind"].as_str(), alarm["value"].as_f64(), alarm["threshold"].as_f64()), (Some("h"), Some(30.25), Some(25.0)), "{list}");
+    assert_eq!(
+        (alarm["kind"].as_str(), alarm["value"].as_f64(), alarm["threshold"].as_f64()),
+        (Some("h"), Some(30.25), Some(25.0)),
+        "{list}"
+    );
     assert_eq!((alarm["point"].as_str(), alarm["source"].as_str()), (Some(point.as_str()), Some("GB/T 50493-2019 5.5.2")));
     assert_eq!(list["counts"]["raised"], 1);
     let path = format!("/api/v1/alarms/{}", text(&alarm["id"]));
@@ -265,7 +304,10 @@ async fn a_reading_becomes_an_alarm_that_is_acknowledged_returns_and_is_closed()
         async move { ask(&router, "POST", &path, Some(&duty), Some(body)).await }
     };
     let seen = act("acknowledge", json!({"note": "已派人"})).await.ok(200);
-    assert_eq!((seen["state"].as_str(), seen["acknowledged_by"].as_str(), seen["acknowledged_note"].as_str()), (Some("acknowledged"), Some("duty"), Some("已派人")));
+    assert_eq!(
+        (seen["state"].as_str(), seen["acknowledged_by"].as_str(), seen["acknowledged_note"].as_str()),
+        (Some("acknowledged"), Some("duty"), Some("已派人"))
+    );
     let again = act("acknowledge", json!({"note": "第二次"})).await.ok(200);
     assert_eq!(again["acknowledged_note"], "已派人", "the first acknowledgement stays");
     assert_eq!(act("close", json!({"reason": "试"})).await.code(409), "alarm.still_standing");
@@ -288,7 +330,9 @@ async fn a_device_gets_a_secret_once_and_a_new_one_on_request() {
     let body = json!({"code": "D1", "name": "网关", "enterprise": null, "protocol": "mqtt", "gateway": true});
     let made = node.admin("POST", "/api/v1/devices", body).await.ok(201);
     let credentials = node.app.registry.credentials();
-    let hash = |secret: &Value| -> [u8; 32] { sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), text(secret))).into() };
+    let hash = |secret: &Value| -> [u8; 32] {
+        sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), text(secret))).into()
+    };
     assert_eq!(credentials.load().devices["D1"].secret_hash, hash(&made["secret"]), "sockets know it when the answer comes");
     let renewed = node.admin("POST", &format!("/api/v1/devices/{}/secret", text(&made["id"])), json!({})).await.ok(200);
     assert_ne!(renewed["secret"], made["secret"]);

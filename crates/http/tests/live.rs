@@ -4,7 +4,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::{HERE, Node, node, text};
+use common::{HERE, Node, ask, node, text};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -60,8 +60,9 @@ async fn changes_arrive_and_a_token_resumes_what_was_missed() {
     let enterprise = node.enterprise("E1", HERE).await;
     let device = node.device("D1", Some(&enterprise)).await;
     let point = node.point(&device, "GT-101").await;
+    let duty = node.person("duty", json!([{"role": "duty_officer", "region": HERE}])).await;
     let address = serve(&node).await;
-    let bearer = [("authorization", format!("Bearer {}", node.admin))];
+    let bearer = [("authorization", format!("Bearer {duty}"))];
     let mut socket = connect(address, &bearer).await.unwrap();
     say(&mut socket, json!({"topics": ["alarms", format!("points:{point}")], "resume": null})).await;
     node.reading(&device, "GT-101", 30.0).await;
@@ -72,7 +73,7 @@ async fn changes_arrive_and_a_token_resumes_what_was_missed() {
     drop(socket);
 
     let path = format!("/api/v1/alarms/{}/acknowledge", text(&raised["data"][0]["id"]));
-    node.admin("POST", &path, json!({"note": ""})).await.ok(200);
+    ask(&node.router, "POST", &path, Some(&duty), Some(json!({"note": ""}))).await.ok(200);
     let mut socket = connect(address, &bearer).await.unwrap();
     say(&mut socket, json!({"topics": ["alarms"], "resume": raised["token"]})).await;
     let missed = hear(&mut socket, |m| m["topic"] == "alarms").await;

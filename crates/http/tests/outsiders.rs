@@ -62,7 +62,9 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
     let World { enterprise: e, device: d, point: p, vehicle: v, alarm: a, user: u, .. } = w;
     let api = |rest: String| format!("/api/v1{rest}");
     let (path, body, want) = match operation {
-        "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" => (operation.split(' ').nth(1)?.to_owned(), Some(json!({})), Open),
+        "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" => {
+            (operation.split(' ').nth(1)?.to_owned(), Some(json!({})), Open)
+        }
         "get /session" => ("/session".into(), None, Own),
         "delete /session" => ("/session".into(), None, Own),
         "post /session/reauth" => ("/session/reauth".into(), Some(json!({"password": PASSWORD})), Own),

@@ -138,7 +138,12 @@ impl From<alarm::AlarmCounts> for AlarmCounts {
     fn from(counts: alarm::AlarmCounts) -> Self {
         // The database never counts below zero.
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        Self { raised: count(counts.raised), acknowledged: count(counts.acknowledged), returned: count(counts.returned), closed: count(counts.closed) }
+        Self {
+            raised: count(counts.raised),
+            acknowledged: count(counts.acknowledged),
+            returned: count(counts.returned),
+            closed: count(counts.closed),
+        }
     }
 }
 

@@ -122,14 +122,19 @@ impl From<CommandWish> for CommandBody {
 /// Commands, newest first.
 #[utoipa::path(get, path = "/commands", tag = "command", params(ListQuery), responses((status = 200, body = CommandList)))]
 pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Query<ListQuery>) -> Answer<CommandList> {
-    let filter = CommandFilter { vehicle: id_option("vehicle", query.vehicle.as_deref())?, device: id_option("device", query.device.as_deref())? };
+    let filter =
+        CommandFilter { vehicle: id_option("vehicle", query.vehicle.as_deref())?, device: id_option("device", query.device.as_deref())? };
     let page = command::list(&app, &caller.scope, &filter, &validate::paging(query.cursor, query.limit)?).await?;
     Ok(Json(CommandList { commands: page.items.into_iter().map(Into::into).collect(), next: page.next }))
 }
 
 /// Stores a command; it is sent as soon as the device is connected.
 #[utoipa::path(post, path = "/commands", tag = "command", request_body = CommandRequestBody, responses((status = 201, body = Created)))]
-pub(crate) async fn create(AppRef(app): AppRef, caller: Caller, Body(body): Body<CommandRequestBody>) -> Result<(StatusCode, Json<Created>), Failure> {
+pub(crate) async fn create(
+    AppRef(app): AppRef,
+    caller: Caller,
+    Body(body): Body<CommandRequestBody>,
+) -> Result<(StatusCode, Json<Created>), Failure> {
     let target = match (body.vehicle, body.device) {
         (Some(vehicle), None) => Target::Vehicle(id("vehicle", &vehicle)?),
         (None, Some(device)) => Target::Device(id("device", &device)?),

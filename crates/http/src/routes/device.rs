@@ -193,7 +193,11 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, id: PathId) -> Answ
 
 /// Registers a device and makes its secret.
 #[utoipa::path(post, path = "/devices", tag = "device", request_body = DeviceBody, responses((status = 201, body = DeviceCreated)))]
-pub(crate) async fn create(AppRef(app): AppRef, caller: Caller, Body(body): Body<DeviceBody>) -> Result<(StatusCode, Json<DeviceCreated>), Failure> {
+pub(crate) async fn create(
+    AppRef(app): AppRef,
+    caller: Caller,
+    Body(body): Body<DeviceBody>,
+) -> Result<(StatusCode, Json<DeviceCreated>), Failure> {
     let wish = DeviceWish {
         code: body.code,
         name: body.name,

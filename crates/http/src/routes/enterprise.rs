@@ -125,7 +125,11 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, id: PathId) -> Answ
 
 /// Registers an enterprise.
 #[utoipa::path(post, path = "/enterprises", tag = "enterprise", request_body = EnterpriseBody, responses((status = 201, body = Created)))]
-pub(crate) async fn create(AppRef(app): AppRef, caller: Caller, Body(body): Body<EnterpriseBody>) -> Result<(StatusCode, Json<Created>), Failure> {
+pub(crate) async fn create(
+    AppRef(app): AppRef,
+    caller: Caller,
+    Body(body): Body<EnterpriseBody>,
+) -> Result<(StatusCode, Json<Created>), Failure> {
     let known = app.registry.get();
     let new = NewEnterprise {
         code: body.code,

@@ -81,13 +81,8 @@ pub(crate) struct PageQuery {
 pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Query<ListQuery>) -> Answer<EventList> {
     let kind = query.kind.filter(|k| !k.is_empty());
     let page = event::list(&app, &caller.scope, kind.as_deref(), &validate::paging(query.cursor, query.limit)?).await?;
-    let events = page.items.into_iter().map(|e| Event {
-        id: e.id.to_string(),
-        at: e.at.into(),
-        kind: e.kind,
-        subject: e.subject,
-        detail: e.detail,
-    });
+    let events =
+        page.items.into_iter().map(|e| Event { id: e.id.to_string(), at: e.at.into(), kind: e.kind, subject: e.subject, detail: e.detail });
     Ok(Json(EventList { events: events.collect(), next: page.next }))
 }
 

@@ -248,7 +248,11 @@ async fn encode(app: &App, message: LiveMessage, levels: &mut Levels) -> LiveAns
         }
         LiveMessage::Vehicles { token, positions } => {
             let levels = levels.fresh(app).await;
-            LiveAnswer::Vehicles { topic: "vehicles", token, data: vehicle::marks(app, positions, &levels).into_iter().map(Into::into).collect() }
+            LiveAnswer::Vehicles {
+                topic: "vehicles",
+                token,
+                data: vehicle::marks(app, positions, &levels).into_iter().map(Into::into).collect(),
+            }
         }
         LiveMessage::Snapshot { token } => LiveAnswer::Event { event: "snapshot", now, token: Some(token), code: None },
         LiveMessage::Ping { token } => LiveAnswer::Event { event: "ping", now, token: Some(token), code: None },

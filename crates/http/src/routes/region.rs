@@ -36,5 +36,6 @@ pub(crate) async fn list(AppRef(app): AppRef, _caller: Caller) -> Answer<RegionL
 /// Outlines of the counties as GeoJSON, with their provenance.
 #[utoipa::path(get, path = "/map/counties", tag = "region", responses((status = 200, body = Object, content_type = "application/geo+json")))]
 pub(crate) async fn counties(_caller: Caller) -> Response {
-    ([(header::CONTENT_TYPE, "application/geo+json"), (header::CACHE_CONTROL, "private, max-age=3600")], rules::counties_geojson()).into_response()
+    ([(header::CONTENT_TYPE, "application/geo+json"), (header::CACHE_CONTROL, "private, max-age=3600")], rules::counties_geojson())
+        .into_response()
 }

@@ -96,14 +96,24 @@ pub(crate) struct CurrentSession {
 
 /// Makes the first administrator, once.
 #[utoipa::path(post, path = "/setup", tag = "session", request_body = SetupBody, responses((status = 201, body = NewSession)), security(()))]
-pub(crate) async fn setup(State(shared): State<Shared>, Peer(peer): Peer, headers: HeaderMap, Body(body): Body<SetupBody>) -> Result<Response, Failure> {
+pub(crate) async fn setup(
+    State(shared): State<Shared>,
+    Peer(peer): Peer,
+    headers: HeaderMap,
+    Body(body): Body<SetupBody>,
+) -> Result<Response, Failure> {
     let made = access::setup(&shared.app, &body.token, &body.username, &body.password, &peer.to_string(), &user_agent(&headers)).await?;
     Ok(signed_in(&shared, made))
 }
 
 /// Signs in.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = SignInBody, responses((status = 201, body = NewSession)), security(()))]
-pub(crate) async fn sign_in(State(shared): State<Shared>, Peer(peer): Peer, headers: HeaderMap, Body(body): Body<SignInBody>) -> Result<Response, Failure> {
+pub(crate) async fn sign_in(
+    State(shared): State<Shared>,
+    Peer(peer): Peer,
+    headers: HeaderMap,
+    Body(body): Body<SignInBody>,
+) -> Result<Response, Failure> {
     let made = access::sign_in(&shared.app, &body.username, &body.password, &peer.to_string(), &user_agent(&headers)).await?;
     Ok(signed_in(&shared, made))
 }
@@ -144,7 +154,12 @@ pub(crate) async fn sign_out(State(shared): State<Shared>, Known(session): Known
 
 /// Gives the password again after the idle limit.
 #[utoipa::path(post, path = "/session/reauth", tag = "session", request_body = ReauthBody, responses((status = 204)))]
-pub(crate) async fn reauthenticate(AppRef(app): AppRef, Known(session): Known, Peer(peer): Peer, Body(body): Body<ReauthBody>) -> Result<StatusCode, Failure> {
+pub(crate) async fn reauthenticate(
+    AppRef(app): AppRef,
+    Known(session): Known,
+    Peer(peer): Peer,
+    Body(body): Body<ReauthBody>,
+) -> Result<StatusCode, Failure> {
     access::reauthenticate(&app, &session, &body.password, &peer.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

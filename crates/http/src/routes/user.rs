@@ -75,7 +75,8 @@ fn read_grants(app: &anlan_app::App, grants: Vec<GrantDto>) -> Result<Vec<Grant>
     let read = |(i, grant): (usize, GrantDto)| {
         let field = |name: &str| format!("grants[{i}].{name}");
         Ok(Grant {
-            role: Role::parse(&grant.role).ok_or_else(|| anlan_app::error::AppError::invalid("word.unknown", &field("role")).with("word", &grant.role))?,
+            role: Role::parse(&grant.role)
+                .ok_or_else(|| anlan_app::error::AppError::invalid("word.unknown", &field("role")).with("word", &grant.role))?,
             region: grant.region.map(|r| validate::region(&field("region"), &r, &known.regions)).transpose()?,
             sector: grant.sector.map(|s| validate::word(&field("sector"), &s, false)).transpose()?,
             enterprise: id_option(&field("enterprise"), grant.enterprise.as_deref())?,
@@ -140,7 +141,11 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Quer
 
 /// Creates a person.
 #[utoipa::path(post, path = "/users", tag = "user", request_body = UserBody, responses((status = 201, body = Created)))]
-pub(crate) async fn create(AppRef(app): AppRef, caller: Caller, Body(body): Body<UserBody>) -> Result<(StatusCode, Json<Created>), Failure> {
+pub(crate) async fn create(
+    AppRef(app): AppRef,
+    caller: Caller,
+    Body(body): Body<UserBody>,
+) -> Result<(StatusCode, Json<Created>), Failure> {
     let wish = UserWish { username: body.username, name: body.name, password: body.password, grants: read_grants(&app, body.grants)? };
     let made = user::create(&app, &caller.scope, wish).await?;
     Ok((StatusCode::CREATED, Json(Created { id: made.id.to_string() })))

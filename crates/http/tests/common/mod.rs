@@ -164,7 +164,9 @@ impl Node {
             positions: vec![],
             events: vec![],
             backfill: false,
-            reply: Box::new(move |result| drop(kept.send(result))),
+            reply: Box::new(move |result| {
+                let _ = kept.send(result);
+            }),
         });
         told.await.unwrap().unwrap();
         // The reorder window holds a reading's rules back for up to a second of domain time.
