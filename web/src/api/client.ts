@@ -99,12 +99,18 @@ export const api = {
   delete: <T>(path: string) => request<T>('DELETE', path),
 }
 
-/** Every page of a list, up to `most` rows: registers of a region fit, a history does not. */
+/** The most rows the server gives in one page. */
+export const PAGE_MOST = 1000
+
+/**
+ * Every page of a list, up to `most` rows: registers of a region fit, a history does not. Pass `limit: PAGE_MOST` for a
+ * list that has pages; the server refuses query words it does not know.
+ */
 export async function all<K extends string, T>(path: string, noun: K, query: Query = {}, most = 20_000): Promise<T[]> {
   const rows: T[] = []
   let cursor: string | null = null
   do {
-    const page: Record<K, T[]> & { next: string | null } = await api.get(path, { limit: 1000, ...query, cursor })
+    const page: Record<K, T[]> & { next: string | null } = await api.get(path, { ...query, cursor })
     rows.push(...page[noun])
     cursor = page.next
   } while (cursor && rows.length < most)

@@ -1,12 +1,21 @@
 // The console's one live link and the server's clock, as Vue state. Start at [`useLive`] and [`useClock`].
 import { onScopeDispose, readonly, ref, shallowRef } from 'vue'
+import { hooks } from '@/api/client'
 import { LiveLink, type LinkState } from './link'
+
+/** Close code of the live stream when its session was ended. */
+const SESSION_ENDED = 4401
 
 export const link = new LiveLink({
   open: () => {
     const url = new URL('/api/v1/live', location.href)
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-    return new WebSocket(url) as never
+    const socket = new WebSocket(url)
+    // The server's word that the session has ended; the page stays lit and says so.
+    socket.addEventListener('close', (event) => {
+      if (event.code === SESSION_ENDED) hooks.expired()
+    })
+    return socket as never
   },
   now: () => performance.now(),
   after: (ms, run) => {

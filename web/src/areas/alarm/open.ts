@@ -2,7 +2,7 @@
 // The alarms page keeps its own filtered list. Start at [`useOpenAlarms`].
 import { computed, ref, shallowRef } from 'vue'
 import { defineStore } from 'pinia'
-import { all } from '@/api/client'
+import { PAGE_MOST, all } from '@/api/client'
 import type { Alarm } from '@/api/types'
 import { link } from '@/live/live'
 import { byUrgency, newer, open, unacknowledged } from './alarm'
@@ -25,7 +25,7 @@ export const useOpenAlarms = defineStore('open-alarms', () => {
   async function fetch() {
     try {
       const held = rows.value
-      const fetched = await all<'alarms', Alarm>('/alarms', 'alarms', { state: 'raised,acknowledged,returned' }, MOST)
+      const fetched = await all<'alarms', Alarm>('/alarms', 'alarms', { state: 'raised,acknowledged,returned', limit: PAGE_MOST }, MOST)
       // What the live link brought while the list was on its way must not be undone by it.
       const merged = new Map(fetched.map((a) => [a.id, newer(rows.value !== held ? rows.value.get(a.id) : undefined, a)]))
       if (rows.value !== held) for (const [id, a] of rows.value) if (!held.has(id) && !merged.has(id) && open(a)) merged.set(id, a)
