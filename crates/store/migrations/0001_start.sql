@@ -105,7 +105,7 @@ CREATE TABLE session (
     reauth_at_us {{BIGINT}} NOT NULL,
     expires_at_us {{BIGINT}} NOT NULL
 );
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX session_by_user ON session (user_id);
 
 CREATE TABLE setup_token (
     token_hash {{BLOB}} PRIMARY KEY,

@@ -58,7 +58,8 @@ const STATE: &str = "CASE WHEN h.closed_at_us IS NOT NULL THEN 'closed'
   WHEN a.returned_at_us IS NOT NULL THEN 'returned'
   WHEN h.acknowledged_at_us IS NOT NULL THEN 'acknowledged'
   ELSE 'raised' END";
-const COLUMNS: &str = "a.id, a.rule, a.kind, a.point_id, a.vehicle_id, a.unit, a.enterprise_id, a.region, a.sector, a.level, a.value, a.threshold,
+const COLUMNS: &str =
+    "a.id, a.rule, a.kind, a.point_id, a.vehicle_id, a.unit, a.enterprise_id, a.region, a.sector, a.level, a.value, a.threshold,
   a.source, a.confidence, a.onset_at_us, a.raised_at_us, a.returned_at_us, a.historic,
   h.acknowledged_at_us, h.acknowledged_by, h.acknowledged_note, h.closed_at_us, h.closed_by, h.closed_reason,
   e.name AS enterprise_name, p.name AS point_name, v.plate, v.phone";

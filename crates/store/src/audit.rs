@@ -125,7 +125,9 @@ impl Store {
     pub async fn note(&self, scope: &Scope, note: Note, now: Timestamp) -> Result<(), StoreError> {
         let mut change = self.change(scope, now).await?;
         let row = note.detail.clone();
-        change.record(Entry { action: note.action, noun: note.noun, subject: note.subject, detail: note.detail, row, holder: Holder::NONE }).await?;
+        change
+            .record(Entry { action: note.action, noun: note.noun, subject: note.subject, detail: note.detail, row, holder: Holder::NONE })
+            .await?;
         change.commit().await
     }
 
@@ -136,8 +138,10 @@ impl Store {
     pub async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
         let (mut after, mut prev, mut entries) = (0_i64, String::new(), 0_u64);
         loop {
-            let page = sql("SELECT id, at_us, user_id, name, action, noun, subject, detail, enterprise_id, region, sector, row_hash, prev_hash, hash
-FROM audit WHERE id > $1 ORDER BY id LIMIT 1000");
+            let page = sql(
+                "SELECT id, at_us, user_id, name, action, noun, subject, detail, enterprise_id, region, sector, row_hash, prev_hash, hash
+FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
+            );
             let rows = self.db.rows(page.bind(after)).await?;
             if rows.is_empty() {
                 break;
@@ -164,7 +168,9 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000");
     pub async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
         let q = sql("SELECT id, at_us, kind, body FROM outbox WHERE id > $1 ORDER BY id LIMIT $2");
         let rows = self.db.rows(q.bind(after).bind(i64::from(limit.min(Paging::MAX)))).await?;
-        rows.iter().map(|r| Ok(OutboxEntry { id: r.get("id")?, at: r.get("at_us")?, kind: r.get("kind")?, body: r.json("body")? })).collect()
+        rows.iter()
+            .map(|r| Ok(OutboxEntry { id: r.get("id")?, at: r.get("at_us")?, kind: r.get("kind")?, body: r.json("body")? }))
+            .collect()
     }
 
     /// Forgets entries up to and with `id`: the receiver has them.

@@ -76,7 +76,8 @@ pub struct CommandRow {
     pub answer: Option<String>,
 }
 
-const SELECT: &str = "SELECT c.id, c.device_id, c.vehicle_id, COALESCE(d.code, v.phone) AS addressee, c.body, c.state, c.created_at_us, c.created_by,
+const SELECT: &str =
+    "SELECT c.id, c.device_id, c.vehicle_id, COALESCE(d.code, v.phone) AS addressee, c.body, c.state, c.created_at_us, c.created_by,
   c.sent_at_us, c.answered_at_us, c.answer
 FROM command AS c
 LEFT JOIN device AS d ON d.id = c.device_id
@@ -108,7 +109,9 @@ LEFT JOIN enterprise AS e ON e.id = v.enterprise_id WHERE v.id = $1");
         owner.and_visible(scope, if device.is_some() { Owner::ENTERPRISE } else { OWNER });
         let owner = change.tx.row(owner).await?.ok_or(StoreError::NotFound)?;
         let holder = Holder { enterprise: owner.get("enterprise_id")?, region: owner.get("region")?, sector: owner.get("sector")? };
-        let insert = sql("INSERT INTO command (device_id, vehicle_id, body, state, created_at_us, created_by) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id");
+        let insert = sql(
+            "INSERT INTO command (device_id, vehicle_id, body, state, created_at_us, created_by) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+        );
         let insert = insert.bind(device).bind(vehicle).bind(json!(body).to_string()).bind(CommandState::Stored.as_str());
         let row = change.tx.row(insert.bind(now).bind(scope.name.as_str())).await?.ok_or(StoreError::NotFound)?;
         let id: i64 = row.get("id")?;
@@ -161,18 +164,21 @@ LEFT JOIN enterprise AS e ON e.id = v.enterprise_id WHERE v.id = $1");
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn answer_command(&self, id: i64, ok: bool, detail: &str, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn answer_command(&self, id: i64, from: &str, ok: bool, detail: &str, at: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        answer(&mut tx, id, ok, detail, at).await?;
+        answer(&mut tx, id, from, ok, detail, at).await?;
         tx.commit().await
     }
 }
 
-/// The first answer stays; an answer to an unknown command is dropped, for any device may invent one.
-pub(crate) async fn answer(tx: &mut Tx, id: i64, ok: bool, detail: &str, at: Timestamp) -> Result<(), StoreError> {
+/// The first answer stays; one to an unknown command, or from anybody but its addressee, is dropped: any device may invent one.
+pub(crate) async fn answer(tx: &mut Tx, id: i64, from: &str, ok: bool, detail: &str, at: Timestamp) -> Result<(), StoreError> {
     let state = if ok { CommandState::Answered } else { CommandState::Failed };
-    let update = sql("UPDATE command SET state = $1, answered_at_us = $2, answer = $3 WHERE id = $4 AND answered_at_us IS NULL");
-    tx.run(update.bind(state.as_str()).bind(at).bind(detail).bind(id)).await.map(drop)
+    let update = sql("UPDATE command SET state = $1, answered_at_us = $2, answer = $3
+WHERE id = $4
+  AND answered_at_us IS NULL
+  AND (device_id IN (SELECT id FROM device WHERE code = $5) OR vehicle_id IN (SELECT id FROM vehicle WHERE phone = $5))");
+    tx.run(update.bind(state.as_str()).bind(at).bind(detail).bind(id).bind(from)).await.map(drop)
 }
 
 fn read(row: &Row) -> Result<CommandRow, StoreError> {

@@ -114,8 +114,8 @@ impl Tx {
     /// Runs several statements without arguments (a migration).
     pub(crate) async fn script(&mut self, text: String) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(tx) => drop(sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut **tx).await?),
-            Self::Postgres(tx) => drop(sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut **tx).await?),
+            Self::Sqlite(tx) => sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut **tx).await.map(|_| ())?,
+            Self::Postgres(tx) => sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut **tx).await.map(|_| ())?,
         }
         Ok(())
     }
@@ -321,7 +321,7 @@ impl Row {
     }
 }
 
-/// A statement and its arguments. A `?` in a text pushed by [`Sql::push`] is not special: placeholders are `$1`, `$2` …
+/// A statement and its arguments; placeholders are `$1`, `$2` …
 #[derive(Clone, Debug)]
 pub(crate) struct Sql {
     text: String,

@@ -161,7 +161,13 @@ WHERE id = $8");
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
-    pub async fn set_device_secret(&self, scope: &Scope, id: DeviceId, secret_hash: [u8; 32], now: Timestamp) -> Result<Device, StoreError> {
+    pub async fn set_device_secret(
+        &self,
+        scope: &Scope,
+        id: DeviceId,
+        secret_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Device, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
         let after = Device { secret_hash, revision: before.revision + 1, ..before };

@@ -158,7 +158,8 @@ RETURNING id, code, name, region, sector, lon, lat, revision");
         if !scope.holds(Some(id), Some(&after.region), Some(&after.sector)) {
             return Err(StoreError::OutOfScope);
         }
-        let update = sql("UPDATE enterprise SET code = $1, name = $2, region = $3, sector = $4, lon = $5, lat = $6, revision = $7 WHERE id = $8");
+        let update =
+            sql("UPDATE enterprise SET code = $1, name = $2, region = $3, sector = $4, lon = $5, lat = $6, revision = $7 WHERE id = $8");
         let update = update.bind(after.code.as_str()).bind(after.name.as_str()).bind(&after.region).bind(after.sector.as_str());
         let update = update.bind(after.place.map(|p| p.lon)).bind(after.place.map(|p| p.lat)).bind(after.revision).bind(id);
         change.tx.run(update).await?;

@@ -148,7 +148,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the device, [`StoreError::Database`].
-    pub async fn upsert_points(&self, scope: &Scope, device: DeviceId, points: &[PointPut], now: Timestamp) -> Result<Vec<Point>, StoreError> {
+    pub async fn upsert_points(
+        &self,
+        scope: &Scope,
+        device: DeviceId,
+        points: &[PointPut],
+        now: Timestamp,
+    ) -> Result<Vec<Point>, StoreError> {
         let mut change = self.change(scope, now).await?;
         let enterprise = visible_device(&mut change, device).await?;
         let holder = change.holder(enterprise).await?;

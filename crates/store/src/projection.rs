@@ -43,7 +43,9 @@ impl Store {
                     }
                 }
                 Effect::Event(event) => insert_event(&mut tx, event).await?,
-                Effect::CommandAnswer { command, ok, detail, at } => crate::command::answer(&mut tx, *command, *ok, detail, *at).await?,
+                Effect::CommandAnswer { command, from, ok, detail, at } => {
+                    crate::command::answer(&mut tx, *command, from, *ok, detail, *at).await?
+                }
             }
         }
         let reached = i64::try_from(reached).map_err(|_| StoreError::Corrupt("log position beyond 63 bits".to_owned()))?;
@@ -84,7 +86,9 @@ WHERE v.id = $1");
     if !alarm.historic {
         // The engine keeps one open occurrence per (rule, subject). Should it ever not, neither alarm may get lost:
         // the older one ends where the newer begins.
-        let end = sql("UPDATE alarm SET returned_at_us = $1 WHERE rule = $2 AND subject = $3 AND returned_at_us IS NULL AND historic = 0 RETURNING id");
+        let end = sql(
+            "UPDATE alarm SET returned_at_us = $1 WHERE rule = $2 AND subject = $3 AND returned_at_us IS NULL AND historic = 0 RETURNING id",
+        );
         for row in tx.rows(end.bind(alarm.raised_at).bind(alarm.rule.as_str()).bind(subject.as_str())).await? {
             let older: AlarmId = row.get("id")?;
             tracing::error!(alarm.id = %older, "alarm {older} was still open when {} was raised for the same rule and subject", alarm.id);
@@ -96,9 +100,11 @@ WHERE v.id = $1");
         Some(row) => (row.get("enterprise_id")?, row.get("region")?, row.get("sector")?),
         None => (None, None, None),
     };
-    let insert = sql("INSERT INTO alarm (id, rule, kind, subject, point_id, vehicle_id, unit, enterprise_id, region, sector, level, value, threshold,
+    let insert = sql(
+        "INSERT INTO alarm (id, rule, kind, subject, point_id, vehicle_id, unit, enterprise_id, region, sector, level, value, threshold,
   source, confidence, onset_at_us, raised_at_us, historic)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)")
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    )
     .bind(alarm.id)
     .bind(alarm.rule.as_str())
     .bind(alarm.kind.as_str())

@@ -64,7 +64,8 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn create_session(&self, new: &NewSession) -> Result<(), StoreError> {
         let user_agent: String = new.user_agent.chars().take(200).collect();
-        let insert = sql("INSERT INTO session (token_hash, user_id, csrf, user_agent, created_at_us, seen_at_us, reauth_at_us, expires_at_us)
+        let insert =
+            sql("INSERT INTO session (token_hash, user_id, csrf, user_agent, created_at_us, seen_at_us, reauth_at_us, expires_at_us)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
         let insert = insert.bind(new.token_hash).bind(new.user).bind(new.csrf.as_str()).bind(user_agent);
         let insert = insert.bind(new.created_at).bind(new.created_at).bind(new.created_at).bind(new.expires_at);
@@ -101,7 +102,13 @@ WHERE s.token_hash = $1");
     /// [`StoreError::Database`].
     pub async fn touch_session(&self, token_hash: &[u8; 32], seen_at: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        tx.run(sql("UPDATE session SET seen_at_us = $1 WHERE token_hash = $2 AND seen_at_us < $3").bind(seen_at).bind(token_hash).bind(seen_at)).await?;
+        tx.run(
+            sql("UPDATE session SET seen_at_us = $1 WHERE token_hash = $2 AND seen_at_us < $3")
+                .bind(seen_at)
+                .bind(token_hash)
+                .bind(seen_at),
+        )
+        .await?;
         tx.commit().await
     }
 
@@ -137,7 +144,8 @@ WHERE s.token_hash = $1");
         let mut change = self.change(scope, now).await?;
         let ended = change.tx.run(sql("DELETE FROM session WHERE user_id = $1").bind(user)).await?;
         let detail = json!({"sessions": ended});
-        let entry = Entry { action: "sign_out", noun: "user", subject: user.to_string(), row: detail.clone(), detail, holder: Holder::NONE };
+        let entry =
+            Entry { action: "sign_out", noun: "user", subject: user.to_string(), row: detail.clone(), detail, holder: Holder::NONE };
         change.record(entry).await?;
         change.commit().await?;
         Ok(ended)

@@ -22,7 +22,8 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn setting_or_put(&self, key: &str, value: &str) -> Result<String, StoreError> {
         let mut tx = self.db.begin().await?;
-        let put = sql("INSERT INTO setting (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = setting.value RETURNING value");
+        let put =
+            sql("INSERT INTO setting (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = setting.value RETURNING value");
         let kept = tx.row(put.bind(key).bind(value)).await?.ok_or(StoreError::NotFound)?.get("value")?;
         tx.commit().await?;
         Ok(kept)

@@ -24,7 +24,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for a token that is wrong, used, expired, or void because an administrator exists;
     /// [`StoreError::Taken`] for the user name; [`StoreError::Database`].
-    pub async fn set_up(&self, token_hash: &[u8; 32], username: &str, name: &str, password: &str, now: Timestamp) -> Result<User, StoreError> {
+    pub async fn set_up(
+        &self,
+        token_hash: &[u8; 32],
+        username: &str,
+        name: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<User, StoreError> {
         let scope = Scope::node();
         let mut change = self.change(&scope, now).await?;
         let used = sql("DELETE FROM setup_token WHERE token_hash = $1 AND expires_at_us > $2");

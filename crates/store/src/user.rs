@@ -154,7 +154,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
-    pub async fn set_password(&self, scope: &Scope, id: UserId, password: &str, keep: Option<[u8; 32]>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn set_password(
+        &self,
+        scope: &Scope,
+        id: UserId,
+        password: &str,
+        keep: Option<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut change = self.change(scope, now).await?;
         let q = if scope.user == Some(id) {
             // Everybody may change their own, whatever their grants.
@@ -252,7 +259,10 @@ fn and_user_visible(q: &mut Sql, scope: &Scope) {
         return;
     }
     q.push("\n  AND EXISTS (SELECT 1 FROM user_grant AS g WHERE g.user_id = u.id)", &[]);
-    q.push("\n  AND NOT EXISTS (SELECT 1 FROM user_grant AS g LEFT JOIN enterprise AS e ON e.id = g.enterprise_id WHERE g.user_id = u.id", &[]);
+    q.push(
+        "\n  AND NOT EXISTS (SELECT 1 FROM user_grant AS g LEFT JOIN enterprise AS e ON e.id = g.enterprise_id WHERE g.user_id = u.id",
+        &[],
+    );
     // A node-wide grant has NULL everywhere, and NOT NULL is not true: COALESCE makes "unknown" mean "outside".
     q.push("\n  AND NOT COALESCE((1 = 1", &[]);
     q.and_visible(scope, GRANT_OWNER);
@@ -267,11 +277,7 @@ async fn finish(change: &mut Change<'_>, action: &'static str, detail: Json, aft
         [g] => {
             let of: Option<EnterpriseId> = g.enterprise;
             let enterprise = change.holder(of).await?;
-            Holder {
-                enterprise: of,
-                region: g.region.clone().or(enterprise.region),
-                sector: g.sector.clone().or(enterprise.sector),
-            }
+            Holder { enterprise: of, region: g.region.clone().or(enterprise.region), sector: g.sector.clone().or(enterprise.sector) }
         }
         _ => Holder::NONE,
     };

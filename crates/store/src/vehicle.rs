@@ -118,7 +118,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn ensure_vehicle(&self, phone: &str, trust: Trust, adopted: bool, now: Timestamp) -> Result<Vehicle, StoreError> {
-        let phone = phone.trim_start_matches('0');
+        let phone = match phone.trim_start_matches('0') {
+            "" => "0",
+            digits => digits,
+        };
         let scope = Scope::node();
         let mut change = self.change(&scope, now).await?;
         let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
@@ -172,7 +175,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Missing`] or [`StoreError::OutOfScope`] for a new operator or
     /// region outside the asker's territory, [`StoreError::Database`].
-    pub async fn update_vehicle(&self, scope: &Scope, id: VehicleId, wanted: &VehicleChange, now: Timestamp) -> Result<Vehicle, StoreError> {
+    pub async fn update_vehicle(
+        &self,
+        scope: &Scope,
+        id: VehicleId,
+        wanted: &VehicleChange,
+        now: Timestamp,
+    ) -> Result<Vehicle, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
         check_revision(before.revision, wanted.revision)?;
