@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 for (i, value) in enterprise.iter_mut().enumerate() {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let r = random >> 33;
-                    if r % 100 == 0 {
+                    if r.is_multiple_of(100) {
                         continue;
                     }
                     *value += (r / 128 % 5) as i64 - 2 + (2_000 - *value) / 64;

@@ -167,9 +167,12 @@ struct DirectoryCache {
     entries: usize,
 }
 
+/// File and offset.
+type SectionKey = (u64, u64);
+
 #[derive(Debug, Default)]
 struct SectionCache {
-    held: VecDeque<((u64, u64), Arc<Vec<Reading>>)>,
+    held: VecDeque<(SectionKey, Arc<Vec<Reading>>)>,
     readings: usize,
 }
 

@@ -238,7 +238,7 @@ fn run(ops: Vec<Op>) {
                 }
             }
             Op::Crash => {
-                both = None;
+                drop(both.take());
                 model.pending.clear();
                 both = Some(open());
             }
