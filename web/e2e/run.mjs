@@ -6,6 +6,7 @@ import { mkdir } from 'node:fs/promises'
 import { chromium } from 'playwright-core'
 import { alarmFlow } from './alarm.mjs'
 import { Checks, option, signIn } from './lib.mjs'
+import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { pages } from './pages.mjs'
 import { sessionFlow } from './session.mjs'
@@ -47,6 +48,7 @@ try {
   await checks.run('sign-in opens the screen', () => signIn(page, url, user, password))
   await pages(checks, page, url, shots)
   await alarmFlow(checks, page, url, shots)
+  await formFlow(checks, page, url, shots)
   await linkFlow(checks, page, url, shots)
   await sessionFlow(checks, page, url, user, password, shots)
   await checks.run('no script error and no refused resource on any page', () => {
