@@ -13,7 +13,7 @@ export async function alarmFlow(checks, page, url, shots) {
     await page.waitForURL('**/alarms**')
     await page.goto(`${url}/alarms?state=raised`)
     await settled(page)
-    await page.waitForSelector('[role=row][aria-rowindex="2"]', { timeout: 60_000 })
+    await page.waitForSelector('[role=row][aria-rowindex="2"]', { timeout: 120_000 })
     await page.keyboard.press('j')
     await page.waitForSelector('[role=row][aria-selected=true]')
     id = new URL(page.url()).searchParams.get('id') ?? ''

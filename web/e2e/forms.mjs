@@ -16,7 +16,7 @@ export async function formFlow(checks, page, url, shots) {
     await page.waitForSelector('#setup-password-problem')
     await checks.axe(page, shots, 'setup')
   })
-  await checks.run('form: a device without a name is refused at the field', async () => {
+  await checks.run('form: a device without a name is refused at the field; with one its secret is shown once', async () => {
     await page.goto(`${url}/admin/devices`)
     await settled(page)
     await page.locator('.tools .btn.primary').click()
@@ -25,7 +25,15 @@ export async function formFlow(checks, page, url, shots) {
     await page.waitForSelector('#device-name-problem')
     await page.waitForTimeout(300)
     await checks.axe(page, shots, 'device-form')
-    await close(page)
+    await page.fill('#device-code', `E2E-${Date.now()}`)
+    await page.fill('#device-name', '端到端测试设备')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#device-secret')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'secret')
+    if (!(await page.inputValue('#device-secret'))) throw new Error('no secret is shown')
+    await page.locator('.el-dialog .btn:visible').last().click()
+    await page.waitForSelector('#device-secret', { state: 'hidden' })
   })
   await checks.run('form: limits out of order are refused at the field', async () => {
     await page.goto(`${url}/admin/points`)

@@ -1,7 +1,8 @@
 // Every route, both themes, both languages, desk and phone: it opens, axe finds nothing, nothing sticks out sideways.
 import { setLocale, setTheme, settled } from './lib.mjs'
 
-const ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/admin/devices', '/admin/points', '/admin/rules', '/admin/users', '/admin/audit', '/admin/quarantine', '/admin/events']
+export const DUTY_ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles']
+export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/rules', '/admin/users', '/admin/audit', '/admin/quarantine', '/admin/events']
 const nameOf = (route) => route.slice(1).replace(/[/?=]/g, '-')
 
 /** Opens a row where the page has one, so that the details are looked at too. */
@@ -15,10 +16,10 @@ async function open(page, route) {
   await page.waitForTimeout(600)
 }
 
-export async function pages(checks, page, url, shots) {
+export async function pages(checks, page, url, shots, routes) {
   for (const dark of [true, false]) {
     for (const locale of ['zh-CN', 'en']) {
-      for (const route of ROUTES) {
+      for (const route of routes) {
         const name = `${nameOf(route)}-${dark ? 'dark' : 'light'}-${locale}`
         await checks.run(`page ${name} passes axe`, async () => {
           await setTheme(page, dark)
@@ -35,7 +36,7 @@ export async function pages(checks, page, url, shots) {
   for (const [width, height] of [[390, 844], [1366, 768]]) {
     await page.setViewportSize({ width, height })
     await setLocale(page, 'zh-CN')
-    for (const route of ROUTES) {
+    for (const route of routes) {
       await checks.run(`page ${nameOf(route)} fits ${width} px`, async () => {
         await page.goto(url + route)
         await settled(page)

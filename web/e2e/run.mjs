@@ -1,5 +1,6 @@
 // Drives the built console in a real Chromium against a running server.
-//   node web/e2e/run.mjs --url http://127.0.0.1:8080 --user U --password P [--shots DIR] [--only WORD]
+//   node web/e2e/run.mjs --url http://127.0.0.1:8080 --user U --password P [--admin A --admin-password P] [--shots DIR] [--only WORD]
+// --user handles alarms (a duty officer), --admin manages (defaults to --user).
 // Signs in, opens every route in both themes and both languages with axe, at desk and phone width, then handles an alarm
 // by keyboard. Ends with `N passed, N failed`; exit 1 on a failure. Needs chromium (or $CHROMIUM) and a CJK font.
 import { mkdir } from 'node:fs/promises'
@@ -8,12 +9,13 @@ import { alarmFlow } from './alarm.mjs'
 import { Checks, option, signIn } from './lib.mjs'
 import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
-import { pages } from './pages.mjs'
+import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
 import { sessionFlow } from './session.mjs'
 
 const url = option('url')
 const user = option('user')
 const password = option('password')
+const admin = { name: option('admin') ?? user, password: option('admin-password') ?? password }
 if (!url || !user || !password) {
   console.error('usage: node web/e2e/run.mjs --url URL --user NAME --password WORD [--shots DIR] [--only WORD]')
   process.exit(2)
@@ -46,11 +48,16 @@ try {
   })
   await checks.run('sign-in page passes axe', () => checks.axe(page, shots, 'sign-in'))
   await checks.run('sign-in opens the screen', () => signIn(page, url, user, password))
-  await pages(checks, page, url, shots)
+  await pages(checks, page, url, shots, DUTY_ROUTES)
   await alarmFlow(checks, page, url, shots)
-  await formFlow(checks, page, url, shots)
   await linkFlow(checks, page, url, shots)
   await sessionFlow(checks, page, url, user, password, shots)
+  await checks.run('sign-in as the administrator', async () => {
+    await page.context().clearCookies()
+    await signIn(page, url, admin.name, admin.password)
+  })
+  await pages(checks, page, url, shots, ADMIN_ROUTES)
+  await formFlow(checks, page, url, shots)
   await checks.run('no script error and no refused resource on any page', () => {
     if (faults.length) throw new Error([...new Set(faults)].slice(0, 10).join('\n    '))
   })
