@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::App;
 use crate::clock::AppClock;
@@ -30,6 +30,8 @@ const TOKEN_BYTES: usize = 32;
 const SETUP_BYTES: usize = 16;
 /// Passwords hashed at the same time: each takes the memory and a core for tens of milliseconds.
 const HASHES: usize = 2;
+/// Passwords that may wait for that; more are told to come back, so that a flood of sign-ins leaves room for everything else.
+const HASHES_WAITING: usize = 32;
 /// Longest password that is looked at when signing in.
 const PASSWORD_BYTES: usize = 1_024;
 /// A session used within this time goes on reading while the database is away (ARCHITECTURE, way of a reading).
@@ -44,6 +46,7 @@ pub struct Access {
     brake: Mutex<Brake>,
     remembered: Mutex<HashMap<[u8; 32], Session>>,
     hashing: Semaphore,
+    waiting: Semaphore,
     /// Hash that a sign-in with an unknown name is checked against, so that it takes as long as a known one.
     decoy: OnceLock<String>,
     administrator_exists: AtomicBool,
@@ -55,9 +58,19 @@ impl Default for Access {
             brake: Mutex::default(),
             remembered: Mutex::default(),
             hashing: Semaphore::new(HASHES),
+            waiting: Semaphore::new(HASHES_WAITING),
             decoy: OnceLock::new(),
             administrator_exists: AtomicBool::new(false),
         }
+    }
+}
+
+impl Access {
+    /// A turn at hashing.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, AppError> {
+        let busy = |_| AppError::new(Kind::TooMany { retry_after_s: 2 }, "server.busy");
+        let _place = self.waiting.try_acquire().map_err(busy)?;
+        self.hashing.acquire().await.map_err(|_| AppError::new(Kind::Unavailable, "server.busy"))
     }
 }
 
@@ -208,7 +221,7 @@ pub async fn hash_password(app: &App, password: String) -> Result<String, AppErr
     getrandom::fill(&mut salt).map_err(|_| AppError::new(Kind::Internal, "internal"))?;
     let settings = &app.settings.access;
     let params = Params::new(settings.argon2_memory_kib, settings.argon2_passes, 1, None);
-    let _turn = app.access.hashing.acquire().await;
+    let _turn = app.access.turn().await?;
     let made = tokio::task::spawn_blocking(move || {
         let salt = SaltString::encode_b64(&salt).ok()?;
         let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.ok()?);
@@ -217,16 +230,16 @@ pub async fn hash_password(app: &App, password: String) -> Result<String, AppErr
     made.await.ok().flatten().ok_or_else(|| AppError::new(Kind::Internal, "internal"))
 }
 
-async fn verify_password(app: &App, password: &str, phc: String) -> bool {
+async fn verify_password(app: &App, password: &str, phc: String) -> Result<bool, AppError> {
     if password.len() > PASSWORD_BYTES {
-        return false;
+        return Ok(false);
     }
     let password = password.to_owned();
-    let _turn = app.access.hashing.acquire().await;
+    let _turn = app.access.turn().await?;
     let checked = tokio::task::spawn_blocking(move || {
         PasswordHash::new(&phc).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
     });
-    checked.await.unwrap_or(false)
+    Ok(checked.await.unwrap_or(false))
 }
 
 /// Checks name and password, at the same cost whether the name is known or not.
@@ -236,7 +249,7 @@ async fn proven(app: &App, username: &str, password: &str) -> Result<Option<User
         Some((user, phc)) => (Some(user), phc),
         None => (None, decoy(app).await?),
     };
-    let right = verify_password(app, password, phc).await;
+    let right = verify_password(app, password, phc).await?;
     Ok(user.filter(|user| right && !user.disabled))
 }
 

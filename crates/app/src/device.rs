@@ -2,8 +2,8 @@
 
 use anlan_model::noun::Device;
 use anlan_model::{Clock as _, DeviceId, EnterpriseId, Permission, Scope, Timestamp};
-pub use anlan_store::{DeviceChange, DeviceFilter, DeviceRow};
 use anlan_store::NewDevice;
+pub use anlan_store::{DeviceChange, DeviceFilter, DeviceRow};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{AppError, Faults};
@@ -85,7 +85,15 @@ pub async fn create(app: &App, scope: &Scope, wish: DeviceWish) -> Result<(Devic
     faults.check()?;
     let (Some(code), Some(name), Some(protocol)) = (code, name, protocol) else { return Err(AppError::not_found()) };
     let (secret, secret_hash) = new_secret()?;
-    let new = NewDevice { code, name, enterprise: wish.enterprise, protocol, gateway: wish.gateway, may_backfill: wish.may_backfill, secret_hash };
+    let new = NewDevice {
+        code,
+        name,
+        enterprise: wish.enterprise,
+        protocol,
+        gateway: wish.gateway,
+        may_backfill: wish.may_backfill,
+        secret_hash,
+    };
     let made = app.store.create_device(&scope, &new, app.clock.now()).await?;
     app.registry.refresh().await?;
     Ok((made, secret))

@@ -2,9 +2,9 @@
 //!
 //! Every reader goes through a [`PointSet`] that `store` made from the scope. History is file I/O and runs off the async threads.
 
+pub use anlan_history::Rollup;
 use anlan_model::noun::Point;
 use anlan_model::{Clock as _, DeviceId, Permission, PointId, PointSet, Reading, RuleKind, Scope, Timestamp};
-pub use anlan_history::Rollup;
 pub use anlan_store::{PointChange, PointFilter, PointPut, PointRow};
 
 use crate::App;
@@ -197,7 +197,12 @@ fn within(error: anlan_store::StoreError, permission: Permission) -> AppError {
 /// # Errors
 /// No permission there, a stale revision, fields that cannot be accepted.
 pub async fn update(app: &App, scope: &Scope, id: PointId, change: PointChange) -> Result<PointView, AppError> {
-    let limits_only = PointChange { revision: change.revision, limits: change.limits.clone(), limits_source: change.limits_source.clone(), ..PointChange::default() };
+    let limits_only = PointChange {
+        revision: change.revision,
+        limits: change.limits.clone(),
+        limits_source: change.limits_source.clone(),
+        ..PointChange::default()
+    };
     let touches_limits = change.limits.is_some() || change.limits_source.is_some();
     let needs: &[Permission] = match (limits_only == change, touches_limits) {
         (true, _) => &[Permission::ManageLimits],
@@ -245,7 +250,14 @@ pub async fn readings(app: &App, scope: &Scope, id: PointId, window: Window) -> 
 ///
 /// # Errors
 /// Not there or not visible, an unknown step, more windows than one answer holds.
-pub async fn rollup(app: &App, scope: &Scope, id: PointId, step: &str, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Rollup>, AppError> {
+pub async fn rollup(
+    app: &App,
+    scope: &Scope,
+    id: PointId,
+    step: &str,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<Vec<Rollup>, AppError> {
     let seen = visible(app, scope, id).await?;
     let step_us: i64 = match step {
         "60s" => 60_000_000,

@@ -3,8 +3,8 @@
 use anlan_model::noun::Grant;
 pub use anlan_model::noun::User;
 use anlan_model::{Clock as _, Permission, Scope, UserId};
-pub use anlan_store::UserChange;
 use anlan_store::NewUser;
+pub use anlan_store::UserChange;
 
 use crate::App;
 use crate::access;
@@ -86,5 +86,9 @@ pub async fn sign_out(app: &App, scope: &Scope, id: UserId) -> Result<u64, AppEr
 }
 
 fn few(grants: &[Grant]) -> Result<(), AppError> {
-    if grants.is_empty() || grants.len() > GRANTS_MAX { Err(AppError::invalid("list.length", "grants").with("max", GRANTS_MAX)) } else { Ok(()) }
+    if grants.is_empty() || grants.len() > GRANTS_MAX {
+        Err(AppError::invalid("list.length", "grants").with("max", GRANTS_MAX))
+    } else {
+        Ok(())
+    }
 }

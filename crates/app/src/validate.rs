@@ -36,7 +36,10 @@ fn text(field: &str, value: &str, max: usize, empty: bool) -> Result<String, App
         return Err(AppError::invalid("text.too_long", field).with("max", max));
     }
     // Invisible characters make two codes look the same on every screen.
-    if value.chars().any(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')) {
+    if value
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}'))
+    {
         return Err(AppError::invalid("text.invisible", field));
     }
     Ok(value.to_owned())
@@ -167,7 +170,8 @@ pub fn range(prefix: &str, low: Option<f64>, high: Option<f64>) -> Result<(), Ap
 /// Every fault at once, fields below `prefix`.
 pub fn limits(prefix: &str, limits: &Limits, source: Option<&LimitsSource>) -> Result<(), AppError> {
     let mut faults = Faults::default();
-    let mut at = |name: &str, result: &mut dyn FnMut(&str) -> Result<(), AppError>| faults.note(result(&format!("{prefix}limits.{name}"))).is_some();
+    let mut at =
+        |name: &str, result: &mut dyn FnMut(&str) -> Result<(), AppError>| faults.note(result(&format!("{prefix}limits.{name}"))).is_some();
     let levels = [("ll", limits.ll), ("l", limits.l), ("h", limits.h), ("hh", limits.hh)];
     let mut whole = true;
     for (name, value) in levels {
@@ -181,11 +185,17 @@ pub fn limits(prefix: &str, limits: &Limits, source: Option<&LimitsSource>) -> R
             }
         }
     }
-    for (name, value, max) in [("deadband", limits.deadband, f64::MAX), ("on_delay_s", limits.on_delay_s, DELAY_S_MAX), ("off_delay_s", limits.off_delay_s, DELAY_S_MAX)] {
+    for (name, value, max) in [
+        ("deadband", limits.deadband, f64::MAX),
+        ("on_delay_s", limits.on_delay_s, DELAY_S_MAX),
+        ("off_delay_s", limits.off_delay_s, DELAY_S_MAX),
+    ] {
         at(name, &mut |field| between(field, value, max).map(drop));
     }
     if let Some(rate) = limits.rate_per_min {
-        at("rate_per_min", &mut |field| if rate.is_finite() && rate > 0.0 { Ok(()) } else { Err(AppError::invalid("number.positive", field)) });
+        at("rate_per_min", &mut |field| {
+            if rate.is_finite() && rate > 0.0 { Ok(()) } else { Err(AppError::invalid("number.positive", field)) }
+        });
     }
     let any = !set.is_empty() || limits.rate_per_min.is_some();
     let field = format!("{prefix}limits_source");
@@ -275,7 +285,8 @@ mod tests {
         let good = Limits { ll: Some(1.0), h: Some(2.0), hh: Some(3.0), ..Limits::default() };
         assert!(codes(&good, Some(&source)).is_empty());
         assert_eq!(codes(&good, None), [("limits_source".to_owned(), "limits.source_missing")]);
-        let crossed = Limits { l: Some(5.0), h: Some(2.0), on_delay_s: -1.0, off_delay_s: 86_401.0, deadband: f64::NAN, ..Limits::default() };
+        let crossed =
+            Limits { l: Some(5.0), h: Some(2.0), on_delay_s: -1.0, off_delay_s: 86_401.0, deadband: f64::NAN, ..Limits::default() };
         let want = ["limits.h", "limits.deadband", "limits.on_delay_s", "limits.off_delay_s"];
         assert_eq!(codes(&crossed, Some(&source)).iter().map(|(f, _)| f.as_str()).collect::<Vec<_>>(), want);
         let endless = Limits { hh: Some(f64::INFINITY), ..Limits::default() };

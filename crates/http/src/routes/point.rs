@@ -378,7 +378,6 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Quer
         enterprise: id_option("enterprise", query.enterprise.as_deref())?,
         q: query.q,
         unconfirmed: flag("unconfirmed", query.unconfirmed.as_deref())?.unwrap_or(false),
-        ..PointFilter::default()
     };
     let page = point::list(&app, &caller.scope, &filter, &validate::paging(query.cursor, query.limit)?).await?;
     Ok(Json(PointList { points: page.items.into_iter().map(Into::into).collect(), next: page.next }))
