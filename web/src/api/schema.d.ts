@@ -1562,7 +1562,7 @@ export interface components {
         TestClock: {
             /**
              * Format: int64
-             * @description Timers due by now that have not run yet.
+             * @description Timers that were due when asked; they have run when this answers.
              */
             due: number;
             now: components["schemas"]["At"];
