@@ -192,25 +192,45 @@ fn within(error: anlan_store::StoreError, permission: Permission) -> AppError {
     }
 }
 
+/// The change without fields that would stay as they are: a form sends all it shows, and whoever may set limits only must be able to
+/// send it.
+fn really(change: PointChange, current: &Point) -> PointChange {
+    PointChange {
+        revision: change.revision,
+        name: change.name.filter(|v| *v != current.name),
+        unit: change.unit.filter(|v| *v != current.unit),
+        kind: change.kind.filter(|v| *v != current.kind),
+        site: change.site.filter(|v| *v != current.site),
+        period_s: change.period_s.filter(|v| *v != current.period_s),
+        range_low: change.range_low.filter(|v| *v != current.range_low),
+        range_high: change.range_high.filter(|v| *v != current.range_high),
+        limits: change.limits.filter(|v| *v != current.limits),
+        limits_source: change.limits_source.filter(|v| *v != current.limits_source),
+        place: change.place.filter(|v| *v != current.place),
+        confirmed: change.confirmed.filter(|v| *v != current.confirmed),
+    }
+}
+
 /// Changes a point. Limits and their source need the permission for limits, everything else the one for devices.
 ///
 /// # Errors
 /// No permission there, a stale revision, fields that cannot be accepted.
 pub async fn update(app: &App, scope: &Scope, id: PointId, change: PointChange) -> Result<PointView, AppError> {
-    let limits_only = PointChange {
+    let current = app.store.point(&scope.with(Permission::View)?, id).await?.point;
+    let change = really(change, &current);
+    let touches_limits = change.limits.is_some() || change.limits_source.is_some();
+    let of_limits = PointChange {
         revision: change.revision,
         limits: change.limits.clone(),
         limits_source: change.limits_source.clone(),
         ..PointChange::default()
     };
-    let touches_limits = change.limits.is_some() || change.limits_source.is_some();
-    let needs: &[Permission] = match (limits_only == change, touches_limits) {
+    let needs: &[Permission] = match (of_limits == change, touches_limits) {
         (true, _) => &[Permission::ManageLimits],
         (false, true) => &[Permission::ManageLimits, Permission::ManageDevices],
         (false, false) => &[Permission::ManageDevices],
     };
     let mut act = scope.clone();
-    let current = app.store.point(&scope.with(Permission::View)?, id).await?.point;
     for permission in needs {
         act = scope.with(*permission)?;
         app.store.point(&act, id).await.map_err(|e| within(e, *permission))?;

@@ -226,6 +226,23 @@ async fn a_change_needs_the_newest_revision() {
 }
 
 #[tokio::test]
+async fn whoever_may_set_limits_only_sends_the_whole_form() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let device = node.device("D1", Some(&enterprise)).await;
+    let path = format!("/api/v1/points/{}", node.point(&device, "GT-101").await);
+    let token = node.person("firm", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let form = |revision: i64, name: &str, high: f64| {
+        let source = json!({"document": "设计文件", "clause": "3.2"});
+        json!({"revision": revision, "name": name, "unit": "%LEL", "limits": {"h": high, "hh": 50}, "limits_source": source})
+    };
+    let renamed = ask(&node.router, "PATCH", &path, Some(&token), Some(form(1, "另一个名字", 20.0))).await;
+    assert_eq!(renamed.code(403), "permission.missing");
+    let changed = ask(&node.router, "PATCH", &path, Some(&token), Some(form(1, "可燃气体", 20.0))).await.ok(200);
+    assert_eq!((changed["limits"]["h"].as_f64(), changed["revision"].as_i64()), (Some(20.0), Some(2)), "{changed}");
+}
+
+#[tokio::test]
 async fn a_county_sees_and_changes_its_own_only() {
     let node = node().await;
     let (here, there) = (node.enterprise("E1", HERE).await, node.enterprise("E2", ELSEWHERE).await);
