@@ -40,6 +40,22 @@ pub trait Lookup {
     fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32>;
 }
 
+/// History and what this batch has already decided: the values of one message can fall on each other too.
+struct Past<'a> {
+    history: &'a dyn Lookup,
+    readings: HashMap<(PointId, Timestamp), Reading>,
+    positions: HashMap<(VehicleId, Timestamp), u32>,
+}
+
+impl Lookup for Past<'_> {
+    fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
+        self.readings.get(&(point, at)).copied().or_else(|| self.history.reading(point, at))
+    }
+    fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32> {
+        self.positions.get(&(vehicle, at)).copied().or_else(|| self.history.position(vehicle, at))
+    }
+}
+
 /// One value bound to its point.
 #[derive(Clone, Debug)]
 pub struct BoundReading {
@@ -234,13 +250,15 @@ impl Shard {
         let event_times = event_times(&device_times, batch.received_at, &self.bounds);
         self.note_clock(batch, &device_times, &event_times, &mut out.effects);
         let (for_readings, for_positions) = event_times.split_at(batch.readings.len());
+        let mut past = Past { history: lookup, readings: HashMap::new(), positions: HashMap::new() };
 
         // Point by point and in event order, so that rules and revisions see time run forward; the log gives readings back in this order.
         let mut order: Vec<usize> = (0..batch.readings.len()).collect();
         order.sort_by_key(|&i| (batch.readings[i].point, for_readings[i].0));
         for i in order {
-            match self.resolve_reading(&batch.readings[i], for_readings[i], batch.received_at, lookup) {
+            match self.resolve_reading(&batch.readings[i], for_readings[i], batch.received_at, &past) {
                 Some(reading) => {
+                    past.readings.insert((reading.point, reading.event_at), reading);
                     self.note_late(batch, reading.event_at, reading.flags);
                     self.apply_reading(&reading, now, new_id, &mut out.effects);
                     out.readings.push(reading);
@@ -253,8 +271,9 @@ impl Shard {
         order.sort_by_key(|&i| for_positions[i].0);
         for i in order {
             let (vehicle, raw) = &batch.positions[i];
-            match self.resolve_position(*vehicle, raw, for_positions[i], batch.received_at, lookup) {
+            match self.resolve_position(*vehicle, raw, for_positions[i], batch.received_at, &past) {
                 Some(position) => {
+                    past.positions.insert((*vehicle, position.event_at), position.body_crc);
                     self.note_late(batch, position.event_at, position.flags);
                     self.apply_position(&position, now, new_id, &mut out.effects);
                     out.positions.push(position);

@@ -165,6 +165,56 @@ fn readings_without_a_time_never_fall_on_each_other() {
 }
 
 #[test]
+fn values_of_one_message_do_not_fall_on_each_other_either() {
+    let mut bench = Bench::new();
+    let kept = bench.batch(0.0, &[(None, 1.0), (None, 2.0), (None, 3.0), (None, 4.0)], false);
+    let instants: std::collections::BTreeSet<_> = bench.kept.borrow().iter().map(|r| r.event_at).collect();
+    assert_eq!((kept.stored, instants.len()), (4, 4));
+    // Late, so that only the past can tell: a repeat and a revision within the message.
+    let kept = bench.batch(60.0, &[(Some(-50.0), 7.0), (Some(-50.0), 7.0), (Some(-50.0), 8.0)], false);
+    assert_eq!((kept.stored, kept.repeated), (2, 1));
+    assert_eq!(bench.kept.borrow().last().map(|r| (r.value, r.revision)), Some((8.0, 1)));
+}
+
+#[test]
+fn positions_of_one_message_at_one_second_are_kept_once_each() {
+    let mut bench = Bench::new();
+    let vehicle = VehicleId::new(1);
+    let config = SubjectConfig { subject: Subject::Vehicle(vehicle), rules: Vec::new(), range: None, newest: None };
+    bench.shard.configure(&[config], at(0.0), &mut Vec::new());
+    let position = |body_crc| {
+        let raw = RawPosition {
+            device_at: Some(at(-5.0)),
+            lon_e6: 102_540_000,
+            lat_e6: 24_350_000,
+            altitude_m: 0,
+            speed_dkmh: 0,
+            direction_deg: 0,
+            alarm_bits: 0,
+            status_bits: 2,
+            body_crc,
+            items: Vec::new(),
+            backfill: true,
+        };
+        (vehicle, raw)
+    };
+    let batch = Bound {
+        source: "13800138000".into(),
+        enterprise: None,
+        received_at: at(0.0),
+        readings: Vec::new(),
+        positions: vec![position(1), position(2), position(1), position(3), position(2)],
+        effects: Vec::new(),
+        backfill: false,
+        reply: Box::new(|_| {}),
+    };
+    let output = bench.shard.step(&batch, at(0.0), &Vec::new(), &mut |_| AlarmId::new(1));
+    let kept: Vec<_> = output.positions.iter().map(|p| (p.event_at.since_us(at(-5.0)), p.body_crc)).collect();
+    assert_eq!(kept, [(0, 1), (1, 2), (2, 3)]);
+    assert_eq!((output.kept.stored, output.kept.repeated), (3, 2));
+}
+
+#[test]
 fn back_fill_judges_apart_and_gives_one_summary() {
     let mut bench = Bench::new();
     bench.batch(1000.0, &[(Some(100.0), 60.0), (Some(200.0), 70.0), (Some(300.0), 10.0), (Some(400.0), 60.0)], true);
