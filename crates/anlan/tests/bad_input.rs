@@ -75,6 +75,10 @@ fn a_clock_that_is_ahead_for_good_is_marked_and_its_readings_stay_in_order() {
         assert_eq!(flags(reading), ["clock_bad"]);
         assert_eq!(reading["at"], reading["received_at"], "it happened when we heard of it");
     }
+    // Values without a time in one message: each is kept.
+    let untimed: Vec<Value> = (0..4).map(|k| json!({ "values": { "U": k } })).collect();
+    mqtt.publish("FAST-1", &Value::from(untimed)).unwrap();
+    assert_eq!(values(&server.readings(&device, "U")), [0.0, 1.0, 2.0, 3.0]);
     // Two minutes ahead is the most that is believed.
     mqtt.publish("FAST-1", &json!({ "at": rfc3339(now_us() + 60 * SECOND), "values": { "W": 1 } })).unwrap();
     assert!(flags(&server.readings(&device, "W")[0]).is_empty());
@@ -117,7 +121,9 @@ fn one_frame_eight_hours_ahead_hides_neither_the_next_reading_nor_its_alarm() {
     let alarm = server.wait("the emergency", |s| s.get(&path)["alarms"].as_array().unwrap().first().cloned());
     let vehicle_ms = acknowledged.elapsed().as_millis();
     assert_eq!((alarm["level"].as_str(), alarm["historic"].as_bool()), (Some("red"), Some(false)), "{alarm}");
-    println!("figure: clock 8 h fast on one frame: the next reading is latest; alarm seen {reading_ms} ms (point) and {vehicle_ms} ms (vehicle) after its acknowledgement");
+    println!(
+        "figure: clock 8 h fast on one frame: the next reading is latest; alarm seen {reading_ms} ms (point) and {vehicle_ms} ms (vehicle) after its acknowledgement"
+    );
 }
 
 #[test]
@@ -224,7 +230,12 @@ fn what_cannot_be_read_is_kept_for_a_person_counted_and_refused_with_a_reason() 
     let (device, secret) = server.device("ODD-1", None);
     let mut mqtt = Mqtt::connect(&server.mqtt, "ODD-1", &secret).unwrap();
     let mut quarantined = BTreeSet::new();
-    for payload in ["not json at all", r#"{"at":"yesterday","values":{"V":1}}"#, r#"{"values":[1,2]}"#, r#"{"at":"2024-01-01T00:00:00Z","values":{"V":"#] {
+    for payload in [
+        "not json at all",
+        r#"{"at":"yesterday","values":{"V":1}}"#,
+        r#"{"values":[1,2]}"#,
+        r#"{"at":"2024-01-01T00:00:00Z","values":{"V":"#,
+    ] {
         let id = mqtt.send("anlan/v1/ODD-1/telemetry", payload).unwrap();
         assert_eq!(mqtt.acknowledged().unwrap(), id, "3.1.1 has no other word: {payload}");
         let hex: String = payload.bytes().take(64).map(|b| format!("{b:02x}")).collect();
@@ -258,7 +269,8 @@ fn what_cannot_be_read_is_kept_for_a_person_counted_and_refused_with_a_reason() 
     let (_, metrics) = server.try_get("/metrics");
     let metrics = metrics.as_str().unwrap();
     for reason in ["unreadable", "topic"] {
-        let line = metrics.lines().find(|l| l.starts_with("ingest_refused_total{") && l.contains("mqtt") && l.contains(&format!("\"{reason}\"")));
+        let line =
+            metrics.lines().find(|l| l.starts_with("ingest_refused_total{") && l.contains("mqtt") && l.contains(&format!("\"{reason}\"")));
         assert!(line.is_some(), "{reason} is not counted:\n{metrics}");
     }
     // The device itself is fine.
@@ -321,10 +333,11 @@ impl Live {
 #[test]
 fn after_a_reconnect_no_alarm_is_missed_or_shown_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path(), &[]);
+    let mut server = Server::start(dir.path(), &[]);
     let codes = ["P-1", "P-2", "P-3", "P-4", "P-5"];
     let (device, secret) = guarded(&server, "TANK-1", &codes);
     let points: BTreeMap<&str, String> = codes.iter().map(|c| (*c, point_id(&server, &device, c))).collect();
+    server.become_duty_officer();
     let mut mqtt = Mqtt::connect(&server.mqtt, "TANK-1", &secret).unwrap();
     let mut breach = |code: &str| {
         mqtt.publish("TANK-1", &json!({ "at": rfc3339(now_us()), "values": { code: 60.0 } })).unwrap();

@@ -42,7 +42,7 @@ fn lines(dir: &Path, name: &str) -> Vec<String> {
     std::fs::read_to_string(dir.join("vectors").join(name)).expect("the vectors").lines().map(str::to_owned).collect()
 }
 
-fn parse(line: &String) -> Value {
+fn parse(line: &str) -> Value {
     serde_json::from_str(line).expect("JSON")
 }
 
@@ -61,7 +61,7 @@ fn jt808_headers_agree_on_id_phone_and_serial() {
     for file in files {
         let lines = lines(&dir, file);
         n_lines += lines.len();
-        for (answer, vector) in decode("jt808", &lines).iter().zip(lines.iter().map(parse)) {
+        for (answer, vector) in decode("jt808", &lines).iter().zip(lines.iter().map(|l| parse(l))) {
             let id = vector["id"].as_str().unwrap_or_default();
             let derived: Vec<&Value> = match &vector["derived"] {
                 Value::Null => continue,
@@ -95,13 +95,14 @@ fn jt808_headers_agree_on_id_phone_and_serial() {
 }
 
 /// Damage done to frames that were unsound before: refused whatever the line expects.
-const UNSOUND_BASE: &[(&str, &str)] = &[("jt808-219e81381e0a", "holds a 7E that its terminal did not escape: two broken frames, no good one")];
+const UNSOUND_BASE: &[(&str, &str)] =
+    &[("jt808-219e81381e0a", "holds a 7E that its terminal did not escape: two broken frames, no good one")];
 
 #[test]
 fn every_damaged_line_is_answered_and_none_is_called_good() {
     let Some(dir) = shared(1) else { return };
     let mut lines = lines(&dir, "jt808-damaged.jsonl");
-    let originals: Vec<Value> = self::lines(&dir, "jt808.jsonl").iter().map(parse).collect();
+    let originals: Vec<Value> = self::lines(&dir, "jt808.jsonl").iter().map(|l| parse(l)).collect();
     let mut n_recipes = 0;
     for line in &mut lines {
         let mut vector = parse(line);
@@ -114,7 +115,7 @@ fn every_damaged_line_is_answered_and_none_is_called_good() {
         }
     }
     // Lines that are no JSON at all belong to the game.
-    lines.extend(["", "{", "[]", "{\"kind\":\"frame\"}", "{\"hex\":\"7\"}", "{\"hex\":\"zz\"}"].map(str::to_owned).into_iter().skip(1));
+    lines.extend(["{", "[]", "{\"kind\":\"frame\"}", "{\"hex\":\"7\"}", "{\"hex\":\"zz\"}"].map(str::to_owned));
     let n_own = 5;
     let (mut n_refused, mut n_streams) = (0, 0);
     let answers = decode("jt808", &lines);
@@ -166,7 +167,14 @@ fn oversized(good: &str) -> String {
 }
 
 /// Lines on which we and the other implementation differ, and why: (id, level it was told, reason).
-const MQTT_DIFFER: &[(&str, Option<u64>, &str)] = &[];
+const MQTT_DIFFER: &[(&str, Option<u64>, &str)] = &[
+    ("mqtt-b8de23d9edc7", Some(4), "`MQIsdp` at level 4 with the bridge bit: MQTT 3.1.1 names level 4 `MQTT` only (3.1.2.1)"),
+    ("mqtt-e2994b698ddf", Some(5), "a CONNACK of one byte: MQTT 5 asks for flags and reason code (3.2.2)"),
+    ("mqtt-8ec706da996d", Some(5), "a CONNACK without property length: MQTT 5 lets only acks, DISCONNECT and AUTH leave it out (3.2.2.3)"),
+    ("mqtt-e113d0a07a8c", Some(5), "Maximum QoS 2 in a CONNACK: MQTT 5 allows 0 and 1 (3.2.2.3.4)"),
+    ("mqtt-beb258497c77", None, "a buffer of another program's test with its packet cut short: upstream does not look at the length"),
+    ("mqtt-ec166da306ca", None, "as above"),
+];
 
 #[test]
 fn mqtt_packets_agree_on_kind_and_packet_id() {
@@ -184,7 +192,7 @@ fn mqtt_packets_agree_on_kind_and_packet_id() {
         })
         .collect();
     let (mut n_agree, mut n_listed, mut differ) = (0, 0, Vec::new());
-    for (answer, vector) in decode("mqtt", &told).iter().zip(told.iter().map(parse)) {
+    for (answer, vector) in decode("mqtt", &told).iter().zip(told.iter().map(|l| parse(l))) {
         let expect = &vector["expect"];
         // Upstream writes its expectations as source text: `'puback'`, `42`.
         let field = |name: &str| {
@@ -197,7 +205,7 @@ fn mqtt_packets_agree_on_kind_and_packet_id() {
             let frame = &answer["frames"][0];
             answer["ok"] == true
                 && field("cmd").is_none_or(|cmd| frame["packet"] == *cmd)
-                && field("messageId").is_none_or(|id| frame["packet_id"].to_string() == id)
+                && field("messageId").is_none_or(|id| frame["packet_id"].as_u64() == id.parse().ok())
         };
         let known = MQTT_DIFFER.iter().any(|(id, level, _)| vector["id"] == *id && expect["protocolVersion"].as_u64() == *level);
         match (agrees, known) {
@@ -221,7 +229,7 @@ fn people_get_text_and_an_unknown_protocol_is_exit_code_2() {
     let known = String::from_utf8(run(&[]).stdout).unwrap();
     assert!(known.contains("jt808") && known.contains("mqtt"), "{known}");
     // A heartbeat of terminal 13800138000.
-    let heartbeat = run(&["jt808", "7e0002000001380013800000014c7e"]);
+    let heartbeat = run(&["jt808", "7e000200000138001380000001a97e"]);
     let text = String::from_utf8(heartbeat.stdout).unwrap();
     assert!(text.contains("0x0002") && text.contains("013800138000"), "{text}");
     let unknown = run(&["hj999"]);

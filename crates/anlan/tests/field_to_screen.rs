@@ -24,6 +24,7 @@ fn a_leak_turns_red_is_acknowledged_returns_and_is_closed_across_a_kill() {
     let (device, secret) = server.device("TANK-1", Some(&enterprise));
     let (status, body) = server.put(&format!("/api/v1/devices/{device}/points"), &limits());
     assert_eq!(status, 200, "{body}");
+    server.become_duty_officer();
 
     let mut mqtt = Mqtt::connect(&server.mqtt, "TANK-1", &secret).unwrap();
     let t0 = now_us() - 10_000_000;

@@ -152,13 +152,25 @@ fn curl_delivers_lines_and_json() {
     };
     let login = format!("CURL-1:{secret}");
     assert_eq!(curl("/ping", &["-I"]).rsplit('\n').next(), Some("204"));
-    assert_eq!(curl("/write?precision=ms", &["-u", &login, "--data-binary", &format!("boiler,room=b pressure=0.875,valve=true,note=\"ok\" {t0}")]), "204");
+    assert_eq!(
+        curl("/write?precision=ms", &["-u", &login, "--data-binary", &format!("boiler,room=b pressure=0.875,valve=true,note=\"ok\" {t0}")]),
+        "204"
+    );
     let v2 = format!("Authorization: Token {login}");
-    assert_eq!(curl("/api/v2/write?precision=ms&org=o&bucket=b", &["-H", &v2, "--data-binary", &format!("boiler,room=b pressure=0.75 {}", t0 + 1)]), "204");
+    assert_eq!(
+        curl(
+            "/api/v2/write?precision=ms&org=o&bucket=b",
+            &["-H", &v2, "--data-binary", &format!("boiler,room=b pressure=0.75 {}", t0 + 1)]
+        ),
+        "204"
+    );
     let given = format!("/write?u=CURL-1&p={secret}&precision=ms");
     assert_eq!(curl(&given, &["--data-binary", &format!("boiler,room=b pressure=5i {}", t0 + 2)]), "204");
     let reading = json!({ "at": t0 + 3, "values": { "boiler,room=b.pressure": 1e-3 } }).to_string();
-    assert_eq!(curl("/api/v1/ingest", &["-H", &format!("Authorization: Bearer {login}"), "-H", "Content-Type: application/json", "-d", &reading]), "204");
+    assert_eq!(
+        curl("/api/v1/ingest", &["-H", &format!("Authorization: Bearer {login}"), "-H", "Content-Type: application/json", "-d", &reading]),
+        "204"
+    );
     let at = |ms: i64| rfc3339((t0 + ms) * 1_000);
     assert_eq!(kept(&server, &device, "boiler,room=b.pressure"), [(at(0), 0.875), (at(1), 0.75), (at(2), 5.0), (at(3), 1e-3)]);
     assert_eq!(kept(&server, &device, "boiler,room=b.valve"), [(at(0), 1.0)]);
@@ -285,7 +297,9 @@ fn requests_of_telegraf_are_taken_as_influxdb_would() {
     // One bad line: 400 that names it, and the good ones are kept.
     let at_ns = (t0 + 3_000_000) * 1_000;
     let partly = format!("good value=1 {at_ns}\nbroken line\nalso value=2 {at_ns}\n");
-    for (n, request) in [telegraf(v1, &host, &basic, partly.as_bytes(), false), telegraf(v2, &host, &token, &gzip(&partly), true)].iter().enumerate() {
+    for (n, request) in
+        [telegraf(v1, &host, &basic, partly.as_bytes(), false), telegraf(v2, &host, &token, &gzip(&partly), true)].iter().enumerate()
+    {
         let (status, _, body) = raw(&host, request);
         assert_eq!((status, &body["line"]), (400, &json!(2)), "{n}: {body}");
         assert!(body["error"].as_str().is_some_and(|e| !e.is_empty()), "{body}");
@@ -300,7 +314,9 @@ fn requests_of_telegraf_are_taken_as_influxdb_would() {
     assert_eq!(raw(&host, &telegraf(v2, &host, "Token gw-01:wrong", lines(4).as_bytes(), false)).0, 401);
     assert_eq!(raw(&host, &telegraf(v1, &host, &basic, b"not packed at all", true)).0, 400);
     assert_eq!(kept(&server, &device, "cpu,cpu=cpu-total,host=gw-01.usage_idle").len(), 3);
-    println!("figure: outsider Telegraf (its requests): 5 bodies (v1, v1 gzip, v2 gzip, 2 repeated), 15 readings kept once each; 400 keeps good lines; 401");
+    println!(
+        "figure: outsider Telegraf (its requests): 5 bodies (v1, v1 gzip, v2 gzip, 2 repeated), 15 readings kept once each; 400 keeps good lines; 401"
+    );
 }
 
 #[test]

@@ -110,7 +110,9 @@ fn every_framed_vector_is_heard_and_its_positions_appear() {
             let has = |flag: &str| found["flags"].as_array().unwrap().contains(&flag.into());
             assert_eq!(has("clock_bad"), dated && !backfill, "{phone}: {found}");
             assert_eq!(has("time_server"), !dated, "{phone}: {found}");
-            assert_eq!(found["at"] == found["device_at"], dated && *backfill, "{phone}: {found}");
+            // Two positions of one second stand a microsecond apart.
+            let to_the_second = |key: &str| found[key].as_str().map(|at| at[..19].to_owned());
+            assert_eq!(to_the_second("at") == to_the_second("device_at"), dated && *backfill, "{phone}: {found}");
         }
         let flagged = |flag: &str| kept.iter().filter(|p| p["flags"].as_array().unwrap().contains(&flag.into())).count();
         n_positions += kept.len();
@@ -130,7 +132,8 @@ fn every_framed_vector_is_heard_and_its_positions_appear() {
 }
 
 /// Damage done to frames that were unsound before: in a stream no good frame is left of them.
-const UNSOUND_BASE: &[(&str, &str)] = &[("jt808-219e81381e0a", "holds a 7E that its terminal did not escape: two broken frames, no good one")];
+const UNSOUND_BASE: &[(&str, &str)] =
+    &[("jt808-219e81381e0a", "holds a 7E that its terminal did not escape: two broken frames, no good one")];
 
 #[test]
 fn damaged_frames_leave_no_trace_and_the_frame_after_each_is_heard() {
@@ -166,8 +169,16 @@ fn damaged_frames_leave_no_trace_and_the_frame_after_each_is_heard() {
     };
 
     let (streams, refused): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|l| l["expect"].as_str().unwrap().starts_with("stream"));
+    // A frame without its end waits for it; any 7E that followed would be that end. So each has a connection of its own.
+    let mut waiting = Vec::new();
     for line in &refused {
-        send(line);
+        if line["mutation"] == "no-end-mark" {
+            let mut own = Terminal::connect(&server.jt808);
+            own.send(&bytes(line)).unwrap();
+            waiting.push(own);
+        } else {
+            send(line);
+        }
     }
     let vehicles = server.get("/api/v1/vehicles");
     assert_eq!(vehicles["vehicles"].as_array().unwrap().len(), 0, "a damaged frame was taken: {vehicles}");
@@ -188,12 +199,14 @@ fn damaged_frames_leave_no_trace_and_the_frame_after_each_is_heard() {
             positions.iter().all(|p| kept.iter().any(|k| same(k, p))).then_some(())
         });
     }
-    // Unfinished at the end of the connection.
-    let half = lines.iter().find(|l| l["mutation"] == "no-end-mark").expect("a line without its end");
-    Terminal::connect(&server.jt808).send(&bytes(half)).unwrap();
+    // The connections end within their frames: nothing but the fresh terminal's vehicle comes of it.
+    let n_vehicles = |s: &Server| s.get("/api/v1/vehicles?limit=1000")["vehicles"].as_array().unwrap().len();
+    let (n_waiting, n_before) = (waiting.len(), n_vehicles(&server));
+    drop(waiting);
     is_well(&server, "13011112222");
+    assert_eq!(n_vehicles(&server), n_before + 1);
     println!(
-        "figure: jt808 damaged over TCP: {} lines refused, none of them kept; {} streams in step again, {} vehicles of their good frames",
+        "figure: jt808 damaged over TCP: {} lines refused ({n_waiting} for want of an end), none of them kept; {} streams in step again, {} vehicles of their good frames",
         refused.len(),
         streams.len(),
         wanted.len()

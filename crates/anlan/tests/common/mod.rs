@@ -47,7 +47,9 @@ impl Server {
     pub fn start_with(data: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> Self {
         let settings: Vec<(String, String)> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build());
+        let agent = ureq::Agent::new_with_config(
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build(),
+        );
         let (child, ready) = spawn(data, &settings, &arguments);
         let mut server = Self {
             child,
@@ -81,6 +83,16 @@ impl Server {
         let (status, answer) = self.post("/api/v1/session", &json!({ "username": "admin", "password": PASSWORD }));
         assert_eq!(status, 201, "{answer}");
         self.token = answer["token"].as_str().expect("a token").to_owned();
+    }
+
+    /// Makes a duty officer for the whole node and signs in as that person from now on: an administrator may not handle alarms.
+    pub fn become_duty_officer(&mut self) {
+        let user = json!({ "username": "duty", "name": "值班员", "password": PASSWORD, "grants": [{ "role": "duty_officer" }] });
+        let (status, body) = self.post("/api/v1/users", &user);
+        assert_eq!(status, 201, "{body}");
+        let (status, body) = self.post("/api/v1/session", &json!({ "username": "duty", "password": PASSWORD }));
+        assert_eq!(status, 201, "{body}");
+        self.token = body["token"].as_str().expect("a token").to_owned();
     }
 
     /// SIGKILL, then the same node again.
@@ -146,14 +158,18 @@ impl Server {
 
     /// An enterprise in 红塔区; its id.
     pub fn enterprise(&self, code: &str) -> String {
-        let (status, body) = self.post("/api/v1/enterprises", &json!({ "code": code, "name": format!("演示企业 {code}"), "region": "530402", "sector": "hazchem" }));
+        let (status, body) = self.post(
+            "/api/v1/enterprises",
+            &json!({ "code": code, "name": format!("演示企业 {code}"), "region": "530402", "sector": "hazchem" }),
+        );
         assert_eq!(status, 201, "{body}");
         body["id"].as_str().expect("an id").to_owned()
     }
 
     /// A device; its id and secret.
     pub fn device(&self, code: &str, enterprise: Option<&str>) -> (String, String) {
-        let (status, body) = self.post("/api/v1/devices", &json!({ "code": code, "name": code, "enterprise": enterprise, "protocol": "mqtt" }));
+        let (status, body) =
+            self.post("/api/v1/devices", &json!({ "code": code, "name": code, "enterprise": enterprise, "protocol": "mqtt" }));
         assert_eq!(status, 201, "{body}");
         (body["id"].as_str().expect("an id").to_owned(), body["secret"].as_str().expect("a secret").to_owned())
     }
