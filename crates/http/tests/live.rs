@@ -39,8 +39,11 @@ async fn say(socket: &mut Socket, value: Value) {
     socket.send(Message::text(value.to_string())).await.unwrap();
 }
 
-/// The next message for which `wanted` holds; others are passed over.
-async fn hear(socket: &mut Socket, wanted: impl Fn(&Value) -> bool) -> Value {
+/// The first message for which `wanted` holds. What comes before it is kept in `heard` for later: topics arrive in any order.
+async fn hear(socket: &mut Socket, heard: &mut Vec<Value>, wanted: impl Fn(&Value) -> bool) -> Value {
+    if let Some(at) = heard.iter().position(&wanted) {
+        return heard.remove(at);
+    }
     let search = async {
         loop {
             if let Message::Text(text) = socket.next().await.expect("the stream goes on").unwrap() {
@@ -48,6 +51,7 @@ async fn hear(socket: &mut Socket, wanted: impl Fn(&Value) -> bool) -> Value {
                 if wanted(&value) {
                     return value;
                 }
+                heard.push(value);
             }
         }
     };
@@ -66,9 +70,10 @@ async fn changes_arrive_and_a_token_resumes_what_was_missed() {
     let mut socket = connect(address, &bearer).await.unwrap();
     say(&mut socket, json!({"topics": ["alarms", format!("points:{point}")], "resume": null})).await;
     node.reading(&device, "GT-101", 30.0).await;
-    let reading = hear(&mut socket, |m| m["topic"] == format!("points:{point}")).await;
+    let mut heard = Vec::new();
+    let reading = hear(&mut socket, &mut heard, |m| m["topic"] == format!("points:{point}")).await;
     assert_eq!((reading["data"][0]["id"].as_str(), reading["data"][0]["value"].as_f64()), (Some(point.as_str()), Some(30.0)));
-    let raised = hear(&mut socket, |m| m["topic"] == "alarms").await;
+    let raised = hear(&mut socket, &mut heard, |m| m["topic"] == "alarms").await;
     assert_eq!(raised["data"][0]["state"], "raised", "{raised}");
     drop(socket);
 
@@ -76,12 +81,12 @@ async fn changes_arrive_and_a_token_resumes_what_was_missed() {
     ask(&node.router, "POST", &path, Some(&duty), Some(json!({"note": ""}))).await.ok(200);
     let mut socket = connect(address, &bearer).await.unwrap();
     say(&mut socket, json!({"topics": ["alarms"], "resume": raised["token"]})).await;
-    let missed = hear(&mut socket, |m| m["topic"] == "alarms").await;
+    let missed = hear(&mut socket, &mut Vec::new(), |m| m["topic"] == "alarms").await;
     assert_eq!(missed["data"][0]["state"], "acknowledged");
 
     let mut late = connect(address, &bearer).await.unwrap();
     say(&mut late, json!({"topics": ["alarms"], "resume": "from-another-run"})).await;
-    hear(&mut late, |m| m["event"] == "snapshot").await;
+    hear(&mut late, &mut Vec::new(), |m| m["event"] == "snapshot").await;
 }
 
 #[tokio::test]
