@@ -75,7 +75,9 @@ pub fn breaches() -> anyhow::Result<Vec<String>> {
                 }
             }
             if PURE.iter().any(|place| name.starts_with(place)) {
-                breaches.extend(IMPURE_WORDS.iter().filter(|w| code.contains(**w)).map(|w| format!("{name}:{}: `{w}`: invariant 1, sans-IO", n + 1)));
+                breaches.extend(
+                    IMPURE_WORDS.iter().filter(|w| code.contains(**w)).map(|w| format!("{name}:{}: `{w}`: invariant 1, sans-IO", n + 1)),
+                );
             }
             if code.contains("todo!(") || code.contains("unimplemented!(") || code.contains("#[ignore") {
                 breaches.push(format!("{name}:{}: unfinished", n + 1));

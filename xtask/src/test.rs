@@ -75,11 +75,25 @@ fn console(tally: &mut Tally) -> anyhow::Result<()> {
 }
 
 fn rust(tally: &mut Tally) -> anyhow::Result<()> {
-    tally.one("clippy", shell::run(shell::command("cargo", ".").args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])));
+    tally.one(
+        "clippy",
+        shell::run(shell::command("cargo", ".").args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    );
     tally.one("formatting", shell::run(shell::command("cargo", ".").args(["fmt", "--all", "--check"])));
     let postgres = tools::Postgres::start().context("start PostgreSQL")?;
     let mut nextest = shell::command("cargo", ".");
-    nextest.args(["nextest", "run", "--workspace", "--no-fail-fast", "--success-output", "final", "--status-level", "slow", "--color", "never"]);
+    nextest.args([
+        "nextest",
+        "run",
+        "--workspace",
+        "--no-fail-fast",
+        "--success-output",
+        "final",
+        "--status-level",
+        "slow",
+        "--color",
+        "never",
+    ]);
     nextest.env("ANLAN_TEST_POSTGRES", &postgres.url);
     let (ok, text) = shell::capture(&mut nextest)?;
     // nextest closes with "     Summary [   1.2s] 120 tests run: 119 passed (1 slow), 1 failed, 0 skipped".
@@ -87,7 +101,8 @@ fn rust(tally: &mut Tally) -> anyhow::Result<()> {
     tally.passed += number_before(line, "passed");
     tally.failed += (number_before(line, "failed") + number_before(line, "timed out")).max(u64::from(!ok));
     // A test that could not run for want of data says "skipped: N" and passes.
-    let skipped: u64 = text.lines().filter_map(|l| l.trim().strip_prefix("skipped: ")).filter_map(|n| n.split(' ').next()?.parse::<u64>().ok()).sum();
+    let skipped: u64 =
+        text.lines().filter_map(|l| l.trim().strip_prefix("skipped: ")).filter_map(|n| n.split(' ').next()?.parse::<u64>().ok()).sum();
     tally.skipped += skipped + number_before(line, "skipped");
     for said in text.lines().filter(|l| l.trim_start().starts_with("figure: ")) {
         eprintln!("{}", said.trim_start());
@@ -100,7 +115,10 @@ fn fuzz(tally: &mut Tally) {
     let dir = shell::target_dir().join("fuzz");
     let build = || {
         let mut build = shell::command("cargo", "fuzz");
-        build.args(["build", "--quiet", "--release", "--target", env!("XTASK_HOST")]).env("CARGO_TARGET_DIR", &dir).env("RUSTFLAGS", FUZZ_FLAGS);
+        build
+            .args(["build", "--quiet", "--release", "--target", env!("XTASK_HOST")])
+            .env("CARGO_TARGET_DIR", &dir)
+            .env("RUSTFLAGS", FUZZ_FLAGS);
         shell::run(&mut build)
     };
     let built = build();
@@ -114,7 +132,10 @@ fn fuzz(tally: &mut Tally) {
         let run = || {
             std::fs::create_dir_all(&corpus)?;
             let mut run = Command::new(dir.join(env!("XTASK_HOST")).join("release").join(target));
-            run.arg(&corpus).arg(format!("-max_total_time={FUZZ_S}")).args(["-max_len=4096", "-print_final_stats=0"]).current_dir(dir.as_path());
+            run.arg(&corpus)
+                .arg(format!("-max_total_time={FUZZ_S}"))
+                .args(["-max_len=4096", "-print_final_stats=0"])
+                .current_dir(dir.as_path());
             let (ok, text) = shell::capture(&mut run)?;
             anyhow::ensure!(ok, "{}", text.lines().rev().take(30).collect::<Vec<_>>().join("\n"));
             Ok(())
@@ -138,7 +159,7 @@ impl Drop for Demo {
 }
 
 fn browser(tally: &mut Tally) -> anyhow::Result<()> {
-    shell::run(shell::command("cargo", ".").args(["build", "--quiet", "--package", "anlan"]))?;
+    // The binary that the Rust tests have just used; building it alone would select other features and compile everything again.
     let data = std::env::temp_dir().join(format!("anlan-browser-{}", std::process::id()));
     let mut command = Command::new(shell::target_dir().join("debug/anlan"));
     command.arg("demo").arg("--data").arg(&data).env("ANLAN_HTTP__LISTEN", "127.0.0.1:0").env("ANLAN_MQTT__LISTEN", "127.0.0.1:0");

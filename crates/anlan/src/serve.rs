@@ -102,8 +102,6 @@ fn url(config: &Config, address: SocketAddr) -> String {
 pub struct Node {
     /// Use cases.
     pub running: Running,
-    /// Address of the console.
-    pub http: SocketAddr,
     /// Address of the MQTT listener.
     pub mqtt: SocketAddr,
     /// Address of the JT/T 808 listener.
@@ -176,7 +174,7 @@ impl Node {
         let url = url(&config, http_at);
         let setup = access::new_setup_token(&app.store, &config.access).await.context("make a setup link")?;
         let setup = setup.filter(|_| !demo).map(|token| format!("{url}/setup#{token}"));
-        Ok(Self { running, http: http_at, mqtt: mqtt_at, jt808: jt808_at, url, setup, server, sockets_stop, tasks, http_task })
+        Ok(Self { running, mqtt: mqtt_at, jt808: jt808_at, url, setup, server, sockets_stop, tasks, http_task })
     }
 
     /// Address of the console and API.

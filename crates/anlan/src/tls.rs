@@ -37,7 +37,8 @@ pub fn certificate(data: &Path, chain: Option<&Path>, key: Option<&Path>, names:
         _ => anyhow::bail!("http.certificate and http.key belong together; only one of them is set"),
     };
     let pem = std::fs::read(&chain).with_context(|| format!("read {}", chain.display()))?;
-    let first = rustls_pemfile::certs(&mut pem.as_slice()).next().with_context(|| format!("{} holds no certificate", chain.display()))??;
+    let first =
+        rustls_pemfile::certs(&mut pem.as_slice()).next().with_context(|| format!("{} holds no certificate", chain.display()))??;
     let fingerprint = Sha256::digest(&first).iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{}{byte:02X}", if text.is_empty() { "" } else { ":" });
         text

@@ -92,8 +92,12 @@ fn a_wrong_secret_is_refused_and_a_second_node_cannot_take_the_directory() {
 #[test]
 fn a_wrong_key_in_the_configuration_stops_the_start_with_code_2() {
     let dir = tempfile::tempdir().unwrap();
-    let output =
-        std::process::Command::new(env!("CARGO_BIN_EXE_anlan")).args(["serve", "--data"]).arg(dir.path()).env("ANLAN_HTTP__LISSTEN", "x").output().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_anlan"))
+        .args(["serve", "--data"])
+        .arg(dir.path())
+        .env("ANLAN_HTTP__LISSTEN", "x")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).to_lowercase().contains("lissten"), "{}", String::from_utf8_lossy(&output.stderr));
 }

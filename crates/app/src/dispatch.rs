@@ -42,7 +42,9 @@ async fn round(app: &App, downlink: &dyn Downlink) -> Result<(), anlan_store::St
                 Delivery::Sent => app.store.mark_command_sent(command.id, now).await?,
                 // It waits until the device comes back.
                 Delivery::NotConnected => {}
-                Delivery::Unsupported => app.store.answer_command(command.id, &command.to, false, r#"{"reason":"unsupported"}"#, now).await?,
+                Delivery::Unsupported => {
+                    app.store.answer_command(command.id, &command.to, false, r#"{"reason":"unsupported"}"#, now).await?
+                }
             }
         }
     }

@@ -40,7 +40,9 @@ pub struct Projector {
 
 /// The database is ahead of the log: one of them was restored from a backup.
 #[derive(Debug, thiserror::Error)]
-#[error("the database has applied log position {projected}, but the log ends at {durable}: restore both from the same backup (`anlan restore`)")]
+#[error(
+    "the database has applied log position {projected}, but the log ends at {durable}: restore both from the same backup (`anlan restore`)"
+)]
 pub struct Ahead {
     projected: u64,
     durable: u64,
@@ -74,7 +76,10 @@ impl Projector {
                 Ok(()) => self.status.store_down.store(0, Ordering::Relaxed),
                 Err(failure) => {
                     self.status.store_down.store(1, Ordering::Relaxed);
-                    warn!(error = &failure as &dyn std::error::Error, "the database does not take alarms; the log keeps them, next try in {RETRY:?}");
+                    warn!(
+                        error = &failure as &dyn std::error::Error,
+                        "the database does not take alarms; the log keeps them, next try in {RETRY:?}"
+                    );
                     if stopping {
                         return;
                     }
@@ -132,7 +137,9 @@ fn collect(reader: &Reader, from: u64, until: u64) -> (Vec<Effect>, u64) {
         }
         match Notes::decode(&notes) {
             Ok(notes) => effects.extend(notes.effects),
-            Err(failure) => error!(error = &failure as &dyn std::error::Error, position = lsn.0, "log record {} cannot be understood", lsn.0),
+            Err(failure) => {
+                error!(error = &failure as &dyn std::error::Error, position = lsn.0, "log record {} cannot be understood", lsn.0)
+            }
         }
         n_records += 1;
         if n_records == PER_TRANSACTION {

@@ -71,19 +71,22 @@ pub struct Registry {
     store: Store,
     engine: EngineHandle,
     rules: Arc<RuleBook>,
+    /// Key of the codes that 0x8100 issues; made once, kept with the settings.
+    terminal_key: [u8; 32],
     /// Asked for and done; a caller whose wish is covered by a later run does not run again.
     wanted: AtomicU64,
     done: tokio::sync::Mutex<u64>,
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store, engine: EngineHandle, rules: Arc<RuleBook>) -> Self {
+    pub(crate) fn new(store: Store, engine: EngineHandle, rules: Arc<RuleBook>, terminal_key: [u8; 32]) -> Self {
         Self {
             snapshot: ArcSwap::default(),
             credentials: Arc::default(),
             store,
             engine,
             rules,
+            terminal_key,
             wanted: AtomicU64::new(0),
             done: tokio::sync::Mutex::new(0),
         }
@@ -132,7 +135,8 @@ impl Registry {
             next.vehicle_by_phone.insert(vehicle.phone.clone(), vehicle.id);
             next.vehicles.insert(vehicle.id, Arc::new(vehicle));
         }
-        let credentials = self.store.credentials().await?;
+        let mut credentials = self.store.credentials().await?;
+        credentials.terminal_key = self.terminal_key;
 
         // The engine must know a point before a reading of it can arrive, so it is told first.
         self.engine.configure(self.configs(&next));
@@ -153,7 +157,12 @@ impl Registry {
             (snapshot.shard_of_device(point.device), config)
         });
         let vehicles = snapshot.vehicles.values().map(|vehicle| {
-            let config = SubjectConfig { subject: Subject::Vehicle(vehicle.id), rules: self.rules.for_vehicle(vehicle.speed_limit_kmh), range: None, newest: None };
+            let config = SubjectConfig {
+                subject: Subject::Vehicle(vehicle.id),
+                rules: self.rules.for_vehicle(vehicle.speed_limit_kmh),
+                range: None,
+                newest: None,
+            };
             (snapshot.shard_of_vehicle(vehicle.id), config)
         });
         let mut all: Vec<_> = points.chain(vehicles).collect();

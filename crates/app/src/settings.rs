@@ -16,8 +16,6 @@ pub struct Settings {
     pub map_attribution: String,
     /// Create points that are unknown at first sight, as unconfirmed.
     pub points_create: bool,
-    /// Unknown JT/T 808 terminals: `accept` creates open vehicles, otherwise they wait for adoption.
-    pub vehicles_accept: bool,
     /// Which device times are believed.
     pub time: TimeBounds,
     /// Batches one shard may hold before it refuses. Default 20,000.
@@ -59,7 +57,6 @@ impl Default for Settings {
             region: "5304".to_owned(),
             map_attribution: String::new(),
             points_create: true,
-            vehicles_accept: false,
             time: TimeBounds::default(),
             shard_queue: 20_000,
             vehicle_offline_s: 300,

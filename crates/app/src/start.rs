@@ -37,9 +37,9 @@ pub enum StartError {
     /// A built-in pack contradicts itself.
     #[error("the base pack is refused")]
     Pack(#[from] PackError),
-    /// The engine's thread could not be made.
-    #[error("the engine thread")]
-    Thread(#[from] std::io::Error),
+    /// The machine gives no thread or no randomness.
+    #[error("the machine")]
+    Machine(#[from] std::io::Error),
 }
 
 /// A running node without its sockets.
@@ -66,15 +66,28 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let status = Arc::new(LogStatus::default());
     let latest = Arc::new(Latest::default());
     let (projected, projected_receiver) = watch::channel(0);
-    let (opened, reader) =
-        engine::open(&dir.join("history"), settings.time, settings.shard_queue, clock.clone(), latest.clone(), status.clone(), projected_receiver)?;
+    let (opened, reader) = engine::open(
+        &dir.join("history"),
+        settings.time,
+        settings.shard_queue,
+        clock.clone(),
+        latest.clone(),
+        status.clone(),
+        projected_receiver,
+    )?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
     let live = Live::new(store.clone(), latest.clone(), run);
-    let projector =
-        Projector { reader: reader.clone(), store: store.clone(), live: live.clone(), status: status.clone(), durable: opened.durable.clone(), projected };
+    let projector = Projector {
+        reader: reader.clone(),
+        store: store.clone(),
+        live: live.clone(),
+        status: status.clone(),
+        durable: opened.durable.clone(),
+        projected,
+    };
     projector.begin().await??;
 
-    let registry = Registry::new(store.clone(), opened.handle.clone(), book.clone());
+    let registry = Registry::new(store.clone(), opened.handle.clone(), book.clone(), terminal_key(&store).await?);
     registry.refresh().await?;
     let app = Arc::new(App {
         store,
@@ -122,6 +135,14 @@ impl App {
         }
         ran
     }
+}
+
+/// The key of the codes that terminals authenticate with; the first start makes it.
+async fn terminal_key(store: &Store) -> Result<[u8; 32], StartError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+    let text = store.setting_or_put("terminal_key", &serde_json::json!(key).to_string()).await?;
+    serde_json::from_str(&text).map_err(|e| StartError::Store(StoreError::Corrupt(format!("setting terminal_key: {e}"))))
 }
 
 fn regions() -> Vec<Region> {

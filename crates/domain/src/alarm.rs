@@ -196,6 +196,13 @@ impl Machine {
         }
     }
 
+    /// Silence before `now` was ours, not the device's: the node was down. The clock of silence starts afresh.
+    pub fn excuse_silence(&mut self, now: Timestamp) {
+        if let Some(last) = &mut self.last {
+            last.heard_at = last.heard_at.max(now);
+        }
+    }
+
     /// The earliest instant at which [`Self::tick`] could change something.
     pub fn next_due(&self) -> Option<Timestamp> {
         let due = |(rule, phase): &(Rule, Phase)| match phase {
@@ -243,7 +250,15 @@ fn breaches(rule: &Rule, sample: &Sample, before: Option<&Sample>, standing: boo
     }
 }
 
-fn raised(subject: Subject, historic: bool, rule: &Rule, onset_at: Timestamp, now: Timestamp, value: Option<f64>, id: AlarmId) -> AlarmChange {
+fn raised(
+    subject: Subject,
+    historic: bool,
+    rule: &Rule,
+    onset_at: Timestamp,
+    now: Timestamp,
+    value: Option<f64>,
+    id: AlarmId,
+) -> AlarmChange {
     let threshold = match (rule.kind, rule.upper, value) {
         (RuleKind::TerminalBit, ..) => None,
         (RuleKind::OutOfRange, Some(upper), Some(value)) if value > upper => Some(upper),
@@ -342,6 +357,23 @@ mod tests {
     #[test]
     fn silence_alarms_once_and_any_sample_ends_it() {
         check(vec![rule(RuleKind::Stale, 30.0)], &[(0, Some(1.0)), (30, None), (31, None), (60, None), (61, Some(1.0))], "stale+30@31 -61");
+    }
+
+    #[test]
+    fn silence_while_the_node_was_down_is_not_the_devices() {
+        let mut machine = Machine::new(Subject::Point(PointId::new(1)), vec![rule(RuleKind::Stale, 30.0)], false);
+        let (mut out, second) = (Vec::new(), Timestamp::from_secs);
+        machine.sample(
+            Sample { at: second(0), heard_at: second(0), value: 1.0, bits: 0, usable: true },
+            second(0),
+            &mut |_| AlarmId::new(1),
+            &mut out,
+        );
+        machine.excuse_silence(second(1_000));
+        machine.tick(second(1_030), &mut |_| AlarmId::new(1), &mut out);
+        assert_eq!(out, []);
+        machine.tick(second(1_031), &mut |_| AlarmId::new(1), &mut out);
+        assert_eq!(out.len(), 1, "it had its time after the start and stayed silent");
     }
 
     #[test]

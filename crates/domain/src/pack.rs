@@ -174,7 +174,9 @@ impl RuleBook {
     }
 
     fn check(&self) -> Result<(), PackError> {
-        let wrong = |row: &str, field, reason: &str| Err(PackError::Row { file: "alarm_rules.toml", row: row.to_owned(), field, reason: reason.to_owned() });
+        let wrong = |row: &str, field, reason: &str| {
+            Err(PackError::Row { file: "alarm_rules.toml", row: row.to_owned(), field, reason: reason.to_owned() })
+        };
         for row in &self.rules {
             let Some(kind) = RuleKind::parse(&row.kind) else { return wrong(&row.id, "kind", "is not a kind of rule") };
             let Some(level) = Level::parse(&row.level) else { return wrong(&row.id, "level", "is not red, orange, yellow or blue") };
@@ -189,7 +191,9 @@ impl RuleBook {
             }
             match kind {
                 RuleKind::TerminalBit if row.bit.is_none_or(|bit| bit > 31) => return wrong(&row.id, "bit", "a terminal bit is 0 to 31"),
-                RuleKind::Stale if row.factor.is_none_or(|f| !(f.is_finite() && f >= 1.0)) => return wrong(&row.id, "factor", "silence is measured in at least one period"),
+                RuleKind::Stale if row.factor.is_none_or(|f| !(f.is_finite() && f >= 1.0)) => {
+                    return wrong(&row.id, "factor", "silence is measured in at least one period");
+                }
                 _ => {}
             }
         }
@@ -272,7 +276,13 @@ impl RuleBook {
             rules.push(plain(row, RuleKind::Stale, point.period_s * row.factor.unwrap_or(1.0), None, "s"));
         }
         if let (true, Some(row)) = (point.range_low.is_some() || point.range_high.is_some(), self.row(RuleKind::OutOfRange, &point.kind)) {
-            rules.push(plain(row, RuleKind::OutOfRange, point.range_low.unwrap_or(f64::MIN), Some(point.range_high.unwrap_or(f64::MAX)), &point.unit));
+            rules.push(plain(
+                row,
+                RuleKind::OutOfRange,
+                point.range_low.unwrap_or(f64::MIN),
+                Some(point.range_high.unwrap_or(f64::MAX)),
+                &point.unit,
+            ));
         }
         rules
     }

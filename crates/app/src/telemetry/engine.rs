@@ -35,6 +35,8 @@ pub struct Notes {
     pub configs: Vec<SubjectConfig>,
     /// Subjects that left this shard.
     pub forgotten: Vec<Subject>,
+    /// The node started at this record; silence before it was the node's own.
+    pub started: bool,
     /// What happened.
     pub effects: Vec<Effect>,
 }
@@ -42,7 +44,7 @@ pub struct Notes {
 impl Notes {
     /// Bytes for the log; empty if there is nothing to say.
     pub fn encode(&self) -> Vec<u8> {
-        if self.configs.is_empty() && self.forgotten.is_empty() && self.effects.is_empty() {
+        if self.configs.is_empty() && self.forgotten.is_empty() && self.effects.is_empty() && !self.started {
             return Vec::new();
         }
         postcard::to_extend(self, vec![FORMAT]).expect("plain data always encodes")
@@ -213,7 +215,8 @@ pub fn open(
         // The log keeps what was decided then; only the rebuilt state may differ, and the next samples bring it in line.
         warn!(records = n_differing, "{n_differing} log records were judged differently on replay; the logged effects stand");
     }
-    let home: HashMap<Subject, u16> = shards.iter().zip(0u16..).flat_map(|(shard, n)| shard.subjects().map(move |subject| (subject, n))).collect();
+    let home: HashMap<Subject, u16> =
+        shards.iter().zip(0u16..).flat_map(|(shard, n)| shard.subjects().map(move |subject| (subject, n))).collect();
     let (readings, positions): (Vec<_>, Vec<_>) = home
         .keys()
         .map(|subject| match subject {
@@ -238,11 +241,17 @@ fn replay(shard: &mut Shard, record: &Record, notes: &Notes) -> bool {
         effects.iter().filter_map(|e| if let Effect::Alarm(change) = e { Some(change.clone()) } else { None }).collect()
     };
     let changes = logged(&notes.effects);
-    let mut ids: VecDeque<AlarmId> = changes.iter().filter_map(|c| if let AlarmChange::Raised(a) = c { Some(a.id) } else { None }).collect();
+    let mut ids: VecDeque<AlarmId> =
+        changes.iter().filter_map(|c| if let AlarmChange::Raised(a) = c { Some(a.id) } else { None }).collect();
     let mut effects = Vec::new();
+    if notes.started {
+        shard.wake_up(record.now);
+    }
     shard.configure(&notes.configs, record.now, &mut effects);
     shard.forget(&notes.forgotten, record.now, &mut effects);
-    effects.extend(shard.replay(record.now, &record.readings, &record.positions, &mut |now| ids.pop_front().unwrap_or_else(|| new_alarm_id(now))));
+    effects.extend(
+        shard.replay(record.now, &record.readings, &record.positions, &mut |now| ids.pop_front().unwrap_or_else(|| new_alarm_id(now))),
+    );
     logged(&effects) == changes
 }
 
@@ -294,7 +303,7 @@ impl Group {
         for position in &output.positions {
             self.positions.insert((position.vehicle, position.event_at), position.body_crc);
         }
-        let notes = Notes { configs, forgotten, effects: output.effects }.encode();
+        let notes = Notes { configs, forgotten, effects: output.effects, started: false }.encode();
         if !(output.readings.is_empty() && output.positions.is_empty() && notes.is_empty()) {
             self.records.push(Record { shard, now, readings: output.readings, positions: output.positions, notes });
         }
@@ -305,6 +314,11 @@ impl Engine {
     /// Runs until stopped or until the log fails for good; to be called on a thread of its own.
     pub fn run(mut self) {
         let (mut ticked, mut checkpointed) = (Instant::now(), Instant::now());
+        let woken = self.wake_up();
+        if let Err(failure) = self.commit(woken) {
+            error!(error = &failure as &dyn std::error::Error, "the log cannot be written; nothing is acknowledged until restart");
+            return self.fail();
+        }
         loop {
             let (batches, control, stopping) = self.take();
             let mut group = Group::default();
@@ -339,6 +353,18 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// A record per shard that the node starts here, before anything is judged.
+    fn wake_up(&mut self) -> Group {
+        let now = self.clock.now();
+        let mut group = Group::default();
+        for (shard, n) in self.shards.iter_mut().zip(0u16..).filter(|(shard, _)| shard.subjects().next().is_some()) {
+            shard.wake_up(now);
+            let notes = Notes { started: true, ..Notes::default() }.encode();
+            group.records.push(Record { shard: n, now, readings: Vec::new(), positions: Vec::new(), notes });
+        }
+        group
     }
 
     fn take(&mut self) -> (Vec<(u16, Bound)>, VecDeque<Control>, bool) {
@@ -419,7 +445,9 @@ impl Engine {
             Subject::Point(id) => {
                 self.reader.latest(id).map(|r| Newest { at: r.event_at, key: (r.value.to_bits(), r.quality.code()), revision: r.revision })
             }
-            Subject::Vehicle(id) => self.reader.latest_position(id).map(|p| Newest { at: p.event_at, key: (u64::from(p.body_crc), 0), revision: 0 }),
+            Subject::Vehicle(id) => {
+                self.reader.latest_position(id).map(|p| Newest { at: p.event_at, key: (u64::from(p.body_crc), 0), revision: 0 })
+            }
         }
     }
 
@@ -460,9 +488,16 @@ impl Engine {
         let state = postcard::to_extend(&self.shards, vec![FORMAT]).expect("plain data always encodes");
         let now = self.clock.now();
         let projected = Lsn(*self.projected.borrow());
-        let kept = self.writer.seal_if_due(now).and_then(|()| self.writer.checkpoint(&state)).and_then(|()| self.writer.release_log(projected, now));
+        let kept = self
+            .writer
+            .seal_if_due(now)
+            .and_then(|()| self.writer.checkpoint(&state))
+            .and_then(|()| self.writer.release_log(projected, now));
         if let Err(failure) = kept {
-            warn!(error = &failure as &dyn std::error::Error, "checkpoint or sealing failed; the log keeps everything, next try in {CHECKPOINT_EVERY:?}");
+            warn!(
+                error = &failure as &dyn std::error::Error,
+                "checkpoint or sealing failed; the log keeps everything, next try in {CHECKPOINT_EVERY:?}"
+            );
         }
     }
 

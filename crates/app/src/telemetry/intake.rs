@@ -3,10 +3,11 @@
 //! The fast path is a look into the snapshot. A batch that names something unknown goes to one slow task, and so does everything of the
 //! same source until that task has caught up: batches of one source never overtake each other. Start at [`AppIntake::offer`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use anlan_model::{Batch, DataEvent, Effect, Intake, Quarantined, Refusal, Source, SourceEvent, Trust};
+use anlan_model::{Batch, Clock as _, DataEvent, DeviceId, Effect, Intake, Quarantined, Refusal, Source, SourceEvent, Trust};
+use anlan_store::StoreError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -91,6 +92,7 @@ impl Intake for AppIntake {
 }
 
 /// Binds a batch to points and vehicles of the snapshot; gives it back if something is unknown.
+#[allow(clippy::result_large_err, reason = "the batch itself comes back; boxing it would cost the fast path")]
 fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
     let (shard, source, enterprise) = match &batch.source {
         Source::Device { device, .. } => match snapshot.devices.get(device) {
@@ -116,12 +118,26 @@ fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
     };
     let positions = vehicle.map(|id| batch.positions.into_iter().map(|p| (id, p)).collect()).unwrap_or_default();
     let effects = batch.events.into_iter().map(|event| effect(event, &source, enterprise, batch.received_at)).collect();
-    Ok((shard, Bound { source, enterprise, received_at: batch.received_at, readings, positions, effects, backfill: batch.backfill, reply: batch.reply }))
+    Ok((
+        shard,
+        Bound {
+            source,
+            enterprise,
+            received_at: batch.received_at,
+            readings,
+            positions,
+            effects,
+            backfill: batch.backfill,
+            reply: batch.reply,
+        },
+    ))
 }
 
 fn effect(event: SourceEvent, source: &str, enterprise: Option<anlan_model::EnterpriseId>, at: anlan_model::Timestamp) -> Effect {
     let (kind, detail) = match event {
-        SourceEvent::CommandAnswer { command, ok, detail } => return Effect::CommandAnswer { command, from: source.to_owned(), ok, detail, at },
+        SourceEvent::CommandAnswer { command, ok, detail } => {
+            return Effect::CommandAnswer { command, from: source.to_owned(), ok, detail, at };
+        }
         SourceEvent::TakenOver { from, by } => ("taken_over", serde_json::json!({ "from": from, "by": by })),
         SourceEvent::Registered { plate, plate_colour, terminal } => {
             ("registered", serde_json::json!({ "plate": plate, "plate_colour": plate_colour, "terminal": terminal }))
@@ -131,7 +147,10 @@ fn effect(event: SourceEvent, source: &str, enterprise: Option<anlan_model::Ente
     Effect::Event(DataEvent { at, kind: kind.to_owned(), subject: source.to_owned(), detail: detail.to_string(), enterprise })
 }
 
-/// Creates points and vehicles at first sight, one batch at a time, and passes the batch on.
+/// Batches that share one round of creating: a fleet that connects at once costs one look at the database, not one per vehicle.
+const PER_ROUND: usize = 1_000;
+
+/// Creates points and vehicles at first sight, then passes the batches on in the order they came.
 async fn create_unknown(
     app: Arc<App>,
     engine: EngineHandle,
@@ -139,8 +158,9 @@ async fn create_unknown(
     detours: Arc<Mutex<HashMap<String, usize>>>,
     stop: CancellationToken,
 ) {
+    let mut round = Vec::new();
     loop {
-        let batch = tokio::select! {
+        let n = tokio::select! {
             biased;
             () = stop.cancelled() => {
                 batches.close();
@@ -149,63 +169,73 @@ async fn create_unknown(
                 }
                 return;
             }
-            batch = batches.recv() => match batch {
-                Some(batch) => batch,
-                None => return,
-            },
+            n = batches.recv_many(&mut round, PER_ROUND) => n,
         };
-        let key = source_key(&batch.source);
-        match bind(&app.registry.get(), batch) {
-            Ok((shard, bound)) => engine.offer(shard, bound),
-            Err(batch) => create_and_offer(&app, &engine, batch).await,
+        if n == 0 {
+            return;
         }
-        let mut detours = detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(n) = detours.get_mut(&key) {
-            *n -= 1;
-            if *n == 0 {
-                detours.remove(&key);
+        if let Err(failure) = create(&app, &mut round).await {
+            // What could not be created is refused below; its source may send again.
+            warn!(error = &failure as &dyn std::error::Error, "cannot create what a source names");
+        }
+        for batch in round.drain(..) {
+            let key = source_key(&batch.source);
+            match bind(&app.registry.get(), batch) {
+                Ok((shard, bound)) => engine.offer(shard, bound),
+                Err(batch) => (batch.reply)(Err(Refusal::UnknownSource)),
+            }
+            let mut detours = detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some(n) = detours.get_mut(&key) {
+                *n -= 1;
+                if *n == 0 {
+                    detours.remove(&key);
+                }
             }
         }
     }
 }
 
-async fn create_and_offer(app: &App, engine: &EngineHandle, mut batch: Batch) {
-    use anlan_model::Clock as _;
+/// Creates what the batches name and nobody knows, and renews the registry once.
+async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
     let now = app.clock.now();
-    let created = match &batch.source {
-        Source::Device { device, .. } => {
-            let snapshot = app.registry.get();
-            let known = snapshot.point_by_code.get(device);
-            let is_known = |code: &String| known.is_some_and(|codes| codes.contains_key(code));
-            let mut unknown: Vec<String> = batch.readings.iter().map(|r| r.code.clone()).filter(|code| !is_known(code)).collect();
-            unknown.sort_unstable();
-            unknown.dedup();
-            if app.settings.points_create || unknown.is_empty() {
-                app.store.ensure_points(*device, &unknown, now).await.map(drop)
-            } else {
-                metrics::counter!("telemetry_unknown_point_total").increment(unknown.len() as u64);
-                batch.readings.retain(|r| is_known(&r.code));
-                Ok(())
+    let snapshot = app.registry.get();
+    let mut codes: BTreeMap<DeviceId, BTreeSet<String>> = BTreeMap::new();
+    let mut phones: BTreeMap<String, Trust> = BTreeMap::new();
+    for batch in batches.iter_mut() {
+        match &batch.source {
+            Source::Device { device, .. } if snapshot.devices.contains_key(device) => {
+                let known = snapshot.point_by_code.get(device);
+                let is_known = |code: &str| known.is_some_and(|codes| codes.contains_key(code));
+                if app.settings.points_create {
+                    let unknown = batch.readings.iter().filter(|r| !is_known(&r.code)).map(|r| r.code.clone());
+                    codes.entry(*device).or_default().extend(unknown);
+                } else {
+                    let before = batch.readings.len();
+                    batch.readings.retain(|r| is_known(&r.code));
+                    metrics::counter!("telemetry_unknown_point_total").increment((before - batch.readings.len()) as u64);
+                }
+            }
+            // Registered a moment ago, perhaps; the renewed registry will tell.
+            Source::Device { .. } => {}
+            Source::Terminal { phone, trust } => {
+                if !snapshot.vehicle_by_phone.contains_key(phone) {
+                    phones.insert(phone.clone(), *trust);
+                }
             }
         }
-        Source::Terminal { phone, trust } => {
-            // Only a person adopts; a terminal that authenticated was adopted before.
-            app.store.ensure_vehicle(phone, *trust, *trust > Trust::Open, now).await.map(drop)
+    }
+    let created = async {
+        for (device, codes) in codes.iter().filter(|(_, codes)| !codes.is_empty()) {
+            app.store.ensure_points(*device, &codes.iter().cloned().collect::<Vec<_>>(), now).await?;
         }
+        for (phone, trust) in &phones {
+            // Only a person adopts; a terminal that authenticated was adopted before.
+            app.store.ensure_vehicle(phone, *trust, *trust > Trust::Open, now).await?;
+        }
+        Ok(())
     };
-    let refreshed = match created {
-        Ok(()) => app.registry.refresh().await,
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = refreshed {
-        warn!(error = &failure as &dyn std::error::Error, "cannot create what a source names; it may send again");
-        return (batch.reply)(Err(Refusal::Storage));
-    }
-    match bind(&app.registry.get(), batch) {
-        Ok((shard, bound)) => engine.offer(shard, bound),
-        // Deleted meanwhile.
-        Err(batch) => (batch.reply)(Err(Refusal::UnknownSource)),
-    }
+    let created: Result<(), StoreError> = created.await;
+    app.registry.refresh().await.and(created)
 }
 
 async fn keep_quarantined(app: Arc<App>, mut entries: mpsc::Receiver<Quarantined>, stop: CancellationToken) {

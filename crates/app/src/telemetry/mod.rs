@@ -88,7 +88,15 @@ impl Telemetry {
     ///
     /// # Errors
     /// The files cannot be read or are damaged.
-    pub fn readings(&self, seen: &PointSet, point: PointId, from: Timestamp, to: Timestamp, after: Option<Timestamp>, limit: usize) -> Result<Vec<Reading>, HistoryError> {
+    pub fn readings(
+        &self,
+        seen: &PointSet,
+        point: PointId,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Reading>, HistoryError> {
         if !seen.contains(point) {
             return Ok(Vec::new());
         }
@@ -100,7 +108,14 @@ impl Telemetry {
     ///
     /// # Errors
     /// The files cannot be read or are damaged.
-    pub fn rollup(&self, seen: &PointSet, point: PointId, step_us: i64, from: Timestamp, to: Timestamp) -> Result<Vec<Rollup>, HistoryError> {
+    pub fn rollup(
+        &self,
+        seen: &PointSet,
+        point: PointId,
+        step_us: i64,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Rollup>, HistoryError> {
         if seen.contains(point) { self.reader.rollup(point, step_us, from, to) } else { Ok(Vec::new()) }
     }
 

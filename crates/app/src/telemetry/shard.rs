@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anlan_domain::alarm::{Machine, Rule, Sample};
 use anlan_model::{
-    AlarmId, DataEvent, Effect, EnterpriseId, Flags, Kept, PointId, Position, Quality, RawPosition, Reading, Reply, Subject, Timestamp, VehicleId,
+    AlarmId, DataEvent, Effect, EnterpriseId, Flags, Kept, PointId, Position, Quality, RawPosition, Reading, Reply, Subject, Timestamp,
+    VehicleId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -240,6 +241,17 @@ impl Shard {
         }
     }
 
+    /// The node was down until `now`: nobody is blamed for silence before it.
+    pub fn wake_up(&mut self, now: Timestamp) {
+        let subjects: Vec<Subject> = self.subjects.keys().copied().collect();
+        for subject in subjects {
+            if let Some(state) = self.subjects.get_mut(&subject) {
+                state.live.excuse_silence(now);
+            }
+            self.reschedule(subject);
+        }
+    }
+
     /// Takes one batch: event times, repeats, revisions, rules. The caller logs the output and only then answers.
     pub fn step(&mut self, batch: &Bound, now: Timestamp, lookup: &dyn Lookup, new_id: &mut dyn FnMut(Timestamp) -> AlarmId) -> Output {
         let mut out = Output { effects: batch.effects.clone(), ..Output::default() };
@@ -294,7 +306,13 @@ impl Shard {
     }
 
     /// Rebuilds state from a logged record; its effects are returned only to be compared with the logged ones.
-    pub fn replay(&mut self, now: Timestamp, readings: &[Reading], positions: &[Position], new_id: &mut dyn FnMut(Timestamp) -> AlarmId) -> Vec<Effect> {
+    pub fn replay(
+        &mut self,
+        now: Timestamp,
+        readings: &[Reading],
+        positions: &[Position],
+        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.pass_time(now, new_id, &mut effects);
         for reading in readings {
@@ -307,7 +325,13 @@ impl Shard {
         effects
     }
 
-    fn resolve_reading(&self, raw: &BoundReading, (event_at, mut flags): (Timestamp, Flags), received_at: Timestamp, lookup: &dyn Lookup) -> Option<Reading> {
+    fn resolve_reading(
+        &self,
+        raw: &BoundReading,
+        (event_at, mut flags): (Timestamp, Flags),
+        received_at: Timestamp,
+        lookup: &dyn Lookup,
+    ) -> Option<Reading> {
         let state = self.subjects.get(&Subject::Point(raw.point))?;
         let key = (raw.value.to_bits(), raw.quality.code());
         if state.config.range.is_some_and(|(low, high)| raw.value < low || raw.value > high) {
@@ -328,7 +352,16 @@ impl Shard {
         if state.newest.is_some_and(|newest| event_at <= newest.at) {
             flags = flags.with(Flags::LATE);
         }
-        Some(Reading { point: raw.point, event_at, device_at: raw.device_at, received_at, value: raw.value, quality: raw.quality, flags, revision })
+        Some(Reading {
+            point: raw.point,
+            event_at,
+            device_at: raw.device_at,
+            received_at,
+            value: raw.value,
+            quality: raw.quality,
+            flags,
+            revision,
+        })
     }
 
     fn resolve_position(
@@ -388,9 +421,21 @@ impl Shard {
     }
 
     fn apply_reading(&mut self, reading: &Reading, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
-        let sample = Sample { at: reading.event_at, heard_at: reading.received_at, value: reading.value, bits: 0, usable: reading.quality != Quality::Bad };
+        let sample = Sample {
+            at: reading.event_at,
+            heard_at: reading.received_at,
+            value: reading.value,
+            bits: 0,
+            usable: reading.quality != Quality::Bad,
+        };
         let newest = Newest { at: reading.event_at, key: (reading.value.to_bits(), reading.quality.code()), revision: reading.revision };
-        self.apply(Subject::Point(reading.point), Resolved { sample, newest, device_at: reading.device_at, flags: reading.flags }, now, new_id, out);
+        self.apply(
+            Subject::Point(reading.point),
+            Resolved { sample, newest, device_at: reading.device_at, flags: reading.flags },
+            now,
+            new_id,
+            out,
+        );
     }
 
     fn apply_position(&mut self, position: &Position, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
@@ -402,10 +447,23 @@ impl Shard {
             usable: !position.flags.has(Flags::NO_FIX),
         };
         let newest = Newest { at: position.event_at, key: (u64::from(position.body_crc), 0), revision: 0 };
-        self.apply(Subject::Vehicle(position.vehicle), Resolved { sample, newest, device_at: position.device_at, flags: position.flags }, now, new_id, out);
+        self.apply(
+            Subject::Vehicle(position.vehicle),
+            Resolved { sample, newest, device_at: position.device_at, flags: position.flags },
+            now,
+            new_id,
+            out,
+        );
     }
 
-    fn apply(&mut self, subject: Subject, kept: Resolved, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
+    fn apply(
+        &mut self,
+        subject: Subject,
+        kept: Resolved,
+        now: Timestamp,
+        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(state) = self.subjects.get_mut(&subject) else { return };
         let Resolved { sample, newest, device_at, flags } = kept;
         if let (true, Some(device_at)) = (flags.has(Flags::CLOCK_BAD), device_at) {
@@ -498,12 +556,28 @@ impl Shard {
     }
 
     /// One event when a source's clock is found off, and one when it is right again; nothing is corrected silently.
-    fn note_clock(&mut self, batch: &Bound, device_times: &[(Option<Timestamp>, bool)], event_times: &[(Timestamp, Flags)], out: &mut Vec<Effect>) {
-        let newest = device_times.iter().zip(event_times).filter_map(|((device, _), (_, flags))| device.map(|d| (d, flags.has(Flags::CLOCK_BAD)))).max_by_key(|(d, _)| *d);
+    fn note_clock(
+        &mut self,
+        batch: &Bound,
+        device_times: &[(Option<Timestamp>, bool)],
+        event_times: &[(Timestamp, Flags)],
+        out: &mut Vec<Effect>,
+    ) {
+        let newest = device_times
+            .iter()
+            .zip(event_times)
+            .filter_map(|((device, _), (_, flags))| device.map(|d| (d, flags.has(Flags::CLOCK_BAD))))
+            .max_by_key(|(d, _)| *d);
         let Some((device_at, bad)) = newest else { return };
         let mut event = |kind: &str, offset_us: i64| {
             let detail = serde_json::json!({ "offset_s": offset_us as f64 / 1e6, "device_at": device_at.to_string() }).to_string();
-            out.push(Effect::Event(DataEvent { at: batch.received_at, kind: kind.to_owned(), subject: batch.source.clone(), detail, enterprise: batch.enterprise }));
+            out.push(Effect::Event(DataEvent {
+                at: batch.received_at,
+                kind: kind.to_owned(),
+                subject: batch.source.clone(),
+                detail,
+                enterprise: batch.enterprise,
+            }));
         };
         let offset = device_at.since_us(batch.received_at);
         match (bad, self.clocks.contains_key(&batch.source)) {
@@ -541,7 +615,9 @@ impl Shard {
     fn end_stretches(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         let ended = self.stretches.extract_if(.., |_, s| s.heard_at.plus_us(STRETCH_IDLE_US) <= now);
         for (subject, s) in ended.filter(|(_, s)| s.backfill || s.to.since_us(s.from) >= STRETCH_WORTH_US) {
-            let detail = serde_json::json!({ "from": s.from.to_string(), "to": s.to.to_string(), "readings": s.n_readings, "backfill": s.backfill }).to_string();
+            let detail =
+                serde_json::json!({ "from": s.from.to_string(), "to": s.to.to_string(), "readings": s.n_readings, "backfill": s.backfill })
+                    .to_string();
             out.push(Effect::Event(DataEvent { at: now, kind: "late_data".to_owned(), subject, detail, enterprise: s.enterprise }));
         }
     }

@@ -59,7 +59,10 @@ impl Bench {
     }
 
     fn batch(&mut self, received: f64, values: &[(Option<f64>, f64)], backfill: bool) -> Kept {
-        let readings = values.iter().map(|(t, value)| BoundReading { point: POINT, device_at: t.map(at), value: *value, quality: Quality::Good }).collect();
+        let readings = values
+            .iter()
+            .map(|(t, value)| BoundReading { point: POINT, device_at: t.map(at), value: *value, quality: Quality::Good })
+            .collect();
         let batch = Bound {
             source: "dev".into(),
             enterprise: None,
@@ -97,7 +100,9 @@ impl Bench {
     fn alarms(&self) -> String {
         let effects = self.log.iter().flat_map(|(_, o)| &o.effects);
         let word = |effect: &Effect| match effect {
-            Effect::Alarm(AlarmChange::Raised(a)) => Some(format!("{}{}", if a.historic { "~" } else { "+" }, (a.onset_at.micros() - T0 * 1_000_000) / 1_000_000)),
+            Effect::Alarm(AlarmChange::Raised(a)) => {
+                Some(format!("{}{}", if a.historic { "~" } else { "+" }, (a.onset_at.micros() - T0 * 1_000_000) / 1_000_000))
+            }
             Effect::Alarm(AlarmChange::Returned { at, .. }) => Some(format!("-{}", (at.micros() - T0 * 1_000_000) / 1_000_000)),
             Effect::Event(event) => Some(event.kind.clone()),
             Effect::CommandAnswer { .. } => None,
@@ -148,7 +153,11 @@ fn a_clock_eight_hours_fast_neither_blinds_the_alarm_nor_hides_the_next_true_rea
 #[test]
 fn old_readings_of_a_wrong_clock_keep_their_distance() {
     let day = 86_400.0;
-    let times = event_times(&[(Some(at(-400.0 * day)), false), (Some(at(-400.0 * day + 10.0)), false), (None, false), (Some(at(-1.0)), false)], at(0.0), &TimeBounds::default());
+    let times = event_times(
+        &[(Some(at(-400.0 * day)), false), (Some(at(-400.0 * day + 10.0)), false), (None, false), (Some(at(-1.0)), false)],
+        at(0.0),
+        &TimeBounds::default(),
+    );
     let bad = |t: f64| (at(t), Flags::CLOCK_BAD);
     assert_eq!(times, [bad(-10.0), bad(0.0), (at(0.0), Flags::TIME_SERVER), (at(-1.0), Flags::empty())]);
     let marked = event_times(&[(Some(at(-400.0 * day)), true), (Some(at(121.0)), true)], at(0.0), &TimeBounds::default());
