@@ -108,6 +108,8 @@ pub struct Node {
 pub struct Points {
     /// Create points unknown at first sight.
     pub create: bool,
+    /// Points a device may bring in at first sight.
+    pub per_device_max: usize,
 }
 
 /// Section `vehicles`.
@@ -116,6 +118,8 @@ pub struct Points {
 pub struct Vehicles {
     /// Seconds without a position until a vehicle counts as offline.
     pub offline_s: i64,
+    /// Vehicles nobody has adopted that the node keeps.
+    pub open_max: usize,
 }
 
 /// Section `telemetry`.
@@ -164,12 +168,14 @@ impl Default for Node {
 }
 impl Default for Points {
     fn default() -> Self {
-        Self { create: Settings::default().points_create }
+        let settings = Settings::default();
+        Self { create: settings.points_create, per_device_max: settings.points_per_device_max }
     }
 }
 impl Default for Vehicles {
     fn default() -> Self {
-        Self { offline_s: Settings::default().vehicle_offline_s }
+        let settings = Settings::default();
+        Self { offline_s: settings.vehicle_offline_s, open_max: settings.vehicles_open_max }
     }
 }
 impl Default for TelemetryConfig {
@@ -203,6 +209,8 @@ impl Config {
             region: self.node.region.clone(),
             map_attribution: self.node.map_attribution.clone(),
             points_create: self.points.create,
+            points_per_device_max: self.points.per_device_max,
+            vehicles_open_max: self.vehicles.open_max,
             time: self.time,
             shard_queue: self.telemetry.shard_queue,
             vehicle_offline_s: self.vehicles.offline_s,
@@ -238,6 +246,8 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("node.region", "GB/T 2260 code", "本节点服务的行政区划", "division served by this node"),
     ("node.map_attribution", "text", "地图来源与审图号，绘于地图", "map source and approval number, drawn on the map"),
     ("points.create", "true | false", "首次出现的测点自动登记为待确认", "create points unknown at first sight, unconfirmed"),
+    ("points.per_device_max", "points", "一个设备自动登记的测点上限", "points a device may bring in at first sight"),
+    ("vehicles.open_max", "vehicles", "未采纳车辆的上限", "vehicles nobody has adopted that the node keeps"),
     ("vehicles.offline_s", "s", "多久没有定位算离线", "seconds without a position until offline"),
     ("time.past_s", "s", "早于此的设备时间不可信（补传除外）", "an older device time is not believed unless back-filled"),
     ("time.future_s", "s", "超前于此的设备时间不可信", "a device time further ahead is never believed"),

@@ -91,6 +91,7 @@ impl std::error::Error for BadConfiguration {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    serve::settle_in();
     let run = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),

@@ -98,6 +98,33 @@ fn url(config: &Config, address: SocketAddr) -> String {
     format!("{}://{address}", if secure(config, address) { "https" } else { "http" })
 }
 
+/// Between drains of the metrics' samples.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// A client has this long for the head of its request; an idle socket costs a file descriptor.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Closes connections that do not get to the point.
+fn impatient(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(HEADER_TIMEOUT).max_concurrent_streams(64);
+}
+
+/// Makes the data directory for its owner alone: it holds keys, hashes and where people drive.
+pub fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("make {}", dir.display()))
+}
+
+/// Files are made for their owner alone, and as many may be open as the machine allows.
+pub fn settle_in() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_err() {
+        warn!("the limit of open files stays at {:?}", limit.current);
+    }
+}
+
 /// A node with its sockets open.
 pub struct Node {
     /// Use cases.
@@ -117,7 +144,7 @@ pub struct Node {
 impl Node {
     /// Opens everything. Listeners are bound before anything is announced; port 0 takes any free one.
     pub async fn start(args: &ServeArgs, config: Config, demo: bool) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&args.data).with_context(|| format!("make {}", args.data.display()))?;
+        private_dir(&args.data)?;
         let clock = match &args.test_clock {
             Some(argument) => AppClock::test(argument).map_err(|e| BadConfiguration(anyhow::Error::new(e).context("--test-clock")))?,
             None => AppClock::real(),
@@ -154,7 +181,8 @@ impl Node {
         tasks.spawn(anlan_app::dispatch::run(app.clone(), context.downlinks.clone(), sockets_stop.clone()));
 
         let secure = secure(&config, http_at);
-        let options = anlan_http::HttpOptions { secure, demo, metrics: Some(Arc::new(move || metrics.render())) };
+        let text = metrics.clone();
+        let options = anlan_http::HttpOptions { secure, demo, metrics: Some(Arc::new(move || text.render())) };
         let routes = anlan_http::router(app.clone(), options).merge(anlan_ingest::http::router(context));
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         let server = Handle::new();
@@ -165,10 +193,22 @@ impl Node {
             let certificate = tls::certificate(&args.data, config.http.certificate.as_deref(), config.http.key.as_deref(), names)?;
             warn!(fingerprint = certificate.fingerprint, "HTTPS certificate SHA-256 {}", certificate.fingerprint);
             let rustls = RustlsConfig::from_pem_file(&certificate.chain, &certificate.key).await.context("load the certificate")?;
-            tokio::spawn(axum_server::from_tcp_rustls(http, rustls)?.handle(server.clone()).serve(service))
+            let mut listener = axum_server::from_tcp_rustls(http, rustls)?.handle(server.clone());
+            impatient(listener.http_builder());
+            tokio::spawn(listener.serve(service))
         } else {
-            tokio::spawn(axum_server::from_tcp(http)?.handle(server.clone()).serve(service))
+            let mut listener = axum_server::from_tcp(http)?.handle(server.clone());
+            impatient(listener.http_builder());
+            tokio::spawn(listener.serve(service))
         };
+        let upkeep = metrics.clone();
+        let until = sockets_stop.clone();
+        tasks.spawn(async move {
+            // Samples of histograms are drained here even if nobody ever asks for /metrics.
+            while tokio::time::timeout(UPKEEP_EVERY, until.cancelled()).await.is_err() {
+                upkeep.run_upkeep();
+            }
+        });
         tasks.close();
 
         let url = url(&config, http_at);

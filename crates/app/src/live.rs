@@ -5,6 +5,7 @@
 //! before a restart) the answer is "take a snapshot". Start at [`Live::subscribe`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Live {
     latest: Arc<Latest>,
     ring: Arc<Mutex<Ring>>,
     grown: watch::Sender<u64>,
+    /// Counts renewals of the registry: who may see which point can change with any of them.
+    renewed: Arc<AtomicU64>,
     /// Tells this run from the one before; part of every token.
     run: u64,
 }
@@ -115,7 +118,12 @@ impl Topic {
 
 impl Live {
     pub(crate) fn new(store: Store, latest: Arc<Latest>, run: u64) -> Self {
-        Self { store, latest, ring: Arc::default(), grown: watch::channel(0).0, run }
+        Self { store, latest, ring: Arc::default(), grown: watch::channel(0).0, renewed: Arc::default(), run }
+    }
+
+    /// Tells every stream that points, vehicles or their owners may have changed.
+    pub(crate) fn renew(&self) {
+        self.renewed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Announces alarms whose condition or handling changed and is committed.
@@ -152,6 +160,8 @@ impl Live {
             },
             must_snapshot: resumed == Some(None),
             vehicles: BTreeSet::new(),
+            vehicles_renewed: None,
+            renewed: self.renewed.load(Ordering::Relaxed),
             vehicles_sent: 0,
             values_at: now,
             vehicles_at: now,
@@ -204,6 +214,10 @@ pub struct Subscription {
     next_alarm: u64,
     must_snapshot: bool,
     vehicles: BTreeSet<VehicleId>,
+    /// Renewal of the registry that the vehicles were read at.
+    vehicles_renewed: Option<u64>,
+    /// Renewal of the registry that the points were read at.
+    renewed: u64,
     vehicles_sent: u64,
     values_at: Instant,
     vehicles_at: Instant,
@@ -235,6 +249,7 @@ impl Subscription {
         if self.scope != scope {
             self.scope = scope;
             self.topics.values_mut().for_each(|state| state.seen = None);
+            self.vehicles_renewed = None;
             self.vehicles_sent = 0;
         }
     }
@@ -297,6 +312,11 @@ impl Subscription {
 
     async fn readings(&mut self) -> Result<Option<LiveMessage>, StoreError> {
         let token = self.live.token(self.next_alarm);
+        let renewed = self.live.renewed.load(Ordering::Relaxed);
+        if renewed != self.renewed {
+            self.renewed = renewed;
+            self.topics.values_mut().for_each(|state| state.seen = None);
+        }
         for (topic, state) in &mut self.topics {
             let filter = match topic {
                 Topic::Alarms | Topic::Vehicles => continue,
@@ -324,8 +344,10 @@ impl Subscription {
         }
         let sequence = self.live.latest.sequence();
         let mut positions = self.live.latest.vehicles_since(self.vehicles_sent);
-        if positions.iter().any(|p| !self.vehicles.contains(&p.vehicle)) || self.vehicles_sent == 0 {
+        let renewed = self.live.renewed.load(Ordering::Relaxed);
+        if self.vehicles_renewed != Some(renewed) {
             self.vehicles = self.live.store.vehicle_set(&self.scope).await?;
+            self.vehicles_renewed = Some(renewed);
         }
         self.vehicles_sent = sequence;
         positions.retain(|p| self.vehicles.contains(&p.vehicle));

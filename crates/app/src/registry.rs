@@ -12,6 +12,7 @@ use anlan_model::{Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subj
 use anlan_store::{Store, StoreError};
 use arc_swap::ArcSwap;
 
+use crate::live::Live;
 use crate::telemetry::engine::EngineHandle;
 use crate::telemetry::shard::SubjectConfig;
 
@@ -71,6 +72,7 @@ pub struct Registry {
     store: Store,
     engine: EngineHandle,
     rules: Arc<RuleBook>,
+    live: Live,
     /// Key of the codes that 0x8100 issues; made once, kept with the settings.
     terminal_key: [u8; 32],
     /// Asked for and done; a caller whose wish is covered by a later run does not run again.
@@ -79,13 +81,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store, engine: EngineHandle, rules: Arc<RuleBook>, terminal_key: [u8; 32]) -> Self {
+    pub(crate) fn new(store: Store, engine: EngineHandle, rules: Arc<RuleBook>, live: Live, terminal_key: [u8; 32]) -> Self {
         Self {
             snapshot: ArcSwap::default(),
             credentials: Arc::default(),
             store,
             engine,
             rules,
+            live,
             terminal_key,
             wanted: AtomicU64::new(0),
             done: tokio::sync::Mutex::new(0),
@@ -142,6 +145,7 @@ impl Registry {
         self.engine.configure(self.configs(&next));
         self.credentials.store(Arc::new(credentials));
         self.snapshot.store(Arc::new(next));
+        self.live.renew();
         *done = covers;
         Ok(())
     }

@@ -16,6 +16,10 @@ pub struct Settings {
     pub map_attribution: String,
     /// Create points that are unknown at first sight, as unconfirmed.
     pub points_create: bool,
+    /// Points a device may bring in at first sight; further unknown codes are dropped and counted. Default 5,000.
+    pub points_per_device_max: usize,
+    /// Vehicles nobody has adopted that the node keeps; further ones are refused. Default 20,000.
+    pub vehicles_open_max: usize,
     /// Which device times are believed.
     pub time: TimeBounds,
     /// Batches one shard may hold before it refuses. Default 20,000.
@@ -57,6 +61,8 @@ impl Default for Settings {
             region: "5304".to_owned(),
             map_attribution: String::new(),
             points_create: true,
+            points_per_device_max: 5_000,
+            vehicles_open_max: 20_000,
             time: TimeBounds::default(),
             shard_queue: 20_000,
             vehicle_offline_s: 300,

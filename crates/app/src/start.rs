@@ -87,7 +87,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     };
     projector.begin().await??;
 
-    let registry = Registry::new(store.clone(), opened.handle.clone(), book.clone(), terminal_key(&store).await?);
+    let registry = Registry::new(store.clone(), opened.handle.clone(), book.clone(), live.clone(), terminal_key(&store).await?);
     registry.refresh().await?;
     let app = Arc::new(App {
         store,

@@ -158,6 +158,12 @@ RETURNING id, code, name, region, sector, lon, lat, revision");
         if !scope.holds(Some(id), Some(&after.region), Some(&after.sector)) {
             return Err(StoreError::OutOfScope);
         }
+        // A grant for the enterprise alone names no territory: it must not carry the enterprise out of its county's sight.
+        let moves = before.region != after.region || before.sector != after.sector;
+        let holds_place = |e: &Enterprise| scope.holds(None, Some(&e.region), Some(&e.sector));
+        if moves && !(holds_place(&before) && holds_place(&after)) {
+            return Err(StoreError::OutOfScope);
+        }
         let update =
             sql("UPDATE enterprise SET code = $1, name = $2, region = $3, sector = $4, lon = $5, lat = $6, revision = $7 WHERE id = $8");
         let update = update.bind(after.code.as_str()).bind(after.name.as_str()).bind(&after.region).bind(after.sector.as_str());

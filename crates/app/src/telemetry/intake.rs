@@ -206,19 +206,27 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
             Source::Device { device, .. } if snapshot.devices.contains_key(device) => {
                 let known = snapshot.point_by_code.get(device);
                 let is_known = |code: &str| known.is_some_and(|codes| codes.contains_key(code));
-                if app.settings.points_create {
-                    let unknown = batch.readings.iter().filter(|r| !is_known(&r.code)).map(|r| r.code.clone());
-                    codes.entry(*device).or_default().extend(unknown);
-                } else {
-                    let before = batch.readings.len();
-                    batch.readings.retain(|r| is_known(&r.code));
-                    metrics::counter!("telemetry_unknown_point_total").increment((before - batch.readings.len()) as u64);
-                }
+                // One credential must not fill the node with points: beyond the limit unknown codes are dropped and counted.
+                let new = codes.entry(*device).or_default();
+                let room = app.settings.points_per_device_max.saturating_sub(known.map_or(0, HashMap::len));
+                let before = batch.readings.len();
+                batch.readings.retain(|r| {
+                    let may_be_made = app.settings.points_create && (new.contains(&r.code) || new.len() < room);
+                    if is_known(&r.code) {
+                        return true;
+                    }
+                    if may_be_made {
+                        new.insert(r.code.clone());
+                    }
+                    may_be_made
+                });
+                metrics::counter!("telemetry_unknown_point_total").increment((before - batch.readings.len()) as u64);
             }
             // Registered a moment ago, perhaps; the renewed registry will tell.
             Source::Device { .. } => {}
             Source::Terminal { phone, trust } => {
-                if !snapshot.vehicle_by_phone.contains_key(phone) {
+                let n_open = snapshot.vehicles.values().filter(|v| !v.adopted).count() + phones.len();
+                if !snapshot.vehicle_by_phone.contains_key(phone) && n_open < app.settings.vehicles_open_max {
                     phones.insert(phone.clone(), *trust);
                 }
             }
