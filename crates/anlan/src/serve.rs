@@ -31,13 +31,17 @@ const GRACE: Duration = Duration::from_secs(3);
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = load(args.config.as_deref())?;
     start_logging(&config);
-    runtime()?.block_on(async move {
+    let runtime = runtime()?;
+    let code = runtime.block_on(async move {
         let node = Node::start(&args, config, false).await?;
         node.print_ready(serde_json::Value::Null)?;
         signal().await?;
         node.stop().await;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A seal still running in its thread is abandoned: its unfinished file is removed at the next start.
+    runtime.shutdown_background();
+    code
 }
 
 /// Runs `setup-link`.

@@ -162,6 +162,7 @@ impl Live {
             vehicles: BTreeSet::new(),
             vehicles_renewed: None,
             renewed: self.renewed.load(Ordering::Relaxed),
+            outbox: VecDeque::new(),
             vehicles_sent: 0,
             values_at: now,
             vehicles_at: now,
@@ -218,6 +219,8 @@ pub struct Subscription {
     vehicles_renewed: Option<u64>,
     /// Renewal of the registry that the points were read at.
     renewed: u64,
+    /// Messages of the round in hand, one per topic at most: every topic gets its turn however slow the reader is.
+    outbox: VecDeque<LiveMessage>,
     vehicles_sent: u64,
     values_at: Instant,
     vehicles_at: Instant,
@@ -234,9 +237,9 @@ impl Subscription {
         if topics.len() > TOPICS_MAX {
             return Err(TopicError(format!("{} topics", topics.len())));
         }
+        let parsed = topics.iter().map(|text| Ok((Topic::parse(text)?, text))).collect::<Result<Vec<_>, TopicError>>()?;
         let mut next = BTreeMap::new();
-        for text in topics {
-            let topic = Topic::parse(text)?;
+        for (topic, text) in parsed {
             let state = self.topics.remove(&topic).unwrap_or_else(|| TopicState { text: text.clone(), seen: None, sent: 0 });
             next.insert(topic, state);
         }
@@ -267,22 +270,29 @@ impl Subscription {
             if let Some(message) = self.alarms().await? {
                 return Ok(message);
             }
+            if let Some(mut message) = self.outbox.pop_front() {
+                // Alarms may have gone out since the round began; a token must never lead back behind them.
+                if let LiveMessage::Readings { token, .. } | LiveMessage::Vehicles { token, .. } = &mut message {
+                    *token = self.live.token(self.next_alarm);
+                }
+                return Ok(message);
+            }
             let now = Instant::now();
             if now >= self.ping_at {
                 self.ping_at = now + PING_EVERY;
                 return Ok(LiveMessage::Ping { token: self.live.token(self.next_alarm) });
             }
             if now >= self.values_at {
-                if let Some(message) = self.readings().await? {
-                    return Ok(message);
-                }
+                self.readings().await?;
                 self.values_at = now + VALUES_EVERY;
             }
             if now >= self.vehicles_at {
+                let vehicles = self.vehicles().await?;
+                self.outbox.extend(vehicles);
                 self.vehicles_at = now + VEHICLES_EVERY;
-                if let Some(message) = self.vehicles().await? {
-                    return Ok(message);
-                }
+            }
+            if !self.outbox.is_empty() {
+                continue;
             }
             let until = self.values_at.min(self.vehicles_at).min(self.ping_at);
             tokio::select! {
@@ -310,7 +320,7 @@ impl Subscription {
         Ok(None)
     }
 
-    async fn readings(&mut self) -> Result<Option<LiveMessage>, StoreError> {
+    async fn readings(&mut self) -> Result<(), StoreError> {
         let token = self.live.token(self.next_alarm);
         let renewed = self.live.renewed.load(Ordering::Relaxed);
         if renewed != self.renewed {
@@ -332,10 +342,10 @@ impl Subscription {
             let readings = self.live.latest.points_since(seen.iter(), state.sent);
             state.sent = sequence;
             if !readings.is_empty() {
-                return Ok(Some(LiveMessage::Readings { topic: state.text.clone(), token, readings }));
+                self.outbox.push_back(LiveMessage::Readings { topic: state.text.clone(), token: token.clone(), readings });
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     async fn vehicles(&mut self) -> Result<Option<LiveMessage>, StoreError> {

@@ -11,7 +11,7 @@ use anlan_model::Effect;
 use anlan_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::live::Live;
 use crate::telemetry::LogStatus;
@@ -76,9 +76,13 @@ impl Projector {
                 Ok(()) => self.status.store_down.store(0, Ordering::Relaxed),
                 Err(failure) => {
                     self.status.store_down.store(1, Ordering::Relaxed);
+                    // A commit whose answer was lost has happened all the same.
+                    if let Ok(position) = self.store.projected().await {
+                        self.note(position);
+                    }
                     warn!(
                         error = &failure as &dyn std::error::Error,
-                        "the database does not take alarms; the log keeps them, next try in {RETRY:?}"
+                        "alarms do not reach the database; the log keeps them, next try in {RETRY:?}"
                     );
                     if stopping {
                         return;
@@ -97,7 +101,7 @@ impl Projector {
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), StoreError> {
+    async fn catch_up(&mut self) -> Result<(), ProjectError> {
         loop {
             let from = *self.projected.borrow();
             let until = *self.durable.borrow_and_update();
@@ -107,44 +111,60 @@ impl Projector {
             // Reading the log is file I/O; it stays off the async threads.
             let reader = self.reader.clone();
             let found = tokio::task::spawn_blocking(move || collect(&reader, from, until)).await;
-            let (effects, position) = match found {
-                Ok(found) => found,
-                Err(failure) => {
-                    error!(error = &failure as &dyn std::error::Error, "reading the log failed");
-                    return Ok(());
-                }
-            };
-            let changed = self.store.project(position, &effects).await?;
-            self.note(position);
-            self.live.alarms_changed(&changed);
+            let Found { effects, position, unreadable } = found.map_err(|_| ProjectError::Log("its reader panicked".to_owned()))?;
+            if position > from {
+                let changed = self.store.project(position, &effects).await?;
+                self.note(position);
+                self.live.alarms_changed(&changed);
+            }
+            if let Some(reason) = unreadable {
+                return Err(ProjectError::Log(reason));
+            }
         }
     }
 }
 
-/// Effects behind `from`, and the position they reach: `until`, or less if there are many.
-fn collect(reader: &Reader, from: u64, until: u64) -> (Vec<Effect>, u64) {
-    let (mut effects, mut n_records) = (Vec::new(), 0);
+/// Why effects do not reach the database now; tried again, and nothing is skipped meanwhile.
+#[derive(Debug, thiserror::Error)]
+enum ProjectError {
+    #[error("the database does not take effects")]
+    Store(#[from] StoreError),
+    #[error("the log cannot be read on: {0}; run `anlan history verify`, or `anlan restore` if log and database are of different age")]
+    Log(String),
+}
+
+/// Effects behind a position, how far they reach, and what stopped the reading before its end.
+struct Found {
+    effects: Vec<Effect>,
+    position: u64,
+    unreadable: Option<String>,
+}
+
+/// Effects behind `from` up to `until`, or less if there are many; never past a record that could not be read.
+fn collect(reader: &Reader, from: u64, until: u64) -> Found {
+    let mut found = Found { effects: Vec::new(), position: from, unreadable: None };
+    let mut n_records = 0;
     for record in reader.tail_notes(Lsn(from)) {
-        let (lsn, notes) = match record {
-            Ok(record) => (record.lsn, record.notes),
-            Err(failure) => {
-                error!(error = &failure as &dyn std::error::Error, "a durable log record cannot be read; run `anlan history verify`");
-                break;
+        let read = record.map_err(|failure| failure.to_string()).and_then(|record| {
+            let notes = Notes::decode(&record.notes).map_err(|failure| format!("record {}: {failure}", record.lsn))?;
+            Ok((record.lsn.0, notes))
+        });
+        match read {
+            Ok((lsn, _)) if lsn > until => break,
+            Ok((lsn, notes)) => {
+                found.effects.extend(notes.effects);
+                found.position = lsn;
             }
-        };
-        if lsn.0 > until {
-            break;
-        }
-        match Notes::decode(&notes) {
-            Ok(notes) => effects.extend(notes.effects),
-            Err(failure) => {
-                error!(error = &failure as &dyn std::error::Error, position = lsn.0, "log record {} cannot be understood", lsn.0)
+            Err(reason) => {
+                found.unreadable = Some(reason);
+                return found;
             }
         }
         n_records += 1;
         if n_records == PER_TRANSACTION {
-            return (effects, lsn.0);
+            return found;
         }
     }
-    (effects, until)
+    found.position = until;
+    found
 }

@@ -11,7 +11,7 @@ use anlan_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::clock::AppClock;
 use crate::live::Live;
@@ -21,6 +21,9 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::{Latest, LogStatus, Telemetry};
 use crate::{App, Settings, rules};
+
+/// INTERFACES: a node stops within 10 s; this is the database's part of it.
+const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +125,10 @@ impl Running {
             error!("the engine thread panicked; the log holds everything that was acknowledged");
         }
         self.projector_stop.cancel();
-        self.tasks.wait().await;
+        // What the projector does not manage now it applies at the next start: the log keeps it.
+        if tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
+            warn!("effects were not all applied within {STOP_WITHIN:?}; the next start goes on");
+        }
     }
 }
 

@@ -122,6 +122,18 @@ impl Machine {
     ///
     /// `new_id` is called once per raised alarm with its raising time.
     pub fn sample(&mut self, sample: Sample, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<AlarmChange>) {
+        self.sample_unless(&|_| false, sample, now, new_id, out);
+    }
+
+    /// Like [`Self::sample`], but a rule for which `muted` says yes raises nothing: the same condition already stands elsewhere.
+    pub fn sample_unless(
+        &mut self,
+        muted: &dyn Fn(&str) -> bool,
+        sample: Sample,
+        now: Timestamp,
+        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
+        out: &mut Vec<AlarmChange>,
+    ) {
         if self.last.is_some_and(|last| sample.at <= last.at) {
             return;
         }
@@ -130,6 +142,9 @@ impl Machine {
         for (rule, phase) in rules {
             let standing = matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. });
             let Some((breach, value)) = breaches(rule, &sample, before.as_ref(), standing) else { continue };
+            if breach && *phase == Phase::Normal && muted(&rule.id) {
+                continue;
+            }
             let raise = |onset: Timestamp, value: f64, id: AlarmId| raised(*subject, *historic, rule, onset, now, Some(value), id);
             let next = match (std::mem::take(phase), breach) {
                 (Phase::Normal, false) | (Phase::Pending { .. }, false) => Phase::Normal,
@@ -192,6 +207,23 @@ impl Machine {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// What was known before this machine was made: a subject that comes from another shard is not new, and can fall silent.
+    pub fn seed(&mut self, last: Sample) {
+        self.last = Some(last);
+    }
+
+    /// The device was heard at `heard_at`, whatever it said and whichever instant it spoke of: it is not silent.
+    pub fn hear(&mut self, heard_at: Timestamp, out: &mut Vec<AlarmChange>) {
+        let Some(last) = &mut self.last else { return };
+        last.heard_at = last.heard_at.max(heard_at);
+        for (rule, phase) in &mut self.rules {
+            if let (RuleKind::Stale, Phase::Standing { id }) = (rule.kind, &*phase) {
+                out.push(AlarmChange::Returned { id: *id, at: heard_at });
+                *phase = Phase::Normal;
             }
         }
     }

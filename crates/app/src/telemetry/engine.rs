@@ -35,8 +35,8 @@ pub struct Notes {
     pub configs: Vec<SubjectConfig>,
     /// Subjects that left this shard.
     pub forgotten: Vec<Subject>,
-    /// The node started at this record; silence before it was the node's own.
-    pub started: bool,
+    /// The node started at this record, with these settings; silence before it was the node's own.
+    pub started: Option<TimeBounds>,
     /// What happened.
     pub effects: Vec<Effect>,
 }
@@ -44,7 +44,7 @@ pub struct Notes {
 impl Notes {
     /// Bytes for the log; empty if there is nothing to say.
     pub fn encode(&self) -> Vec<u8> {
-        if self.configs.is_empty() && self.forgotten.is_empty() && self.effects.is_empty() && !self.started {
+        if self.configs.is_empty() && self.forgotten.is_empty() && self.effects.is_empty() && self.started.is_none() {
             return Vec::new();
         }
         postcard::to_extend(self, vec![FORMAT]).expect("plain data always encodes")
@@ -57,7 +57,10 @@ impl Notes {
     pub fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
         match bytes.split_first() {
             None => Ok(Self::default()),
-            Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|_| EngineError::Notes),
+            Some((&FORMAT, rest)) => match postcard::take_from_bytes(rest) {
+                Ok((notes, [])) => Ok(notes),
+                _ => Err(EngineError::Notes),
+            },
             Some(_) => Err(EngineError::Notes),
         }
     }
@@ -131,13 +134,21 @@ impl EngineHandle {
 
     /// Tells the engine every subject with its shard and rules; it takes over what differs before any later batch.
     pub fn configure(&self, configs: Vec<(u16, SubjectConfig)>) {
-        self.with(|queues| queues.control.push_back(Control::Configure(configs)));
+        self.with(|queues| {
+            if !queues.stopping {
+                queues.control.push_back(Control::Configure(configs));
+            }
+        });
     }
 
     /// Runs everything due by now and returns how much that was and the log position that holds it; `None` if the engine has stopped.
     pub async fn settle(&self) -> Option<(usize, u64)> {
         let (send, receive) = oneshot::channel();
-        self.with(|queues| queues.control.push_back(Control::Settle(send)));
+        self.with(|queues| {
+            if !queues.stopping {
+                queues.control.push_back(Control::Settle(send));
+            }
+        });
         receive.await.ok()
     }
 
@@ -164,6 +175,8 @@ pub struct Engine {
     shards: Vec<Shard>,
     home: HashMap<Subject, u16>,
     clock: Arc<dyn Clock>,
+    bounds: TimeBounds,
+    last_now: Timestamp,
     latest: Arc<Latest>,
     durable: watch::Sender<u64>,
     /// Log position up to which the database has applied effects; segments beyond it stay.
@@ -202,11 +215,11 @@ pub fn open(
         },
         None => (Lsn::ZERO, (0..N_SHARDS).map(|_| Shard::new(bounds)).collect()),
     };
-    shards.iter_mut().for_each(|shard| shard.set_bounds(bounds));
-    let (mut n_records, mut n_differing) = (0u64, 0u64);
+    let (mut n_records, mut n_differing, mut last_now) = (0u64, 0u64, Timestamp::MIN);
     for record in reader.tail(from) {
         let (_, record) = record?;
         n_records += 1;
+        last_now = last_now.max(record.now);
         let notes = Notes::decode(&record.notes)?;
         let Some(shard) = shards.get_mut(usize::from(record.shard)) else { continue };
         n_differing += u64::from(!replay(shard, &record, &notes));
@@ -231,7 +244,19 @@ pub fn open(
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
     let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), shard_queue, status });
     let (durable, durable_receiver) = watch::channel(at.0);
-    let engine = Engine { shared: shared.clone(), writer, reader: reader.clone(), shards, home, clock, latest, durable, projected };
+    let engine = Engine {
+        shared: shared.clone(),
+        writer,
+        reader: reader.clone(),
+        shards,
+        home,
+        clock,
+        bounds,
+        last_now,
+        latest,
+        durable,
+        projected,
+    };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver }, reader))
 }
 
@@ -244,7 +269,8 @@ fn replay(shard: &mut Shard, record: &Record, notes: &Notes) -> bool {
     let mut ids: VecDeque<AlarmId> =
         changes.iter().filter_map(|c| if let AlarmChange::Raised(a) = c { Some(a.id) } else { None }).collect();
     let mut effects = Vec::new();
-    if notes.started {
+    if let Some(bounds) = notes.started {
+        shard.set_bounds(bounds);
         shard.wake_up(record.now);
     }
     shard.configure(&notes.configs, record.now, &mut effects);
@@ -303,7 +329,7 @@ impl Group {
         for position in &output.positions {
             self.positions.insert((position.vehicle, position.event_at), position.body_crc);
         }
-        let notes = Notes { configs, forgotten, effects: output.effects, started: false }.encode();
+        let notes = Notes { configs, forgotten, effects: output.effects, started: None }.encode();
         if !(output.readings.is_empty() && output.positions.is_empty() && notes.is_empty()) {
             self.records.push(Record { shard, now, readings: output.readings, positions: output.positions, notes });
         }
@@ -314,10 +340,11 @@ impl Engine {
     /// Runs until stopped or until the log fails for good; to be called on a thread of its own.
     pub fn run(mut self) {
         let (mut ticked, mut checkpointed) = (Instant::now(), Instant::now());
+        let farewell = Farewell(self.shared.clone());
         let woken = self.wake_up();
         if let Err(failure) = self.commit(woken) {
             error!(error = &failure as &dyn std::error::Error, "the log cannot be written; nothing is acknowledged until restart");
-            return self.fail();
+            return farewell.log_failed();
         }
         loop {
             let (batches, control, stopping) = self.take();
@@ -337,8 +364,7 @@ impl Engine {
             }
             if let Err(failure) = self.commit(group) {
                 error!(error = &failure as &dyn std::error::Error, "the log cannot be written; nothing more is acknowledged until restart");
-                self.fail();
-                return;
+                return farewell.log_failed();
             }
             let position = self.writer.durable().0;
             for reply in settled {
@@ -355,13 +381,22 @@ impl Engine {
         }
     }
 
+    /// Domain time that never runs backwards: replay relies on it.
+    fn now(&mut self) -> Timestamp {
+        self.last_now = self.last_now.max(self.clock.now());
+        self.last_now
+    }
+
     /// A record per shard that the node starts here, before anything is judged.
     fn wake_up(&mut self) -> Group {
-        let now = self.clock.now();
+        let now = self.now();
         let mut group = Group::default();
         for (shard, n) in self.shards.iter_mut().zip(0u16..).filter(|(shard, _)| shard.subjects().next().is_some()) {
+            shard.set_bounds(self.bounds);
             shard.wake_up(now);
-            let notes = Notes { started: true, ..Notes::default() }.encode();
+            // Replay lets time pass at every record, so what that brings must stand in this one.
+            let effects = shard.tick(now, &mut new_alarm_id);
+            let notes = Notes { started: Some(self.bounds), effects, ..Notes::default() }.encode();
             group.records.push(Record { shard: n, now, readings: Vec::new(), positions: Vec::new(), notes });
         }
         group
@@ -386,7 +421,15 @@ impl Engine {
 
     fn step(&mut self, batches: Vec<(u16, Bound)>, group: &mut Group) {
         for (n, batch) in batches {
-            let now = self.clock.now();
+            // Bound before its subject moved to another shard or was deleted: not kept, so not acknowledged; it comes again.
+            let is_home = |subject: Subject| self.home.get(&subject) == Some(&n);
+            let readings = batch.readings.iter().map(|r| Subject::Point(r.point));
+            if !readings.chain(batch.positions.iter().map(|(id, _)| Subject::Vehicle(*id))).all(is_home) {
+                metrics::counter!("telemetry_refused_total", "reason" => "moved").increment(1);
+                (batch.reply)(Err(Refusal::Overloaded));
+                continue;
+            }
+            let now = self.now();
             let known = Known { reader: &self.reader, readings: &group.readings, positions: &group.positions };
             let output = self.shards[usize::from(n)].step(&batch, now, &known, &mut new_alarm_id);
             group.replies.push((batch.reply, output.kept));
@@ -395,7 +438,7 @@ impl Engine {
     }
 
     fn tick(&mut self, group: &mut Group) -> usize {
-        let now = self.clock.now();
+        let now = self.now();
         let mut n_due = 0;
         for (shard, n) in self.shards.iter_mut().zip(0u16..) {
             n_due += shard.due(now);
@@ -408,7 +451,7 @@ impl Engine {
 
     /// Takes over what differs: subjects that are new, changed, moved to another shard or gone.
     fn configure(&mut self, wanted: Vec<(u16, SubjectConfig)>, group: &mut Group) {
-        let now = self.clock.now();
+        let now = self.now();
         let mut changed: BTreeMap<u16, (Vec<SubjectConfig>, Vec<Subject>)> = BTreeMap::new();
         let mut seen = HashMap::with_capacity(wanted.len());
         for (shard, mut config) in wanted {
@@ -436,6 +479,7 @@ impl Engine {
             let mut effects = Vec::new();
             shard.configure(&configs, now, &mut effects);
             shard.forget(&forgotten, now, &mut effects);
+            effects.extend(shard.tick(now, &mut new_alarm_id));
             group.add(n, now, Output { effects, ..Output::default() }, configs, forgotten);
         }
     }
@@ -454,7 +498,11 @@ impl Engine {
     /// Log, sync, publish, reply, in this order.
     fn commit(&mut self, group: Group) -> Result<(), HistoryError> {
         let Group { records, replies, .. } = group;
-        let written = records.iter().try_for_each(|record| self.writer.append(record).map(drop));
+        let written = records.iter().try_for_each(|record| match self.writer.append(record) {
+            // A very large group is synced in parts; all its replies still come after the last one.
+            Err(HistoryError::TooMuchUnsynced { .. }) => self.writer.sync().and_then(|_| self.writer.append(record)).map(drop),
+            appended => appended.map(drop),
+        });
         let synced = match written {
             Ok(()) if records.is_empty() => Ok(self.writer.durable()),
             Ok(()) => self.writer.sync(),
@@ -486,7 +534,7 @@ impl Engine {
     /// Checkpoint, seal, release: bounds start-up time, memory and disk. A failure here loses nothing and is tried again.
     fn keep_house(&mut self) {
         let state = postcard::to_extend(&self.shards, vec![FORMAT]).expect("plain data always encodes");
-        let now = self.clock.now();
+        let now = self.now();
         let projected = Lsn(*self.projected.borrow());
         let kept = self
             .writer
@@ -500,16 +548,31 @@ impl Engine {
             );
         }
     }
+}
 
-    /// Refuses everything from now on; `/readyz` says so.
-    fn fail(&mut self) {
-        self.shared.status.failed.store(1, Ordering::Relaxed);
-        let mut queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// Whatever ends the engine, a panic too: nobody waits for it any longer, and `/readyz` says so.
+struct Farewell(Arc<Shared>);
+
+impl Farewell {
+    fn log_failed(&self) {
+        self.0.status.failed.store(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.log_failed();
+        }
+        let mut queues = self.0.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         queues.stopping = true;
+        queues.control.clear();
+        queues.n_batches = 0;
         let waiting: Vec<Bound> = queues.shards.iter_mut().flat_map(|queue| queue.drain(..)).collect();
         drop(queues);
+        let refusal = if self.0.status.failed.load(Ordering::Relaxed) == 0 { Refusal::Stopping } else { Refusal::Storage };
         for batch in waiting {
-            (batch.reply)(Err(Refusal::Storage));
+            (batch.reply)(Err(refusal));
         }
     }
 }

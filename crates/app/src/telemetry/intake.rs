@@ -251,7 +251,10 @@ async fn keep_quarantined(app: Arc<App>, mut entries: mpsc::Receiver<Quarantined
     loop {
         let n = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                entries.close();
+                entries.recv_many(&mut taken, QUARANTINE_QUEUE).await
+            }
             n = entries.recv_many(&mut taken, QUARANTINE_QUEUE) => n,
         };
         if n == 0 {

@@ -245,6 +245,34 @@ fn out_of_range_is_flagged_and_still_judged() {
 }
 
 #[test]
+fn a_clock_that_steps_back_neither_falls_silent_nor_mutes_other_rules() {
+    let mut bench = Bench::new();
+    let stale = Rule { id: "stale".into(), kind: RuleKind::Stale, ..high(30.0) };
+    let config = SubjectConfig { subject: Subject::Point(POINT), rules: vec![stale, high(50.0)], range: None, newest: None };
+    bench.shard.configure(&[config], at(0.0), &mut Vec::new());
+    bench.batch(100.0, &[(Some(200.0), 10.0)], false);
+    for second in [110.0, 120.0, 130.0, 140.0, 150.0] {
+        bench.batch(second, &[(Some(second), if second > 125.0 { 60.0 } else { 10.0 })], false);
+        bench.tick(second + 5.0);
+    }
+    assert_eq!(bench.alarms(), "~130", "late by the point's newest, yet heard and judged");
+}
+
+#[test]
+fn a_point_that_comes_from_another_shard_can_fall_silent() {
+    let mut bench = Bench::new();
+    bench.shard.forget(&[Subject::Point(POINT)], at(0.0), &mut Vec::new());
+    let stale = Rule { id: "stale".into(), kind: RuleKind::Stale, ..high(30.0) };
+    let newest = Newest { at: at(-5.0), key: (10f64.to_bits(), 0), revision: 0 };
+    let config = SubjectConfig { subject: Subject::Point(POINT), rules: vec![stale], range: None, newest: Some(newest) };
+    bench.shard.configure(&[config], at(0.0), &mut Vec::new());
+    bench.tick(29.0);
+    assert_eq!(bench.alarms(), "");
+    bench.tick(31.0);
+    assert_eq!(bench.alarms(), "+25");
+}
+
+#[test]
 fn a_point_that_leaves_returns_its_alarm() {
     let mut bench = Bench::new();
     bench.batch(1.0, &[(Some(1.0), 60.0)], false);
