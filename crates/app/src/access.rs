@@ -5,6 +5,7 @@
 //! [`session`]; the brake on guessing is [`Brake`].
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -195,17 +196,24 @@ pub async fn setup(app: &App, token: &str, username: &str, password: &str, addre
     faults.check()?;
     // Hashing costs; strangers without a token get slower like guessers of passwords.
     let now = real_now();
-    let keys = keys("", address);
-    held_back(app, &keys, now)?;
-    let phc = hash_password(app, password.to_owned()).await?;
-    let user = match app.store.set_up(&hash_token(token), &name, &name, &phc, now).await {
+    let keys = keys("", &origin(address));
+    let charge = charge(app, &keys, now)?;
+    let made = match hash_password(app, password.to_owned()).await {
+        Ok(phc) => app.store.set_up(&hash_token(token), &name, &name, &phc, now).await.map_err(AppError::from),
+        Err(busy) => Err(busy),
+    };
+    let user = match made {
         Ok(user) => user,
-        Err(StoreError::NotFound) => {
-            locked(&app.access.brake).failed(&keys, now);
+        Err(error) if error.kind == Kind::NotFound => {
+            locked(&app.access.brake).failed(&keys, real_now());
             return Err(AppError::forbidden("setup.token"));
         }
-        Err(other) => return Err(other.into()),
+        Err(other) => {
+            locked(&app.access.brake).take_back(&keys, charge);
+            return Err(other);
+        }
     };
+    locked(&app.access.brake).take_back(&keys, charge);
     app.access.administrator_exists.store(true, Ordering::Relaxed);
     begin(app, user, user_agent, now).await
 }
@@ -270,15 +278,14 @@ async fn decoy(app: &App) -> Result<String, AppError> {
 pub async fn sign_in(app: &App, username: &str, password: &str, address: &str, user_agent: &str) -> Result<SignedIn, AppError> {
     let username = username.trim();
     let now = real_now();
-    let keys = keys(username, address);
-    seed_brake(app, username, address, &keys, now).await?;
-    held_back(app, &keys, now)?;
-    let Some(user) = proven(app, username, password).await? else {
+    let origin = origin(address);
+    let keys = keys(username, &origin);
+    seed_brake(app, username, &origin, &keys, now).await?;
+    let Some(user) = guess(app, username, password, &keys, now).await? else {
         failed(app, username, address, &keys).await;
         return Err(AppError::unauthorized("sign_in.wrong"));
     };
-    locked(&app.access.brake).passed(&keys, now);
-    app.store.clear_sign_in_failures(username, address).await?;
+    app.store.clear_sign_in_failures(username, &origin).await?;
     app.store.purge_sessions(now).await?;
     let note = Note { action: "sign_in", noun: "user", subject: user.id.to_string(), detail: serde_json::json!({ "address": address }) };
     app.store.note(&scope_of(&user), note, app.clock.now()).await?;
@@ -394,23 +401,37 @@ pub async fn sign_out(app: &App, session: &Session) -> Result<(), AppError> {
 /// `sign_in.wrong`, or `sign_in.slow_down` after failures.
 pub async fn reauthenticate(app: &App, session: &Session, password: &str, address: &str) -> Result<(), AppError> {
     let now = real_now();
-    let keys = keys(&session.user.username, address);
-    held_back(app, &keys, now)?;
-    if proven(app, &session.user.username, password).await?.is_none_or(|user| user.id != session.user.id) {
+    let keys = keys(&session.user.username, &origin(address));
+    if guess(app, &session.user.username, password, &keys, now).await?.is_none_or(|user| user.id != session.user.id) {
         failed(app, &session.user.username, address, &keys).await;
         // Forbidden, not unauthorized: the session itself is fine and must not be thrown away by the browser.
         return Err(AppError::forbidden("sign_in.wrong"));
     }
-    locked(&app.access.brake).passed(&keys, now);
     Ok(app.store.reauthenticate_session(&session.token_hash, now).await?)
 }
 
 // ---- the brake on guessing
 
-fn held_back(app: &App, keys: &Keys, now: Timestamp) -> Result<(), AppError> {
-    match locked(&app.access.brake).wait_us(keys, now) {
-        0 => Ok(()),
-        wait_us => {
+/// Looks at name and password if the brake lets it. Who did not pass has paid for the try already; the caller tells [`failed`].
+async fn guess(app: &App, username: &str, password: &str, keys: &Keys, now: Timestamp) -> Result<Option<User>, AppError> {
+    let charge = charge(app, keys, now)?;
+    let outcome = proven(app, username, password).await;
+    let mut brake = locked(&app.access.brake);
+    match &outcome {
+        Ok(Some(_)) => brake.passed(keys, charge, now),
+        Ok(None) => {}
+        // No password was looked at, so nothing was learnt: neither side pays.
+        Err(_) => brake.take_back(keys, charge),
+    }
+    drop(brake);
+    outcome
+}
+
+/// Pays for a try before it is made: a hundred guesses sent at once are as slow as a hundred in a row.
+fn charge(app: &App, keys: &Keys, now: Timestamp) -> Result<Charge, AppError> {
+    match locked(&app.access.brake).charge(keys, now) {
+        Ok(charge) => Ok(charge),
+        Err(wait_us) => {
             metrics::counter!("anlan_sign_in_slowed_total").increment(1);
             let seconds = u64::try_from(wait_us.div_euclid(1_000_000) + 1).unwrap_or(1);
             Err(AppError::new(Kind::TooMany { retry_after_s: seconds }, "sign_in.slow_down").with("seconds", seconds))
@@ -424,18 +445,18 @@ async fn failed(app: &App, username: &str, address: &str, keys: &Keys) {
     locked(&app.access.brake).failed(keys, now);
     metrics::counter!("anlan_sign_in_failed_total").increment(1);
     tracing::warn!(address, "a sign-in from {address} failed");
-    if let Err(failure) = app.store.put_sign_in_failure(username, address, now).await {
+    if let Err(failure) = app.store.put_sign_in_failure(username, &origin(address), now).await {
         // The brake in memory holds; only a restart would forget this one.
         tracing::warn!(error = &failure as &dyn std::error::Error, "a failed sign-in could not be kept");
     }
 }
 
 /// After a restart the brake knows nothing: what the store still remembers counts on.
-async fn seed_brake(app: &App, username: &str, address: &str, keys: &Keys, now: Timestamp) -> Result<(), AppError> {
+async fn seed_brake(app: &App, username: &str, origin: &str, keys: &Keys, now: Timestamp) -> Result<(), AppError> {
     if locked(&app.access.brake).knows(keys) {
         return Ok(());
     }
-    let kept = app.store.sign_in_failures(username, address, now.plus_us(-Brake::FORGET_US)).await?;
+    let kept = app.store.sign_in_failures(username, origin, now.plus_us(-Brake::FORGET_US)).await?;
     locked(&app.access.brake).seed(keys, count(kept.by_username), count(kept.by_address), now);
     Ok(())
 }
@@ -460,9 +481,18 @@ struct Keys {
     address: Key,
 }
 
-fn keys(username: &str, address: &str) -> Keys {
+/// What counts as one address: of IPv6 the /64, since whoever has one address of it has them all.
+fn origin(address: &str) -> String {
+    match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V6(v6)) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        Ok(v4) => v4.to_string(),
+        Err(_) => address.to_owned(),
+    }
+}
+
+fn keys(username: &str, origin: &str) -> Keys {
     let username: String = username.to_lowercase().chars().take(100).collect();
-    Keys { desk: Key::Desk(username.clone(), address.to_owned()), name: Key::Name(username), address: Key::Address(address.to_owned()) }
+    Keys { desk: Key::Desk(username.clone(), origin.to_owned()), name: Key::Name(username), address: Key::Address(origin.to_owned()) }
 }
 
 /// Slows guessing down by name and address: after a few failures each further try must wait, twice as long every time, up to a cap.
@@ -480,6 +510,20 @@ struct Tally {
     last: Option<Timestamp>,
     /// A good sign-in happened here (desks only).
     known: bool,
+}
+
+/// A try that was paid for; what is needed to take that back.
+#[derive(Clone, Copy)]
+struct Charge {
+    at: Timestamp,
+    /// Last failures before, in the order of [`Keys::all`].
+    before: [Option<Timestamp>; 3],
+}
+
+impl Keys {
+    fn all(&self) -> [&Key; 3] {
+        [&self.desk, &self.name, &self.address]
+    }
 }
 
 impl Brake {
@@ -521,17 +565,48 @@ impl Brake {
         }
     }
 
-    fn failed(&mut self, keys: &Keys, now: Timestamp) {
-        self.make_room(now);
-        for key in [&keys.desk, &keys.name, &keys.address] {
-            let tally = self.tallies.entry(key.clone()).or_default();
-            let fresh = tally.last.is_some_and(|last| now.since_us(last) <= Self::FORGET_US);
-            tally.failures = if fresh { tally.failures.saturating_add(1) } else { 1 };
-            tally.last = Some(now);
+    /// Counts a try as failed before it is made, or says how long to wait. One step, so that tries at the same time see each other.
+    fn charge(&mut self, keys: &Keys, now: Timestamp) -> Result<Charge, i64> {
+        match self.wait_us(keys, now) {
+            0 => Ok(self.count(keys, now)),
+            wait_us => Err(wait_us),
         }
     }
 
-    fn passed(&mut self, keys: &Keys, now: Timestamp) {
+    fn count(&mut self, keys: &Keys, now: Timestamp) -> Charge {
+        self.make_room(now);
+        let before = keys.all().map(|key| {
+            let tally = self.tallies.entry(key.clone()).or_default();
+            let fresh = tally.last.is_some_and(|last| now.since_us(last) <= Self::FORGET_US);
+            tally.failures = if fresh { tally.failures.saturating_add(1) } else { 1 };
+            tally.last.replace(now)
+        });
+        Charge { at: now, before }
+    }
+
+    /// The try failed, as charged; the wait runs from now on.
+    fn failed(&mut self, keys: &Keys, now: Timestamp) {
+        for key in keys.all() {
+            if let Some(tally) = self.tallies.get_mut(key) {
+                tally.last = tally.last.max(Some(now));
+            }
+        }
+    }
+
+    /// The try was none.
+    fn take_back(&mut self, keys: &Keys, charge: Charge) {
+        for (key, before) in keys.all().into_iter().zip(charge.before) {
+            let Some(tally) = self.tallies.get_mut(key) else { continue };
+            tally.failures = tally.failures.saturating_sub(1);
+            // Unless somebody failed meanwhile: a good sign-in must not make the others of its address wait longer.
+            if tally.last == Some(charge.at) {
+                tally.last = before;
+            }
+        }
+    }
+
+    fn passed(&mut self, keys: &Keys, charge: Charge, now: Timestamp) {
+        self.take_back(keys, charge);
         self.make_room(now);
         self.tallies.insert(keys.desk.clone(), Tally { failures: 0, last: Some(now), known: true });
     }
@@ -565,7 +640,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..10 {
             waits.push(brake.wait_us(&desk, at(0)) / S);
-            brake.failed(&desk, at(0));
+            brake.count(&desk, at(0));
         }
         assert_eq!(waits, [0, 0, 0, 1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(brake.wait_us(&desk, at(31)), 0, "the wait is over: slow, never locked");
@@ -576,9 +651,10 @@ mod tests {
     fn a_known_desk_is_not_held_up_by_guessing_elsewhere() {
         let mut brake = Brake::default();
         let (desk, attacker) = (keys("wang", "10.0.0.1"), keys("wang", "203.0.113.9"));
-        brake.passed(&desk, at(0));
+        let charge = brake.charge(&desk, at(0)).unwrap();
+        brake.passed(&desk, charge, at(0));
         for _ in 0..100 {
-            brake.failed(&attacker, at(1));
+            brake.count(&attacker, at(1));
         }
         assert!(brake.wait_us(&attacker, at(1)) > 0);
         assert!(brake.wait_us(&keys("wang", "198.51.100.7"), at(1)) > 0, "the name is slow from unknown places");
@@ -589,7 +665,7 @@ mod tests {
     fn one_address_trying_many_names_gets_slower() {
         let mut brake = Brake::default();
         for i in 0..25 {
-            brake.failed(&keys(&format!("user{i}"), "203.0.113.9"), at(0));
+            brake.count(&keys(&format!("user{i}"), "203.0.113.9"), at(0));
         }
         assert!(brake.wait_us(&keys("another", "203.0.113.9"), at(0)) > 0);
         assert_eq!(brake.wait_us(&keys("another", "203.0.113.10"), at(0)), 0);
@@ -599,11 +675,40 @@ mod tests {
     fn a_flood_of_names_stays_bounded_and_keeps_known_desks() {
         let mut brake = Brake::default();
         let desk = keys("wang", "10.0.0.1");
-        brake.passed(&desk, at(0));
+        let charge = brake.charge(&desk, at(0)).unwrap();
+        brake.passed(&desk, charge, at(0));
         for i in 0..(Brake::MOST / 2) {
-            brake.failed(&keys(&format!("n{i}"), "203.0.113.9"), at(1 + i as i64 / 100));
+            brake.count(&keys(&format!("n{i}"), "203.0.113.9"), at(1 + i as i64 / 100));
         }
         assert!(brake.tallies.len() <= Brake::MOST);
         assert!(brake.tallies[&desk.desk].known);
+    }
+
+    #[test]
+    fn tries_at_the_same_time_see_each_other() {
+        let (mut brake, desk) = (Brake::default(), keys("wang", "10.0.0.1"));
+        let charges: Vec<_> = (0..100).filter_map(|_| brake.charge(&desk, at(0)).ok()).collect();
+        assert_eq!(charges.len(), 3, "none has been answered yet, and still no fourth is let in");
+        brake.passed(&desk, charges[2], at(1));
+        assert_eq!((brake.tallies[&desk.name].failures, brake.tallies[&desk.desk].failures), (2, 0));
+    }
+
+    #[test]
+    fn a_good_sign_in_leaves_no_trace_on_name_and_address() {
+        let (mut brake, desk) = (Brake::default(), keys("wang", "10.0.0.1"));
+        brake.count(&keys("li", "10.0.0.1"), at(0));
+        let charge = brake.charge(&desk, at(60)).unwrap();
+        brake.passed(&desk, charge, at(60));
+        let address = brake.tallies[&desk.address];
+        assert_eq!((address.failures, address.last), (1, Some(at(0))));
+        assert_eq!(brake.tallies[&desk.name].failures, 0);
+    }
+
+    #[test]
+    fn one_network_of_ipv6_is_one_address() {
+        assert_eq!(origin("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(origin("2001:db8:1:2::9"), origin("2001:db8:1:2:ffff::1"));
+        assert_ne!(origin("2001:db8:1:3::9"), origin("2001:db8:1:2::9"));
+        assert_eq!(origin("::ffff:192.0.2.7"), "192.0.2.7");
     }
 }

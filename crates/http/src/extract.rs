@@ -14,8 +14,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use serde::de::DeserializeOwned;
 
-use crate::Shared;
 use crate::problem::Failure;
+use crate::{BODY_LIMIT, Shared};
 
 /// Name of the session cookie.
 pub(crate) const COOKIE: &str = "anlan_session";
@@ -109,7 +109,8 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
         if !kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/json")) {
             return Err(AppError::invalid("body.not_json", "").into());
         }
-        let bytes = axum::body::Bytes::from_request(request, shared).await.map_err(|_| AppError::too_large("body.too_large"))?;
+        let bytes = tokio::time::timeout(BODY_LIMIT, axum::body::Bytes::from_request(request, shared)).await;
+        let bytes = bytes.map_err(|_| AppError::invalid("body.too_slow", ""))?.map_err(|_| AppError::too_large("body.too_large"))?;
         let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut deserializer).map_err(body_error)?;
         deserializer.end().map_err(|_| AppError::invalid("body.syntax", ""))?;

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use anlan_app::error::{AppError, Kind};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use crate::Shared;
 use crate::problem::Failure;
@@ -38,9 +39,19 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
     response
 }
 
+/// Where a request takes its place; `None` for the pages that must answer when everything else is full.
+fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Semaphore> {
+    match (request.method(), request.uri().path()) {
+        (_, "/healthz" | "/readyz") => None,
+        // Their bodies are read before anybody is known: whoever holds them back holds back only each other.
+        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/test/clock") => Some(&shared.open_requests),
+        _ => Some(&shared.requests),
+    }
+}
+
 /// Bounds the requests in work and times them.
 pub(crate) async fn limit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let Ok(_place) = shared.requests.try_acquire() else {
+    let Ok(_place) = places(&shared, &request).map(Semaphore::try_acquire).transpose() else {
         return Failure::from(AppError::new(Kind::Unavailable, "server.busy")).into_response();
     };
     let from = Instant::now();

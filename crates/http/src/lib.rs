@@ -12,9 +12,12 @@ mod messages;
 mod problem;
 mod routes;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anlan_app::App;
+use anlan_model::UserId;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -28,10 +31,18 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Longest request body.
 const BODY_BYTES: usize = 1024 * 1024;
+/// Longest request body of an endpoint that asks nobody to sign in.
+const OPEN_BODY_BYTES: usize = 16 * 1024;
+/// A body must have come whole within this; its request holds a place meanwhile.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Requests worked on at the same time; more are answered 503 at once.
 const REQUESTS: usize = 512;
+/// Of those that bring a body and nobody has signed in for; strangers use up these places, never the others.
+const OPEN_REQUESTS: usize = 32;
 /// Live streams open at the same time.
 const STREAMS: usize = 2_000;
+/// Of one person, on all their desks and walls together.
+const STREAMS_OF_ONE: usize = 10;
 
 /// Renders the node's metrics in Prometheus' text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -56,8 +67,12 @@ pub(crate) struct Shared {
     metrics: Option<MetricsText>,
     /// One permit per live stream.
     streams: Arc<Semaphore>,
+    /// Live streams of each person who has one.
+    streams_of: Arc<Mutex<HashMap<UserId, usize>>>,
     /// One permit per request in work.
     requests: Arc<Semaphore>,
+    /// The same for requests with a body that need no session.
+    open_requests: Arc<Semaphore>,
 }
 
 /// Everything this crate answers, ready to serve; merge other endpoints (ingest) into it before serving.
@@ -71,7 +86,9 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         demo: options.demo,
         metrics: options.metrics,
         streams: Arc::new(Semaphore::new(STREAMS)),
+        streams_of: Arc::default(),
         requests: Arc::new(Semaphore::new(REQUESTS)),
+        open_requests: Arc::new(Semaphore::new(OPEN_REQUESTS)),
     };
     let (api, document) = parts();
     let text: Arc<str> = document.to_json().expect("the document is plain data").into();

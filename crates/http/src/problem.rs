@@ -27,7 +27,9 @@ impl From<AppError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = status(self.0.kind);
+        // A matter of the transport: no use case knows it, so it is no kind of its own.
+        let slow = self.0.code() == "body.too_slow";
+        let status = if slow { StatusCode::REQUEST_TIMEOUT } else { status(self.0.kind) };
         let mut response = status.into_response();
         if let Kind::TooMany { retry_after_s } = self.0.kind {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));

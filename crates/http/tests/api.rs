@@ -371,6 +371,44 @@ async fn the_test_clock_moves_forward_for_loopback_only() {
     let peer: std::net::SocketAddr = "192.0.2.7:1".parse().unwrap();
     stranger.extensions_mut().insert(axum::extract::ConnectInfo(peer));
     assert_eq!(send(&node.router, stranger).await.status, 404);
+    // Through a proxy on this machine, or under a foreign name that points here: the body is not even read.
+    for (name, value) in [("x-forwarded-for", "192.0.2.7"), ("forwarded", "for=x"), ("via", "1.1 p"), ("host", "evil.example:8080")] {
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let relayed =
+            Request::post("/api/v1/test/clock").header("content-type", "application/json").header(name, value).body(body).unwrap();
+        assert_eq!(send(&node.router, relayed).await.status, 404, "{name}");
+    }
+    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080"] {
+        let direct = Request::get("/api/v1/test/clock").header("host", host).body(Body::empty()).unwrap();
+        assert_eq!(send(&node.router, direct).await.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_never_come_hold_back_only_each_other_and_not_for_long() {
+    let node = node().await;
+    let slow = (0..32).map(|_| {
+        let router = node.router.clone();
+        tokio::spawn(async move {
+            let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+            let request = Request::post("/api/v1/session").header("content-type", "application/json").body(body).unwrap();
+            send(&router, request).await
+        })
+    });
+    let slow: Vec<_> = slow.collect();
+    tokio::task::yield_now().await;
+    let long = json!({"username": "admin", "password": "x".repeat(20_000)});
+    assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(long.clone())).await.code(503), "server.busy");
+    assert_eq!(ask(&node.router, "GET", "/healthz", None, None).await.status, 200);
+    node.get("/api/v1/alarms").await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(11)).await;
+    tokio::time::resume();
+    for answer in slow {
+        assert_eq!(answer.await.unwrap().code(408), "body.too_slow");
+    }
+    assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(long)).await.code(413), "body.too_large");
+    node.sign_in("admin").await;
 }
 
 #[tokio::test]

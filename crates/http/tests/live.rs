@@ -132,3 +132,24 @@ async fn a_request_that_makes_no_sense_ends_the_stream() {
         assert!(matches!(answer, Message::Close(Some(frame)) if u16::from(frame.code) == 1008), "{nonsense}");
     }
 }
+
+#[tokio::test]
+async fn an_eleventh_stream_of_one_person_is_refused_until_another_ends() {
+    let node = node().await;
+    let address = serve(&node).await;
+    let bearer = [("authorization", format!("Bearer {}", node.admin))];
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(connect(address, &bearer).await.unwrap());
+    }
+    assert_eq!(connect(address, &bearer).await.err(), Some(429));
+    let duty = node.person("duty", json!([{"role": "duty_officer", "region": HERE}])).await;
+    connect(address, &[("authorization", format!("Bearer {duty}"))]).await.expect("others have their own");
+    drop(open.pop());
+    let again = async {
+        while connect(address, &bearer).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), again).await.expect("the place is free again");
+}

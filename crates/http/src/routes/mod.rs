@@ -20,21 +20,30 @@ mod user;
 mod vehicle;
 
 use axum::Json;
+use axum::extract::DefaultBodyLimit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Shared;
 use crate::problem::Failure;
+use crate::{OPEN_BODY_BYTES, Shared};
 
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
 
+/// Endpoints that read a body before anybody is known. `layers::limit` names the same three addresses.
+fn open() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(session::setup))
+        .routes(routes!(session::sign_in, session::current, session::sign_out))
+        .routes(routes!(test_clock::read, test_clock::change))
+        .layer(DefaultBodyLimit::max(OPEN_BODY_BYTES))
+}
+
 /// Every endpoint below `/api/v1`.
 pub(crate) fn api() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
+        .merge(open())
         .routes(routes!(status::status))
-        .routes(routes!(session::setup))
-        .routes(routes!(session::sign_in, session::current, session::sign_out))
         .routes(routes!(session::reauthenticate))
         .routes(routes!(region::list))
         .routes(routes!(region::counties))
@@ -69,5 +78,4 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(event::quarantine))
         .routes(routes!(command::list, command::create))
         .routes(routes!(live::live))
-        .routes(routes!(test_clock::read, test_clock::change))
 }
