@@ -27,7 +27,7 @@ pub fn run(args: &[String]) -> anyhow::Result<ExitCode> {
 /// Regenerates the OpenAPI document, the console's types and the configuration reference.
 pub fn generate() -> anyhow::Result<ExitCode> {
     let mut openapi = shell::command("cargo", ".");
-    openapi.args(["nextest", "run", "--package", "anlan-http", "openapi"]).env("UPDATE_OPENAPI", "1");
+    openapi.args(["nextest", "run", "--package", "anlan-http", "--test", "openapi"]).env("UPDATE_OPENAPI", "1");
     shell::run(&mut openapi)?;
     shell::run(shell::command("npm", "web").args(["run", "gen"]))?;
     let (ok, text) = shell::capture(shell::command("cargo", ".").args(["run", "--quiet", "--package", "anlan", "--", "reference"]))?;

@@ -2,6 +2,7 @@
 //!
 //! Every reader goes through a [`PointSet`] that `store` made from the scope. History is file I/O and runs off the async threads.
 
+use anlan_domain::alarm::Rule;
 pub use anlan_history::Rollup;
 use anlan_model::noun::Point;
 use anlan_model::{Clock as _, DeviceId, Permission, PointId, PointSet, Reading, RuleKind, Scope, Timestamp};
@@ -23,6 +24,8 @@ pub struct PointView {
     pub row: PointRow,
     /// Newest value, if one ever came.
     pub latest: Option<LatestView>,
+    /// The limits it is judged by: its own, or the pack's for its kind.
+    pub judged: Vec<Rule>,
 }
 
 /// A newest value and how old it is.
@@ -91,7 +94,9 @@ pub(crate) fn is_online(app: &App, point: &Point) -> bool {
 
 fn view(app: &App, seen: &PointSet, row: PointRow, now: Timestamp) -> PointView {
     let latest = app.telemetry.latest(seen, row.point.id).map(|reading| latest_view(app, &row.point, reading, now));
-    PointView { row, latest }
+    let is_limit = |rule: &Rule| matches!(rule.kind, RuleKind::Hh | RuleKind::H | RuleKind::L | RuleKind::Ll);
+    let judged = app.rules.for_point(&row.point).into_iter().filter(is_limit).collect();
+    PointView { row, latest, judged }
 }
 
 /// A page of points the asker may see.

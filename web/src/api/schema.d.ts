@@ -1021,6 +1021,22 @@ export interface components {
             /** Format: int64 */
             yellow: number;
         };
+        /** @description A limit in force. */
+        JudgedLimit: {
+            /** @description `verified`, `verified-secondary`, `enterprise`, `product`, `unverified`. */
+            confidence: string;
+            /** @description `hh`, `h`, `l`, `ll`. */
+            kind: string;
+            /** @description Level of the alarm it raises. */
+            level: components["schemas"]["Level"];
+            /** @description Standard and clause, or the enterprise's document; empty = not named. */
+            source: string;
+            /**
+             * Format: double
+             * @description In the point's unit.
+             */
+            threshold: number;
+        };
         /** @description A kind of measurement (监测量). */
         Kind: {
             /** @description Word used on points. */
@@ -1220,6 +1236,8 @@ export interface components {
             enterprise: string | null;
             enterprise_name: string | null;
             id: string;
+            /** @description The limits it is judged by: its own, or else the pack's for its kind and unit. */
+            judged: components["schemas"]["JudgedLimit"][];
             /** @description A word of `GET /kinds`; empty = unknown. */
             kind: string;
             latest: null | components["schemas"]["Latest"];

@@ -2,6 +2,7 @@
 
 use anlan_app::point::{self, LatestView, PointChange, PointFilter, PointView, Rollup};
 use anlan_app::validate;
+use anlan_domain::alarm::Rule;
 use anlan_model::Reading;
 use anlan_model::noun::{Limits, LimitsSource};
 use axum::Json;
@@ -39,11 +40,41 @@ pub(crate) struct PointDto {
     range_high: Option<f64>,
     limits: LimitsDto,
     limits_source: Option<LimitsSourceDto>,
+    /// The limits it is judged by: its own, or else the pack's for its kind and unit.
+    judged: Vec<JudgedDto>,
     /// `false`: seen, not yet confirmed; kept and charted, no rule.
     confirmed: bool,
     place: Option<Place>,
     revision: i64,
     latest: Option<Latest>,
+}
+
+/// A limit in force.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JudgedLimit)]
+pub(crate) struct JudgedDto {
+    /// `hh`, `h`, `l`, `ll`.
+    kind: &'static str,
+    /// Level of the alarm it raises.
+    level: Level,
+    /// In the point's unit.
+    threshold: f64,
+    /// Standard and clause, or the enterprise's document; empty = not named.
+    source: String,
+    /// `verified`, `verified-secondary`, `enterprise`, `product`, `unverified`.
+    confidence: String,
+}
+
+impl From<Rule> for JudgedDto {
+    fn from(rule: Rule) -> Self {
+        Self {
+            kind: rule.kind.as_str(),
+            level: rule.level.into(),
+            threshold: rule.threshold,
+            source: rule.source,
+            confidence: rule.confidence,
+        }
+    }
 }
 
 /// Limits in the point's unit.
@@ -179,6 +210,7 @@ impl From<PointView> for PointDto {
             range_high: p.range_high,
             limits: p.limits.into(),
             limits_source: p.limits_source.map(Into::into),
+            judged: view.judged.into_iter().map(Into::into).collect(),
             confirmed: p.confirmed,
             place: p.place.map(Into::into),
             revision: p.revision,

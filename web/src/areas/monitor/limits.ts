@@ -1,19 +1,10 @@
-// The limits of a point as lines on a chart. Which colour a limit has is the base pack's choice; kept in step with alarm_rules.toml.
-import type { Level, Limits } from '@/api/types'
+// The limits a point is judged by as lines on a chart, and whether limits that a person typed can stand together.
+import type { JudgedLimit, Limits } from '@/api/types'
 import type { LimitLine } from '@/components/LineChart.vue'
 
-export const LIMITS: readonly { key: 'hh' | 'h' | 'l' | 'll'; level: Level }[] = [
-  { key: 'hh', level: 'red' },
-  { key: 'h', level: 'yellow' },
-  { key: 'l', level: 'yellow' },
-  { key: 'll', level: 'red' },
-]
-
-export function limitLines(limits: Limits, t: (key: string) => string): LimitLine[] {
-  return LIMITS.flatMap(({ key, level }) => {
-    const value = limits[key]
-    return value === null || value === undefined ? [] : [{ value, level, label: `${t(`rule.${key}`)} ${value}` }]
-  })
+/** Value and colour both come from the server: its packs say which level a limit raises. */
+export function limitLines(judged: readonly JudgedLimit[], t: (key: string) => string): LimitLine[] {
+  return judged.map(({ kind, level, threshold }) => ({ value: threshold, level, label: `${t(`rule.${kind}`)} ${threshold}` }))
 }
 
 /** Why these limits cannot stand together, by field; empty when they can. */
