@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 mod downlink;
+mod enrol;
 pub mod http;
 pub mod jt808;
 mod limits;
@@ -34,7 +35,7 @@ pub struct Context {
     pub intake: Arc<dyn Intake>,
     /// Who may speak; replaced whole when a credential changes. Read afresh for every message.
     pub credentials: Arc<ArcSwap<Credentials>>,
-    /// Domain time, for `received_at` only; time-outs and rates use the monotonic clock.
+    /// Domain time, for `received_at` and enrolment windows only; time-outs and rates use the monotonic clock.
     pub clock: Arc<dyn Clock>,
     /// How much one source may ask for.
     pub limits: Limits,
@@ -44,6 +45,7 @@ pub struct Context {
     pub stats: Arc<LinkStats>,
     /// Who is connected.
     pub downlinks: Arc<Downlinks>,
+    codes_given: enrol::CodesGiven,
     gate: limits::Gate,
     log: LogThrottle,
 }
@@ -66,6 +68,7 @@ impl Context {
             stop,
             stats: Arc::default(),
             downlinks: Arc::default(),
+            codes_given: enrol::CodesGiven::default(),
             gate,
             log: LogThrottle::default(),
         }

@@ -57,6 +57,8 @@ reasons! {
     Quarantined = "quarantined",
     /// A known terminal sent data before it authenticated.
     NotAuthenticated = "not_authenticated",
+    /// A registration with an adopted number outside its enrolment window, or after its code was given.
+    AlreadyRegistered = "already_registered",
     /// More messages per second than allowed.
     Rate = "rate",
     /// A message, its unpacked body or its number of readings is too large.

@@ -34,20 +34,21 @@ pub(crate) fn spoken_for<'a>(
     (speaker.gateway && same_owner && !other.disabled).then_some(other)
 }
 
-/// The authentication code that 0x8100 issues to `phone`: hex of the first 8 bytes of HMAC-SHA-256(`key`, phone).
+/// The authentication code that 0x8100 issues to `phone`: hex of the first 8 bytes of HMAC-SHA-256(`key`, phone/generation).
 ///
-/// `phone` is normalised ([`normal_phone`]). Derived instead of stored, so that a code survives the loss of every table but the key.
-pub fn terminal_code(key: &[u8; 32], phone: &str) -> String {
-    hmac_sha256(key, phone.as_bytes())[..8].iter().fold(String::with_capacity(16), |mut text, byte| {
+/// `phone` is normalised ([`normal_phone`]). Derived instead of stored, so that the tables hold nothing worth stealing but the key.
+/// Generation 0 is what anybody hears before adoption; it opens nothing.
+pub fn terminal_code(key: &[u8; 32], phone: &str, generation: i64) -> String {
+    hmac_sha256(key, format!("{phone}/{generation}").as_bytes())[..8].iter().fold(String::with_capacity(16), |mut text, byte| {
         use std::fmt::Write as _;
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// Whether `given` is the code of `phone`, in time that does not depend on where they differ.
-pub(crate) fn is_terminal_code(key: &[u8; 32], phone: &str, given: &[u8]) -> bool {
-    bool::from(terminal_code(key, phone).as_bytes().ct_eq(given))
+/// Whether `given` is that code of `phone`, in time that does not depend on where they differ.
+pub(crate) fn is_terminal_code(key: &[u8; 32], phone: &str, generation: i64, given: &[u8]) -> bool {
+    bool::from(terminal_code(key, phone, generation).as_bytes().ct_eq(given))
 }
 
 /// HMAC-SHA-256. Source: RFC 2104 section 2; block size 64 bytes (FIPS 180-4).
@@ -100,13 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_code_belongs_to_one_number() {
-        let code = terminal_code(&[7; 32], "13800138000");
+    fn a_code_belongs_to_one_number_and_generation() {
+        let code = terminal_code(&[7; 32], "13800138000", 1);
         assert_eq!(code.len(), 16);
-        assert!(is_terminal_code(&[7; 32], "13800138000", code.as_bytes()));
-        assert!(!is_terminal_code(&[7; 32], "13800138001", code.as_bytes()));
-        assert!(!is_terminal_code(&[8; 32], "13800138000", code.as_bytes()));
-        assert!(!is_terminal_code(&[7; 32], "13800138000", b""));
+        assert!(is_terminal_code(&[7; 32], "13800138000", 1, code.as_bytes()));
+        assert!(!is_terminal_code(&[7; 32], "13800138000", 2, code.as_bytes()));
+        assert!(!is_terminal_code(&[7; 32], "13800138001", 1, code.as_bytes()));
+        assert!(!is_terminal_code(&[8; 32], "13800138000", 1, code.as_bytes()));
+        assert!(!is_terminal_code(&[7; 32], "13800138000", 1, b""));
     }
 
     #[test]

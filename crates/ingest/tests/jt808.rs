@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use anlan_ingest::jt808::{self, Unknown};
 use anlan_ingest::{Limits, Protocol, Reason, terminal_code};
-use anlan_model::{
-    Command, CommandBody, Delivery, Downlink, Refusal, Source, SourceEvent, TerminalCredential, Timestamp, Trust, VehicleId,
-};
+use anlan_model::{Command, CommandBody, Delivery, Downlink, Refusal, Source, SourceEvent, Timestamp, Trust};
 use anlan_protocols::jt808::{
     Answer, Authenticate, Driver, Frames, Header, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch, Register,
     RegisterAnswer, RegisterEdition, Resend, Version, encode,
 };
-use common::{Client, House, KEY, Mode, NOW, listener};
+use common::{Client, House, KEY, Mode, NOW, adopted, listener};
 
 const ADOPTED: &str = "013800138000";
 const STRANGER: &str = "013700137000";
@@ -34,7 +32,7 @@ impl Terminal {
     }
     async fn authenticated(address: SocketAddr, phone: &str) -> Self {
         let mut t = Self::connect(address, phone).await;
-        let code = terminal_code(&KEY, anlan_ingest::normal_phone(phone));
+        let code = terminal_code(&KEY, anlan_ingest::normal_phone(phone), 1);
         assert_eq!(t.ask(&authenticate(&code)).await, (0x0102, 0));
         t
     }
@@ -70,6 +68,13 @@ impl Terminal {
         let (answered, id, result) = self.answer().await;
         assert_eq!(answered, serial);
         (id, result)
+    }
+    /// Registers: result and code.
+    async fn register(&mut self) -> (u8, Option<String>) {
+        let serial = self.send(&register()).await;
+        let Message::RegisterAnswer(answer) = self.hear().await.1 else { panic!("not an answer to a registration") };
+        assert_eq!(answer.answered_serial, serial);
+        (answer.result, answer.code)
     }
 }
 
@@ -111,13 +116,118 @@ fn refused(house: &House, reason: Reason) -> u64 {
 #[tokio::test]
 async fn registration_gives_the_code_that_authentication_takes() {
     let house = House::new();
+    enrol(&house, "13800138000", 1, Some(0));
     let mut t = Terminal::connect(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
-    let serial = t.send(&register()).await;
-    let Message::RegisterAnswer(RegisterAnswer { answered_serial, result: 0, code: Some(code) }) = t.hear().await.1 else { panic!() };
-    assert_eq!((answered_serial, code.as_str()), (serial, terminal_code(&KEY, "13800138000").as_str()));
+    let (0, Some(code)) = t.register().await else { panic!() };
+    assert_eq!(code, terminal_code(&KEY, "13800138000", 1));
     assert_eq!(t.ask(&authenticate(&code)).await, (0x0102, 0));
     let SourceEvent::Registered { plate, plate_colour, terminal } = house.intake.events()[0].clone() else { panic!() };
     assert_eq!((plate.as_str(), plate_colour, terminal.as_str()), ("云F12345", 2, "ANLAN/T1/0000001"));
+}
+
+/// Adopts the number, with the enrolment window ending so many microseconds after now.
+fn enrol(house: &House, phone: &str, generation: i64, ends_in_us: Option<i64>) {
+    let until = ends_in_us.map(|us| Timestamp::parse(NOW).unwrap().plus_us(us));
+    house.change(|c| {
+        c.terminals.insert(phone.into(), adopted(9, generation, until));
+    });
+}
+
+#[tokio::test]
+async fn an_adopted_number_gives_its_code_to_nobody_outside_the_window() {
+    let house = House::new();
+    let address = serve(&house, Unknown::Accept).await;
+    let mut thief = Terminal::connect(address, ADOPTED).await;
+    assert_eq!(thief.register().await, (3, None), "no window");
+    enrol(&house, "13800138000", 1, Some(-1));
+    assert_eq!(thief.register().await, (3, None), "the window is over");
+    assert_eq!(refused(&house, Reason::AlreadyRegistered), 2);
+    assert!(house.intake.seen().is_empty(), "and its plate is not believed");
+
+    enrol(&house, "13800138000", 1, Some(0));
+    let mut own = Terminal::connect(address, ADOPTED).await;
+    let first = terminal_code(&KEY, "13800138000", 1);
+    assert_eq!(own.register().await, (0, Some(first.clone())));
+    assert_eq!(thief.register().await, (3, None), "once");
+    assert_eq!(own.register().await, (3, None), "whoever asks");
+    assert_eq!(own.ask(&authenticate(&first)).await, (0x0102, 0));
+    assert_eq!(own.register().await, (0, Some(first.clone())), "it knows the code anyway");
+    assert_eq!(own.ask(&position()).await, (0x0200, 0));
+
+    enrol(&house, "13800138000", 2, Some(0));
+    assert_eq!(own.ask(&position()).await, (0x0200, 1), "a new code ends what the old one began");
+    assert_eq!(own.ask(&authenticate(&first)).await, (0x0102, 1));
+    assert_eq!(own.register().await, (0, Some(terminal_code(&KEY, "13800138000", 2))));
+    assert_eq!(thief.register().await, (3, None));
+}
+
+#[tokio::test]
+async fn a_full_shard_does_not_use_up_the_only_code() {
+    let house = House::new();
+    enrol(&house, "13800138000", 1, Some(0));
+    let mut t = Terminal::connect(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
+    house.intake.set(Mode::RefuseFirst(Refusal::Overloaded, 1));
+    t.send(&register()).await;
+    assert!(t.client.silent().await);
+    assert_eq!(t.register().await, (0, Some(terminal_code(&KEY, "13800138000", 1))));
+}
+
+#[tokio::test]
+async fn two_registrations_at_once_are_told_one_code() {
+    let house = House::new();
+    enrol(&house, "13800138000", 1, Some(0));
+    let address = serve(&house, Unknown::Quarantine).await;
+    let (mut a, mut b) = (Terminal::connect(address, ADOPTED).await, Terminal::connect(address, ADOPTED).await);
+    house.intake.set(Mode::Hold);
+    a.send(&register()).await;
+    b.send(&register()).await;
+    house.until("both are offered", |i| i.n_held() == 2).await;
+    house.intake.release(Ok(Default::default()));
+    let mut results = Vec::new();
+    for t in [&mut a, &mut b] {
+        let Message::RegisterAnswer(answer) = t.hear().await.1 else { panic!() };
+        results.push((answer.result, answer.code.is_some()));
+    }
+    results.sort_unstable();
+    assert_eq!(results, [(0, true), (3, false)]);
+}
+
+#[tokio::test]
+async fn a_code_from_before_adoption_is_worth_nothing() {
+    for unknown in [Unknown::Quarantine, Unknown::Accept] {
+        let house = House::new();
+        let address = serve(&house, unknown).await;
+        let mut early = Terminal::connect(address, STRANGER).await;
+        let (0, Some(code)) = early.register().await else { panic!() };
+        enrol(&house, "13700137000", 1, None);
+        let mut late = Terminal::connect(address, STRANGER).await;
+        for t in [&mut early, &mut late] {
+            assert_eq!(t.ask(&authenticate(&code)).await, (0x0102, 1));
+            assert_eq!(t.ask(&position()).await, (0x0200, 1));
+            assert_eq!(t.register().await, (3, None));
+        }
+        assert_eq!(refused(&house, Reason::Credentials), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_number_held_from_before_adoption_gets_no_commands() {
+    let house = House::new();
+    let mut t = Terminal::connect(serve(&house, Unknown::Accept).await, STRANGER).await;
+    let send = |id| house.ctx.downlinks.send(&Command { id, to: "13700137000".into(), body: CommandBody::QueryPosition });
+    assert_eq!(t.ask(&position()).await, (0x0200, 0));
+    assert_eq!(send(1), Delivery::Sent);
+    assert!(matches!(t.hear().await.1, Message::QueryPosition));
+    enrol(&house, "13700137000", 1, None);
+    assert_eq!(send(2), Delivery::Sent, "handed over, but not to the terminal");
+    house.until("the command is closed", |i| i.events().len() == 1).await;
+    assert!(matches!(house.intake.events()[..], [SourceEvent::CommandAnswer { command: 2, ok: false, .. }]));
+    assert!(t.client.silent().await);
+    assert_eq!(send(3), Delivery::NotConnected, "the number was given back");
+    assert!(house.ctx.downlinks.connected_terminals().is_empty());
+    assert_eq!(t.ask(&authenticate(&terminal_code(&KEY, "13700137000", 1))).await, (0x0102, 0));
+    assert_eq!(send(4), Delivery::Sent);
+    assert!(matches!(t.hear().await.1, Message::QueryPosition));
 }
 
 #[tokio::test]
@@ -216,11 +326,9 @@ async fn an_unknown_terminal_is_quarantined_by_default_and_heard_once_adopted() 
     assert_eq!((kept[1].source.as_str(), kept[1].protocol), ("13700137000", "jt808"));
     assert_eq!(refused(&house, Reason::Quarantined), 3);
     assert!(house.intake.seen().is_empty());
-    house.change(|c| {
-        c.terminals.insert("13700137000".into(), TerminalCredential { vehicle: VehicleId::new(3), adopted: true });
-    });
+    enrol(&house, "13700137000", 1, None);
     assert_eq!(t.ask(&position()).await, (0x0200, 1), "adopted now, so it must authenticate");
-    assert_eq!(t.ask(&authenticate(&terminal_code(&KEY, "13700137000"))).await, (0x0102, 0));
+    assert_eq!(t.ask(&authenticate(&terminal_code(&KEY, "13700137000", 1))).await, (0x0102, 0));
     assert_eq!(t.ask(&position()).await, (0x0200, 0));
     assert_eq!(house.intake.seen().len(), 1);
 }
@@ -247,7 +355,7 @@ async fn check_take_over(phone: &str, unknown: Unknown, authenticates: bool) {
         assert_eq!(second.ask(&authenticate("wrong")).await, (0x0102, 1));
         assert_eq!(second.ask(&position()).await, (0x0200, 1));
         assert_eq!(first.ask(&position()).await, (0x0200, 0), "a wrong code takes nothing over");
-        let code = terminal_code(&KEY, anlan_ingest::normal_phone(phone));
+        let code = terminal_code(&KEY, anlan_ingest::normal_phone(phone), 1);
         assert_eq!(second.ask(&authenticate(&code)).await, (0x0102, 0));
     }
     assert_eq!(second.ask(&position()).await, (0x0200, 0));

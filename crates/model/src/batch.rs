@@ -276,7 +276,7 @@ pub struct Credentials {
     pub devices: std::collections::HashMap<String, DeviceCredential>,
     /// By phone number, digits without leading zeros.
     pub terminals: std::collections::HashMap<String, TerminalCredential>,
-    /// Key of the authentication codes that 0x8100 issues: code = hex of the first 8 bytes of HMAC-SHA-256(key, phone).
+    /// Key of the authentication codes that 0x8100 issues: code = hex of the first 8 bytes of HMAC-SHA-256(key, phone/generation).
     pub terminal_key: [u8; 32],
 }
 
@@ -304,4 +304,8 @@ pub struct TerminalCredential {
     pub vehicle: crate::VehicleId,
     /// Adopted by a person (or provisioned); otherwise heard in `accept` mode only.
     pub adopted: bool,
+    /// Which of its authentication codes holds; 0 = the one that anybody may be told before adoption.
+    pub generation: i64,
+    /// Until when a registration may be answered with the code; `None` = never.
+    pub enrol_until: Option<crate::Timestamp>,
 }

@@ -66,6 +66,9 @@ CREATE TABLE vehicle (
     region {{TEXT}},
     trust {{TEXT}} NOT NULL,
     adopted {{BIGINT}} NOT NULL,
+    -- Which authentication code holds, and until when a registration is answered with it.
+    code_generation {{BIGINT}} NOT NULL DEFAULT 0,
+    enrol_until_us {{BIGINT}},
     speed_limit_kmh {{DOUBLE}},
     revision {{BIGINT}} NOT NULL DEFAULT 1
 );

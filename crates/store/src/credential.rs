@@ -27,8 +27,14 @@ impl Store {
         });
         let devices = devices.collect();
         let mut terminals = HashMap::new();
-        for row in self.db.rows(sql("SELECT id, phone, adopted FROM vehicle ORDER BY id")).await? {
-            terminals.insert(row.get("phone")?, TerminalCredential { vehicle: row.get("id")?, adopted: row.get("adopted")? });
+        for row in self.db.rows(sql("SELECT id, phone, adopted, code_generation, enrol_until_us FROM vehicle ORDER BY id")).await? {
+            let credential = TerminalCredential {
+                vehicle: row.get("id")?,
+                adopted: row.get("adopted")?,
+                generation: row.get("code_generation")?,
+                enrol_until: row.get("enrol_until_us")?,
+            };
+            terminals.insert(row.get("phone")?, credential);
         }
         Ok(Credentials { devices, terminals, terminal_key: [0; 32] })
     }

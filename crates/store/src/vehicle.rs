@@ -53,6 +53,9 @@ pub struct VehicleChange {
     pub speed_limit_kmh: Option<Option<f64>>,
 }
 
+/// How long after adoption a terminal may fetch its authentication code: time to switch it on, and little for a stranger.
+const ENROL_WINDOW_US: i64 = 30 * 60 * 1_000_000;
+
 const COLUMNS: &str = "v.id, v.phone, v.plate, v.kind, v.enterprise_id, COALESCE(e.region, v.region) AS region, v.trust, v.adopted,
   v.speed_limit_kmh, v.revision";
 const FROM: &str = "FROM vehicle AS v
@@ -136,8 +139,10 @@ impl Store {
             finish(change, "update", difference(&canonical(&before), &canonical(&after)), &after).await?;
             return Ok(after);
         }
-        let insert = sql("INSERT INTO vehicle (phone, trust, adopted) VALUES ($1, $2, $3) RETURNING id");
-        let row = change.tx.row(insert.bind(phone).bind(trust.as_str()).bind(adopted)).await?.ok_or(StoreError::NotFound)?;
+        // Whoever registered with this number before it was known may hold code 0, so an adopted vehicle never has that one.
+        let insert = sql("INSERT INTO vehicle (phone, trust, adopted, code_generation) VALUES ($1, $2, $3, $4) RETURNING id");
+        let insert = insert.bind(phone).bind(trust.as_str()).bind(adopted).bind(i64::from(adopted));
+        let row = change.tx.row(insert).await?.ok_or(StoreError::NotFound)?;
         let made = Vehicle {
             id: row.get("id")?,
             phone: phone.to_owned(),
@@ -154,19 +159,20 @@ impl Store {
         Ok(made)
     }
 
-    /// Adopts a vehicle that was only heard so far. Adopting twice changes nothing.
+    /// Adopts a vehicle that was only heard so far and gives its terminal half an hour to fetch an authentication code. For an
+    /// adopted vehicle this is "a new code": the old one is void and the half hour begins anew.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
     pub async fn adopt_vehicle(&self, scope: &Scope, id: VehicleId, now: Timestamp) -> Result<Vehicle, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
-        if before.adopted {
-            return Ok(before);
-        }
         let after = Vehicle { adopted: true, revision: before.revision + 1, ..before.clone() };
         write(&mut change, &after).await?;
-        finish(change, "adopt", difference(&canonical(&before), &canonical(&after)), &after).await?;
+        let q = sql("UPDATE vehicle SET code_generation = code_generation + 1, enrol_until_us = $1 WHERE id = $2");
+        change.tx.run(q.bind(now.plus_us(ENROL_WINDOW_US)).bind(id)).await?;
+        let action = if before.adopted { "replace_code" } else { "adopt" };
+        finish(change, action, difference(&canonical(&before), &canonical(&after)), &after).await?;
         Ok(after)
     }
 

@@ -506,8 +506,34 @@ async fn a_terminal_becomes_one_vehicle() {
         let listed = store.ensure_vehicle("13800000001", Trust::Listed, false, NOW).await.unwrap();
         assert_eq!((listed.id, listed.trust, listed.revision), (first.id, Trust::Listed, 2));
         let adopted = store.adopt_vehicle(&Scope::node(), first.id, NOW).await.unwrap();
-        assert_eq!(store.adopt_vehicle(&Scope::node(), first.id, NOW).await.unwrap(), adopted);
-        assert!(adopted.adopted);
+        assert_eq!((adopted.adopted, adopted.revision), (true, 3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_adoption_voids_the_code_before_it_and_opens_half_an_hour() {
+    on_both(|store| async move {
+        let node = Scope::node();
+        let credential = async || store.credentials().await.unwrap().terminals["13800000001"].clone();
+        let heard = store.ensure_vehicle("13800000001", Trust::Open, false, NOW).await.unwrap();
+        let c = credential().await;
+        assert_eq!((c.adopted, c.generation, c.enrol_until), (false, 0, None));
+        let half_an_hour = 30 * 60 * 1_000_000;
+        store.adopt_vehicle(&node, heard.id, NOW).await.unwrap();
+        let c = credential().await;
+        assert_eq!((c.adopted, c.generation, c.enrol_until), (true, 1, Some(NOW.plus_us(half_an_hour))));
+        let later = NOW.plus_us(5_000_000);
+        let again = store.adopt_vehicle(&node, heard.id, later).await.unwrap();
+        let c = credential().await;
+        assert_eq!((again.revision, c.generation, c.enrol_until), (3, 2, Some(later.plus_us(half_an_hour))));
+        let entries = store.audit(&node, &AuditFilter::default(), &Paging::all()).await.unwrap().items;
+        let mut actions: Vec<String> = entries.into_iter().filter(|e| e.noun == "vehicle").map(|e| e.action).collect();
+        actions.sort();
+        assert_eq!(actions, ["adopt", "first_seen", "replace_code"]);
+        let known = store.ensure_vehicle("13800000002", Trust::Listed, true, NOW).await.unwrap();
+        let c = store.credentials().await.unwrap().terminals[&known.phone].clone();
+        assert_eq!((c.adopted, c.generation, c.enrol_until), (true, 1, None), "code 0 is for strangers");
     })
     .await;
 }

@@ -29,7 +29,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const BAD_MESSAGE: u8 = 2;
 const UNSUPPORTED: u8 = 3;
-/// Result of 0x8100: no such terminal.
+/// Results of 0x8100: the terminal is registered already; no such terminal.
+const REGISTERED: u8 = 3;
 const NO_TERMINAL: u8 = 4;
 
 /// Times that missing parts of one message are asked for.
@@ -53,8 +54,8 @@ pub(super) enum End {
 
 /// What is known about one phone number of this connection.
 struct Terminal {
-    /// It gave its code on this connection.
-    authenticated: bool,
+    /// Generation of the code that it gave on this connection; worth nothing once there is a newer one.
+    authenticated: Option<i64>,
     /// This connection holds the number in the registry.
     holds: bool,
     /// Another connection took the number; it must authenticate again to take it back (an open one must reconnect).
@@ -91,7 +92,7 @@ enum Standing {
 enum Promise {
     /// 0x8001.
     General(To),
-    /// 0x8100 with the code.
+    /// 0x8100, with the code if it may be told then.
     Registered(To),
     /// Nothing on the wire.
     Silent,
@@ -289,6 +290,45 @@ impl Session {
         }
     }
 
+    /// Whether an adopted terminal gave the code that holds now, on this connection.
+    fn is_authenticated(&self, phone: &str) -> bool {
+        let credentials = self.ctx.credentials.load();
+        let (Some(known), Some(terminal)) = (credentials.terminals.get(phone), self.terminals.get(phone)) else { return false };
+        known.adopted && !terminal.lost && terminal.authenticated == Some(known.generation)
+    }
+
+    /// The authentication code that a registration may be answered with now. With `claim` it counts as told.
+    ///
+    /// A registration proves nothing, so an adopted number's code is told once, while a person expects its terminal; and to the
+    /// connection that has shown it knows the code.
+    fn code_for(&self, phone: &str, claim: bool) -> Option<String> {
+        let credentials = self.ctx.credentials.load();
+        let generation = match credentials.terminals.get(phone).filter(|known| known.adopted) {
+            None => 0,
+            Some(known) if self.is_authenticated(phone) => known.generation,
+            Some(known) => {
+                let open = known.enrol_until.is_some_and(|until| self.ctx.clock.now() <= until);
+                let given = &self.ctx.codes_given;
+                let free = open && if claim { given.claim(phone, known.generation) } else { !given.was_given(phone, known.generation) };
+                if !free {
+                    return None;
+                }
+                known.generation
+            }
+        };
+        Some(terminal_code(&credentials.terminal_key, phone, generation))
+    }
+
+    /// Gives the number back if it was held without the code that holds now: adoption or a new code came in between.
+    fn drop_stale_hold(&mut self, phone: &str) {
+        let Some(terminal) = self.terminals.get_mut(phone) else { return };
+        terminal.authenticated = None;
+        terminal.awaited.clear();
+        if std::mem::replace(&mut terminal.holds, false) {
+            self.ctx.downlinks.leave_terminal(phone, self.peer.connection);
+        }
+    }
+
     fn frame(&mut self, frame: Frame, raw: &[u8]) -> Option<End> {
         let received_at = self.ctx.clock.now();
         self.n_heard += 1;
@@ -307,7 +347,7 @@ impl Session {
             return None;
         }
         let terminal = self.terminals.entry(phone.clone()).or_insert_with(|| Terminal {
-            authenticated: false,
+            authenticated: None,
             holds: false,
             lost: false,
             seen_in_quarantine: false,
@@ -367,7 +407,10 @@ impl Session {
     /// A terminal that somebody adopted: only registration and the right code count before it authenticated.
     fn adopted(&mut self, phone: &str, frame: Frame, raw: &[u8], received_at: Timestamp) {
         let to = To::of(&frame.header);
-        let authenticated = self.terminals.get(phone).is_some_and(|t| t.authenticated && !t.lost);
+        let authenticated = self.is_authenticated(phone);
+        if !authenticated {
+            self.drop_stale_hold(phone);
+        }
         match frame.header.message_id {
             0x0102 => self.authenticate(phone, &frame, received_at),
             0x0100 => self.open_or_authenticated(phone, frame, raw, if authenticated { Trust::Listed } else { Trust::Open }, received_at),
@@ -382,17 +425,21 @@ impl Session {
     fn authenticate(&mut self, phone: &str, frame: &Frame, received_at: Timestamp) {
         let to = To::of(&frame.header);
         let (message, _) = frame.decode();
-        let right = match &message {
-            Message::Authenticate(given) => is_terminal_code(&self.ctx.credentials.load().terminal_key, phone, given.code.as_bytes()),
-            _ => false,
+        let credentials = self.ctx.credentials.load_full();
+        let right = match (&message, credentials.terminals.get(phone)) {
+            (Message::Authenticate(given), Some(known)) => {
+                let right = is_terminal_code(&credentials.terminal_key, phone, known.generation, given.code.as_bytes());
+                right.then_some(known.generation)
+            }
+            _ => None,
         };
-        if !right {
+        if right.is_none() {
             self.refuse(phone, Reason::Credentials, "wrong authentication code");
             self.general(&to, FAILED);
             return;
         }
         if let Some(terminal) = self.terminals.get_mut(phone) {
-            (terminal.authenticated, terminal.lost, terminal.holds) = (true, false, true);
+            (terminal.authenticated, terminal.lost, terminal.holds) = (right, false, true);
         }
         self.hold(phone, Trust::Listed, received_at);
         self.general(&to, DONE);
@@ -413,7 +460,7 @@ impl Session {
         let mut n_lost = 0;
         for (phone, terminal) in &mut self.terminals {
             if terminal.holds && !self.ctx.downlinks.holds_terminal(phone, self.peer.connection) {
-                (terminal.holds, terminal.authenticated, terminal.lost) = (false, false, true);
+                (terminal.holds, terminal.authenticated, terminal.lost) = (false, None, true);
                 terminal.awaited.clear();
             }
             n_lost += usize::from(terminal.lost);
@@ -428,7 +475,7 @@ impl Session {
         let to = To::of(&frame.header);
         let open = self.standing(phone) == Standing::Open;
         let (lost, holds) = self.terminals.get(phone).map_or((false, false), |t| (t.lost, t.holds));
-        // Registering again is how an adopted terminal begins to take its number back.
+        // An adopted terminal may register again (the code is told by its own rules) before it takes its number back with 0x0102.
         if lost && (to.id != 0x0100 || open) {
             self.refuse(phone, Reason::NotAuthenticated, "another connection took the number");
             self.fail(&to);
@@ -513,13 +560,19 @@ impl Session {
             Message::Heartbeat => return self.general(to, DONE),
             Message::Unregister => {
                 if let Some(terminal) = self.terminals.get_mut(phone) {
-                    (terminal.authenticated, terminal.holds) = (false, false);
+                    (terminal.authenticated, terminal.holds) = (None, false);
                 }
                 self.ctx.downlinks.leave_terminal(phone, self.peer.connection);
                 return self.general(to, DONE);
             }
             // An open terminal has no code of ours to check: it may come from another platform.
             Message::Authenticate(_) => return self.general(to, DONE),
+            Message::Register(_) if self.code_for(phone, false).is_none() => {
+                if let Some(key) = whole {
+                    self.remember(key, Fate::Lost);
+                }
+                return self.already_registered(to, phone);
+            }
             Message::Register(register) => {
                 content.events.push(registered_event(&register));
                 promise = Promise::Registered(to.clone());
@@ -695,18 +748,18 @@ impl Session {
         let phone = normal_phone(&command.to).to_owned();
         let Some(terminal) = self.terminals.get(&phone).filter(|t| t.holds) else { return };
         let (version, wire_phone) = (terminal.version, terminal.wire_phone.clone());
+        // It may hold the number from before adoption, or by a code that was replaced since.
+        if self.standing(&phone) == Standing::Adopted && !self.is_authenticated(&phone) {
+            self.drop_stale_hold(&phone);
+            self.refuse(&phone, Reason::NotAuthenticated, "a command for a terminal that has not authenticated (0x0102)");
+            return self.command_failed(phone, command.id, "the terminal has not authenticated");
+        }
         let Some(message) = downlink(&command.body, version) else { return };
         let id = message.id();
         let (first_serial, n_parts) = match self.send(&message, version, &wire_phone) {
             Ok(sent) => sent,
-            Err(error) => {
-                // It can never be sent as it is: the command is closed instead of being tried for ever.
-                let trust = if self.standing(&phone) == Standing::Open { Trust::Open } else { Trust::Listed };
-                let detail = json!({"error": error.to_string()}).to_string();
-                let event = SourceEvent::CommandAnswer { command: command.id, ok: false, detail };
-                let content = Content::event(Source::Terminal { phone, trust }, self.ctx.clock.now(), event);
-                return self.put(Promise::Silent, content, true, None, 0);
-            }
+            // It can never be sent as it is: the command is closed instead of being tried for ever.
+            Err(error) => return self.command_failed(phone, command.id, &error.to_string()),
         };
         if let Some(terminal) = self.terminals.get_mut(&phone) {
             if terminal.awaited.len() >= AWAITED_MAX {
@@ -714,6 +767,14 @@ impl Session {
             }
             terminal.awaited.push_back(Awaited { command: command.id, first_serial, n_parts, id });
         }
+    }
+
+    /// Closes a command that will not be sent; it counts as sent already, so nobody else would.
+    fn command_failed(&mut self, phone: String, command: i64, error: &str) {
+        let trust = if self.standing(&phone) == Standing::Open { Trust::Open } else { Trust::Listed };
+        let event = SourceEvent::CommandAnswer { command, ok: false, detail: json!({"error": error}).to_string() };
+        let content = Content::event(Source::Terminal { phone, trust }, self.ctx.clock.now(), event);
+        self.put(Promise::Silent, content, true, None, 0);
     }
 
     /// The event of a 0x0001, if it answers a command of ours for good.
@@ -766,8 +827,16 @@ impl Session {
     }
 
     fn registered(&mut self, to: &To, phone: &str) {
-        let code = terminal_code(&self.ctx.credentials.load().terminal_key, phone);
+        // Asked anew: another connection may have been told, or the number adopted, while the batch was out.
+        let Some(code) = self.code_for(phone, true) else { return self.already_registered(to, phone) };
         let answer = RegisterAnswer { answered_serial: to.serial, result: DONE, code: Some(code) };
+        self.answer(&Message::RegisterAnswer(answer), to.version, &to.wire_phone);
+    }
+
+    /// 0x8100 without a code: a terminal that lost its own needs a person who issues a new one.
+    fn already_registered(&mut self, to: &To, phone: &str) {
+        self.refuse(phone, Reason::AlreadyRegistered, "a registration (0x0100) outside the enrolment window or after its code was given");
+        let answer = RegisterAnswer { answered_serial: to.serial, result: REGISTERED, code: None };
         self.answer(&Message::RegisterAnswer(answer), to.version, &to.wire_phone);
     }
 

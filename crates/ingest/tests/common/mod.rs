@@ -131,6 +131,10 @@ pub fn device(id: i64, secret: &str, enterprise: i64) -> DeviceCredential {
     }
 }
 
+pub fn adopted(vehicle: i64, generation: i64, enrol_until: Option<Timestamp>) -> TerminalCredential {
+    TerminalCredential { vehicle: VehicleId::new(vehicle), adopted: true, generation, enrol_until }
+}
+
 /// Quick limits: nothing in a test waits long.
 pub fn limits() -> Limits {
     Limits { refuse_delay_first_ms: 1, refuse_delay_last_ms: 5, reoffer_first_ms: 10, reoffer_last_ms: 40, ..Limits::default() }
@@ -142,7 +146,7 @@ impl House {
     }
 
     /// Devices: `D1` and `D2` of enterprise 1, gateway `GW` of 1 with the right to back-fill, `X` of 2, `OFF` disabled; secret `s`.
-    /// Terminal 13800138000 is adopted, 13900139000 is known but not adopted.
+    /// Terminal 13800138000 is adopted (code of generation 1, enrolment over), 13900139000 is known but not adopted.
     pub fn with(limits: Limits) -> Self {
         let mut credentials = Credentials { terminal_key: KEY, ..Credentials::default() };
         credentials.devices.insert("D1".into(), device(1, "s", 1));
@@ -150,8 +154,8 @@ impl House {
         credentials.devices.insert("GW".into(), DeviceCredential { gateway: true, may_backfill: true, ..device(3, "s", 1) });
         credentials.devices.insert("X".into(), device(4, "s", 2));
         credentials.devices.insert("OFF".into(), DeviceCredential { disabled: true, ..device(5, "s", 1) });
-        credentials.terminals.insert("13800138000".into(), TerminalCredential { vehicle: VehicleId::new(1), adopted: true });
-        credentials.terminals.insert("13900139000".into(), TerminalCredential { vehicle: VehicleId::new(2), adopted: false });
+        credentials.terminals.insert("13800138000".into(), adopted(1, 1, None));
+        credentials.terminals.insert("13900139000".into(), TerminalCredential { adopted: false, ..adopted(2, 0, None) });
         let intake = Arc::new(FakeIntake {
             mode: Mutex::new(Mode::Keep),
             seen: Mutex::default(),
