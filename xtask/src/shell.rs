@@ -31,13 +31,13 @@ pub fn command(program: &str, dir: &str) -> Command {
     command
 }
 
-/// Runs to the end with output shown.
+/// Runs to the end with output shown, on stderr: stdout belongs to what the command line promised (a ready line, a closing count).
 ///
 /// # Errors
 /// The program is absent or fails; the error says how it was called.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     eprintln!("» {}", line(command));
-    let status = command.status().with_context(|| format!("start {}", line(command)))?;
+    let status = command.stdout(std::io::stderr()).status().with_context(|| format!("start {}", line(command)))?;
     ensure!(status.success(), "{} ended with {status}", line(command));
     Ok(())
 }

@@ -122,7 +122,7 @@ impl Postgres {
         start.args(["start", "-w", "-s", "-l"]).arg(postgres.dir.join("log")).arg("-o").arg(options).arg("-D").arg(&data);
         // Its own files, not a pipe: the server inherits them and would keep the pipe open for ever.
         start.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        shell::run(&mut start)?;
+        anyhow::ensure!(start.status()?.success(), "pg_ctl start failed; see {}", postgres.dir.join("log").display());
         Ok(postgres)
     }
 }

@@ -65,7 +65,12 @@ pub(crate) async fn list(AppRef(app): AppRef, _caller: Caller) -> Answer<RuleLis
         kind: r.kind.clone(),
         level: r.level.clone(),
         threshold: r.threshold.or(r.factor).or(r.bit.map(f64::from)),
-        unit: r.unit.clone().or_else(|| r.factor.map(|_| "×period".to_owned())).or_else(|| r.bit.map(|_| "bit".to_owned())),
+        // The unit of what stands in `threshold`: of a factor it is the point's own period, whatever unit the rule's alarm will have.
+        unit: match (r.threshold, r.factor, r.bit) {
+            (None, Some(_), _) => Some("×period".to_owned()),
+            (None, None, Some(_)) => Some("bit".to_owned()),
+            _ => r.unit.clone(),
+        },
         applies_to: r.applies_to.join(","),
         standard: r.standard.clone(),
         clause: r.clause.clone(),
