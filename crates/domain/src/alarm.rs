@@ -202,7 +202,9 @@ impl Machine {
                         let id = new_id(now);
                         // The last event plus the limit, but never in the future of a device whose clock runs ahead.
                         let onset = last.at.plus_us(limit_us).min(now);
-                        out.push(raised(*subject, false, rule, onset, now, Some(last.value), id));
+                        // In the unit of its limit: how long nothing was heard, in seconds.
+                        let silence_s = now.since_us(last.heard_at) as f64 / 1e6;
+                        out.push(raised(*subject, false, rule, onset, now, Some(silence_s), id));
                         *phase = Phase::Standing { id };
                     }
                 }

@@ -149,7 +149,7 @@ pub struct Alarm {
     pub region: Option<RegionCode>,
     /// Urgency.
     pub level: Level,
-    /// Value that raised it; for a stale alarm the last value.
+    /// Value that raised it; for a stale alarm the silence in seconds.
     pub value: Option<f64>,
     /// Limit that was crossed, in the unit; seconds for stale.
     pub threshold: Option<f64>,
