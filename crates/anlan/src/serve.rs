@@ -116,7 +116,10 @@ fn impatient(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::r
 /// Makes the data directory for its owner alone: it holds keys, hashes and where people drive.
 pub fn private_dir(dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("make {}", dir.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("make {}", dir.display()))?;
+    // Durable in its parent before anything in it is acknowledged. Where that may not be read, it was there before us.
+    let parent = std::path::absolute(dir)?.parent().and_then(|parent| std::fs::File::open(parent).ok());
+    parent.map_or(Ok(()), |parent| parent.sync_all()).with_context(|| format!("sync the directory above {}", dir.display()))
 }
 
 /// Files are made for their owner alone, and as many may be open as the machine allows.

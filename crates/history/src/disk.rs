@@ -47,6 +47,20 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).at("sync", dir)
 }
 
+/// Makes `dir` and what is missing above it, each durable in its parent: a directory whose name is lost takes everything in it along.
+pub(crate) fn create_dir(dir: &Path) -> Result<()> {
+    let dir = std::path::absolute(dir).at("find", dir)?;
+    let missing: Vec<_> = dir.ancestors().take_while(|d| !d.exists()).collect();
+    fs::create_dir_all(&dir).at("create", &dir)?;
+    // Also when nothing was missing: a process before this one may have been killed between making it and this sync.
+    for made in missing.into_iter().chain([dir.as_path()]) {
+        if let Some(parent) = made.parent() {
+            sync_dir(parent)?;
+        }
+    }
+    Ok(())
+}
+
 /// The name under which a file is written before it gets its own.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -1,7 +1,7 @@
 //! The log on disk: segments of frames, one after the other.
 //!
 //! A segment `log-<first record>.anl` begins with a 32-byte head (magic "ANLG", version, directory id, first record, domain time of its
-//! making, crc) and holds whole frames only, except that a crash may leave a torn one at the very end of the last segment.
+//! making, crc) and holds whole frames only, except that a power cut may leave any part of the last group at the end of the last segment.
 //! Start at [`scan`]; writing is in `write.rs`, following in `read.rs`.
 
 use std::fs::{File, OpenOptions};
@@ -13,12 +13,13 @@ use anlan_model::Timestamp;
 use crate::bits::Cursor;
 use crate::disk::{crc, log_path, sync_dir};
 use crate::error::{At, Result};
-use crate::frame::{Header, find_whole};
+use crate::frame::{Header, find_later_group};
 use crate::{HistoryError, Lsn, frame};
 
 pub(crate) const SEGMENT_HEAD: usize = 32;
 const MAGIC: [u8; 4] = *b"ANLG";
-const VERSION: u8 = 1;
+/// 2: frames name their group. A segment of version 1 is never appended to: an older release would take the new frames for torn ones.
+pub(crate) const VERSION: u8 = 2;
 /// A record is remembered by offset every so many bytes, so that following the log does not start at the head of a segment.
 const MARK_EVERY: u64 = 256 << 10;
 
@@ -26,6 +27,7 @@ const MARK_EVERY: u64 = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
+    pub(crate) version: u8,
     pub(crate) first: Lsn,
     /// Domain time when it was begun: not before the last record of the segment before it.
     pub(crate) begun: Timestamp,
@@ -82,7 +84,7 @@ pub(crate) fn create(dir: &Path, seed: u32, first: Lsn, begun: Timestamp) -> Res
     file.write_all(&head_bytes(seed, first, begun)).at("write", &path)?;
     file.sync_all().at("sync", &path)?;
     sync_dir(dir)?;
-    Ok((Segment { path, first, begun, len: SEGMENT_HEAD as u64, marks: Vec::new() }, file))
+    Ok((Segment { path, version: VERSION, first, begun, len: SEGMENT_HEAD as u64, marks: Vec::new() }, file))
 }
 
 /// A segment of which only the head is read, because blocks hold all of it.
@@ -90,11 +92,14 @@ pub(crate) fn glance(path: &Path, seed: u32) -> Result<Segment> {
     let mut head = [0u8; SEGMENT_HEAD];
     let mut file = File::open(path).at("open", path)?;
     file.read_exact(&mut head).at("read", path)?;
-    let Some((_, first, begun)) = parse_head(&head, seed) else {
+    let Some((version, first, begun)) = parse_head(&head, seed) else {
         return Err(HistoryError::damaged(path, 0, "the head of the segment does not pass its checksum"));
     };
+    if version > VERSION {
+        return Err(HistoryError::Version { file: path.to_path_buf(), version, known: VERSION });
+    }
     let len = file.metadata().at("find", path)?.len();
-    Ok(Segment { path: path.to_path_buf(), first, begun, len, marks: Vec::new() })
+    Ok(Segment { path: path.to_path_buf(), version, first, begun, len, marks: Vec::new() })
 }
 
 /// How a segment ends.
@@ -102,7 +107,7 @@ pub(crate) fn glance(path: &Path, seed: u32) -> Result<Segment> {
 pub(crate) enum End {
     /// With a whole frame (or none).
     Clean,
-    /// With bytes from this offset on that are no frame, and nothing whole behind them.
+    /// With a group that was not synced: from this offset on its frames are missing or follow a missing one.
     Torn(u64),
 }
 
@@ -111,7 +116,7 @@ pub(crate) enum End {
 /// Returns the segment up to its last whole frame, the next record's number, and how it ends.
 ///
 /// # Errors
-/// [`HistoryError::Damaged`] if a whole frame follows a bad one, if numbers are not consecutive, or if `each` says so.
+/// [`HistoryError::Damaged`] if a frame of a later group follows a bad one, if numbers are not consecutive, or if `each` says so.
 pub(crate) fn scan(
     path: &Path,
     bytes: &[u8],
@@ -124,14 +129,14 @@ pub(crate) fn scan(
     if version > VERSION {
         return Err(HistoryError::Version { file: path.to_path_buf(), version, known: VERSION });
     }
-    let mut segment = Segment { path: path.to_path_buf(), first, begun, len: SEGMENT_HEAD as u64, marks: Vec::new() };
+    let mut segment = Segment { path: path.to_path_buf(), version, first, begun, len: SEGMENT_HEAD as u64, marks: Vec::new() };
     let (mut at, mut expected) = (SEGMENT_HEAD, first);
     while at < bytes.len() {
         let whole =
             Header::parse(&bytes[at..]).and_then(|h| Some((h, bytes.get(at..at + h.len)?))).filter(|(h, frame)| h.holds(frame, seed));
         let Some((header, frame)) = whole else {
-            if let Some(after) = find_whole(bytes, at + 1, expected, seed) {
-                let what = format!("record {expected} does not pass its checksum, though whole records follow at byte {after}");
+            if let Some(after) = find_later_group(bytes, at, expected, seed) {
+                let what = format!("record {expected} does not pass its checksum, though records synced after it follow at byte {after}");
                 return Err(HistoryError::damaged(path, at as u64, what));
             }
             return Ok((segment, expected, End::Torn(at as u64)));

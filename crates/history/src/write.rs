@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,13 +24,14 @@ use crate::{HistoryError, Lsn, Options, Reader, Record, checkpoint, frame, log};
 
 /// Opens or creates the history in `dir` and takes its lock file, so that one process owns it.
 ///
-/// Recovery: the manifest says what is in blocks; the log after that is replayed into memory. A torn last frame was never acknowledged and
-/// is cut off; files of an unfinished seal are removed.
+/// Recovery: the manifest says what is in blocks; the log after that is replayed into memory. A torn last group was never acknowledged and
+/// is cut off; files of an unfinished seal are removed. What is found counts as durable from here on, so it is made so first: the process
+/// before may have been killed between a write and its sync, and a power cut to come would take back what this one builds upon.
 ///
 /// # Errors
 /// [`HistoryError::Locked`] if it is open elsewhere, [`HistoryError::Damaged`] if more than the torn end of the log is unreadable.
 pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryError> {
-    fs::create_dir_all(dir).at("create", dir)?;
+    disk::create_dir(dir)?;
     let lock = take_lock(dir)?;
     remove_temporaries(dir)?;
     let mut manifest = load_manifest(dir, &options)?;
@@ -86,6 +88,7 @@ fn remove_temporaries(dir: &Path) -> Result<()> {
 }
 
 fn load_manifest(dir: &Path, options: &Options) -> Result<Manifest> {
+    let path = dir.join(disk::MANIFEST);
     let Some(mut manifest) = manifest::load(dir)? else {
         if let Some(first) = disk::numbered(dir, "log")?.first() {
             return Err(HistoryError::damaged(&log_path(dir, *first), 0, "there is a log but no manifest"));
@@ -94,13 +97,13 @@ fn load_manifest(dir: &Path, options: &Options) -> Result<Manifest> {
         let seed = RandomState::new().hash_one(dir) as u32;
         return manifest::create(dir, seed, options.seal_window_us.max(1));
     };
+    let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
     if manifest.torn {
-        let path = dir.join(disk::MANIFEST);
         tracing::warn!(file = %path.display(), offset = manifest.len, "cut the torn last row of the manifest, its seal was not finished");
-        let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
-        file.set_len(manifest.len).and_then(|()| file.sync_all()).at("cut", &path)?;
+        file.set_len(manifest.len).at("cut", &path)?;
         manifest.torn = false;
     }
+    file.sync_all().at("sync", &path)?;
     Ok(manifest)
 }
 
@@ -150,15 +153,14 @@ fn replay(shared: &Shared, manifest: &Manifest) -> Result<(File, Lsn)> {
     if let Some(last) = firsts.last().copied() {
         let path = log_path(dir, last);
         let bytes = fs::read(&path).at("read", &path)?;
-        if log::parse_head(&bytes, seed).is_none()
-            && frame::find_whole(&bytes, 0, Lsn::ZERO, seed).is_none()
-            && bytes.len() <= log::SEGMENT_HEAD
-        {
+        if log::parse_head(&bytes, seed).is_none() && bytes.len() <= log::SEGMENT_HEAD {
             fs::remove_file(&path).at("remove", &path)?;
             firsts.pop();
             tracing::warn!(file = %path.display(), "removed a log segment whose making was cut short");
         }
     }
+    // Names come and go before this; from here on they are relied upon.
+    disk::sync_dir(dir)?;
     let begin = firsts.partition_point(|first| *first <= covered.next().0).saturating_sub(1);
     if firsts.is_empty() {
         let begun = manifest.rows.last().map_or(Timestamp::EPOCH, |r| r.sealed_at);
@@ -186,7 +188,11 @@ fn replay(shared: &Shared, manifest: &Manifest) -> Result<(File, Lsn)> {
         }
         let is_last = i + 1 == firsts.len();
         let mut state = shared.state_mut();
+        let (mut group, mut last_group) = (Lsn::ZERO, log::SEGMENT_HEAD);
         let (segment, next, end) = scan(&path, &bytes, seed, |header, offset, frame| {
+            if header.group != group {
+                (group, last_group) = (header.group, offset as usize);
+            }
             if header.lsn > covered {
                 let record = header
                     .decode(frame)
@@ -197,19 +203,22 @@ fn replay(shared: &Shared, manifest: &Manifest) -> Result<(File, Lsn)> {
         })?;
         if let End::Torn(offset) = end {
             if !is_last {
+                // A segment is begun only when everything before is synced.
                 return Err(HistoryError::damaged(
                     &path,
                     offset,
                     format!("record {next} does not pass its checksum, though whole segments follow"),
                 ));
             }
-            tracing::warn!(file = %path.display(), offset, bytes = bytes.len() as u64 - offset, "cut the torn end of the log");
+            tracing::warn!(file = %path.display(), offset, bytes = bytes.len() as u64 - offset, "cut the torn last group of the log, it was never acknowledged");
         }
         expected = next;
         if is_last {
             let mut file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
-            // The bytes may be in the page cache only: they count as durable from here on, so make them so.
-            file.set_len(segment.len).and_then(|()| file.sync_all()).at("sync", &path)?;
+            file.set_len(segment.len).at("cut", &path)?;
+            // The last group may be in the page cache only, and a kernel that failed to sync it calls its pages clean: write it once more.
+            let rewritten = file.write_all_at(&bytes[last_group..segment.len as usize], last_group as u64);
+            rewritten.and_then(|()| file.sync_all()).at("sync", &path)?;
             file.seek(SeekFrom::End(0)).at("seek", &path)?;
             last_file = Some(file);
         }
@@ -290,7 +299,8 @@ impl Writer {
     pub fn append(&mut self, record: &Record) -> Result<Lsn, HistoryError> {
         self.check()?;
         let start = self.buffer.len();
-        frame::encode(record, self.next, self.shared.seed, &mut self.buffer)?;
+        let group = self.pending.first().map_or(self.next, |p| p.lsn);
+        frame::encode(record, self.next, group, self.shared.seed, &mut self.buffer)?;
         if start > 0 && self.buffer.len() > self.options.unsynced_bytes_max {
             let bytes = self.buffer.len();
             self.buffer.truncate(start);
@@ -347,9 +357,10 @@ impl Writer {
         Ok(durable)
     }
 
-    /// Writes and syncs the buffer, in a new segment if the last one is full.
+    /// Writes and syncs the buffer, in a new segment if the last one is full or of an older version.
     fn write_buffer(&mut self) -> Result<()> {
-        if self.tail().1 >= self.options.segment_bytes {
+        let old = self.shared.state().segments.last().is_some_and(|s| s.version < log::VERSION);
+        if old || self.tail().1 >= self.options.segment_bytes {
             let (first, now) = self.pending.first().map_or((self.next, Timestamp::EPOCH), |p| (p.lsn, p.now));
             let (segment, file) = log::create(&self.shared.dir, self.shared.seed, first, now)?;
             self.shared.state_mut().segments.push(segment);

@@ -15,15 +15,15 @@ fn all(reader: &anlan_history::Reader, point: i64) -> Vec<f64> {
     rows.iter().map(|r| r.value).collect()
 }
 
-/// Three records in the log, nothing sealed.
+/// Three records in the log, each a group of its own, nothing sealed.
 fn three(dir: &Path) {
     let (mut writer, _) = open(dir);
     for i in 0..3i64 {
         let mut record = record(1, DAY + i, vec![reading(1, DAY + i * 1_000, i as f64), reading(2, DAY + i, 0.5)]);
         record.notes = vec![i as u8; 9];
         writer.append(&record).expect("appends");
+        assert_eq!(writer.sync().expect("syncs"), Lsn(i as u64 + 1));
     }
-    assert_eq!(writer.sync().expect("syncs"), Lsn(3));
 }
 
 fn flip(path: &Path, offset: u64) {
@@ -112,6 +112,88 @@ fn damage_in_the_middle_of_the_log_is_refused_with_file_and_offset() {
         flip(&log, offset);
     }
     assert!(verify(dir.path()).expect("verifies").is_sound());
+}
+
+/// Two synced groups; then, if asked, a third. Returns the log's file and its bytes after the first group and after the last.
+fn groups(dir: &Path, n: i64) -> (std::path::PathBuf, usize, Vec<u8>) {
+    let (mut writer, _) = open(dir);
+    let mut synced = Vec::new();
+    for group in 0..n {
+        for i in 0..if group == 1 { 9 } else { 2 } {
+            let at = DAY + group * 1_000_000 + i;
+            let mut record = record(1, at, (1..20).map(|p| reading(p, at, (p * i % 7) as f64 / 10.0)).collect());
+            // What the page cache holds of a device's text is as hard to foresee as this.
+            record.notes = (0..150).map(|k| ((k * k * (i + 3) * 31) >> 3) as u8).collect();
+            writer.append(&record).expect("appends");
+        }
+        writer.sync().expect("syncs");
+        synced.push(fs::metadata(file(dir, "log-")).expect("there").len() as usize);
+    }
+    let log = file(dir, "log-");
+    let bytes = fs::read(&log).expect("reads");
+    (log, synced[0], bytes)
+}
+
+/// A power cut keeps any subset of the pages that were not synced, and any length.
+#[test]
+fn any_part_of_an_unsynced_group_is_cut_off_and_nothing_before_it() {
+    const PAGE: usize = 512;
+    let (made, work) = (tempfile::tempdir().expect("makes"), tempfile::tempdir().expect("makes"));
+    let (log, synced, full) = groups(made.path(), 2);
+    fs::copy(made.path().join("manifest"), work.path().join("manifest")).expect("copies");
+    let log = work.path().join(log.file_name().expect("a name"));
+    let pages: Vec<std::ops::Range<usize>> =
+        (synced / PAGE..full.len().div_ceil(PAGE)).map(|p| (p * PAGE).max(synced)..((p + 1) * PAGE).min(full.len())).collect();
+    assert!((6..=9).contains(&pages.len()), "{} pages", pages.len());
+    let starts: Vec<usize> = (0..full.len()).filter(|i| full[*i..].starts_with(b"ANF1")).chain([full.len()]).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for kept in 0u32..1 << pages.len() {
+        let mut bytes = full.clone();
+        let lost = |page: usize| kept >> page & 1 == 0;
+        for (_, range) in pages.iter().enumerate().filter(|(i, _)| lost(*i)) {
+            bytes[range.clone()].fill(0);
+        }
+        // The length may have reached the disk without the pages, or not.
+        if kept % 3 == 0 {
+            let end = (0..pages.len()).rev().find(|i| !lost(*i)).map_or(synced, |i| pages[i].end);
+            bytes.truncate(end);
+        }
+        let whole = starts.windows(2).take_while(|w| bytes.get(w[0]..w[1]) == Some(&full[w[0]..w[1]])).count() as u64;
+        fs::write(&log, &bytes).expect("writes");
+        assert!(verify(work.path()).expect("verifies").is_sound(), "pages {kept:b}");
+        {
+            let (mut writer, reader) = open(work.path());
+            assert_eq!(reader.durable(), Lsn(whole), "pages {kept:b}");
+            assert_eq!(reader.tail(Lsn::ZERO).filter_map(Result::ok).count() as u64, whole);
+            writer.append(&record(1, DAY, vec![reading(77, DAY, 7.0)])).expect("appends");
+            assert_eq!(writer.sync().expect("syncs"), Lsn(whole + 1));
+        }
+        let (_writer, reader) = open(work.path());
+        assert_eq!((reader.durable(), all(&reader, 77)), (Lsn(whole + 1), vec![7.0]), "pages {kept:b}");
+        seen.insert(whole);
+    }
+    assert!(seen.len() >= 5 && seen.contains(&2) && seen.contains(&11), "cuts at many records: {seen:?}");
+}
+
+/// The same loss in a group that another one follows cannot come from a power cut: the sync between them was answered.
+#[test]
+fn a_hole_before_a_later_group_is_damage() {
+    let dir = tempfile::tempdir().expect("makes");
+    let (log, synced, full) = groups(dir.path(), 3);
+    let starts: Vec<usize> = (0..full.len()).filter(|i| full[*i..].starts_with(b"ANF1")).collect();
+    let second: Vec<usize> = starts[2..12].to_vec();
+    assert_eq!(second[0], synced);
+    for hole in second.windows(2) {
+        let mut bytes = full.clone();
+        bytes[hole[0]..hole[1]].fill(0);
+        fs::write(&log, &bytes).expect("writes");
+        let report = verify(dir.path()).expect("verifies");
+        assert!(!report.is_sound(), "{report}");
+        match anlan_history::open(dir.path(), Options::default()) {
+            Err(HistoryError::Damaged { offset, .. }) => assert_eq!(offset, hole[0] as u64),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

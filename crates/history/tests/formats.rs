@@ -40,3 +40,8 @@ fn check(version: &str) {
 fn version_1_reads_as_it_did() {
     check("v1");
 }
+
+#[test]
+fn version_2_reads_as_it_did() {
+    check("v2");
+}
