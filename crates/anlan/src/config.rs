@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anlan_app::Settings;
-use anlan_app::settings::Access;
+use anlan_app::settings::{Access, History};
 use anlan_app::telemetry::shard::TimeBounds;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -34,6 +34,8 @@ pub struct Config {
     pub time: TimeBounds,
     /// Telemetry engine.
     pub telemetry: TelemetryConfig,
+    /// Its files.
+    pub history: History,
     /// Sign-in and sessions.
     pub access: Access,
     /// How much one source may ask for.
@@ -214,6 +216,7 @@ impl Config {
             time: self.time,
             shard_queue: self.telemetry.shard_queue,
             vehicle_offline_s: self.vehicles.offline_s,
+            history: self.history,
             access: self.access.clone(),
         }
     }
@@ -253,6 +256,11 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("time.future_s", "s", "超前于此的设备时间不可信", "a device time further ahead is never believed"),
     ("time.reorder_ms", "ms, at most 1000", "规则等待乱序数据的时间", "how long rules wait for readings that overtook each other"),
     ("telemetry.shard_queue", "batches", "每个分片的队列上限，满则拒收", "queue limit of a shard; full = refused"),
+    ("history.segment_bytes", "bytes", "日志分段超过此大小即换新段", "a log segment is closed when it has grown past this"),
+    ("history.seal_after_readings", "readings", "内存中的读数达到此数即提前封块", "readings in memory that start a seal before its time"),
+    ("history.seal_window_s", "s", "数据块的时间宽度；建库时固定", "width of a block; fixed when the data directory is made"),
+    ("history.keep_log_s", "s", "日志分段至少保留的时间", "log segments younger than this are kept even if nobody needs them"),
+    ("history.checkpoint_ms", "ms", "规则状态存盘与封块检查的间隔", "how often rule state is written and sealing is looked at"),
     ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
     ("access.session_s", "s", "登录的最长有效期", "life of a session"),
     ("access.screen_session_s", "s", "大屏只读登录的有效期", "life of a duty screen's session"),

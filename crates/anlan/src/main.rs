@@ -12,7 +12,9 @@ mod tls;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anlan_model::{AlarmChange, Effect, Subject};
 use clap::{Parser, Subcommand};
+use serde_json::json;
 
 /// Anlan 安澜: regional work-safety supervision.
 #[derive(Parser)]
@@ -46,6 +48,11 @@ enum Command {
         #[command(subcommand)]
         command: HistoryCommand,
     },
+    /// Look after the audit.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Print the configuration reference as Markdown.
     Reference,
 }
@@ -57,6 +64,26 @@ enum HistoryCommand {
         /// Data directory.
         #[arg(long)]
         data: PathBuf,
+    },
+    /// Print what the log says happened (alarms, data events, command answers), oldest first, one JSON object a line:
+    /// what the database must show. The node must be stopped.
+    Effects {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Recompute the chain of audit entries from the first to the newest. The node may be running.
+    Verify {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
 }
 
@@ -99,6 +126,8 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(args),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
+        Command::History { command: HistoryCommand::Effects { data } } => effects(&data),
+        Command::Audit { command: AuditCommand::Verify { data, config } } => serve::verify_audit(&data, config.as_deref()),
         Command::Reference => {
             print!("{}", config::reference());
             Ok(ExitCode::SUCCESS)
@@ -117,4 +146,42 @@ fn verify(data: &std::path::Path) -> anyhow::Result<ExitCode> {
     let report = anlan_history::verify(&data.join("history"))?;
     println!("{report}");
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn effects(data: &std::path::Path) -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    let (_writer, reader) = anlan_history::open(&data.join("history"), anlan_history::Options::default())?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for record in reader.tail_notes(anlan_history::Lsn::ZERO) {
+        let record = record?;
+        for effect in anlan_app::telemetry::engine::Notes::decode(&record.notes)?.effects {
+            writeln!(out, "{}", json!({ "position": record.lsn, "now": record.now.to_string(), "effect": told(&effect) }))?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An effect with the names and shapes of the API.
+fn told(effect: &Effect) -> serde_json::Value {
+    match effect {
+        Effect::Alarm(AlarmChange::Raised(alarm)) => {
+            let (point, vehicle) = match alarm.subject {
+                Subject::Point(id) => (Some(id.to_string()), None),
+                Subject::Vehicle(id) => (None, Some(id.to_string())),
+            };
+            json!({
+                "kind": "raised", "id": alarm.id.to_string(), "rule": alarm.rule, "point": point, "vehicle": vehicle,
+                "level": alarm.level, "value": alarm.value, "historic": alarm.historic,
+                "onset_at": alarm.onset_at.to_string(), "raised_at": alarm.raised_at.to_string(),
+            })
+        }
+        Effect::Alarm(AlarmChange::Returned { id, at }) => {
+            json!({ "kind": "returned", "id": id.to_string(), "returned_at": at.to_string() })
+        }
+        Effect::Event(event) => json!({ "kind": "event", "event": event }),
+        Effect::CommandAnswer { command, from, ok, detail, at } => {
+            json!({ "kind": "answer", "command": command.to_string(), "from": from, "ok": ok, "detail": detail, "at": at.to_string() })
+        }
+    }
 }

@@ -62,6 +62,21 @@ pub fn setup_link(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> 
     })
 }
 
+/// Runs `audit verify`.
+pub fn verify_audit(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = load(file)?;
+    let check = runtime()?.block_on(async {
+        let store = Store::open(&store_url(&config, data)).await.context("open the database")?;
+        store.verify_audit().await.context("read the audit")
+    })?;
+    match (check.broken_at, check.complete) {
+        (Some(id), _) => println!("audit: broken at entry {id}: its hash does not follow from its content and the entry before"),
+        (None, false) => println!("audit: {} entries, but the newest is not the one the head names: entries were cut off", check.entries),
+        (None, true) => println!("audit: {} entries, the chain holds", check.entries),
+    }
+    Ok(if check.broken_at.is_none() && check.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// Loads the configuration; a bad one is exit code 2.
 pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     config::load(file).map_err(|failure| BadConfiguration(anyhow::Error::new(*failure).context("configuration")).into())

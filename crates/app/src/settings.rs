@@ -26,8 +26,52 @@ pub struct Settings {
     pub shard_queue: usize,
     /// A vehicle without a position for this long is offline. Seconds, default 300.
     pub vehicle_offline_s: i64,
+    /// Files of the telemetry history.
+    pub history: History,
     /// People.
     pub access: Access,
+}
+
+/// Sizes and times of the telemetry history on disk; the defaults suit a node of any size (ADR 0002).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// A log segment is closed when it has grown past this. Bytes.
+    pub segment_bytes: u64,
+    /// Readings in memory that start a seal before its time.
+    pub seal_after_readings: u64,
+    /// Width of a block, in s; fixed when the data directory is made.
+    pub seal_window_s: i64,
+    /// Log segments younger than this stay even if nobody needs them, in s.
+    pub keep_log_s: i64,
+    /// Rule state is written and sealing looked at this often, in ms of real time.
+    pub checkpoint_ms: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let engine = anlan_history::Options::default();
+        Self {
+            segment_bytes: engine.segment_bytes,
+            seal_after_readings: engine.seal_after_readings,
+            seal_window_s: engine.seal_window_us / 1_000_000,
+            keep_log_s: engine.keep_log_us / 1_000_000,
+            checkpoint_ms: 30_000,
+        }
+    }
+}
+
+impl History {
+    /// As the engine takes them.
+    pub(crate) fn options(self) -> anlan_history::Options {
+        anlan_history::Options {
+            segment_bytes: self.segment_bytes,
+            seal_after_readings: self.seal_after_readings,
+            seal_window_us: self.seal_window_s.saturating_mul(1_000_000),
+            keep_log_us: self.keep_log_s.saturating_mul(1_000_000),
+            ..anlan_history::Options::default()
+        }
+    }
 }
 
 /// Settings of sign-in and sessions.
@@ -66,6 +110,7 @@ impl Default for Settings {
             time: TimeBounds::default(),
             shard_queue: 20_000,
             vehicle_offline_s: 300,
+            history: History::default(),
             access: Access::default(),
         }
     }

@@ -72,6 +72,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (opened, reader) = engine::open(
         &dir.join("history"),
         settings.time,
+        settings.history,
         settings.shard_queue,
         clock.clone(),
         latest.clone(),

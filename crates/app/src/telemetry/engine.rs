@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds};
 use super::{Latest, LogStatus};
 use crate::registry::N_SHARDS;
+use crate::settings::History;
 
 /// Version byte in front of [`Notes`] in a log record and of a checkpoint.
 const FORMAT: u8 = 1;
@@ -25,8 +26,6 @@ const FORMAT: u8 = 1;
 const TICK: Duration = Duration::from_millis(100);
 /// Batches taken from one shard per group, so that a busy enterprise cannot hold up the others.
 const TAKE_PER_SHARD: usize = 256;
-/// A checkpoint of rule state at least this often (real time); bounds the records replayed at start.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
 /// What a record says beside readings and positions.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -181,6 +180,8 @@ pub struct Engine {
     durable: watch::Sender<u64>,
     /// Log position up to which the database has applied effects; segments beyond it stay.
     projected: watch::Receiver<u64>,
+    /// A checkpoint of rule state at least this often (real time); bounds the records replayed at start.
+    checkpoint_every: Duration,
 }
 
 /// What [`open`] returns.
@@ -201,13 +202,14 @@ pub struct Opened {
 pub fn open(
     dir: &Path,
     bounds: TimeBounds,
+    files: History,
     shard_queue: usize,
     clock: Arc<dyn Clock>,
     latest: Arc<Latest>,
     status: Arc<LogStatus>,
     projected: watch::Receiver<u64>,
 ) -> Result<(Opened, Reader), EngineError> {
-    let (writer, reader) = anlan_history::open(dir, anlan_history::Options::default())?;
+    let (writer, reader) = anlan_history::open(dir, files.options())?;
     let (from, mut shards) = match reader.last_checkpoint()? {
         Some((lsn, state)) => match state.split_first() {
             Some((&FORMAT, rest)) => (lsn, postcard::from_bytes::<Vec<Shard>>(rest).map_err(|_| EngineError::Notes)?),
@@ -256,6 +258,7 @@ pub fn open(
         latest,
         durable,
         projected,
+        checkpoint_every: Duration::from_millis(files.checkpoint_ms),
     };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver }, reader))
 }
@@ -371,7 +374,7 @@ impl Engine {
                 // The asker may have gone; what was due has run all the same.
                 let _ = reply.send((n_due, position));
             }
-            if checkpointed.elapsed() >= CHECKPOINT_EVERY || stopping {
+            if checkpointed.elapsed() >= self.checkpoint_every || stopping {
                 checkpointed = Instant::now();
                 self.keep_house();
             }
@@ -544,7 +547,7 @@ impl Engine {
         if let Err(failure) = kept {
             warn!(
                 error = &failure as &dyn std::error::Error,
-                "checkpoint or sealing failed; the log keeps everything, next try in {CHECKPOINT_EVERY:?}"
+                "checkpoint or sealing failed; the log keeps everything, next try in {:?}", self.checkpoint_every
             );
         }
     }
