@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod batch;
 pub mod geo;
 pub mod id;
+pub mod modbus;
 pub mod noun;
 pub mod reading;
 pub mod scope;

@@ -6,6 +6,7 @@
 
 pub mod jt808;
 pub mod line;
+pub mod modbus;
 pub mod mqtt;
 pub mod table;
 pub mod telemetry;

@@ -40,6 +40,13 @@ pub const PROTOCOLS: &[Protocol] = &[
         decode_human: crate::line::decode_human,
         description: include_str!("line/protocol.toml"),
     },
+    Protocol {
+        name: "modbus",
+        standard: "Modbus TCP (V1.1b3, V1.0b)",
+        decode_jsonl: crate::modbus::decode_jsonl_line,
+        decode_human: crate::modbus::decode_human,
+        description: include_str!("modbus/protocol.toml"),
+    },
 ];
 
 /// The row called `name`.
