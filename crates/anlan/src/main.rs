@@ -2,9 +2,12 @@
 //!
 //! Start at [`Command`] for what it can do, at [`serve`] for how a node is put together.
 
+mod backup;
 mod config;
+mod control;
 mod decode;
 mod demo;
+mod doctor;
 mod serve;
 mod simulate;
 mod tls;
@@ -52,6 +55,37 @@ enum Command {
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
+    },
+    /// Copy a node, running or not, into a new folder: database, history and files as of one log position, with a hash of each.
+    Backup {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// The folder to make.
+        to: PathBuf,
+    },
+    /// Make a data directory from a backup; every file is checked on the way.
+    Restore {
+        /// The backup.
+        from: PathBuf,
+        /// Data directory, absent or empty.
+        #[arg(long)]
+        data: PathBuf,
+    },
+    /// Check machine, configuration, history and database; changes nothing. Exit code 1 if something is bad.
+    Doctor {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// One JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the configuration reference as Markdown.
     Reference,
@@ -128,6 +162,9 @@ fn main() -> ExitCode {
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
         Command::History { command: HistoryCommand::Effects { data } } => effects(&data),
         Command::Audit { command: AuditCommand::Verify { data, config } } => serve::verify_audit(&data, config.as_deref()),
+        Command::Backup { data, config, to } => backup::run(&data, config.as_deref(), &to),
+        Command::Restore { from, data } => backup::restore(&from, &data),
+        Command::Doctor { data, config, json } => doctor::run(&data, config.as_deref(), json),
         Command::Reference => {
             print!("{}", config::reference());
             Ok(ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{self, Config, Unknown};
-use crate::{BadConfiguration, ServeArgs, tls};
+use crate::{BadConfiguration, ServeArgs, control, tls};
 
 /// INTERFACES: SIGTERM stops in order within 10 s. Requests in flight get this much of it.
 const GRACE: Duration = Duration::from_secs(3);
@@ -105,7 +105,8 @@ pub async fn signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn store_url(config: &Config, data: &Path) -> String {
+/// The database of a node: the configured one, else a file in its data directory.
+pub fn store_url(config: &Config, data: &Path) -> String {
     config.store.url.clone().unwrap_or_else(|| format!("sqlite:{}", data.join("anlan.sqlite").display()))
 }
 
@@ -231,6 +232,10 @@ impl Node {
                 upkeep.run_upkeep();
             }
         });
+        match control::serve(&args.data, app.clone(), sockets_stop.clone()) {
+            Ok(answering) => drop(tasks.spawn(answering)),
+            Err(failure) => warn!("no control socket: {failure:#}; `anlan backup` needs this node stopped"),
+        }
         tasks.close();
 
         let url = url(&config, http_at);

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod alarm;
 pub mod audit;
+pub mod backup;
 pub mod clock;
 pub mod command;
 pub mod device;
@@ -54,7 +55,9 @@ pub struct App {
     pub access: access::Access,
     /// Wakes the command reconciler when a command was stored.
     pub commands: Arc<tokio::sync::Notify>,
-    /// The engine, for the test clock.
+    /// Held while a backup is made.
+    pub backup: tokio::sync::Mutex<()>,
+    /// The engine, for the test clock and backups.
     engine: telemetry::engine::EngineHandle,
 }
 

@@ -7,6 +7,7 @@
 //! Start at [`open`], then `log.rs` (what is on disk first), `head.rs` (what is in memory), `block.rs` (what stays).
 //! The formats are versioned; `testdata/v1` holds an example of each that must be readable for ever.
 
+mod backup;
 mod bits;
 mod block;
 mod checkpoint;
@@ -27,6 +28,7 @@ use std::fmt;
 
 use anlan_model::{Position, Reading, Timestamp};
 
+pub use backup::cut_staged;
 pub use error::HistoryError;
 pub use read::{Note, Reader, Tail, TailNotes};
 pub use verify::{Finding, VerifyReport, verify};

@@ -539,6 +539,11 @@ impl Writer {
         Ok(released)
     }
 
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// The last durable record.
     pub fn durable(&self) -> Lsn {
         self.shared.state().durable

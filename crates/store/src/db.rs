@@ -80,6 +80,15 @@ impl Db {
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
         })
     }
+    /// A consistent copy in the absent file `path`, opened for reading.
+    pub(crate) async fn copy_into(&self, path: &Path) -> Result<Self, StoreError> {
+        let Self::Sqlite { read, .. } = self else { return Err(StoreError::ForeignBackup) };
+        // One reading transaction for SQLite: the writer is not held up.
+        sqlx::query("VACUUM INTO $1").bind(path.to_string_lossy().into_owned()).execute(&mut *read.acquire().await?).await?;
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(WAIT).connect_with(options).await?;
+        Ok(Self::Sqlite { write: pool.clone(), read: pool })
+    }
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { write, read } => {

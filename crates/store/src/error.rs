@@ -44,6 +44,9 @@ pub enum StoreError {
         /// Newest migration of this release.
         known: i64,
     },
+    /// PostgreSQL is copied by its own tools.
+    #[error("a PostgreSQL database is backed up with its own tools (pg_dump, or a base backup with its WAL), not by `anlan backup`")]
+    ForeignBackup,
     /// A row does not mean what it should.
     #[error("broken data: {0}")]
     Corrupt(String),

@@ -72,6 +72,18 @@ impl Store {
         self.db.row(db::sql("SELECT version FROM migration WHERE version = 1")).await.map(drop)
     }
 
+    /// Writes a copy of the whole database, as of one instant, to the absent file `path`; the log position that this copy has applied.
+    /// Others go on writing meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::ForeignBackup`] on PostgreSQL, [`StoreError::Database`].
+    pub async fn copy_into(&self, path: &std::path::Path) -> Result<u64, StoreError> {
+        let copy = self.db.copy_into(path).await?;
+        let row = copy.row(db::sql("SELECT position FROM projection WHERE shard = 0")).await;
+        copy.close().await;
+        projection::position(row?.as_ref())
+    }
+
     /// Closes every connection; later calls fail.
     pub async fn close(&self) {
         self.db.close().await;

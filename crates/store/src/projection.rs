@@ -58,7 +58,7 @@ impl Store {
     }
 }
 
-fn position(row: Option<&Row>) -> Result<u64, StoreError> {
+pub(crate) fn position(row: Option<&Row>) -> Result<u64, StoreError> {
     let row = row.ok_or_else(|| StoreError::Corrupt("the projection has no position".to_owned()))?;
     u64::try_from(row.get::<i64>("position")?).map_err(|_| StoreError::Corrupt("the projection's position is negative".to_owned()))
 }

@@ -4,7 +4,7 @@
 //! Start at [`Engine::run`]; [`open`] is recovery.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -79,6 +79,7 @@ pub enum EngineError {
 enum Control {
     Configure(Vec<(u16, SubjectConfig)>),
     Settle(oneshot::Sender<(usize, u64)>),
+    Stage(PathBuf, oneshot::Sender<Result<u64, HistoryError>>),
 }
 
 #[derive(Default)]
@@ -146,6 +147,18 @@ impl EngineHandle {
         self.with(|queues| {
             if !queues.stopping {
                 queues.control.push_back(Control::Settle(send));
+            }
+        });
+        receive.await.ok()
+    }
+
+    /// Gives the history's files a second name in `into` (see [`Writer::stage`]); the last durable log position. `None` if the engine has
+    /// stopped.
+    pub async fn stage(&self, into: PathBuf) -> Option<Result<u64, HistoryError>> {
+        let (send, receive) = oneshot::channel();
+        self.with(|queues| {
+            if !queues.stopping {
+                queues.control.push_back(Control::Stage(into, send));
             }
         });
         receive.await.ok()
@@ -357,6 +370,9 @@ impl Engine {
                 match control {
                     Control::Configure(configs) => self.configure(configs, &mut group),
                     Control::Settle(reply) => settled.push(reply),
+                    Control::Stage(into, reply) => {
+                        let _ = reply.send(self.writer.stage(&into).map(|lsn| lsn.0));
+                    }
                 }
             }
             self.step(batches, &mut group);
