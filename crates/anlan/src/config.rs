@@ -22,6 +22,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// JT/T 808 listener.
     pub jt808: Jt808,
+    /// Certificates of the device listeners.
+    pub tls: Tls,
     /// Database.
     pub store: StoreConfig,
     /// This node.
@@ -62,6 +64,8 @@ pub struct Http {
 pub struct Mqtt {
     /// Address.
     pub listen: SocketAddr,
+    /// Address of the TLS listener; absent = none.
+    pub tls_listen: Option<SocketAddr>,
 }
 
 /// Section `jt808`.
@@ -70,8 +74,24 @@ pub struct Mqtt {
 pub struct Jt808 {
     /// Address of the TCP listener.
     pub listen: SocketAddr,
+    /// Address of the TLS listener; absent = none.
+    pub tls_listen: Option<SocketAddr>,
     /// What happens to unknown terminals.
     pub unknown: Unknown,
+}
+
+/// Section `tls`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM chain for devices; absent = that of the console.
+    pub certificate: Option<PathBuf>,
+    /// PEM key of the certificate.
+    pub key: Option<PathBuf>,
+    /// PEM certificates; a device must then show one that these signed.
+    pub client_ca: Option<PathBuf>,
+    /// Further names and addresses in the certificate that is made on first start.
+    pub names: Vec<String>,
 }
 
 /// What happens to a terminal nobody has adopted.
@@ -154,12 +174,12 @@ impl Default for Http {
 impl Default for Mqtt {
     fn default() -> Self {
         // Registered for MQTT with IANA.
-        Self { listen: loopback(1883) }
+        Self { listen: loopback(1883), tls_listen: None }
     }
 }
 impl Default for Jt808 {
     fn default() -> Self {
-        Self { listen: loopback(8081), unknown: Unknown::Quarantine }
+        Self { listen: loopback(8081), tls_listen: None, unknown: Unknown::Quarantine }
     }
 }
 impl Default for Node {
@@ -233,12 +253,28 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ),
     ("http.key", "path", "证书私钥", "PEM key of the certificate"),
     ("mqtt.listen", "address", "MQTT 监听地址", "address of the MQTT listener"),
+    ("mqtt.tls_listen", "address", "MQTT over TLS 监听地址；缺省不开", "address of the MQTT listener over TLS; absent: none"),
     ("jt808.listen", "address", "JT/T 808 TCP 监听地址", "address of the JT/T 808 TCP listener"),
+    ("jt808.tls_listen", "address", "JT/T 808 over TLS 监听地址；缺省不开", "address of the JT/T 808 listener over TLS; absent: none"),
     (
         "jt808.unknown",
         "refuse | quarantine | accept",
         "未登记终端：拒绝、隔离待采纳、接受",
         "unknown terminals: refuse, quarantine for adoption, accept",
+    ),
+    ("tls.certificate", "path", "设备接入用的 PEM 证书链；缺省与控制台相同", "PEM chain shown to devices; absent: the console's"),
+    ("tls.key", "path", "设备接入证书的私钥", "PEM key of that certificate"),
+    (
+        "tls.client_ca",
+        "path",
+        "设置后，设备须出示由此 CA 签发的证书（口令与鉴权码仍须正确）",
+        "if set, a device must show a certificate that this CA signed; secret or code is asked for all the same",
+    ),
+    (
+        "tls.names",
+        "list of names",
+        "自动生成的证书中追加的域名或地址（仅首次启动时生效）",
+        "further names and addresses in the certificate made on first start",
     ),
     (
         "store.url",

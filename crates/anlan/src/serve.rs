@@ -154,8 +154,12 @@ pub struct Node {
     pub running: Running,
     /// Address of the MQTT listener.
     pub mqtt: SocketAddr,
+    /// Address of the MQTT listener over TLS, if there is one.
+    pub mqtts: Option<SocketAddr>,
     /// Address of the JT/T 808 listener.
     pub jt808: SocketAddr,
+    /// Address of the JT/T 808 listener over TLS, if there is one.
+    pub jt808_tls: Option<SocketAddr>,
     url: String,
     setup: Option<String>,
     server: Handle<SocketAddr>,
@@ -183,7 +187,20 @@ impl Node {
         let http = bind(config.http.listen, "http.listen").await?;
         let mqtt = bind(config.mqtt.listen, "mqtt.listen").await?;
         let jt808 = bind(config.jt808.listen, "jt808.listen").await?;
+        let bind_tls = async |address: Option<SocketAddr>, key: &str| match address {
+            Some(address) => bind(address, key).await.map(Some),
+            None => Ok(None),
+        };
+        let mqtts = bind_tls(config.mqtt.tls_listen, "mqtt.tls_listen").await?;
+        let jt808_tls = bind_tls(config.jt808.tls_listen, "jt808.tls_listen").await?;
+        let at = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        let (mqtts_at, jt808_tls_at) = (at(&mqtts)?, at(&jt808_tls)?);
         let (http_at, mqtt_at, jt808_at) = (http.local_addr()?, mqtt.local_addr()?, jt808.local_addr()?);
+        let names = certificate_names(http_at, &config.tls.names);
+        let device_tls = match mqtts_at.or(jt808_tls_at) {
+            Some(_) => Some(device_tls(&args.data, &config, names.clone()).map_err(BadConfiguration)?),
+            None => None,
+        };
 
         let (sockets_stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let context = Arc::new(anlan_ingest::Context::new(
@@ -199,8 +216,14 @@ impl Node {
             Unknown::Accept => anlan_ingest::jt808::Unknown::Accept,
         };
         let _ = app.links.set(Arc::new(SocketLinks(context.stats.clone())));
-        tasks.spawn(anlan_ingest::mqtt::serve(mqtt, context.clone()));
-        tasks.spawn(anlan_ingest::jt808::serve(jt808, context.clone(), unknown));
+        tasks.spawn(anlan_ingest::mqtt::serve(mqtt, None, context.clone()));
+        tasks.spawn(anlan_ingest::jt808::serve(jt808, None, context.clone(), unknown));
+        if let Some(listener) = mqtts {
+            tasks.spawn(anlan_ingest::mqtt::serve(listener, device_tls.clone(), context.clone()));
+        }
+        if let Some(listener) = jt808_tls {
+            tasks.spawn(anlan_ingest::jt808::serve(listener, device_tls, context.clone(), unknown));
+        }
         tasks.spawn(anlan_app::dispatch::run(app.clone(), context.downlinks.clone(), sockets_stop.clone()));
 
         let secure = secure(&config, http_at);
@@ -212,8 +235,7 @@ impl Node {
         let http = http.into_std()?;
         let http_task = if secure {
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let names = vec!["localhost".to_owned(), http_at.ip().to_string()];
-            let certificate = tls::certificate(&args.data, config.http.certificate.as_deref(), config.http.key.as_deref(), names)?;
+            let certificate = tls::certificate(&args.data, "http", config.http.certificate.as_deref(), config.http.key.as_deref(), names)?;
             warn!(fingerprint = certificate.fingerprint, "HTTPS certificate SHA-256 {}", certificate.fingerprint);
             let rustls = RustlsConfig::from_pem_file(&certificate.chain, &certificate.key).await.context("load the certificate")?;
             let mut listener = axum_server::from_tcp_rustls(http, rustls)?.handle(server.clone());
@@ -241,7 +263,19 @@ impl Node {
         let url = url(&config, http_at);
         let setup = access::new_setup_token(&app.store, &config.access).await.context("make a setup link")?;
         let setup = setup.filter(|_| !demo).map(|token| format!("{url}/setup#{token}"));
-        Ok(Self { running, mqtt: mqtt_at, jt808: jt808_at, url, setup, server, sockets_stop, tasks, http_task })
+        Ok(Self {
+            running,
+            mqtt: mqtt_at,
+            mqtts: mqtts_at,
+            jt808: jt808_at,
+            jt808_tls: jt808_tls_at,
+            url,
+            setup,
+            server,
+            sockets_stop,
+            tasks,
+            http_task,
+        })
     }
 
     /// Address of the console and API.
@@ -256,7 +290,9 @@ impl Node {
             "event": "ready",
             "http": self.url,
             "mqtt": self.mqtt.to_string(),
+            "mqtts": self.mqtts.map(|at| at.to_string()),
             "jt808_tcp": self.jt808.to_string(),
+            "jt808_tls": self.jt808_tls.map(|at| at.to_string()),
             "jt808_udp": null,
             "setup": self.setup,
         });
@@ -284,6 +320,27 @@ impl Node {
         self.running.stop().await;
         info!("stopped");
     }
+}
+
+/// Names by which this machine may be called: what a certificate made here is good for.
+fn certificate_names(http: SocketAddr, more: &[String]) -> Vec<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), host, http.ip().to_string()];
+    names.extend(more.iter().cloned());
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What device listeners say over TLS: section `tls`, else the console's certificate.
+fn device_tls(data: &Path, config: &Config, names: Vec<String>) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let own = config.tls.certificate.is_some() || config.tls.key.is_some();
+    let (section, chain, key) =
+        if own { ("tls", &config.tls.certificate, &config.tls.key) } else { ("http", &config.http.certificate, &config.http.key) };
+    let certificate = tls::certificate(data, section, chain.as_deref(), key.as_deref(), names)?;
+    info!(fingerprint = certificate.fingerprint, "certificate for devices, SHA-256 {}", certificate.fingerprint);
+    tls::for_devices(&certificate, config.tls.client_ca.as_deref())
 }
 
 fn install_metrics() -> PrometheusHandle {

@@ -1,14 +1,16 @@
-//! Programs of other people deliver a reading each, unchanged: mosquitto_pub, paho-mqtt, curl, and what Telegraf sends.
+//! Programs of other people deliver a reading each, unchanged: mosquitto_pub, paho-mqtt, curl, openssl, and what Telegraf sends.
 //!
 //! Telegraf itself is not needed: its requests are written out here as its output plugins `influxdb` and `influxdb_v2` make them
 //! (chunked bodies, its headers, gzip, the same body again after a lost answer). A client that is not installed prints `skipped: 1`.
 
 mod common;
+#[path = "common/jt808.rs"]
+mod jt808;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Server, now_us, rfc3339};
@@ -348,4 +350,157 @@ fn a_client_that_sends_too_fast_is_told_to_come_again_and_loses_nothing() {
     }
     assert_eq!(kept(&server, &device, "fast").len(), n_kept);
     assert!(n_refused > 0, "the limit was never met");
+}
+
+const TLS: &[(&str, &str)] = &[("ANLAN_MQTT__TLS_LISTEN", "127.0.0.1:0"), ("ANLAN_JT808__TLS_LISTEN", "127.0.0.1:0")];
+
+#[test]
+fn mosquitto_pub_and_paho_deliver_over_tls_and_trust_only_our_certificate() {
+    if !answers("mosquitto_pub", "--help") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), TLS);
+    let (device, secret) = server.device("TLS-1", None);
+    let mqtts = server.ready["mqtts"].as_str().expect("a TLS listener").to_owned();
+    let certificate = dir.path().join("tls/certificate.pem");
+    let t0 = now_us();
+    let publish = |more: &[&str], second: i64| {
+        let payload = json!({ "at": rfc3339(t0 + second * 1_000_000), "values": { "PI-7": 0.5 } }).to_string();
+        let login = ["-u", "TLS-1", "-P", secret.as_str(), "-q", "1", "-t", "anlan/v1/TLS-1/telemetry", "-m", &payload];
+        let output = Command::new("mosquitto_pub").args(["-h", "127.0.0.1", "-p", port(&mqtts)]).args(more).args(login).output();
+        output.expect("mosquitto_pub").status.success()
+    };
+    let ours = certificate.to_str().unwrap();
+    assert!(publish(&["--cafile", ours], 0));
+    assert!(publish(&["--cafile", ours, "--tls-version", "tlsv1.2", "-V", "mqttv5"], 1));
+    assert!(!publish(&["--cafile", "/etc/ssl/certs/ca-certificates.crt"], 2), "another's roots do not vouch for us");
+    assert!(!publish(&[], 3), "a listener for TLS understands nothing else");
+    assert_eq!(kept(&server, &device, "PI-7"), [0, 1].map(|k| (rfc3339(t0 + k * 1_000_000), 0.5)));
+    let Some(python) = python() else {
+        println!("skipped: 1");
+        return;
+    };
+    let with_tls = PAHO.replace("reasons = {}", &format!("client.tls_set({ours:?})\nreasons = {{}}"));
+    let good = json!({ "at": rfc3339(t0 + 4_000_000), "values": { "PI-7": 0.75 } }).to_string();
+    let output = Command::new(&python).args(["-c", &with_tls, port(&mqtts), "TLS-1", &secret, "5", &good]).output().expect("python");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(kept(&server, &device, "PI-7").len(), 3);
+    println!("figure: outsider TLS: 3 readings delivered (mosquitto_pub 1.3 and 1.2, paho), a foreign root and a clear connection refused");
+}
+
+/// `openssl s_client` as a terminal's modem: bytes in, bytes out.
+struct Modem(Child, Vec<u8>);
+
+impl Modem {
+    fn connect(address: &str, ca: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-verify_return_error", "-connect", address, "-CAfile"]).arg(ca).args(more);
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl"), Vec::new())
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // A refused modem has hung up; that shows when it is listened to.
+        let stdin = self.0.stdin.as_mut().expect("piped");
+        let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
+    }
+
+    /// The next frame, or `None` if the line is dead.
+    fn hear(&mut self) -> Option<jt808::Frame> {
+        let mut byte = [0];
+        let stdout = self.0.stdout.as_mut().expect("piped");
+        while stdout.read(&mut byte).is_ok_and(|n| n == 1) {
+            self.1.push(byte[0]);
+            if byte[0] == 0x7e && self.1.len() > 1 {
+                return jt808::cut(&std::mem::take(&mut self.1)).into_iter().next();
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Modem {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_terminal_behind_openssl_registers_authenticates_and_is_believed_more_than_in_the_clear() {
+    if !answers("openssl", "version") {
+        return;
+    }
+    const PHONE: &str = "13800000042";
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = TLS.to_vec();
+    settings.push(("ANLAN_JT808__UNKNOWN", "accept"));
+    let server = Server::start(dir.path(), &settings);
+    let vehicle = |server: &Server| server.get(&format!("/api/v1/vehicles?phone={PHONE}"))["vehicles"][0].clone();
+    let t0 = now_us() / 1_000_000 * 1_000_000;
+    let position = |k: i64| jt808::Position::at(t0 + k * 1_000_000).bytes();
+    let mut clear = jt808::Terminal::connect(&server.jt808);
+    assert_eq!(clear.ask(0x0200, PHONE, &position(0)).unwrap().result, 0);
+    assert_eq!(vehicle(&server)["trust"], "open");
+    let id = vehicle(&server)["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.post(&format!("/api/v1/vehicles/{id}/adopt"), &json!({})).0, 200);
+
+    let address = server.ready["jt808_tls"].as_str().expect("a TLS listener").to_owned();
+    let mut modem = Modem::connect(&address, &dir.path().join("tls/certificate.pem"), &[]);
+    let mut registration = vec![0, 53, 0, 2];
+    registration.extend([b'0'; 5 + 20 + 7]);
+    registration.push(0);
+    modem.send(&jt808::frame(0x0100, PHONE, 1, &registration));
+    let answer = modem.hear().expect("an answer");
+    assert_eq!((answer.message_id, answer.body[2]), (0x8100, 0), "{answer:?}");
+    let code = answer.body[3..].to_vec();
+    modem.send(&jt808::frame(0x0102, PHONE, 2, &code));
+    assert_eq!(modem.hear().expect("an answer").body[4], 0);
+    modem.send(&jt808::frame(0x0200, PHONE, 3, &position(1)));
+    assert_eq!(modem.hear().expect("an answer").body[4], 0);
+    assert_eq!(vehicle(&server)["trust"], "authenticated");
+
+    // The same code in the clear is worth less, and the vehicle shows it.
+    let mut clear = jt808::Terminal::connect(&server.jt808);
+    assert_eq!(clear.ask(0x0102, PHONE, &code).unwrap().result, 0);
+    assert_eq!(clear.ask(0x0200, PHONE, &position(2)).unwrap().result, 0);
+    assert_eq!(vehicle(&server)["trust"], "listed");
+    let positions = server.get(&format!("/api/v1/vehicles/{id}/positions"));
+    assert_eq!(positions["positions"].as_array().unwrap().len(), 3);
+    println!("figure: outsider openssl: a terminal registered, authenticated and reported over TLS (authenticated; in the clear: listed)");
+}
+
+#[test]
+fn with_a_client_ca_only_devices_with_its_certificate_get_as_far_as_their_password() {
+    if !answers("openssl", "version") || !answers("mosquitto_pub", "--help") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let openssl = |arguments: &[&str]| assert!(Command::new("openssl").args(arguments).output().expect("openssl").status.success());
+    let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let (ca, ca_key, key, request, shown) = (file("ca.pem"), file("ca.key"), file("d.key"), file("d.csr"), file("d.pem"));
+    openssl(&[&["req", "-x509"][..], &new_key, &["-keyout", &ca_key, "-out", &ca, "-subj", "/CN=fleet", "-days", "2"]].concat());
+    openssl(&[&["req"][..], &new_key, &["-keyout", &key, "-out", &request, "-subj", "/CN=TLS-2"]].concat());
+    // Version 3 with an extension: webpki reads nothing older.
+    std::fs::write(file("ext"), "extendedKeyUsage=clientAuth\n").unwrap();
+    openssl(&["x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-days", "2", "-extfile", &file("ext"), "-out", &shown]);
+
+    let data = dir.path().join("data");
+    let mut settings = TLS.to_vec();
+    settings.push(("ANLAN_TLS__CLIENT_CA", &ca));
+    let server = Server::start(&data, &settings);
+    let (device, secret) = server.device("TLS-2", None);
+    let mqtts = server.ready["mqtts"].as_str().unwrap().to_owned();
+    let trusted = data.join("tls/certificate.pem");
+    let payload = json!({ "at": rfc3339(now_us()), "values": { "PI-7": 0.5 } }).to_string();
+    let publish = |secret: &str, more: &[&str]| {
+        let login = ["-u", "TLS-2", "-P", secret, "-q", "1", "-t", "anlan/v1/TLS-2/telemetry", "-m", &payload];
+        let base = ["-h", "127.0.0.1", "-p", port(&mqtts), "--cafile", trusted.to_str().unwrap()];
+        Command::new("mosquitto_pub").args(base).args(more).args(login).output().expect("mosquitto_pub").status.success()
+    };
+    assert!(!publish(&secret, &[]), "no certificate");
+    assert!(!publish("wrong", &["--cert", &shown, "--key", &key]), "a certificate is no password");
+    assert!(publish(&secret, &["--cert", &shown, "--key", &key]));
+    assert_eq!(server.readings(&device, "PI-7").len(), 1);
 }

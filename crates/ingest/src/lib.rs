@@ -25,7 +25,7 @@ mod trust;
 mod wire;
 
 pub use downlink::Downlinks;
-pub use limits::Limits;
+pub use limits::{Limits, Slot, Slots};
 pub use stats::{Link, LinkStats, Protocol, Reason};
 pub use trust::{normal_phone, terminal_code};
 

@@ -228,16 +228,23 @@ impl Drop for Held {
 }
 
 /// Counts the connections of one listener, whole and per address.
-#[derive(Debug, Default)]
-pub(crate) struct Slots {
+#[derive(Debug)]
+pub struct Slots {
+    max: usize,
+    max_per_ip: usize,
     open: Mutex<(usize, HashMap<IpAddr, usize>)>,
 }
 
 impl Slots {
+    /// So many places, and so many of them for one address.
+    pub fn new(max: usize, max_per_ip: usize) -> Self {
+        Self { max, max_per_ip, open: Mutex::default() }
+    }
+
     /// A place for a connection from `address`, or `None` if the listener or the address has enough.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Slot> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.0 >= limits.max_connections || open.1.get(&address).is_some_and(|n| *n >= limits.max_connections_per_ip) {
+        if open.0 >= self.max || open.1.get(&address).is_some_and(|n| *n >= self.max_per_ip) {
             return None;
         }
         open.0 += 1;
@@ -248,7 +255,7 @@ impl Slots {
 
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     slots: Arc<Slots>,
     address: IpAddr,
 }
@@ -301,15 +308,14 @@ mod tests {
 
     #[test]
     fn slots_count_whole_and_per_address() {
-        let limits = Limits { max_connections: 3, max_connections_per_ip: 2, ..Limits::default() };
-        let slots = Arc::new(Slots::default());
+        let slots = Arc::new(Slots::new(3, 2));
         let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        let first = slots.enter(a, &limits).unwrap();
-        let _second = slots.enter(a, &limits).unwrap();
-        assert!(slots.enter(a, &limits).is_none());
-        let _third = slots.enter(b, &limits).unwrap();
-        assert!(slots.enter(b, &limits).is_none());
+        let first = slots.enter(a).unwrap();
+        let _second = slots.enter(a).unwrap();
+        assert!(slots.enter(a).is_none());
+        let _third = slots.enter(b).unwrap();
+        assert!(slots.enter(b).is_none());
         drop(first);
-        assert!(slots.enter(a, &limits).is_some());
+        assert!(slots.enter(a).is_some());
     }
 }

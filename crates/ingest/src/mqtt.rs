@@ -20,8 +20,9 @@ use std::time::Duration;
 use anlan_model::{Command, CommandBody, DeviceCredential, Refusal, Source, SourceEvent};
 use anlan_protocols::mqtt::codec::{Fault, Qos, Version};
 use anlan_protocols::mqtt::server::{Closed, ConnectRefusal, Event, Limits as SessionLimits, PubResult, ServerClose, Session, Token};
+use rustls::ServerConfig;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -29,7 +30,7 @@ use crate::downlink::Peer;
 use crate::limits::Held;
 use crate::offer::{self, Content, Offers};
 use crate::payload::{self, Form, Problem, Routed, Speaker};
-use crate::wire::{Moved, Wire, listen};
+use crate::wire::{Moved, Stream, Wire, listen};
 use crate::{Context, Protocol, Reason, trust};
 
 /// A payload above this size is read on a thread of its own: it costs more than half a millisecond.
@@ -41,13 +42,14 @@ const STRANGER_BYTES: usize = 64 << 10;
 /// How often a connection looks whether its credential still holds.
 const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
 
-/// Serves MQTT on `listener` until the context stops, then closes its sessions (version 5 is told why).
-pub async fn serve(listener: TcpListener, ctx: Arc<Context>) {
+/// Serves MQTT on `listener`, over TLS if there is a configuration for it, until the context stops; then closes its sessions
+/// (version 5 is told why).
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, ctx: Arc<Context>) {
     let shared = ctx.clone();
-    listen(listener, ctx, Protocol::Mqtt, move |stream, address| connection(stream, address, shared.clone())).await;
+    listen(listener, tls, ctx, Protocol::Mqtt, move |stream, address| connection(stream, address, shared.clone())).await;
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, ctx: Arc<Context>) {
+async fn connection(stream: Stream, address: SocketAddr, ctx: Arc<Context>) {
     let mut wire = Wire::new(stream, &ctx.limits);
     let mut connection = Connection::new(ctx.clone(), address);
     connection.run(&mut wire).await;

@@ -49,6 +49,8 @@ macro_rules! reasons {
 reasons! {
     /// Too many connections, whole or from one address.
     Connections = "connections",
+    /// No TLS session came about: not TLS at all, no common version or cipher, or a client certificate that is not trusted.
+    Tls = "tls",
     /// Wrong user, secret or authentication code; or a disabled device.
     Credentials = "credentials",
     /// Nobody knows the terminal and the policy refuses such.

@@ -1,17 +1,21 @@
-//! One TCP connection: reads and writes in one future, with a bound on what a slow reader may be owed.
+//! One TCP or TLS connection: reads and writes in one future, with a bound on what a slow reader may be owed.
 //!
-//! Knows no protocol. Start at [`Wire::step`]; [`listen`] is the accept loop that both TCP protocols share.
+//! Knows no protocol. Start at [`Wire::step`]; [`listen`] is the accept loop that both stream protocols share.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
 use crate::Context;
@@ -34,12 +38,61 @@ pub(crate) enum Moved {
 #[error("the peer does not read what it is sent")]
 pub(crate) struct SlowReader;
 
+/// The bytes' way, in the clear or not.
+pub(crate) enum Stream {
+    /// TCP.
+    Plain(TcpStream),
+    /// TLS over TCP; boxed, because its state is large and most terminals speak in the clear.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Nobody between the peer and us can read or change what is said.
+    pub(crate) fn is_private(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
+macro_rules! either {
+    ($stream:expr, $pinned:ident => $act:expr) => {
+        match $stream.get_mut() {
+            Stream::Plain(inner) => {
+                let $pinned = Pin::new(inner);
+                $act
+            }
+            Stream::Tls(inner) => {
+                let $pinned = Pin::new(&mut **inner);
+                $act
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_read(cx, into))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write(cx, bytes))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
 /// A socket with its output buffer.
 pub(crate) struct Wire {
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
+    stream: Stream,
     output: Vec<u8>,
     written: usize,
+    /// TLS took bytes that it may not have put on the socket yet.
+    unflushed: bool,
     /// Since when the oldest unsent byte waits without progress.
     stalled_since: Instant,
     output_max: usize,
@@ -47,15 +100,12 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, limits: &Limits) -> Self {
-        // Acknowledgements are small and somebody waits for each of them.
-        let _ = stream.set_nodelay(true);
-        let (read, write) = stream.into_split();
+    pub(crate) fn new(stream: Stream, limits: &Limits) -> Self {
         Self {
-            read,
-            write,
+            stream,
             output: Vec::new(),
             written: 0,
+            unflushed: false,
             stalled_since: Instant::now(),
             output_max: limits.max_output_bytes,
             write_timeout: Duration::from_millis(limits.write_timeout_ms),
@@ -85,53 +135,92 @@ impl Wire {
     /// # Errors
     /// Those of the socket, and `TimedOut` when a write made no progress for the write timeout.
     pub(crate) async fn step(&mut self, into: &mut [u8], may_read: bool) -> io::Result<Moved> {
-        let owed = self.owed();
-        let may_read = may_read && owed <= self.output_max / 2;
+        let may_read = may_read && self.owed() <= self.output_max / 2;
+        let is_owing = self.owed() > 0 || self.unflushed;
+        let gives_up_at = self.stalled_since + self.write_timeout;
         tokio::select! {
-            wrote = self.write.write(&self.output[self.written..]), if owed > 0 => {
-                self.written += wrote?;
-                self.stalled_since = Instant::now();
-                if self.written == self.output.len() {
-                    self.output.clear();
-                    self.written = 0;
-                } else if self.written > 16 << 10 {
-                    self.output.drain(..self.written);
-                    self.written = 0;
+            moved = std::future::poll_fn(|cx| self.poll_step(cx, into, may_read)) => moved,
+            () = tokio::time::sleep_until(gives_up_at), if is_owing => Err(io::Error::new(io::ErrorKind::TimedOut, SlowReader)),
+        }
+    }
+
+    /// Writes before it reads; pending if neither is possible, or wanted.
+    fn poll_step(&mut self, cx: &mut TaskContext<'_>, into: &mut [u8], may_read: bool) -> Poll<io::Result<Moved>> {
+        if self.owed() > 0 {
+            if let Poll::Ready(wrote) = Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]) {
+                let n = wrote?;
+                if n == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                Ok(Moved::Wrote)
+                self.wrote(n);
+                return Poll::Ready(Ok(Moved::Wrote));
             }
-            n = self.read.read(into), if may_read => Ok(Moved::Read(n?)),
-            () = tokio::time::sleep_until(self.stalled_since + self.write_timeout), if owed > 0 => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, SlowReader))
+        } else if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+            return Poll::Ready(Ok(Moved::Wrote));
+        }
+        if may_read {
+            let mut buffer = ReadBuf::new(into);
+            if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                return Poll::Ready(read.map(|()| Moved::Read(buffer.filled().len())));
             }
-            // Nothing to write and not allowed to read: the session wakes up for another reason.
-            () = std::future::pending(), if owed == 0 && !may_read => unreachable!("pending never ends"),
+        }
+        Poll::Pending
+    }
+
+    fn wrote(&mut self, n: usize) {
+        self.written += n;
+        self.unflushed = self.stream.is_private();
+        self.stalled_since = Instant::now();
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.written = 0;
+        } else if self.written > 16 << 10 {
+            self.output.drain(..self.written);
+            self.written = 0;
         }
     }
 
     /// Sends what is owed, waiting a second at most, then closes.
     pub(crate) async fn close(mut self) {
         let last = async {
-            self.write.write_all(&self.output[self.written..]).await?;
-            self.write.shutdown().await?;
+            self.stream.write_all(&self.output[self.written..]).await?;
+            self.stream.flush().await?;
+            self.stream.shutdown().await?;
             // Reading on until the peer closes keeps the kernel from discarding our last answer with a reset.
             let mut sink = [0u8; 1024];
-            while self.read.read(&mut sink).await? > 0 {}
+            while self.stream.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), last).await;
     }
 }
 
+/// Shakes hands, if the listener speaks TLS; a stranger has as long for it as for a first message.
+async fn shake_hands(stream: TcpStream, tls: Option<&TlsAcceptor>, limits: &Limits) -> io::Result<Stream> {
+    // Acknowledgements are small and somebody waits for each of them.
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = tls else { return Ok(Stream::Plain(stream)) };
+    let within = Duration::from_millis(limits.first_message_timeout_ms);
+    match tokio::time::timeout(within, acceptor.accept(stream)).await {
+        Ok(accepted) => accepted.map(|stream| Stream::Tls(Box::new(stream))),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")),
+    }
+}
+
 /// Accepts until the context stops, then waits a few seconds for the sessions to end by themselves.
 ///
-/// Each session gets its place counted ([`Slots`]); past the limits a connection is closed at once and counted.
-pub(crate) async fn listen<F, S>(listener: TcpListener, ctx: Arc<Context>, protocol: Protocol, session: F)
+/// Each session gets its place counted ([`Slots`]), its TLS handshake included; past the limits a connection is closed at once and counted.
+pub(crate) async fn listen<F, S>(listener: TcpListener, tls: Option<Arc<ServerConfig>>, ctx: Arc<Context>, protocol: Protocol, session: F)
 where
-    F: Fn(TcpStream, SocketAddr) -> S,
+    F: Fn(Stream, SocketAddr) -> S + Clone + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Slots::default());
+    let slots = Arc::new(Slots::new(ctx.limits.max_connections, ctx.limits.max_connections_per_ip));
+    let tls = tls.map(TlsAcceptor::from);
     let mut sessions = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -154,15 +243,22 @@ where
                 continue;
             }
         };
-        let Some(slot) = slots.enter(address.ip(), &ctx.limits) else {
+        let Some(slot) = slots.enter(address.ip()) else {
             ctx.refuse(protocol, Reason::Connections, &address.to_string(), "too many connections");
             continue;
         };
         let open = Open::new(&ctx.stats, protocol);
-        let run = session(stream, address);
+        let (ctx, tls, session) = (ctx.clone(), tls.clone(), session.clone());
         sessions.spawn(async move {
             let _held = (slot, open);
-            run.await;
+            let shaken = tokio::select! {
+                () = ctx.stop.cancelled() => return,
+                shaken = shake_hands(stream, tls.as_ref(), &ctx.limits) => shaken,
+            };
+            match shaken {
+                Ok(stream) => session(stream, address).await,
+                Err(error) => ctx.refuse(protocol, Reason::Tls, &address.to_string(), error),
+            }
         });
     }
     drop(listener);

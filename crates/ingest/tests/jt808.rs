@@ -105,7 +105,7 @@ fn register() -> Message {
 
 async fn serve(house: &House, unknown: Unknown) -> SocketAddr {
     let (listener, address) = listener().await;
-    tokio::spawn(jt808::serve(listener, house.ctx.clone(), unknown));
+    tokio::spawn(jt808::serve(listener, None, house.ctx.clone(), unknown));
     address
 }
 
@@ -697,7 +697,7 @@ async fn connections_are_bounded_and_their_places_come_back() {
 async fn stopping_closes_the_sessions_and_returns() {
     let house = House::new();
     let (listener, address) = listener().await;
-    let served = tokio::spawn(jt808::serve(listener, house.ctx.clone(), Unknown::Accept));
+    let served = tokio::spawn(jt808::serve(listener, None, house.ctx.clone(), Unknown::Accept));
     let mut t = Terminal::connect(address, STRANGER).await;
     assert_eq!(t.ask(&position()).await, (0x0200, 0));
     house.ctx.stop.cancel();

@@ -113,7 +113,7 @@ impl Device {
 
 async fn serve(house: &House) -> SocketAddr {
     let (listener, address) = listener().await;
-    tokio::spawn(mqtt::serve(listener, house.ctx.clone()));
+    tokio::spawn(mqtt::serve(listener, None, house.ctx.clone()));
     address
 }
 
@@ -526,7 +526,7 @@ async fn a_window_full_of_waiting_messages_is_not_silence() {
 async fn stopping_says_goodbye_and_returns() {
     let house = House::new();
     let (listener, address) = listener().await;
-    let served = tokio::spawn(mqtt::serve(listener, house.ctx.clone()));
+    let served = tokio::spawn(mqtt::serve(listener, None, house.ctx.clone()));
     let mut d = Device::connect(address, Version::V5).await;
     house.ctx.stop.cancel();
     assert_eq!(d.goodbye().await, Some(0x8b));

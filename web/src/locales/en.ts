@@ -156,7 +156,7 @@ const en: Shape = {
     open: 'unauthenticated',
     listed: 'listed',
     authenticated: 'authenticated',
-    hint: { open: 'The terminal names itself; nobody checked', listed: 'The terminal is registered but sent no code', authenticated: 'The terminal is registered and authenticated' },
+    hint: { open: 'The terminal names itself; nobody checked', listed: 'The terminal is adopted and gave its code in the clear', authenticated: 'The terminal is adopted and gave its code over TLS' },
   },
   role: {
     administrator: 'Administrator',

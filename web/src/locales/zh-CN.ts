@@ -153,7 +153,7 @@ export default {
     open: '未认证',
     listed: '已登记',
     authenticated: '已认证',
-    hint: { open: '终端自报身份，未核实', listed: '终端在册，未用鉴权码', authenticated: '终端在册并通过鉴权' },
+    hint: { open: '终端自报身份，未核实', listed: '终端在册，鉴权码经明文线路核对', authenticated: '终端在册，鉴权码经加密线路核对' },
   },
   role: {
     administrator: '系统管理员',

@@ -54,11 +54,19 @@ fn source_key(source: &Source) -> String {
     }
 }
 
+/// Whether an adopted terminal proved itself in another way (in the clear, over TLS) than its vehicle shows. A registration proves
+/// nothing, so *open* changes nothing.
+fn is_believed_anew(snapshot: &Snapshot, source: &Source) -> bool {
+    let Source::Terminal { phone, trust } = source else { return false };
+    let vehicle = snapshot.vehicle_by_phone.get(phone).and_then(|id| snapshot.vehicles.get(id));
+    *trust > Trust::Open && vehicle.is_some_and(|v| v.adopted && v.trust != *trust)
+}
+
 impl Intake for AppIntake {
     fn offer(&self, batch: Batch) {
         let key = source_key(&batch.source);
         let mut detours = self.detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let batch = if detours.contains_key(&key) {
+        let batch = if detours.contains_key(&key) || is_believed_anew(&self.app.registry.get(), &batch.source) {
             batch
         } else {
             match bind(&self.app.registry.get(), batch) {
@@ -226,7 +234,8 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
             Source::Device { .. } => {}
             Source::Terminal { phone, trust } => {
                 let n_open = snapshot.vehicles.values().filter(|v| !v.adopted).count() + phones.len();
-                if !snapshot.vehicle_by_phone.contains_key(phone) && n_open < app.settings.vehicles_open_max {
+                let new = !snapshot.vehicle_by_phone.contains_key(phone) && n_open < app.settings.vehicles_open_max;
+                if new || is_believed_anew(&snapshot, &batch.source) {
                     phones.insert(phone.clone(), *trust);
                 }
             }

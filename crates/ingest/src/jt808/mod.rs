@@ -4,7 +4,8 @@
 //! What a frame means is `anlan_protocols::jt808`; who may say what is decided in `session.rs`. Start at [`serve`].
 //!
 //! Trust (ARCHITECTURE.md, "Source trust"): an adopted number must give its code before its data counts; an unknown one is
-//! treated as [`Unknown`] says. The phone number of each message decides, because forwarding platforms carry many terminals
+//! treated as [`Unknown`] says. A code given over TLS was not overheard, so such a terminal counts as *authenticated*; one in the
+//! clear as *listed* (ADR 0006). The phone number of each message decides, because forwarding platforms carry many terminals
 //! on one connection. Parts of a long message are answered as transport; the last one after the sync.
 //!
 //! Not here: UDP, RSA bodies (answered "unsupported" and quarantined), pictures, 0x0004 (its zone is not certain enough to
@@ -14,11 +15,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anlan_model::Trust;
+use rustls::ServerConfig;
 use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::wire::{DRAIN, Moved, Wire, listen};
+use crate::wire::{DRAIN, Moved, Stream, Wire, listen};
 use crate::{Context, Protocol, Reason};
 
 mod session;
@@ -38,15 +41,16 @@ pub enum Unknown {
     Accept,
 }
 
-/// Serves JT/T 808 on `listener` until the context stops, then closes its sessions.
-pub async fn serve(listener: TcpListener, ctx: Arc<Context>, unknown: Unknown) {
+/// Serves JT/T 808 on `listener`, over TLS if there is a configuration for it, until the context stops; then closes its sessions.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, ctx: Arc<Context>, unknown: Unknown) {
     let shared = ctx.clone();
-    listen(listener, ctx, Protocol::Jt808, move |stream, address| connection(stream, address, shared.clone(), unknown)).await;
+    listen(listener, tls, ctx, Protocol::Jt808, move |stream, address| connection(stream, address, shared.clone(), unknown)).await;
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, ctx: Arc<Context>, unknown: Unknown) {
+async fn connection(stream: Stream, address: SocketAddr, ctx: Arc<Context>, unknown: Unknown) {
+    let proven = if stream.is_private() { Trust::Authenticated } else { Trust::Listed };
     let mut wire = Wire::new(stream, &ctx.limits);
-    let mut session = Session::new(ctx.clone(), address, unknown);
+    let mut session = Session::new(ctx.clone(), address, unknown, proven);
     let end = run(&mut wire, &mut session, &ctx).await;
     session.leave();
     match &end {

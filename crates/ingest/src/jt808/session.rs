@@ -141,6 +141,8 @@ pub(super) struct Session {
     ctx: Arc<Context>,
     address: SocketAddr,
     unknown: Unknown,
+    /// What a right code is worth on this connection.
+    proven: Trust,
     peer: Peer,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) offers: Offers,
@@ -166,7 +168,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(ctx: Arc<Context>, address: SocketAddr, unknown: Unknown) -> Self {
+    pub(super) fn new(ctx: Arc<Context>, address: SocketAddr, unknown: Unknown, proven: Trust) -> Self {
         let limits = &ctx.limits;
         let (sender, commands) = mpsc::channel(limits.max_downlinks.max(1));
         let peer = Peer { connection: ctx.downlinks.connection_id(), address, commands: sender, changed: Arc::default() };
@@ -185,6 +187,7 @@ impl Session {
             ctx,
             address,
             unknown,
+            proven,
             peer,
             commands,
             frames: Frames::new(),
@@ -413,8 +416,8 @@ impl Session {
         }
         match frame.header.message_id {
             0x0102 => self.authenticate(phone, &frame, received_at),
-            0x0100 => self.open_or_authenticated(phone, frame, raw, if authenticated { Trust::Listed } else { Trust::Open }, received_at),
-            _ if authenticated => self.open_or_authenticated(phone, frame, raw, Trust::Listed, received_at),
+            0x0100 => self.open_or_authenticated(phone, frame, raw, if authenticated { self.proven } else { Trust::Open }, received_at),
+            _ if authenticated => self.open_or_authenticated(phone, frame, raw, self.proven, received_at),
             _ => {
                 self.refuse(phone, Reason::NotAuthenticated, "data before authentication (0x0102)");
                 self.fail(&to);
@@ -441,7 +444,7 @@ impl Session {
         if let Some(terminal) = self.terminals.get_mut(phone) {
             (terminal.authenticated, terminal.lost, terminal.holds) = (right, false, true);
         }
-        self.hold(phone, Trust::Listed, received_at);
+        self.hold(phone, self.proven, received_at);
         self.general(&to, DONE);
     }
 
@@ -482,7 +485,7 @@ impl Session {
             return;
         }
         // A registration proves nothing, so it takes nothing over.
-        if !holds && (trust == Trust::Listed || open) {
+        if !holds && (trust > Trust::Open || open) {
             if let Some(terminal) = self.terminals.get_mut(phone) {
                 terminal.holds = true;
             }
@@ -771,7 +774,7 @@ impl Session {
 
     /// Closes a command that will not be sent; it counts as sent already, so nobody else would.
     fn command_failed(&mut self, phone: String, command: i64, error: &str) {
-        let trust = if self.standing(&phone) == Standing::Open { Trust::Open } else { Trust::Listed };
+        let trust = if self.standing(&phone) == Standing::Open { Trust::Open } else { self.proven };
         let event = SourceEvent::CommandAnswer { command, ok: false, detail: json!({"error": error}).to_string() };
         let content = Content::event(Source::Terminal { phone, trust }, self.ctx.clock.now(), event);
         self.put(Promise::Silent, content, true, None, 0);
