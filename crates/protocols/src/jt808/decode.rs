@@ -4,7 +4,9 @@
 //! value. Encrypted bodies and single parts of a longer message must not come here: use [`Frame::decode`] for a frame.
 //! Start at [`decode`].
 
+use super::dialects;
 use super::frame::{Frame, Version};
+use super::layout;
 use super::message::{
     Answer, Authenticate, ConfirmAlarm, Driver, Item, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch,
     Register, RegisterAnswer, RegisterEdition, Resend, Text, TimeAnswer, Track, civil, time_from_bcd,
@@ -22,7 +24,7 @@ pub struct Defect {
 }
 
 /// Smallest 0x0200 body.
-const POSITION_FIXED: usize = 28;
+pub(crate) const POSITION_FIXED: usize = 28;
 
 impl Frame {
     /// [`decode`] for a whole frame; an encrypted body, a single part or a wrong length gives [`Message::Raw`] and says why.
@@ -99,12 +101,25 @@ fn read(message_id: u16, version: Version, body: &[u8], defects: &mut Vec<Defect
         }
         0x0702 => Message::Driver(driver(&mut r, version, body, defects)),
         0x0704 => Message::PositionBatch(batch(&mut r, defects)?),
-        _ => Message::Raw { message_id, body: r.rest().to_vec() },
+        _ => tabled(message_id, version, r.rest(), defects)?,
     };
     if !r.is_empty() {
         defects.push(Defect { code: "trailing", at: r.at() });
     }
     Ok(message)
+}
+
+/// By the table that fits best; bytes too short for every table of this id are an error, an id without a table is kept raw.
+fn tabled(message_id: u16, version: Version, body: &[u8], defects: &mut Vec<Defect>) -> Result<Message, Truncated> {
+    let rows = || super::tables::rows(message_id).filter(|row| row.only_if.is_none_or(|fits| fits(body)));
+    match layout::best(rows().map(|row| (row.layout, row.version(version))), body) {
+        Some((layout, fits)) => {
+            defects.extend(fits.defects);
+            Ok(Message::Table { message_id, layout, record: fits.record })
+        }
+        None if rows().next().is_some() => Err(Truncated { at: 0, need: body.len().saturating_add(1), have: body.len() }),
+        None => Ok(Message::Raw { message_id, body: body.to_vec() }),
+    }
 }
 
 fn answer(r: &mut Reader<'_>) -> Result<Answer, Truncated> {
@@ -202,7 +217,7 @@ fn parameters(r: &mut Reader<'_>, count: u8, defects: &mut Vec<Defect>) -> Vec<P
         };
         match one(r) {
             Ok(parameter) => {
-                if super::json::parameter_width(parameter.id).is_some_and(|width| width != parameter.value.len()) {
+                if super::parameters::width(parameter.id).is_some_and(|width| width != parameter.value.len()) {
                     defects.push(Defect { code: "item_length", at });
                 }
                 parameters.push(parameter);
@@ -236,7 +251,7 @@ fn parameter_ids(r: &mut Reader<'_>, defects: &mut Vec<Defect>) -> Result<Vec<u3
 }
 
 /// Reads a 0x0200 body up to the end of the reader.
-fn position(r: &mut Reader<'_>, defects: &mut Vec<Defect>) -> Result<Position, Truncated> {
+pub(crate) fn position(r: &mut Reader<'_>, defects: &mut Vec<Defect>) -> Result<Position, Truncated> {
     if r.left() < POSITION_FIXED {
         return Err(Truncated { at: r.at(), need: POSITION_FIXED, have: r.left() });
     }
@@ -298,7 +313,8 @@ pub(crate) fn items(bytes: &[u8], base: usize, defects: &mut Vec<Defect>) -> Vec
             defects.push(Defect { code: "item_truncated", at });
             break;
         };
-        items.push(item(id, value).unwrap_or_else(|| {
+        let known = item(id, value).or_else(|| dialects::item(id, value).map(|(layout, record)| Item::Table { id, layout, record }));
+        items.push(known.unwrap_or_else(|| {
             if is_standard_item(id) {
                 defects.push(Defect { code: "item_length", at });
             }

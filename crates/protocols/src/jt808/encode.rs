@@ -4,6 +4,7 @@
 //! Start at [`frames`]; [`body`] alone gives the bytes of one message.
 
 use super::frame::{BODY_MAX, DELIMITER, ESCAPE, Header, Version};
+use super::layout;
 use super::message::{Driver, Item, Message, Parameter, Position, Resend};
 use crate::wire;
 
@@ -23,6 +24,14 @@ pub enum EncodeError {
         len: usize,
         /// The layout.
         version: Version,
+    },
+    /// A value that the layout needs is not there, or is of another kind.
+    #[error("{layout} needs {field}")]
+    Field {
+        /// Which layout.
+        layout: &'static str,
+        /// Which of its fields.
+        field: &'static str,
     },
     /// More elements or bytes than their count field can say.
     #[error("{what} is {len}, at most {max}")]
@@ -193,16 +202,20 @@ pub fn body(message: &Message, version: Version) -> Result<Vec<u8>, EncodeError>
                 b.extend(one);
             }
         }
+        Message::Table { message_id, layout, record } => {
+            let since_2019 = super::tables::rows(*message_id).any(|row| row.since_2019);
+            layout::write(layout, if since_2019 { Version::V2019 } else { version }, record, &mut b)?;
+        }
         Message::Raw { body, .. } => b.extend(body),
     }
     Ok(b)
 }
 
-fn len_u8(what: &'static str, len: usize) -> Result<u8, EncodeError> {
+pub(crate) fn len_u8(what: &'static str, len: usize) -> Result<u8, EncodeError> {
     u8::try_from(len).map_err(|_| EncodeError::Count { what, len, max: usize::from(u8::MAX) })
 }
 
-fn len_u16(what: &'static str, len: usize) -> Result<u16, EncodeError> {
+pub(crate) fn len_u16(what: &'static str, len: usize) -> Result<u16, EncodeError> {
     u16::try_from(len).map_err(|_| EncodeError::Count { what, len, max: usize::from(u16::MAX) })
 }
 
@@ -233,7 +246,7 @@ fn put_parameters(b: &mut Vec<u8>, parameters: &[Parameter]) -> Result<(), Encod
     Ok(())
 }
 
-fn put_position(b: &mut Vec<u8>, position: &Position) {
+pub(crate) fn put_position(b: &mut Vec<u8>, position: &Position) {
     b.extend(position.alarm.to_be_bytes());
     let status = hemisphere(hemisphere(position.status, position.lat_e6, 0x04), position.lon_e6, 0x08);
     b.extend(status.to_be_bytes());
@@ -255,7 +268,8 @@ fn hemisphere(status: u32, coordinate_e6: i32, bit: u32) -> u32 {
     }
 }
 
-/// `id, length, value` of one item; raw items are cut at 255 bytes, the most a length byte can say.
+/// `id, length, value` of one item; raw items are cut at 255 bytes, the most a length byte can say. A tabled item whose record
+/// lacks a field is written as far as it goes.
 pub fn item_bytes(item: &Item) -> Vec<u8> {
     let value: Vec<u8> = match item {
         Item::Odometer(v) | Item::Signals(v) => v.to_be_bytes().to_vec(),
@@ -267,6 +281,12 @@ pub fn item_bytes(item: &Item) -> Vec<u8> {
         Item::SectionTime { section_id, seconds, result } => [&section_id.to_be_bytes()[..], &seconds.to_be_bytes(), &[*result]].concat(),
         Item::Analogue { ad0, ad1 } => [ad1.to_be_bytes(), ad0.to_be_bytes()].concat(),
         Item::RadioStrength(v) | Item::Satellites(v) => vec![*v],
+        Item::Table { layout, record, .. } => {
+            let mut bytes = Vec::new();
+            let _ = layout::write(layout, Version::V2013, record, &mut bytes);
+            bytes.truncate(usize::from(u8::MAX));
+            bytes
+        }
         Item::Raw { bytes, .. } => bytes.iter().copied().take(usize::from(u8::MAX)).collect(),
     };
     let len = u8::try_from(value.len()).unwrap_or(u8::MAX);

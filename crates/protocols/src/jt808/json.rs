@@ -6,9 +6,12 @@
 use serde_json::{Map, Value, json};
 
 use super::decode::{Defect, decode, items};
+use super::dialects;
 use super::frame::{Assembled, Whole};
 use super::frame::{DELIMITER, Frame, Frames, Header, Reassembly, Version, read_frame};
+use super::layout::record_json;
 use super::message::{Driver, Item, Message, Parameter, Position, alarm_name, civil};
+use super::parameters::{self, Kind};
 use crate::wire;
 
 /// What a message is called, in words.
@@ -22,33 +25,22 @@ pub fn message_name(message_id: u16) -> &'static str {
         0x0100 => "register",
         0x0102 => "authenticate",
         0x0104 => "parameters answer",
-        0x0107 => "terminal attributes",
         0x0200 => "position",
         0x0201 => "position answer",
-        0x0500 => "vehicle control answer",
         0x0702 => "driver card",
         0x0704 => "position batch",
-        0x0705 => "CAN data",
-        0x0800 => "media event",
-        0x0801 => "media data",
-        0x0900 => "transparent uplink",
         0x8001 => "platform general answer",
         0x8003 => "platform asks for parts again",
         0x8004 => "time answer",
         0x8100 => "register answer",
         0x8103 => "set parameters",
         0x8104 => "query all parameters",
-        0x8105 => "terminal control",
         0x8106 => "query some parameters",
-        0x8107 => "query attributes",
         0x8201 => "query position",
         0x8202 => "track",
         0x8203 => "confirm alarm",
         0x8300 => "text",
-        0x8500 => "vehicle control",
-        0x8800 => "media answer",
-        0x8900 => "transparent downlink",
-        _ => "unknown message",
+        other => super::tables::rows(other).next().map_or("unknown message", |row| row.layout.name),
     }
 }
 
@@ -89,6 +81,11 @@ pub fn message_json(message: &Message, version: Version) -> Value {
         Message::PositionBatch(b) => json!({
             "kind": b.kind, "positions": b.positions.iter().map(|p| position_json(p, version)).collect::<Vec<_>>(),
         }),
+        Message::Table { layout, record, .. } => {
+            let mut object = record_json(layout, record, &|p| position_json(p, version));
+            object.extend(layout.dialect.map(|dialect| ("dialect".to_owned(), json!(dialect))));
+            Value::Object(object)
+        }
         Message::Raw { body, .. } => json!({ "raw": wire::hex(body) }),
     }
 }
@@ -188,6 +185,15 @@ fn item_json(item: &Item) -> Value {
         Item::Analogue { ad0, ad1 } => ("analogue", json!({ "ad0": ad0, "ad1": ad1 })),
         Item::RadioStrength(v) => ("radio_strength", json!({ "strength": v })),
         Item::Satellites(v) => ("satellites", json!({ "satellites": v })),
+        Item::Table { layout, record, .. } => {
+            let mut object = record_json(layout, record, &|_| Value::Null);
+            object.extend(layout.dialect.map(|dialect| ("dialect".to_owned(), json!(dialect))));
+            if dialects::is_guess(layout) {
+                let bytes = super::encode::item_bytes(item);
+                object.insert("raw".to_owned(), json!(wire::hex(bytes.get(2..).unwrap_or_default())));
+            }
+            (layout.name, Value::Object(object))
+        }
         Item::Raw { bytes, .. } => ("raw", json!({ "raw": wire::hex(bytes) })),
     };
     let mut object = Map::new();
@@ -214,47 +220,21 @@ fn driver_json(d: &Driver) -> Value {
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ParameterKind {
-    Number(usize),
-    Bytes(usize),
-    Text,
-    Unknown,
-}
-
-/// Kinds of JT/T 808-2013 table 12 and the text parameters 0x23 to 0x26 of 2019.
-fn parameter_kind(id: u32) -> ParameterKind {
-    match id {
-        0x01..=0x07 | 0x18..=0x19 | 0x1b..=0x1c | 0x20..=0x22 | 0x27..=0x29 | 0x2c..=0x30 | 0x45..=0x47 | 0x50..=0x5a => {
-            ParameterKind::Number(4)
-        }
-        0x64..=0x65 | 0x70..=0x74 | 0x80 | 0x93 | 0x95 | 0x100 | 0x102 => ParameterKind::Number(4),
-        0x31 | 0x5b..=0x5e | 0x81..=0x82 | 0x101 | 0x103 => ParameterKind::Number(2),
-        0x84 | 0x90..=0x92 | 0x94 => ParameterKind::Number(1),
-        0x32 => ParameterKind::Bytes(4),
-        0x110 => ParameterKind::Bytes(8),
-        0x10..=0x17 | 0x1a | 0x1d | 0x23..=0x26 | 0x40..=0x44 | 0x48..=0x49 | 0x83 => ParameterKind::Text,
-        _ => ParameterKind::Unknown,
-    }
-}
-
-/// How many bytes the standard gives a parameter; `None` for texts and unknown ids.
-pub(crate) fn parameter_width(id: u32) -> Option<usize> {
-    match parameter_kind(id) {
-        ParameterKind::Number(n) | ParameterKind::Bytes(n) => Some(n),
-        ParameterKind::Text | ParameterKind::Unknown => None,
-    }
-}
-
 fn parameter_json(parameter: &Parameter) -> Value {
-    let value = match parameter_kind(parameter.id) {
-        ParameterKind::Number(n) if n == parameter.value.len() => {
+    let (id, raw) = (format!("{:#06x}", parameter.id), wire::hex(&parameter.value));
+    if let Some((layout, record)) = dialects::dialect_parameter(parameter.id, &parameter.value) {
+        let value = record_json(layout, &record, &|_| Value::Null);
+        return json!({ "id": id, "name": layout.name, "dialect": layout.dialect, "value": value, "raw": raw });
+    }
+    let known = parameters::of(parameter.id);
+    let value = match known.map(|p| p.kind) {
+        Some(Kind::Number(n)) if n == parameter.value.len() => {
             json!(parameter.value.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)))
         }
-        ParameterKind::Text => json!(wire::text(&parameter.value)),
+        Some(Kind::Text) => json!(wire::text(&parameter.value)),
         _ => Value::Null,
     };
-    json!({ "id": format!("{:#06x}", parameter.id), "value": value, "raw": wire::hex(&parameter.value) })
+    json!({ "id": id, "name": known.map(|p| p.name), "value": value, "raw": raw })
 }
 
 /// One line of `anlan decode jt808 --jsonl`: JSON in, JSON out, whatever comes in.

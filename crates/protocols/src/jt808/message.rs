@@ -6,6 +6,7 @@
 use anlan_model::Timestamp;
 use jiff::tz::Offset;
 
+use super::layout::{Layout, Record};
 use crate::wire;
 
 /// Every time on the wire is Beijing time (JT/T 808-2013, 6.1: BCD times are GMT+8).
@@ -60,6 +61,15 @@ pub enum Message {
     Driver(Driver),
     /// 0x0704.
     PositionBatch(PositionBatch),
+    /// What the platform shows and passes on without judging it: areas, media, video, active safety and so on.
+    Table {
+        /// As in the header.
+        message_id: u16,
+        /// Which fields it has.
+        layout: &'static Layout,
+        /// Their values.
+        record: Record,
+    },
     /// Anything else, as it came.
     Raw {
         /// As in the header.
@@ -96,7 +106,7 @@ impl Message {
             Self::Text(_) => 0x8300,
             Self::Driver(_) => 0x0702,
             Self::PositionBatch(_) => 0x0704,
-            Self::Raw { message_id, .. } => *message_id,
+            Self::Table { message_id, .. } | Self::Raw { message_id, .. } => *message_id,
         }
     }
 }
@@ -201,7 +211,7 @@ pub struct Authenticate {
     pub software: Option<String>,
 }
 
-/// One item of 0x8103 or 0x0104; its meaning is in JT/T 808-2013 table 12 (`json.rs` knows the kinds).
+/// One item of 0x8103 or 0x0104; its meaning is in [`super::parameters`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// Parameter id.
@@ -291,7 +301,7 @@ impl Position {
 }
 
 /// One additional item of a position, JT/T 808-2013 table 27 and its 2019 additions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// 0x01, in 0.1 km.
     Odometer(u32),
@@ -345,7 +355,16 @@ pub enum Item {
     RadioStrength(u8),
     /// 0x31: satellites used.
     Satellites(u8),
-    /// Video, active-safety and vendor items, and standard ids with a length the standard does not give them.
+    /// Items of other standards and of makers, with a length that fits them exactly.
+    Table {
+        /// Item id.
+        id: u8,
+        /// Which fields it has; `dialect` says whose it is.
+        layout: &'static Layout,
+        /// Their values.
+        record: Record,
+    },
+    /// Unknown items, and known ids with a length nobody gives them.
     Raw {
         /// Item id.
         id: u8,
@@ -372,7 +391,7 @@ impl Item {
             Self::Analogue { .. } => 0x2b,
             Self::RadioStrength(_) => 0x30,
             Self::Satellites(_) => 0x31,
-            Self::Raw { id, .. } => *id,
+            Self::Table { id, .. } | Self::Raw { id, .. } => *id,
         }
     }
 }

@@ -9,17 +9,23 @@
 pub mod encode;
 
 mod decode;
+mod dialects;
 mod frame;
 mod json;
+pub mod layout;
 mod message;
+pub mod parameters;
+mod tables;
 
 pub use decode::{Defect, decode};
+pub use dialects::dialect_parameter;
 pub use encode::{EncodeError, encode_frame, split};
 pub use frame::{
     Assembled, BODY_MAX, ESCAPED_MAX, Frame, FrameError, Frames, Header, Missing, PartError, Reassembly, ReassemblyLimits, Version, Whole,
     read_frame, unescape,
 };
 pub use json::{decode_human, decode_jsonl_line, items_json, message_json, message_name};
+pub use layout::{Layout, Record, Value};
 pub use message::{
     Answer, Authenticate, ConfirmAlarm, Driver, Item, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch,
     Register, RegisterAnswer, RegisterEdition, Resend, Text, TimeAnswer, Track, alarm_name, bcd_from_time, time_from_bcd,
