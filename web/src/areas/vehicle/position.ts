@@ -28,7 +28,12 @@ export function itemRows(items: unknown): { key: string; id: string; text: strin
     return [{ key: typeof name === 'string' ? name : String(id ?? Object.keys(fields)[0] ?? ''), id: typeof id === 'string' ? id : '', text }]
   })
 }
-const plain = (value: unknown) => (Array.isArray(value) ? value.map(String).join(' ') : String(value))
+/** Groups within an item (an alarm's tag, tyres) in brackets, however deep. */
+function plain(value: unknown): string {
+  if (Array.isArray(value)) return value.map(plain).join(' ')
+  if (typeof value !== 'object' || value === null) return String(value)
+  return `(${Object.entries(value).map(([key, inner]) => `${key}=${plain(inner)}`).join('，')})`
+}
 
 /** Field names carry their unit last. */
 function unitOf(key: string): string {

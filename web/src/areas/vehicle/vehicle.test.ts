@@ -18,12 +18,14 @@ it('shows_items_with_their_units', () => {
       { id: '0x2a', name: 'io', io_bits: 1, sleep: false },
       { id: '0xf3', name: 'raw', raw: '0102' },
       { truncated: 'ff' },
+      { id: '0x65', name: 'driver_state_alarm', dialect: 'subiao', tag: { sequence: 1, files: [{ n: 2 }] } },
     ]),
   ).toEqual([
     { key: 'odometer', id: '0x01', text: '12.5\u2009km' },
     { key: 'io', id: '0x2a', text: 'io_bits=1，sleep=false' },
     { key: 'raw', id: '0xf3', text: '0102' },
     { key: 'truncated', id: '', text: 'ff' },
+    { key: 'driver_state_alarm', id: '0x65', text: 'dialect=subiao，tag=(sequence=1，files=(n=2))' },
   ])
   expect(itemRows(null)).toEqual([])
 })
