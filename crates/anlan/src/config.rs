@@ -38,6 +38,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Its files.
     pub history: History,
+    /// The machine's clock.
+    pub clock: ClockConfig,
+    /// Proof of life outwards.
+    pub life: Life,
     /// Sign-in and sessions.
     pub access: Access,
     /// How much one source may ask for.
@@ -152,6 +156,28 @@ pub struct TelemetryConfig {
     pub shard_queue: usize,
 }
 
+/// Section `clock`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockConfig {
+    /// NTP server asked for the offset; absent = only systemd-timesyncd's word is taken.
+    pub ntp_server: Option<String>,
+    /// Seconds between questions.
+    pub check_s: u64,
+    /// An offset beyond this is told on every page.
+    pub offset_max_ms: i64,
+}
+
+/// Section `life`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Life {
+    /// Where the proof of life goes: `http(s)://…` or `file:/path`; absent = nowhere.
+    pub channel: Option<String>,
+    /// Seconds between two.
+    pub every_s: u64,
+}
+
 /// Section `log`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -205,6 +231,16 @@ impl Default for TelemetryConfig {
         Self { shard_queue: Settings::default().shard_queue }
     }
 }
+impl Default for ClockConfig {
+    fn default() -> Self {
+        Self { ntp_server: None, check_s: 300, offset_max_ms: Settings::default().clock_offset_max_us / 1_000 }
+    }
+}
+impl Default for Life {
+    fn default() -> Self {
+        Self { channel: None, every_s: 30 }
+    }
+}
 impl Default for Log {
     fn default() -> Self {
         Self { filter: "info".to_owned(), format: "text".to_owned() }
@@ -236,6 +272,7 @@ impl Config {
             time: self.time,
             shard_queue: self.telemetry.shard_queue,
             vehicle_offline_s: self.vehicles.offline_s,
+            clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
             access: self.access.clone(),
         }
@@ -297,6 +334,16 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("history.seal_window_s", "s", "数据块的时间宽度；建库时固定", "width of a block; fixed when the data directory is made"),
     ("history.keep_log_s", "s", "日志分段至少保留的时间", "log segments younger than this are kept even if nobody needs them"),
     ("history.checkpoint_ms", "ms", "规则状态存盘与封块检查的间隔", "how often rule state is written and sealing is looked at"),
+    (
+        "clock.ntp_server",
+        "host[:port]",
+        "用于核对本机时钟的 NTP 服务器；缺省仅看 systemd-timesyncd",
+        "NTP server the clock is compared with; absent: only systemd-timesyncd's word",
+    ),
+    ("clock.check_s", "s", "核对时钟的间隔", "between two comparisons"),
+    ("clock.offset_max_ms", "ms", "时钟偏差超过此值，各页面横幅提示", "an offset beyond this is told on every page"),
+    ("life.channel", "http(s)://… | file:/path", "存活证明发往何处；缺省不发", "where the proof of life goes; absent: nowhere"),
+    ("life.every_s", "s", "存活证明的间隔", "between two proofs of life"),
     ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
     ("access.session_s", "s", "登录的最长有效期", "life of a session"),
     ("access.screen_session_s", "s", "大屏只读登录的有效期", "life of a duty screen's session"),

@@ -11,6 +11,7 @@ mod doctor;
 mod serve;
 mod simulate;
 mod tls;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{self, Config, Unknown};
-use crate::{BadConfiguration, ServeArgs, control, tls};
+use crate::{BadConfiguration, ServeArgs, control, tls, watch};
 
 /// INTERFACES: SIGTERM stops in order within 10 s. Requests in flight get this much of it.
 const GRACE: Duration = Duration::from_secs(3);
@@ -254,6 +254,14 @@ impl Node {
                 upkeep.run_upkeep();
             }
         });
+        let life = config.life.channel.as_deref().map(watch::Channel::parse).transpose();
+        let life = life.map_err(|why| BadConfiguration(anyhow::anyhow!("life.channel: {why}")))?;
+        if let Some(channel) = life {
+            let every = Duration::from_secs(config.life.every_s.max(1));
+            tasks.spawn(watch::life(app.clone(), channel, every, config.node.region.clone(), sockets_stop.clone()));
+        }
+        let every = Duration::from_secs(config.clock.check_s.max(1));
+        tasks.spawn(watch::clock(app.clone(), config.clock.ntp_server.clone(), every, sockets_stop.clone()));
         match control::serve(&args.data, app.clone(), sockets_stop.clone()) {
             Ok(answering) => drop(tasks.spawn(answering)),
             Err(failure) => warn!("no control socket: {failure:#}; `anlan backup` needs this node stopped"),

@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod enterprise;
 pub mod error;
 pub mod event;
+pub mod health;
 pub mod live;
 pub mod point;
 pub mod projector;
@@ -55,6 +56,8 @@ pub struct App {
     pub access: access::Access,
     /// Wakes the command reconciler when a command was stored.
     pub commands: Arc<tokio::sync::Notify>,
+    /// Clock and proof of life, as last measured.
+    pub health: health::Health,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
     /// The engine, for the test clock and backups.

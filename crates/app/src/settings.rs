@@ -26,6 +26,8 @@ pub struct Settings {
     pub shard_queue: usize,
     /// A vehicle without a position for this long is offline. Seconds, default 300.
     pub vehicle_offline_s: i64,
+    /// A clock further off than this is told on every page. µs, default 1 s: device protocols carry whole seconds.
+    pub clock_offset_max_us: i64,
     /// Files of the telemetry history.
     pub history: History,
     /// People.
@@ -110,6 +112,7 @@ impl Default for Settings {
             time: TimeBounds::default(),
             shard_queue: 20_000,
             vehicle_offline_s: 300,
+            clock_offset_max_us: 1_000_000,
             history: History::default(),
             access: Access::default(),
         }

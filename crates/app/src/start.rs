@@ -104,6 +104,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         links: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
+        health: crate::health::Health::default(),
         backup: tokio::sync::Mutex::new(()),
         engine: opened.handle.clone(),
     });

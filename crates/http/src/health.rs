@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anlan_model::Clock as _;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -29,6 +30,8 @@ struct Ready {
     position: u64,
     projected: u64,
     queued: u64,
+    /// What is wrong, worst first: words as in the live stream's `ping`.
+    troubles: Vec<&'static str>,
 }
 
 /// 200 while readings are kept, even without the database; 503 once the log refuses.
@@ -42,6 +45,7 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
         position: log.position,
         projected: log.projected,
         queued: log.queued,
+        troubles: shared.app.troubles(shared.app.clock.now()).into_iter().map(anlan_app::health::Trouble::word).collect(),
     };
     let status = if log.log_failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(body)).into_response()

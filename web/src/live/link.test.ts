@@ -156,3 +156,14 @@ it('survives_a_message_that_is_not_json', () => {
   last().onmessage?.({ data: '{' })
   expect(link.lastHeardAt).toBeNull()
 })
+
+it('tells_what_is_wrong_with_the_node_and_when_it_is_over', () => {
+  const told: string[][] = []
+  link.onTroubles = (found) => told.push(found.map((x) => x.trouble))
+  link.start()
+  last().onopen?.()
+  last().say({ event: 'ping', token: 'a', troubles: [{ trouble: 'engine', seconds: 6, since: null }] })
+  last().say({ event: 'ping', token: 'b', troubles: [] })
+  last().say({ event: 'ping', token: 'c' })
+  expect(told).toEqual([['engine'], [], []])
+})

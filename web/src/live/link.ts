@@ -21,9 +21,16 @@ export interface LinkParts {
   random(): number
 }
 
+/** Something wrong with the node itself, as its pings tell. */
+export interface Trouble {
+  trouble: 'log' | 'engine' | 'database' | 'clock_off' | 'clock_loose' | 'clock_stepped' | 'life'
+  seconds: number | null
+  since: string | null
+}
+
 type Message =
   | { topic: string; token?: string | null; data: unknown[] }
-  | { event: 'ping'; now?: string; token?: string | null }
+  | { event: 'ping'; now?: string; token?: string | null; troubles?: Trouble[] | null }
   | { event: 'snapshot'; token?: string | null }
 
 /** The server pings every 5 s; a missed one is worth saying, two are a broken link. */
@@ -37,6 +44,8 @@ export class LiveLink {
   onChange: () => void = () => {}
   /** The server's clock, as pings tell it. */
   onNow: (now: string) => void = () => {}
+  /** What is wrong with the node, worst first; empty when nothing is. */
+  onTroubles: (troubles: Trouble[]) => void = () => {}
 
   private socket: SocketLike | null = null
   private open = false
@@ -177,6 +186,7 @@ export class LiveLink {
       } else if (message.event === 'ping') {
         if (message.token) this.token = message.token
         if (message.now) this.onNow(message.now)
+        this.onTroubles(message.troubles ?? [])
       }
     } else if (Array.isArray(message.data)) {
       // Hand over first, remember after: if a handler throws, the change is asked for again.

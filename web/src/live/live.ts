@@ -1,7 +1,7 @@
 // The console's one live link and the server's clock, as Vue state. Start at [`useLive`] and [`useClock`].
 import { onScopeDispose, readonly, ref, shallowRef } from 'vue'
 import { hooks } from '@/api/client'
-import { LiveLink, type LinkState } from './link'
+import { LiveLink, type LinkState, type Trouble } from './link'
 
 /** Close code of the live stream when its session was ended. */
 const SESSION_ENDED = 4401
@@ -42,7 +42,9 @@ export function setServerNow(at: string) {
   now.value = ms
 }
 
+const troubles = shallowRef<Trouble[]>([])
 link.onNow = setServerNow
+link.onTroubles = (found) => (troubles.value = found)
 link.onChange = () => {
   state.value = link.state
   silenceS.value = Math.floor(link.silenceMs / 1000)
@@ -52,7 +54,7 @@ link.onChange = () => {
 
 /** Freshness of the link: its state, seconds of silence, and the server time of the last sign of life. */
 export function useLive() {
-  return { state: readonly(state), silenceS: readonly(silenceS), lastAt: readonly(lastAt) }
+  return { state: readonly(state), silenceS: readonly(silenceS), lastAt: readonly(lastAt), troubles: readonly(troubles) }
 }
 
 /** The server's clock, once a second. */

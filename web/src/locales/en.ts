@@ -26,6 +26,15 @@ const en: Shape = {
     idle: 'Idle: the page is read-only; acting asks for your password again.',
     expired: 'The session has ended; the page shows the last update. Sign in again to go on.',
   },
+  trouble: {
+    log: { name: 'The data log refuses writes', text: 'Nothing new is acknowledged. Have the node restarted now, then run anlan history verify.' },
+    engine: { name: 'No heartbeat of the engine', text: 'No round of judging and keeping was completed for {s} s; alarms may not appear. Check the disk, call operations.' },
+    database: { name: 'The database does not answer', text: 'Readings are still kept; alarms cannot be handled until it is back, then everything is caught up.' },
+    clock_off: { name: 'The clock is off', text: 'It differs by {s} s from the time server; times of alarms may be wrong. Check its synchronisation.' },
+    clock_loose: { name: 'The clock is not synchronised', text: 'The time server does not answer; times of alarms may be wrong. Check its synchronisation.' },
+    clock_stepped: { name: 'The clock jumped', text: 'It has just jumped by {s} s; times before and after cannot be subtracted.' },
+    life: { name: 'The proof of life is not delivered', text: 'Since {at} nobody above hears that this node is alive.' },
+  },
   link: {
     connecting: 'Connecting',
     live: 'Live',

@@ -23,6 +23,15 @@ export default {
     idle: '长时间未操作，页面只读；操作前需要再次输入密码。',
     expired: '登录已结束，画面停在最后一次更新；重新登录后继续。',
   },
+  trouble: {
+    log: { name: '数据日志拒绝写入', text: '新数据不再被接收确认。请立即通知运维重启节点并执行 anlan history verify。' },
+    engine: { name: '采集引擎没有心跳', text: '已有 {s} 秒没有完成一轮判断与存盘，报警可能不会出现。请检查磁盘并通知运维。' },
+    database: { name: '数据库没有应答', text: '数据仍在保存，报警处置暂不可用，恢复后自动补上。' },
+    clock_off: { name: '本机时钟偏差', text: '与时间服务器相差 {s} 秒，报警时间可能不准。请检查校时。' },
+    clock_loose: { name: '本机时钟未同步', text: '时间服务器没有应答，报警时间可能不准。请检查校时。' },
+    clock_stepped: { name: '本机时钟跳变', text: '刚刚跳变 {s} 秒，跳变前后的时间不能直接相减。' },
+    life: { name: '存活证明送不出去', text: '自 {at} 起，上级或监护方收不到本节点的心跳。' },
+  },
   link: {
     connecting: '连接中',
     live: '实时',

@@ -256,6 +256,7 @@ pub fn open(
     let at = writer.durable();
     info!(records = n_records, position = at.0, "history open at {}, {n_records} records replayed", at.0);
     status.durable.store(at.0, Ordering::Relaxed);
+    status.pulse.beat();
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
     let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), shard_queue, status });
     let (durable, durable_receiver) = watch::channel(at.0);
@@ -385,6 +386,7 @@ impl Engine {
                 error!(error = &failure as &dyn std::error::Error, "the log cannot be written; nothing more is acknowledged until restart");
                 return farewell.log_failed();
             }
+            self.shared.status.pulse.beat();
             let position = self.writer.durable().0;
             for reply in settled {
                 // The asker may have gone; what was due has run all the same.

@@ -10,11 +10,14 @@ pub mod shard;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anlan_history::{HistoryError, Reader, Rollup};
 use anlan_model::{PointId, PointSet, Position, Reading, Timestamp, VehicleId};
 
 pub use latest::Latest;
+
+use crate::health::{Pulse, SILENT};
 
 /// Reading side of the telemetry engine. Every method takes what the caller may see.
 #[derive(Clone)]
@@ -37,6 +40,8 @@ pub struct LogStatus {
     pub failed: AtomicU64,
     /// 1 if the database does not answer.
     pub store_down: AtomicU64,
+    /// The engine's last completed round.
+    pub pulse: Pulse,
 }
 
 /// [`LogStatus`] at one instant.
@@ -52,12 +57,14 @@ pub struct Status {
     pub log_failed: bool,
     /// The database does not answer.
     pub store_down: bool,
+    /// Since the engine's last completed round.
+    pub silence: Duration,
 }
 
 impl Status {
     /// Something is wrong that the operator must see.
     pub fn degraded(&self) -> bool {
-        self.log_failed || self.store_down
+        self.log_failed || self.store_down || self.silence > SILENT
     }
 }
 
@@ -71,6 +78,7 @@ impl Telemetry {
             queued: get(&self.status.queued),
             log_failed: get(&self.status.failed) != 0,
             store_down: get(&self.status.store_down) != 0,
+            silence: self.status.pulse.silence(),
         }
     }
 

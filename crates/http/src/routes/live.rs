@@ -10,6 +10,7 @@ use std::time::Duration;
 use anlan_app::App;
 use anlan_app::access::{self, Session};
 use anlan_app::error::{AppError, Kind};
+use anlan_app::health::Trouble;
 use anlan_app::live::{LiveMessage, Subscription};
 use anlan_app::vehicle;
 use anlan_model::{Clock as _, Permission, UserId, VehicleId};
@@ -69,7 +70,28 @@ pub(crate) enum LiveAnswer {
         token: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<&'static str>,
+        /// What is wrong with the node itself; in a `ping` only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        troubles: Option<Vec<TroubleDto>>,
     },
+}
+
+/// Something wrong with the node, worst first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TroubleDto {
+    /// `log` (nothing is acknowledged), `engine` (no round completed), `database`, `clock_off`, `clock_loose`, `clock_stepped`, `life`.
+    trouble: &'static str,
+    /// Its size in seconds, where it has one.
+    seconds: Option<f64>,
+    /// Since when, where that is known.
+    since: Option<At>,
+}
+
+impl From<Trouble> for TroubleDto {
+    fn from(trouble: Trouble) -> Self {
+        let since = if let Trouble::Life(since) = trouble { Some(At(since)) } else { None };
+        Self { trouble: trouble.word(), seconds: trouble.seconds(), since }
+    }
 }
 
 /// A reading and its point.
@@ -198,7 +220,7 @@ async fn serve(socket: &mut WebSocket, app: &App, session: Session) -> End {
             said = request(socket) => match said {
                 Ok(wish) => {
                     if stream.set_topics(&wish.topics).is_err() {
-                        let refusal = LiveAnswer::Event { event: "error", now: app.clock.now().into(), token: None, code: Some("topic.unknown") };
+                        let refusal = LiveAnswer::Event { event: "error", now: app.clock.now().into(), token: None, code: Some("topic.unknown"), troubles: None };
                         if let Err(end) = send(socket, &refusal).await { return end; }
                     }
                 }
@@ -292,8 +314,11 @@ async fn encode(app: &App, message: LiveMessage, levels: &mut Levels) -> LiveAns
                 data: vehicle::marks(app, positions, &levels).into_iter().map(Into::into).collect(),
             }
         }
-        LiveMessage::Snapshot { token } => LiveAnswer::Event { event: "snapshot", now, token: Some(token), code: None },
-        LiveMessage::Ping { token } => LiveAnswer::Event { event: "ping", now, token: Some(token), code: None },
+        LiveMessage::Snapshot { token } => LiveAnswer::Event { event: "snapshot", now, token: Some(token), code: None, troubles: None },
+        LiveMessage::Ping { token } => {
+            let troubles = app.troubles(now.0).into_iter().map(Into::into).collect();
+            LiveAnswer::Event { event: "ping", now, token: Some(token), code: None, troubles: Some(troubles) }
+        }
     }
 }
 

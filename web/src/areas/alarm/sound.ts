@@ -38,6 +38,22 @@ function play(level: Level) {
   blocked.value = audio.state !== 'running'
 }
 
+/** Three falling tones: not an alarm of the field but the house itself. */
+function playFault() {
+  try {
+    context ??= new AudioContext()
+  } catch {
+    blocked.value = true
+    return
+  }
+  const audio = context
+  void audio.resume().then(() => {
+    blocked.value = false
+    ;[880, 660, 440].forEach((hz, i) => beep(audio, audio.currentTime + 0.02 + i * 0.35, hz))
+  })
+  blocked.value = audio.state !== 'running'
+}
+
 function setMuted(on: boolean) {
   muted.value = on
   clearTimeout(unmute)
@@ -51,6 +67,10 @@ export function useSound() {
     setMuted,
     /** Plays even when muted: it is how one finds out whether sound works. */
     test: () => play('red'),
+    /** The node is silent or cannot be relied on. */
+    fault() {
+      if (!muted.value) playFault()
+    },
     warn(level: Level) {
       if (!muted.value && (level === 'red' || level === 'orange')) play(level)
     },
