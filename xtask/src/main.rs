@@ -1,9 +1,10 @@
-//! Developer commands: `cargo xtask demo | test | check | gen`.
+//! Developer commands: `cargo xtask demo | test | check | gen | faults`.
 //!
 //! `test` is what CI runs and what a newcomer runs: everything, or a clear word of what is missing. Start at [`test::run`].
 
 mod check;
 mod demo;
+mod faults;
 mod shell;
 mod test;
 mod tools;
@@ -37,6 +38,8 @@ enum Command {
     Check,
     /// Regenerate what is generated: OpenAPI document, web types, configuration reference.
     Gen,
+    /// Cut the power, kill, fill the disk, fail and slow its calls under the real binary, and check that nothing acknowledged is lost.
+    Faults(faults::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Test { install } => test::run(install),
         Command::Check => check::run(),
         Command::Gen => demo::generate(),
+        Command::Faults(args) => faults::run(&args),
     };
     match run {
         Ok(code) => code,

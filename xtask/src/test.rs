@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, one closing line `N passed, N failed, N skipped`.
 //!
-//! Order: what is missing (exit 2 before any test) → rules of the house → console → Rust on both databases → fuzz targets → browser.
+//! Order: what is missing (exit 2 before any test) → rules of the house → console → Rust on both databases → faults → fuzz targets → browser.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::faults::{self, Break};
 use crate::{check, demo, shell, tools};
 
 /// How long each fuzz target runs.
@@ -55,6 +56,11 @@ pub fn run(install: bool) -> anyhow::Result<ExitCode> {
     tally.one("rules of the house", check::breaches().and_then(|b| if b.is_empty() { Ok(()) } else { anyhow::bail!("{}", b.join("\n")) }));
     console(&mut tally)?;
     rust(&mut tally)?;
+    // The binary that the Rust tests have just used.
+    let binary = shell::target_dir().join("debug/anlan");
+    tally.one("faults", faults::short(binary.clone()));
+    tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
+    tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary, Break::Dirsync));
     fuzz(&mut tally);
     browser(&mut tally)?;
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);

@@ -13,6 +13,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("mosquitto-clients", &["/usr/bin/mosquitto_pub"]),
     ("g++", &["/usr/bin/g++", "/usr/bin/c++"]),
     ("curl", &["/usr/bin/curl"]),
+    ("faketime", &["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]),
 ];
 
 /// What is missing.

@@ -10,7 +10,10 @@ use std::time::Duration;
 use anlan_model::{AlarmId, DeviceId, EnterpriseId, PointId, RegionCode, Timestamp, UserId, VehicleId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Column as _, ConnectOptions as _, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction, TypeInfo as _, ValueRef as _};
+use sqlx::{
+    Column as _, ConnectOptions as _, Connection as _, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction, TypeInfo as _,
+    ValueRef as _,
+};
 
 use crate::StoreError;
 
@@ -48,7 +51,14 @@ impl Db {
                 .foreign_keys(true)
                 .busy_timeout(WAIT)
                 .disable_statement_logging();
-            let write = SqlitePoolOptions::new().max_connections(1).acquire_timeout(WAIT).connect_with(options.clone()).await?;
+            // SQLite itself rolls back when a commit meets an I/O error; sqlx does not notice, its own rollback fails, and the connection
+            // would refuse every transaction for ever. An idle connection in a transaction is such a one: closed, and opened anew.
+            let write = SqlitePoolOptions::new().max_connections(1).acquire_timeout(WAIT);
+            let write = write.before_acquire(|connection, _| {
+                let is_sound = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_sound) })
+            });
+            let write = write.connect_with(options.clone()).await?;
             let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).acquire_timeout(WAIT);
             let read = read.connect_with(options.read_only(true).create_if_missing(false)).await?;
             Ok(Self::Sqlite { write, read })

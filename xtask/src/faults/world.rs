@@ -1,0 +1,410 @@
+//! A node with people and devices around it, and the book of what it acknowledged: after every fault the node is asked for all of it.
+//!
+//! Start at [`World::new`], [`World::under_load`] and [`World::check`].
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anlan_model::Timestamp;
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use super::device::{self, Device, POINT, Speech};
+use super::node::{Api, Node, Start};
+use super::{Random, Tally};
+
+/// How long the projector may need to reach the log's end once nothing comes in.
+const SETTLE_WITHIN: Duration = Duration::from_secs(20);
+
+/// What people did and the node confirmed.
+#[derive(Default)]
+struct Acts {
+    acknowledged: Vec<String>,
+    users: Vec<String>,
+    commands: Vec<String>,
+}
+
+/// One node, its people and its devices.
+pub struct World {
+    /// The node and its disk.
+    pub node: Node,
+    /// Who manages it.
+    pub admin: Api,
+    /// Who handles alarms.
+    pub duty: Api,
+    /// Who speaks to it.
+    pub devices: Vec<Device>,
+    acts: Acts,
+    /// Of the device whose point has limits.
+    alarm_device: String,
+    enterprise: String,
+    /// Alarms of which the book was kept at the last look.
+    n_acts_checked: [usize; 3],
+    random: Random,
+}
+
+impl World {
+    /// Starts a new node in `data` and makes everything that load and checks need.
+    ///
+    /// # Errors
+    /// The node refuses anything of it.
+    pub fn new(binary: &Path, shim: &Path, data: &Path, settings: &[(&str, &str)], random: &mut Random) -> anyhow::Result<Self> {
+        let mut node = Node::new(binary, shim, data, settings)?;
+        match node.start()? {
+            Start::Ready => {}
+            Start::Killed => bail!("the node was killed before anybody asked for it"),
+            Start::Refused(why) => bail!("a new node does not start: {why}"),
+        }
+        let (admin, duty) = node.set_up()?;
+        let enterprise = json!({ "code": "E-1", "name": "演示企业", "region": "530402", "sector": "hazchem" });
+        let enterprise = id_of(&admin.must("POST", "/api/v1/enterprises", &enterprise)?)?;
+        let mut world = Self {
+            node,
+            admin,
+            duty,
+            devices: Vec::new(),
+            acts: Acts::default(),
+            alarm_device: String::new(),
+            enterprise,
+            n_acts_checked: [0; 3],
+            random: Random(random.next()),
+        };
+        for (speech, code) in [(Speech::Mqtt, "M-1"), (Speech::Mqtt, "M-2"), (Speech::Line, "L-1"), (Speech::Line, "L-2")] {
+            world.add_device(speech, code)?;
+        }
+        world.add_device(Speech::Mqtt, "A-1")?;
+        let alarming = world.devices.last_mut().context("a device")?;
+        (alarming.is_swinging, alarming.pace) = (true, Duration::from_millis(4));
+        world.alarm_device = alarming.id.clone();
+        let limits = json!({ "points": [{
+            "code": POINT, "name": "罐区可燃气体", "unit": "%LEL", "period_s": 600, "limits": { "hh": 50, "h": 25, "deadband": 1 },
+            "limits_source": { "document": "GB/T 50493-2019", "clause": "5.5.2" },
+        }] });
+        world.admin.must("PUT", &format!("/api/v1/devices/{}/points", world.alarm_device), &limits)?;
+        for phone in ["13800000001", "13800000002"] {
+            let seed = world.random.next();
+            world.devices.push(Device::new(Speech::Jt808, phone, "", "", seed));
+        }
+        Ok(world)
+    }
+
+    fn add_device(&mut self, speech: Speech, code: &str) -> anyhow::Result<()> {
+        let (id, secret) = self.make_device(code)?;
+        let seed = self.random.next();
+        self.devices.push(Device::new(speech, code, &id, &secret, seed));
+        Ok(())
+    }
+
+    /// Registers a device that keeps no book; its id and secret.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub fn make_device(&self, code: &str) -> anyhow::Result<(String, String)> {
+        let wanted = json!({ "code": code, "name": code, "enterprise": self.enterprise, "protocol": "mqtt" });
+        let made = self.admin.must("POST", "/api/v1/devices", &wanted)?;
+        Ok((id_of(&made)?, made["secret"].as_str().context("a secret")?.to_owned()))
+    }
+
+    /// Everybody speaks and acts while `meanwhile` runs; then they are told to stop.
+    ///
+    /// # Errors
+    /// Those of `meanwhile`.
+    pub fn under_load<T>(&mut self, meanwhile: impl FnOnce(&mut Node) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let stop = AtomicBool::new(false);
+        let at = self.node.at.clone();
+        let (acts, random) = (&mut self.acts, &mut self.random);
+        let (admin, duty, alarm_device) = (&self.admin, &self.duty, &self.alarm_device);
+        let (node, devices) = (&mut self.node, &mut self.devices);
+        std::thread::scope(|scope| {
+            for device in devices {
+                let (at, stop) = (&at, &stop);
+                scope.spawn(move || device.run(at, stop));
+            }
+            let stopped = &stop;
+            scope.spawn(move || {
+                // An error is the cut itself; only what was confirmed is in the book.
+                let _ = act(admin, duty, alarm_device, acts, random, stopped);
+            });
+            let done = meanwhile(node);
+            stop.store(true, Ordering::Relaxed);
+            done
+        })
+    }
+
+    /// Starts the node again after whatever ended it; clients keep their sessions.
+    ///
+    /// # Errors
+    /// The harness's own.
+    pub fn restart(&mut self) -> anyhow::Result<Start> {
+        self.restart_under(&[])
+    }
+
+    /// The same with more variables.
+    ///
+    /// # Errors
+    /// The harness's own.
+    pub fn restart_under(&mut self, more: &[(&str, &str)]) -> anyhow::Result<Start> {
+        let start = self.node.start_under(more)?;
+        for api in [&mut self.admin, &mut self.duty] {
+            self.node.at.http.clone_into(&mut api.base);
+        }
+        Ok(start)
+    }
+
+    /// How long devices wait for an answer from now on.
+    pub fn patience(&mut self, patience: Duration) {
+        self.devices.iter_mut().for_each(|device| device.patience = patience);
+    }
+
+    /// Id of the enterprise that everything belongs to.
+    pub fn enterprise(&self) -> &str {
+        &self.enterprise
+    }
+
+    /// How many messages were acknowledged so far.
+    pub fn n_acknowledged(&self) -> u64 {
+        self.devices.iter().flat_map(|d| &d.sent).filter(|s| s.is_kept).count() as u64
+    }
+
+    /// Asks the running node for what it acknowledged: of everything, or of what came since the last check.
+    ///
+    /// # Errors
+    /// The node does not answer. What it says wrong goes into `tally`.
+    pub fn check(&mut self, everything: bool, tally: &mut Tally) -> anyhow::Result<()> {
+        for i in 0..self.devices.len() {
+            self.check_device(i, everything, tally)?;
+        }
+        if everything {
+            self.n_acts_checked = [0; 3];
+        }
+        self.check_acts(tally)?;
+        self.check_open_alarms(tally)?;
+        self.node.journal.check()
+    }
+
+    fn check_device(&mut self, i: usize, everything: bool, tally: &mut Tally) -> anyhow::Result<()> {
+        let device = &mut self.devices[i];
+        let begin = if everything { 0 } else { device.n_checked };
+        let Some(first) = device.sent.get(begin) else { return Ok(()) };
+        let from = if everything { String::new() } else { format!("&from={}", Timestamp::from_micros(first.at_us)) };
+        let (noun, rows) = match device.speech {
+            Speech::Jt808 => {
+                let found = self.admin.get(&format!("/api/v1/vehicles?phone={}", device.code))?;
+                (
+                    "vehicle",
+                    found["vehicles"][0]["id"]
+                        .as_str()
+                        .map(|id| (format!("/api/v1/vehicles/{id}/positions?limit=10000{from}"), "positions")),
+                )
+            }
+            _ => {
+                let found = self.admin.get(&format!("/api/v1/points?device={}", device.id))?;
+                (
+                    "point",
+                    found["points"][0]["id"].as_str().map(|id| (format!("/api/v1/points/{id}/readings?limit=10000{from}"), "readings")),
+                )
+            }
+        };
+        let mut stored: HashMap<i64, (u64, u32)> = HashMap::new();
+        let mut newest = None;
+        if let Some((path, list)) = &rows {
+            let mut cursor = String::new();
+            loop {
+                let page = self.admin.get(&format!("{path}{cursor}"))?;
+                for json in page[*list].as_array().context("a list")? {
+                    let (at, value) = device::row(device.speech, json).with_context(|| format!("not a row: {json}"))?;
+                    let entry = stored.entry(at).or_insert((value.to_bits(), 0));
+                    entry.1 += 1;
+                    if entry.0 != value.to_bits() {
+                        tally.wrong(format!("{noun} {}: two values at {at}", device.code));
+                    }
+                    newest = newest.max(Some(at));
+                }
+                match page["next"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+        }
+        let mut lost = 0u64;
+        for sent in &device.sent[begin..] {
+            match stored.remove(&sent.at_us) {
+                Some((bits, n)) => {
+                    if bits != sent.value.to_bits() {
+                        tally.wrong(format!("{} at {}: sent {:?}, stored {:?}", device.code, sent.at_us, sent.value, f64::from_bits(bits)));
+                    }
+                    tally.doubled += u64::from(n > 1);
+                    tally.stored += u64::from(everything);
+                }
+                None => lost += u64::from(sent.is_kept),
+            }
+        }
+        if lost > 0 {
+            tally.lost += lost;
+            tally.wrong(format!("{}: {lost} acknowledged messages are not stored", device.code));
+        }
+        if let Some(at) = stored.keys().next() {
+            tally.wrong(format!("{}: {} rows that nobody sent, one at {at}", device.code, stored.len()));
+        }
+        // Latest is the greatest event time (invariant 8).
+        if let (Some(newest), Some((path, _))) = (newest, &rows)
+            && device.speech != Speech::Jt808
+        {
+            let id = path.split('/').nth(4).unwrap_or_default();
+            let latest = self.admin.get(&format!("/api/v1/points/latest?enterprise={}", self.enterprise))?;
+            let shown = latest["points"].as_array().into_iter().flatten().find(|p| p["id"] == id);
+            let shown = shown.and_then(|p| Timestamp::parse(p["latest"]["at"].as_str()?).ok()).map(Timestamp::micros);
+            if shown != Some(newest) {
+                tally.wrong(format!("{}: the latest is {shown:?}, the greatest event time {newest}", device.code));
+            }
+        }
+        device.n_checked = device.sent.iter().position(|s| !s.is_kept).unwrap_or(device.sent.len());
+        Ok(())
+    }
+
+    fn check_acts(&mut self, tally: &mut Tally) -> anyhow::Result<()> {
+        let [alarms, users, commands] = self.n_acts_checked;
+        for id in &self.acts.acknowledged[alarms..] {
+            let (status, alarm) = self.duty.ask("GET", &format!("/api/v1/alarms/{id}"), &Value::Null)?;
+            if status != 200 || alarm["acknowledged_at"].is_null() {
+                tally.wrong(format!("the acknowledgement of alarm {id} is lost: {status} {alarm}"));
+            }
+        }
+        if self.acts.users.len() > users {
+            let there = words(self.admin.all("/api/v1/users", "users")?, "username");
+            for name in self.acts.users[users..].iter().filter(|n| !there.contains(*n)) {
+                tally.wrong(format!("the user {name} is lost"));
+            }
+        }
+        if self.acts.commands.len() > commands {
+            let there = words(self.duty.all(&format!("/api/v1/commands?device={}", self.alarm_device), "commands")?, "id");
+            for id in self.acts.commands[commands..].iter().filter(|id| !there.contains(*id)) {
+                tally.wrong(format!("the command {id} is lost"));
+            }
+        }
+        self.n_acts_checked = [self.acts.acknowledged.len(), self.acts.users.len(), self.acts.commands.len()];
+        Ok(())
+    }
+
+    /// One open occurrence for each (rule, subject): invariant 9.
+    fn check_open_alarms(&self, tally: &mut Tally) -> anyhow::Result<()> {
+        let mut open = HashSet::new();
+        for state in ["raised", "acknowledged"] {
+            for alarm in self.duty.all(&format!("/api/v1/alarms?state={state}"), "alarms")? {
+                let key = format!("{} {} {}", alarm["rule"], alarm["point"], alarm["vehicle"]);
+                if !open.insert(key.clone()) && alarm["historic"] == false {
+                    tally.wrong(format!("two open alarms of {key}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the database has applied everything the log says.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + SETTLE_WITHIN;
+        loop {
+            let (_, ready) = self.admin.ask("GET", "/readyz", &Value::Null)?;
+            if ready["position"] == ready["projected"] && ready["queued"] == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "the projection stays behind the log: {ready}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Everything at once: all readings, then, with the node stopped, every checksum, the audit's chain, and the projection against the log.
+    ///
+    /// # Errors
+    /// The node does not answer or does not stop in order. What is wrong goes into `tally`.
+    pub fn check_to_the_end(&mut self, tally: &mut Tally) -> anyhow::Result<()> {
+        self.settle()?;
+        self.check(true, tally)?;
+        tally.acknowledged += self.n_acknowledged();
+        let mut shown: BTreeMap<String, String> = BTreeMap::new();
+        for alarm in self.duty.all("/api/v1/alarms?", "alarms")? {
+            shown.insert(id_of(&alarm)?, alarm["returned_at"].as_str().unwrap_or_default().to_owned());
+        }
+        self.node.stop()?;
+        for words in [["history", "verify"], ["audit", "verify"]] {
+            if let Err(failure) = self.node.run(&words) {
+                tally.wrong(format!("{failure:#}"));
+            }
+        }
+        let mut logged: BTreeMap<String, String> = BTreeMap::new();
+        for line in self.node.run(&["history", "effects"])?.lines() {
+            let effect = serde_json::from_str::<Value>(line)?["effect"].take();
+            match effect["kind"].as_str() {
+                Some("raised") => drop(logged.insert(id_of(&effect)?, String::new())),
+                Some("returned") => drop(logged.insert(id_of(&effect)?, effect["returned_at"].as_str().unwrap_or_default().to_owned())),
+                _ => {}
+            }
+        }
+        if shown != logged {
+            let odd = logged.iter().find(|(id, at)| shown.get(*id) != Some(at)).or(shown.iter().find(|(id, _)| !logged.contains_key(*id)));
+            tally.wrong(format!("the database shows {} alarms, the log {}: the first that differs is {odd:?}", shown.len(), logged.len()));
+        }
+        tally.alarms += logged.len() as u64;
+        tally.acts += (self.acts.acknowledged.len() + self.acts.users.len() + self.acts.commands.len()) as u64;
+        Ok(())
+    }
+
+    /// Everything acknowledged is out of reach: the node does not start.
+    pub fn give_up(&self, tally: &mut Tally, why: &str) {
+        let n = self.n_acknowledged();
+        tally.acknowledged += n;
+        tally.lost += n;
+        tally.wrong(format!("the node refuses to start: {why}"));
+    }
+}
+
+/// People at work: acknowledge what stands, make users, send commands.
+fn act(admin: &Api, duty: &Api, device: &str, acts: &mut Acts, random: &mut Random, stop: &AtomicBool) -> anyhow::Result<()> {
+    let stopped = || stop.load(Ordering::Relaxed);
+    while !stopped() {
+        let raised = duty.get("/api/v1/alarms?state=raised&limit=4")?;
+        for alarm in raised["alarms"].as_array().into_iter().flatten() {
+            let id = id_of(alarm)?;
+            let (status, _) = duty.ask("POST", &format!("/api/v1/alarms/{id}/acknowledge"), &json!({ "note": "已派人" }))?;
+            if status == 200 {
+                acts.acknowledged.push(id);
+            }
+            if stopped() {
+                return Ok(());
+            }
+        }
+        match random.below(4) {
+            0 => {
+                let name = format!("u{:016x}", random.next());
+                let user =
+                    json!({ "username": name, "name": name, "password": "correct horse battery", "grants": [{ "role": "duty_officer" }] });
+                if admin.ask("POST", "/api/v1/users", &user)?.0 == 201 {
+                    acts.users.push(name);
+                }
+            }
+            1 => {
+                let command =
+                    json!({ "device": device, "body": { "kind": "mqtt", "payload": format!("{{\"n\":{}}}", random.below(1000)) } });
+                let (status, made) = duty.ask("POST", "/api/v1/commands", &command)?;
+                if status == 201 {
+                    acts.commands.push(id_of(&made)?);
+                }
+            }
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    Ok(())
+}
+
+fn id_of(json: &Value) -> anyhow::Result<String> {
+    Ok(json["id"].as_str().with_context(|| format!("no id in {json}"))?.to_owned())
+}
+
+fn words(items: Vec<Value>, field: &str) -> HashSet<String> {
+    items.iter().filter_map(|item| item[field].as_str().map(str::to_owned)).collect()
+}
