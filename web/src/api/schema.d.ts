@@ -1181,6 +1181,8 @@ export interface components {
             event: string;
             now: components["schemas"]["At"];
             token?: string | null;
+            /** @description What is wrong with the node itself; in a `ping` only. */
+            troubles?: components["schemas"]["TroubleDto"][] | null;
         };
         /** @description A reading and its point. */
         LiveReading: components["schemas"]["Reading"] & {
@@ -1608,6 +1610,17 @@ export interface components {
              * @description Timers that ran.
              */
             ran: number;
+        };
+        /** @description Something wrong with the node, worst first. */
+        TroubleDto: {
+            /**
+             * Format: double
+             * @description Its size in seconds, where it has one.
+             */
+            seconds: number | null;
+            since: null | components["schemas"]["At"];
+            /** @description `log` (nothing is acknowledged), `engine` (no round completed), `database`, `clock_off`, `clock_loose`, `clock_stepped`, `life`. */
+            trouble: string;
         };
         /** @description A person. */
         User: {
