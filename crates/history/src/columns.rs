@@ -280,6 +280,10 @@ impl Arrivals {
         instants.dedup();
         (instants.len() * 4 <= readings).then_some(Self(instants))
     }
+    /// All of them.
+    pub(crate) fn instants(&self) -> &[i64] {
+        &self.0
+    }
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         put_varint(out, self.0.len() as u64);
         put_times(self.0.iter().copied(), out);

@@ -7,7 +7,7 @@ use std::path::Path;
 use anlan_model::{PointId, Position, Reading, VehicleId};
 
 use crate::bits::{Cursor, put_varint};
-use crate::block::{deflate, inflate, section_positions};
+use crate::block::{LEVEL, deflate, inflate, section_positions};
 use crate::columns::{ROWS_MAX, decode_mixed, decode_positions, decode_series, encode_mixed, encode_positions, put_times, take_times};
 use crate::disk::{self, crc, last_path};
 use crate::error::{At, Result};
@@ -65,7 +65,7 @@ impl Table {
         let path = last_path(dir, seq);
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
-        bytes.extend_from_slice(&deflate(&body).at("compress", &path)?);
+        bytes.extend_from_slice(&deflate(&body, LEVEL).at("compress", &path)?);
         let sum = crc(seed, &bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         disk::write_atomic(&path, &bytes)
@@ -117,7 +117,7 @@ impl Table {
         }
         let mut table = Self::default();
         for (id, Last { row: (_, mut ties), first_at, shards }) in points {
-            ties.sort_unstable_by_key(|i| metas[*i].seq);
+            ties.sort_unstable_by_key(|i| metas[*i].rank);
             let mut newest: Option<Reading> = None;
             for i in ties {
                 let directory = shared.directory(&metas[i])?;
@@ -134,7 +134,7 @@ impl Table {
             table.points.extend(newest.map(|row| Last { row, first_at, shards }));
         }
         for (id, Last { row: (_, mut ties), first_at, shards }) in vehicles {
-            ties.sort_unstable_by_key(|i| metas[*i].seq);
+            ties.sort_unstable_by_key(|i| metas[*i].rank);
             let mut newest: Option<Position> = None;
             for i in ties {
                 let directory = shared.directory(&metas[i])?;

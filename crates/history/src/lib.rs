@@ -19,7 +19,10 @@ mod head;
 mod last;
 mod log;
 mod manifest;
+mod merge;
+mod query;
 mod read;
+mod rollup;
 mod state;
 mod verify;
 mod write;
@@ -30,6 +33,8 @@ use anlan_model::{Position, Reading, Timestamp};
 
 pub use backup::cut_staged;
 pub use error::HistoryError;
+pub use merge::{Haste, Keeper, Merged};
+pub use query::Figure;
 pub use read::{Note, Reader, Tail, TailNotes};
 pub use verify::{Finding, VerifyReport, verify};
 pub use write::{Writer, open};
@@ -70,7 +75,7 @@ pub struct Record {
     pub notes: Vec<u8>,
 }
 
-/// Minimum, maximum, mean and number of the readings in one window; readings of quality bad are left out.
+/// What the readings in one window said: least, greatest, mean, first, last and how many; readings of quality bad are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Rollup {
     /// Start of the window; windows count from 1970 UTC.
@@ -81,8 +86,14 @@ pub struct Rollup {
     pub max: f64,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Number of readings, at least 1.
+    /// The oldest value.
+    pub first: f64,
+    /// The newest value.
+    pub last: f64,
+    /// Number of readings that are not bad, at least 1.
     pub count: u64,
+    /// Number of bad readings.
+    pub bad: u64,
 }
 
 /// Sizes and counts, for metrics and the operator.

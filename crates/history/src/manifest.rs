@@ -1,8 +1,11 @@
 //! The list of block files that count, and the record up to which they cover the log.
 //!
-//! A head (magic "ANLM", version, directory id, window, crc), then rows only ever appended: magic "ANMR", crc, length, body. A row makes
-//! its block file part of the history; a file without a row is the remains of a crash.
+//! A head (magic "ANLM", version, directory id, window, crc), then rows only ever appended: magic "ANMR", crc, length, body. A row adds one
+//! block file (or none) and takes blocks of older files away, both at once: a reader of the manifest sees the old blocks or the new one,
+//! never both and never neither. A file none of whose blocks count is the remains of a crash or of a merge, and is removed.
+//! Start at [`Row`] and [`append`]; [`compact`] writes the list anew when most of it is history.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -10,30 +13,59 @@ use std::path::Path;
 use anlan_model::Timestamp;
 
 use crate::bits::{Cursor, put_varint, put_zigzag};
-use crate::block::{BlockMeta, put_index, take_index};
+use crate::block::{BlockId, BlockMeta, put_index, take_index, take_index_v1};
 use crate::disk::{self, MANIFEST, crc};
 use crate::error::{At, Result};
 use crate::{HistoryError, Lsn};
 
 const MAGIC: [u8; 4] = *b"ANLM";
 const ROW_MAGIC: [u8; 4] = *b"ANMR";
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 const HEAD: usize = 24;
 const ROW_HEAD: usize = 12;
+/// Most blocks one row may take away; a longer count is damage.
+const GONE_MAX: usize = 1 << 24;
 
-/// One seal.
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The head was sealed: the log is covered further, and a table of last values has this number.
+    Seal,
+    /// Blocks were merged, thinned out or listed anew.
+    Change,
+}
+
+/// One seal or one change of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// Numbers the block file and the table of last values.
+    pub(crate) kind: Kind,
+    /// Numbers the block file, and for a seal the table of last values.
     pub(crate) seq: u64,
     /// Everything up to here is in blocks.
     pub(crate) covered: Lsn,
-    /// Domain time of the seal.
-    pub(crate) sealed_at: Timestamp,
-    /// Length of the block file; 0 if there was nothing to put in one.
+    /// Domain time of the row.
+    pub(crate) at: Timestamp,
+    /// Length of the block file; 0 if there is none.
     pub(crate) file_len: u64,
     /// Its blocks.
     pub(crate) blocks: Vec<BlockMeta>,
+    /// Blocks that no longer count.
+    pub(crate) gone: Vec<BlockId>,
+}
+
+/// A block file that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) len: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) blocks: Vec<BlockMeta>,
+}
+
+/// The newest seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) seq: u64,
+    pub(crate) at: Timestamp,
 }
 
 /// The manifest as loaded.
@@ -41,24 +73,79 @@ pub(crate) struct Row {
 pub(crate) struct Manifest {
     pub(crate) seed: u32,
     pub(crate) window_us: i64,
-    pub(crate) rows: Vec<Row>,
+    /// As the file has it; an older one is written anew before anything is appended.
+    pub(crate) version: u8,
+    /// Everything up to here is in blocks.
+    pub(crate) covered: Lsn,
+    pub(crate) sealed: Option<Sealed>,
+    /// Files with at least one block that counts, and only those blocks. Emptied once the shared state has them.
+    pub(crate) files: BTreeMap<u64, Listed>,
     /// Bytes up to the last whole row.
     pub(crate) len: u64,
-    /// Whether bytes behind it are no row.
+    /// Length after it was last written anew.
+    pub(crate) compacted_len: u64,
+    /// Whether bytes behind the last row are no row.
     pub(crate) torn: bool,
+    /// An append failed: what the disk holds is unknown until the directory is opened again.
+    pub(crate) broken: bool,
+    next_seq: u64,
 }
 
 impl Manifest {
-    pub(crate) fn covered(&self) -> Lsn {
-        self.rows.last().map_or(Lsn::ZERO, |r| r.covered)
+    pub(crate) fn new(seed: u32, window_us: i64) -> Self {
+        Self {
+            seed,
+            window_us,
+            version: VERSION,
+            covered: Lsn::ZERO,
+            sealed: None,
+            files: BTreeMap::new(),
+            len: HEAD as u64,
+            compacted_len: HEAD as u64,
+            torn: false,
+            broken: false,
+            next_seq: 1,
+        }
     }
-    pub(crate) fn next_seq(&self) -> u64 {
-        self.rows.last().map_or(1, |r| r.seq + 1)
+    /// A number no file has.
+    pub(crate) fn reserve(&mut self) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+    /// Whether listing only what counts would save more than half of it.
+    pub(crate) fn is_mostly_history(&self) -> bool {
+        self.len > self.compacted_len.saturating_mul(2).max(256 << 10)
+    }
+
+    fn take_in(&mut self, row: Row) -> Result<(), &'static str> {
+        if self.files.contains_key(&row.seq) || row.covered < self.covered {
+            return Err("a row is out of order");
+        }
+        self.next_seq = self.next_seq.max(row.seq + 1);
+        self.covered = row.covered;
+        if row.kind == Kind::Seal {
+            self.sealed = Some(Sealed { seq: row.seq, at: row.at });
+        }
+        let mut gone: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for id in row.gone {
+            gone.entry(id.seq).or_default().insert(id.dir_off);
+        }
+        for (seq, offsets) in gone {
+            let Some(file) = self.files.get_mut(&seq) else { return Err("a row takes away a file that is not listed") };
+            file.blocks.retain(|b| !offsets.contains(&b.dir_off));
+            if file.blocks.is_empty() {
+                self.files.remove(&seq);
+            }
+        }
+        if row.file_len > 0 {
+            self.files.insert(row.seq, Listed { len: row.file_len, at: row.at, blocks: row.blocks });
+        }
+        Ok(())
     }
 }
 
-/// Makes the manifest of an empty directory.
-pub(crate) fn create(dir: &Path, seed: u32, window_us: i64) -> Result<Manifest> {
+fn head_bytes(seed: u32, window_us: i64) -> Vec<u8> {
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&[VERSION, 0, 0, 0]);
@@ -66,8 +153,40 @@ pub(crate) fn create(dir: &Path, seed: u32, window_us: i64) -> Result<Manifest> 
     head.extend_from_slice(&window_us.to_le_bytes());
     let sum = crc(seed, &head);
     head.extend_from_slice(&sum.to_le_bytes());
-    disk::write_atomic(&dir.join(MANIFEST), &head)?;
-    Ok(Manifest { seed, window_us, rows: Vec::new(), len: HEAD as u64, torn: false })
+    head
+}
+
+/// Makes the manifest of an empty directory.
+pub(crate) fn create(dir: &Path, seed: u32, window_us: i64) -> Result<Manifest> {
+    disk::write_atomic(&dir.join(MANIFEST), &head_bytes(seed, window_us))?;
+    Ok(Manifest::new(seed, window_us))
+}
+
+/// Writes the manifest anew with one row per file in `files`: after it the file is the whole new list, or still the old one.
+pub(crate) fn compact(dir: &Path, manifest: &mut Manifest, files: &BTreeMap<u64, Listed>) -> Result<()> {
+    let mut bytes = head_bytes(manifest.seed, manifest.window_us);
+    for (seq, file) in files {
+        let row = Row {
+            kind: Kind::Change,
+            seq: *seq,
+            covered: manifest.covered,
+            at: file.at,
+            file_len: file.len,
+            blocks: file.blocks.clone(),
+            gone: Vec::new(),
+        };
+        if manifest.sealed.is_none_or(|s| s.seq != *seq) {
+            put_row(&row, manifest.seed, &mut bytes);
+        }
+    }
+    if let Some(Sealed { seq, at }) = manifest.sealed {
+        let (file_len, blocks) = files.get(&seq).map(|f| (f.len, f.blocks.clone())).unwrap_or_default();
+        let row = Row { kind: Kind::Seal, seq, covered: manifest.covered, at, file_len, blocks, gone: Vec::new() };
+        put_row(&row, manifest.seed, &mut bytes);
+    }
+    disk::write_atomic(&dir.join(MANIFEST), &bytes)?;
+    (manifest.version, manifest.len, manifest.compacted_len) = (VERSION, bytes.len() as u64, bytes.len() as u64);
+    Ok(())
 }
 
 /// Reads the manifest; `None` if there is none.
@@ -87,26 +206,25 @@ pub(crate) fn load(dir: &Path) -> Result<Option<Manifest>> {
 /// The manifest in a file's bytes, or where and how it is damaged (and the version its head claims).
 pub(crate) fn parse(bytes: &[u8]) -> Result<Manifest, (u64, &'static str, u8)> {
     let mut manifest = parse_head(bytes).ok_or((0, "the head does not pass its checksum", 0))?;
-    if bytes[4] > VERSION {
-        return Err((0, "a newer release wrote it", bytes[4]));
+    if manifest.version > VERSION {
+        return Err((0, "a newer release wrote it", manifest.version));
     }
     let mut at = HEAD;
     while at < bytes.len() {
-        let Some((row, len)) = parse_row(&bytes[at..], manifest.seed) else {
+        let Some((row, len)) = parse_row(&bytes[at..], &manifest) else {
             let mut later = (at + 1..bytes.len()).filter(|i| bytes[*i..].starts_with(&ROW_MAGIC));
-            if later.any(|i| parse_row(&bytes[i..], manifest.seed).is_some()) {
+            if later.any(|i| parse_row(&bytes[i..], &manifest).is_some()) {
                 return Err((at as u64, "a row does not pass its checksum, though whole rows follow", VERSION));
             }
             manifest.torn = true;
-            return Ok(manifest);
+            break;
         };
-        if row.seq != manifest.next_seq() || row.covered < manifest.covered() {
-            return Err((at as u64, "a row is out of order", VERSION));
-        }
-        manifest.rows.push(row);
+        manifest.take_in(row).map_err(|what| (at as u64, what, VERSION))?;
         at += len;
         manifest.len = at as u64;
     }
+    // What a list of only these files would take is not known; its next doubling is soon enough.
+    manifest.compacted_len = manifest.len;
     Ok(manifest)
 }
 
@@ -116,13 +234,14 @@ fn parse_head(bytes: &[u8]) -> Option<Manifest> {
     if c.take(4)? != MAGIC {
         return None;
     }
-    c.take(4)?;
+    let version = c.u8()?;
+    c.take(3)?;
     let (seed, window_us) = (c.u32()?, c.i64()?);
     let sound = window_us > 0 && c.u32()? == crc(seed, &head[..HEAD - 4]);
-    sound.then_some(Manifest { seed, window_us, rows: Vec::new(), len: HEAD as u64, torn: false })
+    sound.then(|| Manifest { version, ..Manifest::new(seed, window_us) })
 }
 
-fn parse_row(bytes: &[u8], seed: u32) -> Option<(Row, usize)> {
+fn parse_row(bytes: &[u8], manifest: &Manifest) -> Option<(Row, usize)> {
     let mut c = Cursor::new(bytes);
     if c.take(4)? != ROW_MAGIC {
         return None;
@@ -130,39 +249,76 @@ fn parse_row(bytes: &[u8], seed: u32) -> Option<(Row, usize)> {
     let sum = c.u32()?;
     let len = c.u32()? as usize;
     let body = c.take(len)?;
-    if crc(seed, body) != sum {
+    if crc(manifest.seed, body) != sum {
         return None;
     }
     let mut c = Cursor::new(body);
+    let kind = match manifest.version {
+        1 => Kind::Seal,
+        _ => match c.u8()? {
+            0 => Kind::Seal,
+            1 => Kind::Change,
+            _ => return None,
+        },
+    };
     let (seq, covered) = (c.varint()?, Lsn(c.varint()?));
-    let sealed_at = Timestamp::from_micros(c.zigzag()?);
+    let at = Timestamp::from_micros(c.zigzag()?);
     let file_len = c.varint()?;
-    let blocks = take_index(&mut c, seq)?;
-    Some((Row { seq, covered, sealed_at, file_len, blocks }, ROW_HEAD + len))
+    let mut gone = Vec::new();
+    let blocks = if manifest.version == 1 {
+        take_index_v1(&mut c, seq, manifest.window_us)?
+    } else {
+        let n = c.len(GONE_MAX)?;
+        gone.reserve(n.min(c.left() / 2));
+        for _ in 0..n {
+            gone.push(BlockId { seq: c.varint()?, dir_off: c.varint()? });
+        }
+        take_index(&mut c, seq)?
+    };
+    (seq < u64::MAX).then_some((Row { kind, seq, covered, at, file_len, blocks, gone }, ROW_HEAD + len))
+}
+
+fn put_row(row: &Row, seed: u32, out: &mut Vec<u8>) {
+    let mut body = vec![match row.kind {
+        Kind::Seal => 0,
+        Kind::Change => 1,
+    }];
+    put_varint(&mut body, row.seq);
+    put_varint(&mut body, row.covered.0);
+    put_zigzag(&mut body, row.at.micros());
+    put_varint(&mut body, row.file_len);
+    put_varint(&mut body, row.gone.len() as u64);
+    for id in &row.gone {
+        put_varint(&mut body, id.seq);
+        put_varint(&mut body, id.dir_off);
+    }
+    put_index(&row.blocks, &mut body);
+    out.extend_from_slice(&ROW_MAGIC);
+    out.extend_from_slice(&crc(seed, &body).to_le_bytes());
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&body);
 }
 
 /// Appends a row and syncs. On failure the row is taken back as far as the disk lets us; the caller stops writing.
-pub(crate) fn append(dir: &Path, manifest: &mut Manifest, row: Row) -> Result<()> {
-    let mut body = Vec::new();
-    put_varint(&mut body, row.seq);
-    put_varint(&mut body, row.covered.0);
-    put_zigzag(&mut body, row.sealed_at.micros());
-    put_varint(&mut body, row.file_len);
-    put_index(&row.blocks, &mut body);
-    let mut bytes = Vec::with_capacity(ROW_HEAD + body.len());
-    bytes.extend_from_slice(&ROW_MAGIC);
-    bytes.extend_from_slice(&crc(manifest.seed, &body).to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&body);
+pub(crate) fn append(dir: &Path, manifest: &mut Manifest, row: &Row) -> Result<()> {
+    if manifest.broken {
+        return Err(HistoryError::Broken);
+    }
+    let mut bytes = Vec::new();
+    put_row(row, manifest.seed, &mut bytes);
     let path = dir.join(MANIFEST);
     let mut file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
     let done = file.seek(SeekFrom::Start(manifest.len)).and_then(|_| file.write_all(&bytes)).and_then(|()| file.sync_data());
     if let Err(e) = done {
         // What the disk holds behind the last row is unknown now; cutting it off is the best that can be tried.
         let _ = file.set_len(manifest.len);
+        manifest.broken = true;
         return Err(e).at("write", &path);
     }
     manifest.len += bytes.len() as u64;
-    manifest.rows.push(row);
+    manifest.covered = manifest.covered.max(row.covered);
+    if row.kind == Kind::Seal {
+        manifest.sealed = Some(Sealed { seq: row.seq, at: row.at });
+    }
     Ok(())
 }

@@ -7,20 +7,20 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anlan_model::{PointId, Position, Quality, Reading, Timestamp, VehicleId};
+use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
 
 use crate::block::{BlockMeta, Directory, PointEntry, section_positions};
-use crate::columns::{decode_plain, decode_series};
+use crate::columns::decode_series;
 use crate::error::{At, Result};
 use crate::frame::{self, Header};
 use crate::head::settle;
-use crate::state::{Shared, State};
-use crate::{HistoryError, Lsn, Record, Rollup, Stats, checkpoint};
+use crate::state::{Shared, State, Windows};
+use crate::{HistoryError, Lsn, Record, Stats, checkpoint};
 
 /// Reads what is durable. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A record's notes without its readings.
@@ -36,29 +36,40 @@ pub struct Note {
     pub notes: Vec<u8>,
 }
 
-/// The blocks of one point or vehicle by window, oldest file first within a window.
-type Blocks = BTreeMap<i64, Vec<Arc<BlockMeta>>>;
+/// Blocks whose windows overlap, lowest rank first, and the window that holds them all. Groups do not overlap.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) metas: Vec<Arc<BlockMeta>>,
+}
 
-/// The blocks that may hold `from <= event_at < to` in any of `shards`.
-fn blocks_of(state: &State, shards: &[u16], window_us: i64, from: i64, to: i64) -> Blocks {
-    let mut found = Blocks::new();
-    let first = from.div_euclid(window_us).saturating_mul(window_us);
-    if first >= to {
-        return found;
-    }
-    for windows in shards.iter().filter_map(|s| state.blocks.get(s)) {
-        for (start, metas) in windows.range(first..to) {
-            found.entry(*start).or_default().extend(metas.iter().cloned());
+/// The blocks of `windows` that may hold `from <= event_at < to`, in groups, oldest first. `span_max` is the widest window there is.
+pub(crate) fn groups<'a>(windows: impl Iterator<Item = &'a Windows>, span_max: i64, from: i64, to: i64) -> Vec<Group> {
+    let first = from.div_euclid(span_max).saturating_mul(span_max);
+    let mut metas: Vec<Arc<BlockMeta>> = Vec::new();
+    if first < to {
+        for windows in windows {
+            metas.extend(windows.range(first..to).flat_map(|(_, m)| m).filter(|m| m.end() > from).cloned());
         }
     }
-    if shards.len() > 1 {
-        found.values_mut().for_each(|metas| metas.sort_by_key(|m| m.seq));
+    metas.sort_by_key(|m| m.start);
+    let mut found: Vec<Group> = Vec::new();
+    for meta in metas {
+        match found.last_mut() {
+            Some(group) if meta.start < group.end => {
+                group.end = group.end.max(meta.end());
+                group.metas.push(meta);
+            }
+            _ => found.push(Group { start: meta.start, end: meta.end(), metas: vec![meta] }),
+        }
     }
+    found.iter_mut().for_each(|g| g.metas.sort_by_key(|m| (m.rank, m.seq)));
     found
 }
 
 /// Leaves the newest revision of each instant of settled rows.
-fn newest_only(rows: &mut Vec<Reading>) {
+pub(crate) fn newest_only(rows: &mut Vec<Reading>) {
     rows.dedup_by(|later, kept| {
         let same = later.event_at == kept.event_at;
         if same {
@@ -98,7 +109,7 @@ impl Reader {
 
     /// What memory holds of the point in the range, settled, and the blocks that may hold more. Taken under one lock, so that a seal cannot
     /// hide readings between the two.
-    fn view(&self, point: PointId, from: i64, to: i64) -> (Vec<Reading>, Blocks) {
+    fn view(&self, point: PointId, from: i64, to: i64) -> (Vec<Reading>, Vec<Group>) {
         let state = self.shared.state();
         let Some(slot) = state.points.get(&point) else { return Default::default() };
         if slot.last.event_at.micros() < from || slot.first_at >= to {
@@ -109,14 +120,18 @@ impl Reader {
             head.collect(point, from, to, &mut rows);
         }
         slot.head.collect(point, from, to, &mut rows);
-        let blocks = blocks_of(&state, &slot.shards, self.shared.window_us, from.max(slot.first_at), to);
+        let blocks = self.groups_of(&state, &slot.shards, from.max(slot.first_at), to);
         drop(state);
         settle(&mut rows);
         (rows, blocks)
     }
 
+    fn groups_of(&self, state: &State, shards: &[u16], from: i64, to: i64) -> Vec<Group> {
+        groups(shards.iter().filter_map(|s| state.blocks.get(s)), self.shared.day_us(), from, to)
+    }
+
     /// All readings of a point in one window and range, settled: blocks first, memory wins.
-    fn window(&self, point: PointId, metas: &[Arc<BlockMeta>], memory: &[Reading], from: i64, to: i64) -> Result<Vec<Reading>> {
+    pub(crate) fn window(&self, point: PointId, metas: &[Arc<BlockMeta>], memory: &[Reading], from: i64, to: i64) -> Result<Vec<Reading>> {
         let mut rows = Vec::new();
         for meta in metas {
             let directory = self.shared.directory(meta)?;
@@ -156,7 +171,7 @@ impl Reader {
         let to = to.micros();
         let (memory, blocks) = self.view(point, from, to);
         let mut out = Vec::new();
-        for (metas, memory) in Windows::new(&blocks, &memory, self.shared.window_us) {
+        for (metas, memory) in Walk::new(&blocks, &memory) {
             if out.len() >= limit {
                 break;
             }
@@ -177,7 +192,7 @@ impl Reader {
         let at = event_at.micros();
         let (memory, blocks) = self.view(point, at, at + 1);
         let mut rows = Vec::new();
-        for meta in blocks.values().flatten() {
+        for meta in blocks.iter().flat_map(|g| &g.metas) {
             let directory = self.shared.directory(meta)?;
             let Some(entry) = directory.point(point).filter(|e| e.first_at <= at && e.last_at >= at) else { continue };
             let section = self.shared.cached_section(meta, &entry.place, || {
@@ -221,54 +236,6 @@ impl Reader {
         points.iter().map(|p| state.points.get(p).map(|slot| slot.last)).collect()
     }
 
-    /// Windows of `step_us` (at least 1) that hold readings of `from <= event_at < to`, oldest first. The newest revision counts; an instant
-    /// whose newest revision is bad is left out. A block that lies in one window and holds nothing bad, revised or overlapping is not
-    /// decoded: its statistics answer.
-    ///
-    /// # Errors
-    /// I/O, damage.
-    pub fn rollup(&self, point: PointId, step_us: i64, from: Timestamp, to: Timestamp) -> Result<Vec<Rollup>, HistoryError> {
-        let (from, to) = (from.micros(), to.micros());
-        let mut sums = Sums::new(step_us.max(1));
-        let (memory, blocks) = self.view(point, from, to);
-        for (metas, memory) in Windows::new(&blocks, &memory, self.shared.window_us) {
-            let mut parts = Vec::new();
-            for meta in metas {
-                let directory = self.shared.directory(meta)?;
-                if let Some(entry) = directory.point(point).filter(|e| e.first_at < to && e.last_at >= from) {
-                    parts.push((meta, *entry));
-                }
-            }
-            parts.sort_by_key(|(_, e)| e.first_at);
-            let apart = parts.windows(2).all(|w| w[0].1.last_at < w[1].1.first_at)
-                && parts.iter().all(|(_, e)| {
-                    let i = memory.partition_point(|r| r.event_at.micros() < e.first_at);
-                    memory.get(i).is_none_or(|r| r.event_at.micros() > e.last_at)
-                });
-            if !apart || parts.iter().any(|(_, e)| !e.plain) {
-                let mut rows = self.window(point, metas, memory, from, to)?;
-                newest_only(&mut rows);
-                sums.add_rows(&rows);
-                continue;
-            }
-            for (meta, entry) in parts {
-                let whole = entry.first_at >= from && entry.last_at < to;
-                if whole && sums.window(entry.first_at) == sums.window(entry.last_at) {
-                    sums.add_stats(&entry);
-                    continue;
-                }
-                let bytes = self.shared.section(meta, &entry.place)?;
-                let (times, values) = decode_plain(&bytes).ok_or_else(|| self.shared.undecodable(meta, &entry.place))?;
-                let (a, b) = (times.partition_point(|t| *t < from), times.partition_point(|t| *t < to));
-                times[a..b].iter().zip(&values[a..b]).for_each(|(t, v)| sums.add(*t, *v));
-            }
-            let mut rows = memory.to_vec();
-            newest_only(&mut rows);
-            sums.add_rows(&rows);
-        }
-        Ok(sums.finish())
-    }
-
     /// Positions with `from <= event_at < to`, oldest first, at most `limit`, beginning behind `after`.
     ///
     /// # Errors
@@ -295,14 +262,14 @@ impl Reader {
             for head in sealing.into_iter().chain([&slot.head]) {
                 memory.extend(head.rows.range(from..to).take(limit).map(|(at, p)| (*at, p.clone())));
             }
-            (memory, blocks_of(&state, &slot.shards, self.shared.window_us, from.max(slot.first_at), to))
+            (memory, self.groups_of(&state, &slot.shards, from.max(slot.first_at), to))
         };
         let mut found: BTreeMap<i64, Position> = BTreeMap::new();
-        for (_, metas) in blocks {
+        for group in blocks {
             if found.len() >= limit {
                 break;
             }
-            for meta in metas {
+            for meta in group.metas {
                 let directory = self.shared.directory(&meta)?;
                 let Some(entry) = directory.vehicle(vehicle).filter(|e| e.first_at < to && e.last_at >= from) else { continue };
                 let bytes = self.shared.raw_section(&meta, &entry.place)?;
@@ -369,103 +336,35 @@ impl Reader {
     }
 }
 
-/// Walks the windows that have blocks or rows in memory, oldest first.
-struct Windows<'a> {
-    blocks: std::iter::Peekable<std::collections::btree_map::Iter<'a, i64, Vec<Arc<BlockMeta>>>>,
+/// Walks groups of blocks, and the rows in memory that lie in and between them, oldest first.
+pub(crate) struct Walk<'a> {
+    groups: &'a [Group],
     memory: &'a [Reading],
-    window_us: i64,
 }
 
-impl<'a> Windows<'a> {
-    fn new(blocks: &'a Blocks, memory: &'a [Reading], window_us: i64) -> Self {
-        Self { blocks: blocks.iter().peekable(), memory, window_us }
+impl<'a> Walk<'a> {
+    pub(crate) fn new(groups: &'a [Group], memory: &'a [Reading]) -> Self {
+        Self { groups, memory }
     }
 }
 
-impl<'a> Iterator for Windows<'a> {
+impl<'a> Iterator for Walk<'a> {
     type Item = (&'a [Arc<BlockMeta>], &'a [Reading]);
     fn next(&mut self) -> Option<Self::Item> {
-        let block = self.blocks.peek().map(|(start, _)| **start);
-        let row = self.memory.first().map(|r| r.event_at.floor_us(self.window_us).micros());
-        let start = match (block, row) {
-            (Some(a), Some(b)) => a.min(b),
-            (a, b) => a.or(b)?,
+        let first = self.memory.first().map(|r| r.event_at.micros());
+        let (metas, end) = match self.groups.split_first() {
+            Some((group, later)) if first.is_none_or(|at| at >= group.start) => {
+                self.groups = later;
+                (group.metas.as_slice(), group.end)
+            }
+            Some((group, _)) => (&[][..], group.start),
+            None if first.is_some() => (&[][..], i64::MAX),
+            None => return None,
         };
-        let metas = if block == Some(start) { self.blocks.next().map_or(&[][..], |(_, m)| m.as_slice()) } else { &[] };
-        let n = self.memory.partition_point(|r| r.event_at.micros() < start.saturating_add(self.window_us));
+        let n = self.memory.partition_point(|r| r.event_at.micros() < end);
         let (now, later) = self.memory.split_at(n);
         self.memory = later;
         Some((metas, now))
-    }
-}
-
-/// Rollups being summed. Readings mostly come window by window; the map catches those that do not.
-struct Sums {
-    step_us: i64,
-    current: Option<(i64, Sum)>,
-    done: BTreeMap<i64, Sum>,
-}
-
-#[derive(Clone, Copy)]
-struct Sum {
-    min: f64,
-    max: f64,
-    sum: f64,
-    count: u64,
-}
-
-impl Sum {
-    fn merge(&mut self, other: &Self) {
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-        self.sum += other.sum;
-        self.count += other.count;
-    }
-}
-
-impl Sums {
-    fn new(step_us: i64) -> Self {
-        Self { step_us, current: None, done: BTreeMap::new() }
-    }
-    fn window(&self, us: i64) -> i64 {
-        us.div_euclid(self.step_us) * self.step_us
-    }
-    fn put(&mut self, at: i64, sum: Sum) {
-        match &mut self.current {
-            Some((start, current)) if at >= *start && at - *start < self.step_us => current.merge(&sum),
-            _ => {
-                let start = self.window(at);
-                if let Some((before, full)) = self.current.replace((start, sum)) {
-                    self.done.entry(before).and_modify(|s| s.merge(&full)).or_insert(full);
-                }
-            }
-        }
-    }
-    fn add(&mut self, at: i64, value: f64) {
-        self.put(at, Sum { min: value, max: value, sum: value, count: 1 });
-    }
-    fn add_rows(&mut self, rows: &[Reading]) {
-        for r in rows.iter().filter(|r| r.quality != Quality::Bad) {
-            self.add(r.event_at.micros(), r.value);
-        }
-    }
-    fn add_stats(&mut self, e: &PointEntry) {
-        self.put(e.first_at, Sum { min: e.stats.min, max: e.stats.max, sum: e.stats.sum, count: u64::from(e.count) });
-    }
-    fn finish(mut self) -> Vec<Rollup> {
-        if let Some((start, last)) = self.current.take() {
-            self.done.entry(start).and_modify(|s| s.merge(&last)).or_insert(last);
-        }
-        self.done
-            .into_iter()
-            .map(|(start, s)| Rollup {
-                at: Timestamp::from_micros(start),
-                min: s.min,
-                max: s.max,
-                mean: s.sum / s.count as f64,
-                count: s.count,
-            })
-            .collect()
     }
 }
 

@@ -7,13 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use anlan_model::{PointId, Position, Reading, VehicleId};
+use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
 
-use crate::block::{BlockMeta, Directory, Place, inflate};
+use crate::block::{BlockId, BlockMeta, Content, Directory, Place, inflate};
 use crate::disk::{block_path, crc};
 use crate::error::{At, Result};
 use crate::head::{Frozen, IdMap, PointHead, VehicleHead};
 use crate::log::Segment;
+use crate::manifest::{self, Manifest, Row};
+use crate::rollup::{Chunk, Rollups};
 use crate::{HistoryError, Lsn, Stats};
 
 /// What is known of a point without opening a block.
@@ -35,8 +37,16 @@ pub(crate) struct VehicleSlot {
     pub(crate) head: VehicleHead,
 }
 
-/// Blocks of a shard by the start of their window; several for a window where data came late, oldest file first.
+/// Blocks of a shard by the start of their window; several for a window where data came late or blocks are not merged yet.
 pub(crate) type Windows = BTreeMap<i64, Vec<Arc<BlockMeta>>>;
+
+/// A block file at least one of whose blocks counts.
+#[derive(Debug)]
+pub(crate) struct BlockFile {
+    pub(crate) len: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) blocks: Vec<Arc<BlockMeta>>,
+}
 
 /// Everything behind the lock.
 #[derive(Debug, Default)]
@@ -45,6 +55,11 @@ pub(crate) struct State {
     pub(crate) vehicles: IdMap<VehicleId, VehicleSlot>,
     pub(crate) sealing: Option<Arc<Frozen>>,
     pub(crate) blocks: BTreeMap<u16, Windows>,
+    /// Blocks of hourly statistics.
+    pub(crate) rollups: BTreeMap<u16, Windows>,
+    pub(crate) files: BTreeMap<u64, BlockFile>,
+    /// Blocks that no longer count, until no reader holds one of their file and the file can go.
+    pub(crate) graves: Vec<(u64, Vec<Arc<BlockMeta>>)>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) durable: Lsn,
     pub(crate) covered: Lsn,
@@ -110,23 +125,67 @@ impl State {
         frozen
     }
 
-    /// Adds the blocks of one file.
-    pub(crate) fn add_blocks(&mut self, file_len: u64, blocks: &[BlockMeta]) {
-        if file_len > 0 {
-            self.sealed.files += 1;
-            self.sealed.block_bytes += file_len;
+    /// Adds the blocks of the file `seq`.
+    pub(crate) fn add_blocks(&mut self, seq: u64, file_len: u64, at: Timestamp, blocks: &[BlockMeta]) {
+        if file_len == 0 {
+            return;
         }
-        for meta in blocks {
+        self.sealed.files += 1;
+        self.sealed.block_bytes += file_len;
+        let blocks: Vec<Arc<BlockMeta>> = blocks.iter().cloned().map(Arc::new).collect();
+        for meta in &blocks {
             self.sealed.blocks += 1;
             self.sealed.sealed_readings += meta.readings;
-            self.blocks.entry(meta.shard).or_default().entry(meta.start).or_default().push(Arc::new(meta.clone()));
+            let map = if meta.content == Content::Data { &mut self.blocks } else { &mut self.rollups };
+            let list = map.entry(meta.shard).or_default().entry(meta.start).or_default();
+            list.insert(list.partition_point(|m| (m.rank, m.seq) < (meta.rank, meta.seq)), Arc::clone(meta));
         }
+        self.files.insert(seq, BlockFile { len: file_len, at, blocks });
+    }
+
+    /// Takes blocks away; a file that loses its last one waits in `graves`.
+    pub(crate) fn take_away(&mut self, gone: &[BlockId]) {
+        for id in gone {
+            let Some(file) = self.files.get_mut(&id.seq) else { continue };
+            let Some(i) = file.blocks.iter().position(|b| b.id() == *id) else { continue };
+            let meta = file.blocks.swap_remove(i);
+            self.sealed.blocks -= 1;
+            self.sealed.sealed_readings -= meta.readings;
+            let map = if meta.content == Content::Data { &mut self.blocks } else { &mut self.rollups };
+            if let Some(windows) = map.get_mut(&meta.shard)
+                && let Some(list) = windows.get_mut(&meta.start)
+            {
+                list.retain(|m| m.id() != *id);
+                if list.is_empty() {
+                    windows.remove(&meta.start);
+                }
+            }
+            let empty = file.blocks.is_empty();
+            if empty && let Some(file) = self.files.remove(&id.seq) {
+                self.sealed.files -= 1;
+                self.sealed.block_bytes -= file.len;
+            }
+            match self.graves.iter_mut().find(|(seq, _)| *seq == id.seq) {
+                Some((_, held)) => held.push(meta),
+                None => self.graves.push((id.seq, vec![meta])),
+            }
+        }
+    }
+
+    /// Files that nobody lists and no reader holds.
+    pub(crate) fn unheld_files(&mut self) -> Vec<u64> {
+        let files = &self.files;
+        let free = |(seq, held): &mut (u64, Vec<Arc<BlockMeta>>)| {
+            held.retain(|m| Arc::strong_count(m) > 1);
+            held.is_empty() && !files.contains_key(seq)
+        };
+        self.graves.extract_if(.., free).map(|(seq, _)| seq).collect()
     }
 
     /// Puts the frozen head's blocks in its place and returns it, so that the caller can free it without the lock.
     #[must_use]
-    pub(crate) fn publish(&mut self, covered: Lsn, file_len: u64, blocks: &[BlockMeta]) -> Option<Arc<Frozen>> {
-        self.add_blocks(file_len, blocks);
+    pub(crate) fn publish(&mut self, covered: Lsn, seq: u64, file_len: u64, at: Timestamp, blocks: &[BlockMeta]) -> Option<Arc<Frozen>> {
+        self.add_blocks(seq, file_len, at, blocks);
         self.covered = covered;
         let frozen = self.sealing.take();
         if let Some(frozen) = &frozen {
@@ -151,6 +210,8 @@ pub(crate) fn remember(shards: &mut Vec<u16>, shard: u16) {
         shards.push(shard);
     }
 }
+
+const DAY_US: i64 = 86_400_000_000;
 
 /// Entries of directories kept in memory, about 120 bytes each.
 const CACHED_ENTRIES: usize = 100_000;
@@ -183,6 +244,8 @@ pub(crate) struct Shared {
     pub(crate) seed: u32,
     pub(crate) window_us: i64,
     state: RwLock<State>,
+    /// Taken before `state` where both are needed.
+    manifest: Mutex<Manifest>,
     directories: Mutex<DirectoryCache>,
     sections: Mutex<SectionCache>,
     files: Mutex<HashMap<u64, Arc<File>>>,
@@ -193,12 +256,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(dir: PathBuf, seed: u32, window_us: i64, state: State) -> Self {
+    pub(crate) fn new(dir: PathBuf, manifest: Manifest, state: State) -> Self {
         Self {
             dir,
-            seed,
-            window_us,
+            seed: manifest.seed,
+            window_us: manifest.window_us,
             state: RwLock::new(state),
+            manifest: Mutex::new(manifest),
             directories: Mutex::default(),
             sections: Mutex::default(),
             files: Mutex::default(),
@@ -212,7 +276,42 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, seq: u64, offset: u64, len: u32, sum: u32, what: &str) -> Result<Vec<u8>> {
+    pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        lock(&self.manifest)
+    }
+    /// Width of a merged block: a day, unless blocks are cut at something that does not fill one.
+    pub(crate) fn day_us(&self) -> i64 {
+        if DAY_US % self.window_us == 0 { DAY_US } else { self.window_us }
+    }
+
+    /// Makes a change of blocks count: manifest row, synced, then memory. The files left without a block go later (`remove_unheld`).
+    pub(crate) fn change(&self, mut row: Row) -> Result<()> {
+        let mut manifest = self.manifest();
+        // A seal may have been listed since the change was begun.
+        row.covered = manifest.covered;
+        manifest::append(&self.dir, &mut manifest, &row)?;
+        let mut state = self.state_mut();
+        state.take_away(&row.gone);
+        state.add_blocks(row.seq, row.file_len, row.at, &row.blocks);
+        Ok(())
+    }
+
+    /// Removes files that nobody lists and no reader holds; returns how many.
+    pub(crate) fn remove_unheld(&self) -> Result<usize> {
+        let unheld = self.state_mut().unheld_files();
+        for seq in &unheld {
+            lock(&self.files).remove(seq);
+            let path = block_path(&self.dir, *seq);
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).at("remove", &path),
+                _ => {}
+            }
+        }
+        Ok(unheld.len())
+    }
+
+    /// A block's bytes, checked by the caller's sum.
+    pub(crate) fn read(&self, seq: u64, offset: u64, len: u32, sum: u32, what: &str) -> Result<Vec<u8>> {
         let path = block_path(&self.dir, seq);
         let held = lock(&self.files).get(&seq).cloned();
         let file = match held {
@@ -241,9 +340,7 @@ impl Shared {
         if let Some(found) = lock(&self.directories).held.get(&key) {
             return Ok(Arc::clone(found));
         }
-        let bytes = self.read(meta.seq, meta.dir_off, meta.dir_len, meta.dir_crc, "a directory")?;
-        let directory = Directory::parse(&bytes, meta)
-            .ok_or_else(|| HistoryError::damaged(&block_path(&self.dir, meta.seq), meta.dir_off, "a directory cannot be decoded"))?;
+        let directory = self.load_directory(meta)?;
         let directory = Arc::new(directory);
         let weight = |d: &Directory| d.points.len() + d.vehicles.len() + 1;
         let mut cache = lock(&self.directories);
@@ -260,6 +357,34 @@ impl Shared {
             }
         }
         Ok(directory)
+    }
+
+    /// The directory of a block, past the cache: for work that looks at each once.
+    pub(crate) fn load_directory(&self, meta: &BlockMeta) -> Result<Directory> {
+        let bytes = self.read(meta.seq, meta.dir_off, meta.dir_len, meta.dir_crc, "a directory")?;
+        Directory::parse(&bytes, meta)
+            .ok_or_else(|| HistoryError::damaged(&block_path(&self.dir, meta.seq), meta.dir_off, "a directory cannot be decoded"))
+    }
+
+    /// The rollup blocks of a shard's day, lowest rank first.
+    pub(crate) fn rollups_at(&self, shard: u16, start: i64) -> Vec<Arc<BlockMeta>> {
+        self.state().rollups.get(&shard).and_then(|w| w.get(&start)).cloned().unwrap_or_default()
+    }
+
+    /// The directory of a rollup block, past the cache.
+    pub(crate) fn load_rollups(&self, meta: &BlockMeta) -> Result<Rollups> {
+        let bytes = self.read(meta.seq, meta.dir_off, meta.dir_len, meta.dir_crc, "a directory of rollups")?;
+        Rollups::parse(&bytes, meta.data_off, meta.dir_off)
+            .ok_or_else(|| HistoryError::damaged(&block_path(&self.dir, meta.seq), meta.dir_off, "a directory of rollups cannot be decoded"))
+    }
+
+    /// The hours of every point of a chunk of a rollup block, and whether its readings were dropped.
+    pub(crate) fn rollup_chunk(&self, meta: &BlockMeta, rollups: &Rollups, chunk: usize) -> Result<Chunk> {
+        let place = rollups.places.get(chunk).ok_or_else(|| {
+            HistoryError::damaged(&block_path(&self.dir, meta.seq), meta.dir_off, "a directory of rollups names no such chunk")
+        })?;
+        let bytes = self.raw_section(meta, place)?;
+        Rollups::hours(&bytes, rollups.chunk(chunk).len(), meta.start).ok_or_else(|| self.undecodable(meta, place))
     }
 
     /// A section's bytes, checked and unpacked.

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use crate::block::{self, Directory, inflate, section_positions};
+use crate::block::{self, BlockMeta, Content, Directory, inflate, section_positions};
 use crate::columns::decode_series;
 use crate::disk::{self, CHECKPOINT, CHECKPOINT_BEFORE, MANIFEST, block_path, crc, last_path, log_path};
 use crate::error::{At, Result};
 use crate::last::Table;
 use crate::log::{self, End};
-use crate::manifest::{self, Manifest, Row};
+use crate::manifest::{self, Listed, Manifest};
+use crate::rollup::Rollups;
 use crate::{HistoryError, Lsn, checkpoint};
 
 /// One thing found wrong (or merely worth knowing).
@@ -40,6 +41,8 @@ pub struct VerifyReport {
     pub sections: u64,
     /// Readings decoded from sections.
     pub readings: u64,
+    /// Hours of points in stored rollups.
+    pub hours: u64,
     /// Bytes read.
     pub bytes: u64,
 }
@@ -60,8 +63,8 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(
             f,
-            "{} log segments with {} frames, {} block files with {} sections and {} readings, {} bytes read",
-            self.segments, self.frames, self.files, self.sections, self.readings, self.bytes
+            "{} log segments with {} frames, {} block files with {} sections, {} readings and {} rolled-up hours, {} bytes read",
+            self.segments, self.frames, self.files, self.sections, self.readings, self.hours, self.bytes
         )?;
         f.write_str(if self.is_sound() { "sound" } else { "DAMAGED" })
     }
@@ -96,10 +99,8 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, HistoryError> {
     if manifest.torn {
         report.harmless(&path, manifest.len, "the last row is torn, its seal was not finished");
     }
-    for row in &manifest.rows {
-        if row.file_len > 0 {
-            check_blocks(&mut report, dir, &manifest, row)?;
-        }
+    for (seq, file) in &manifest.files {
+        check_blocks(&mut report, dir, &manifest, *seq, file)?;
     }
     check_strangers(&mut report, dir, &manifest)?;
     let durable = check_log(&mut report, dir, &manifest)?;
@@ -128,25 +129,29 @@ impl VerifyReport {
 }
 
 /// Every checksum, directory and section of one block file.
-fn check_blocks(report: &mut VerifyReport, dir: &Path, manifest: &Manifest, row: &Row) -> Result<()> {
-    let path = block_path(dir, row.seq);
+fn check_blocks(report: &mut VerifyReport, dir: &Path, manifest: &Manifest, seq: u64, file: &Listed) -> Result<()> {
+    let path = block_path(dir, seq);
     let Some(bytes) = disk::read_if_there(&path)? else {
         report.damaged(&path, 0, "the file is missing");
         return Ok(());
     };
     report.files += 1;
     report.bytes += bytes.len() as u64;
-    if bytes.len() as u64 != row.file_len {
-        report.damaged(&path, bytes.len() as u64, format!("the file is not {} bytes long", row.file_len));
+    if bytes.len() as u64 != file.len {
+        report.damaged(&path, bytes.len() as u64, format!("the file is not {} bytes long", file.len));
     }
-    if let Some((offset, what)) = block::check_frame(&bytes, manifest.seed, &row.blocks) {
+    if let Some((offset, what)) = block::check_frame(&bytes, manifest.seed, seq, manifest.window_us, &file.blocks) {
         report.damaged(&path, offset, what);
     }
     let part = |offset: u64, len: u32, sum: u32| {
         let start = usize::try_from(offset).ok()?;
         bytes.get(start..start.checked_add(len as usize)?).filter(|b| crc(manifest.seed, b) == sum)
     };
-    for meta in &row.blocks {
+    for meta in &file.blocks {
+        if meta.content == Content::Rollup {
+            check_rollups(report, &path, meta, part);
+            continue;
+        }
         let Some(directory) = part(meta.dir_off, meta.dir_len, meta.dir_crc).and_then(|b| Directory::parse(b, meta)) else {
             report.damaged(&path, meta.dir_off, "a directory does not pass its checksum");
             continue;
@@ -175,6 +180,27 @@ fn check_blocks(report: &mut VerifyReport, dir: &Path, manifest: &Manifest, row:
     Ok(())
 }
 
+/// Every chunk of one block of rollups.
+fn check_rollups<'a>(report: &mut VerifyReport, path: &Path, meta: &BlockMeta, part: impl Fn(u64, u32, u32) -> Option<&'a [u8]>) {
+    let directory = part(meta.dir_off, meta.dir_len, meta.dir_crc).and_then(|b| Rollups::parse(b, meta.data_off, meta.dir_off));
+    let Some(directory) = directory else {
+        report.damaged(path, meta.dir_off, "a directory of rollups does not pass its checksum");
+        return;
+    };
+    for (i, place) in directory.places.iter().enumerate() {
+        report.sections += 1;
+        let points = directory.chunk(i);
+        let chunk = part(place.offset, place.len, place.crc).and_then(|b| Rollups::hours(b, points.len(), meta.start));
+        match chunk {
+            Some(chunk) => report.hours += chunk.iter().map(|(_, hours)| hours.len() as u64).sum::<u64>(),
+            None => {
+                let (first, last) = (points.first().map_or(0, |p| p.get()), points.last().map_or(0, |p| p.get()));
+                report.damaged(path, place.offset, format!("the rollups of points {first} to {last} do not pass their checksum"));
+            }
+        }
+    }
+}
+
 /// Files that no row names, and the table of last values.
 fn check_strangers(report: &mut VerifyReport, dir: &Path, manifest: &Manifest) -> Result<()> {
     for entry in fs::read_dir(dir).at("list", dir)? {
@@ -184,12 +210,12 @@ fn check_strangers(report: &mut VerifyReport, dir: &Path, manifest: &Manifest) -
         }
     }
     for seq in disk::numbered(dir, "block")? {
-        if !manifest.rows.iter().any(|r| r.seq == seq && r.file_len > 0) {
-            report.harmless(&block_path(dir, seq), 0, "a block file whose seal was not finished");
+        if !manifest.files.contains_key(&seq) {
+            report.harmless(&block_path(dir, seq), 0, "a block file that is not listed: its seal or merge was not finished, or it was merged");
         }
     }
-    if let Some(row) = manifest.rows.last() {
-        let path = last_path(dir, row.seq);
+    if let Some(sealed) = manifest.sealed {
+        let path = last_path(dir, sealed.seq);
         match disk::read_if_there(&path)? {
             None => report.harmless(&path, 0, "the table of last values is missing, the next open computes it"),
             Some(bytes) => {
@@ -206,7 +232,7 @@ fn check_strangers(report: &mut VerifyReport, dir: &Path, manifest: &Manifest) -
 /// Every frame of every segment, and that nothing is missing between them; returns the last whole record.
 fn check_log(report: &mut VerifyReport, dir: &Path, manifest: &Manifest) -> Result<Option<Lsn>> {
     let firsts = disk::numbered(dir, "log")?;
-    let covered = manifest.covered();
+    let covered = manifest.covered;
     if firsts.first().is_some_and(|first| *first > covered.next().0) {
         report.damaged(&log_path(dir, firsts[0]), 0, format!("blocks hold records up to {covered} and the log begins with {}", firsts[0]));
     }

@@ -3,6 +3,7 @@
 //! The order that makes a crash harmless: log frame, `fdatasync`, memory; and for a seal: block file, table of last values, manifest row,
 //! only then may the log be released. Start at [`open`] and [`Writer::sync`].
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Seek, SeekFrom, Write};
@@ -18,7 +19,7 @@ use crate::disk::{self, LOCK, block_path, last_path, log_path};
 use crate::error::{At, Result};
 use crate::last::Table;
 use crate::log::{End, Segment, scan};
-use crate::manifest::{self, Manifest, Row};
+use crate::manifest::{self, Kind, Listed, Manifest, Row};
 use crate::state::{Shared, State};
 use crate::{HistoryError, Lsn, Options, Reader, Record, checkpoint, frame, log};
 
@@ -35,13 +36,14 @@ pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryErr
     let lock = take_lock(dir)?;
     remove_temporaries(dir)?;
     let mut manifest = load_manifest(dir, &options)?;
-    let state = State { covered: manifest.covered(), ..State::default() };
-    let shared = Arc::new(Shared::new(dir.to_path_buf(), manifest.seed, manifest.window_us, state));
-    load_blocks(&shared, &manifest)?;
-    // The list of blocks lives in the shared state from here on; the rows only count.
-    manifest.rows.iter_mut().for_each(|row| row.blocks = Vec::new());
-    let (file, durable) = replay(&shared, &manifest)?;
-    let checkpoints = checkpoint::read(dir, manifest.seed)?.map(|c| c.flatten().map(|(lsn, _)| lsn));
+    // The list of blocks lives in the shared state from here on.
+    let files = std::mem::take(&mut manifest.files);
+    let (covered, sealed) = (manifest.covered, manifest.sealed);
+    let shared = Arc::new(Shared::new(dir.to_path_buf(), manifest, State { covered, ..State::default() }));
+    load_blocks(&shared, files, sealed.map(|s| s.seq))?;
+    let last_seal = sealed.map(|s| s.at);
+    let (file, durable) = replay(&shared, last_seal)?;
+    let checkpoints = checkpoint::read(dir, shared.seed)?.map(|c| c.flatten().map(|(lsn, _)| lsn));
     if let Some(beyond) = checkpoints.iter().flatten().find(|lsn| **lsn > durable) {
         let segments = &shared.state().segments;
         let last = segments.last().map_or_else(|| dir.to_path_buf(), |s| s.path.clone());
@@ -49,11 +51,9 @@ pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryErr
         return Err(HistoryError::damaged(&last, end, format!("the log ends with record {durable}, a checkpoint names {beyond}")));
     }
     let reader = Reader::new(Arc::clone(&shared));
-    let last_seal = manifest.rows.last().map(|r| r.sealed_at);
     let writer = Writer {
         shared,
         options,
-        manifest,
         file,
         buffer: Vec::new(),
         pending: Vec::new(),
@@ -62,7 +62,7 @@ pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryErr
         sealing: None,
         last_seal,
         checkpoints,
-        _lock: lock,
+        lock: Arc::new(lock),
     };
     Ok((writer, reader))
 }
@@ -104,32 +104,38 @@ fn load_manifest(dir: &Path, options: &Options) -> Result<Manifest> {
         manifest.torn = false;
     }
     file.sync_all().at("sync", &path)?;
+    if manifest.version < manifest::VERSION {
+        let files = std::mem::take(&mut manifest.files);
+        manifest::compact(dir, &mut manifest, &files)?;
+        manifest.files = files;
+    }
     Ok(manifest)
 }
 
-/// Lists the blocks, loads or computes the last values, removes what no row names.
-fn load_blocks(shared: &Shared, manifest: &Manifest) -> Result<()> {
+/// Lists the blocks, loads or computes the last values, removes what the manifest does not name.
+fn load_blocks(shared: &Shared, files: BTreeMap<u64, Listed>, newest: Option<u64>) -> Result<()> {
     let dir = &shared.dir;
-    for row in manifest.rows.iter().filter(|r| r.file_len > 0) {
-        let path = block_path(dir, row.seq);
+    for (seq, file) in &files {
+        let path = block_path(dir, *seq);
         let len = fs::metadata(&path).at("find", &path)?.len();
-        if len != row.file_len {
-            return Err(HistoryError::damaged(&path, len.min(row.file_len), format!("it is {len} bytes long instead of {}", row.file_len)));
+        if len != file.len {
+            return Err(HistoryError::damaged(&path, len.min(file.len), format!("it is {len} bytes long instead of {}", file.len)));
         }
     }
-    let known = |seq: u64| manifest.rows.binary_search_by_key(&seq, |r| r.seq).is_ok_and(|i| manifest.rows[i].file_len > 0);
-    for seq in disk::numbered(dir, "block")?.into_iter().filter(|seq| !known(*seq)) {
+    for seq in disk::numbered(dir, "block")?.into_iter().filter(|seq| !files.contains_key(seq)) {
         let path = block_path(dir, seq);
         fs::remove_file(&path).at("remove", &path)?;
-        tracing::info!(file = %path.display(), "removed a block file whose seal was not finished");
+        tracing::info!(file = %path.display(), "removed a block file that is not listed: its seal or merge was not finished, or it was merged");
     }
-    let newest = manifest.rows.last().map(|r| r.seq);
     for seq in disk::numbered(dir, "last")?.into_iter().filter(|seq| Some(*seq) != newest) {
         let path = last_path(dir, seq);
         fs::remove_file(&path).at("remove", &path)?;
     }
-    for row in &manifest.rows {
-        shared.state_mut().add_blocks(row.file_len, &row.blocks);
+    {
+        let mut state = shared.state_mut();
+        for (seq, file) in &files {
+            state.add_blocks(*seq, file.len, file.at, &file.blocks);
+        }
     }
     let Some(seq) = newest else { return Ok(()) };
     let table = match disk::read_if_there(&last_path(dir, seq))?.and_then(|bytes| Table::parse(&bytes, shared.seed)) {
@@ -146,8 +152,8 @@ fn load_blocks(shared: &Shared, manifest: &Manifest) -> Result<()> {
 }
 
 /// Replays the log behind the blocks into memory; returns the last segment open for appending, and the last durable record.
-fn replay(shared: &Shared, manifest: &Manifest) -> Result<(File, Lsn)> {
-    let (dir, seed, covered) = (&shared.dir, shared.seed, manifest.covered());
+fn replay(shared: &Shared, last_seal: Option<Timestamp>) -> Result<(File, Lsn)> {
+    let (dir, seed, covered) = (&shared.dir, shared.seed, shared.state().covered);
     let mut firsts = disk::numbered(dir, "log")?;
     // The making of a segment may have been cut short: no head, no records.
     if let Some(last) = firsts.last().copied() {
@@ -163,7 +169,7 @@ fn replay(shared: &Shared, manifest: &Manifest) -> Result<(File, Lsn)> {
     disk::sync_dir(dir)?;
     let begin = firsts.partition_point(|first| *first <= covered.next().0).saturating_sub(1);
     if firsts.is_empty() {
-        let begun = manifest.rows.last().map_or(Timestamp::EPOCH, |r| r.sealed_at);
+        let begun = last_seal.unwrap_or(Timestamp::EPOCH);
         let (segment, file) = log::create(dir, seed, covered.next(), begun)?;
         let mut state = shared.state_mut();
         state.segments.push(segment);
@@ -255,6 +261,7 @@ struct Sealed {
 /// A seal under way.
 #[derive(Debug)]
 struct Sealing {
+    seq: u64,
     covered: Lsn,
     sealed_at: Timestamp,
     /// `None` after it failed: the next call starts it again from the same frozen head.
@@ -264,9 +271,8 @@ struct Sealing {
 /// The only hand that writes. Dropping it releases the directory; what was not synced is lost, as it was never acknowledged.
 #[derive(Debug)]
 pub struct Writer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     options: Options,
-    manifest: Manifest,
     /// The last segment, positioned at its durable end.
     file: File,
     buffer: Vec<u8>,
@@ -278,7 +284,7 @@ pub struct Writer {
     last_seal: Option<Timestamp>,
     /// Records named by the newest checkpoint and the one before.
     checkpoints: [Option<Lsn>; 2],
-    _lock: File,
+    pub(crate) lock: Arc<File>,
 }
 
 impl Drop for Writer {
@@ -456,17 +462,18 @@ impl Writer {
         let covered = self.durable();
         self.shared.state_mut().freeze();
         self.last_seal = Some(now);
-        self.sealing = Some(Sealing { covered, sealed_at: now, thread: None });
+        let seq = self.shared.manifest().reserve();
+        self.sealing = Some(Sealing { seq, covered, sealed_at: now, thread: None });
         self.spawn();
     }
 
     fn spawn(&mut self) {
+        let Some(&Sealing { seq, covered, .. }) = self.sealing.as_ref() else { return };
         let shared = Arc::clone(&self.shared);
-        let seq = self.manifest.next_seq();
         let table = Table::of(&self.shared.state());
         let work = move || {
             let Some(frozen) = shared.state().sealing.clone() else { return Ok(Sealed { file_len: 0, blocks: Vec::new() }) };
-            let built = block::build(&shared.dir, shared.seed, shared.window_us, seq, &frozen)?;
+            let built = block::build(&shared.dir, shared.seed, shared.window_us, seq, covered, &frozen)?;
             table.write(&shared.dir, shared.seed, seq)?;
             let (file_len, blocks) = built.unwrap_or_default();
             Ok(Sealed { file_len, blocks })
@@ -494,20 +501,22 @@ impl Writer {
             return Err(std::io::Error::other("no sealing thread")).at("seal", &self.shared.dir);
         };
         let sealed = thread.join().map_err(|_| std::io::Error::other("the sealing thread panicked")).at("seal", &self.shared.dir)??;
-        let (covered, sealed_at) = (sealing.covered, sealing.sealed_at);
-        let row = Row { seq: self.manifest.next_seq(), covered, sealed_at, file_len: sealed.file_len, blocks: sealed.blocks };
-        if let Err(e) = manifest::append(&self.shared.dir, &mut self.manifest, row) {
+        let (seq, covered, at) = (sealing.seq, sealing.covered, sealing.sealed_at);
+        let row = Row { kind: Kind::Seal, seq, covered, at, file_len: sealed.file_len, blocks: sealed.blocks, gone: Vec::new() };
+        let mut manifest = self.shared.manifest();
+        let before = manifest.sealed.map(|s| s.seq);
+        if let Err(e) = manifest::append(&self.shared.dir, &mut manifest, &row) {
             self.broken = true;
             return Err(e);
         }
-        let Some(row) = self.manifest.rows.last_mut() else { return Ok(()) };
-        let blocks = std::mem::take(&mut row.blocks);
-        let seq = row.seq;
-        let frozen = self.shared.state_mut().publish(covered, sealed.file_len, &blocks);
+        let frozen = self.shared.state_mut().publish(covered, seq, row.file_len, at, &row.blocks);
+        drop(manifest);
         drop(frozen);
         self.sealing = None;
         // Only the newest table is ever read.
-        let _ = fs::remove_file(last_path(&self.shared.dir, seq.saturating_sub(1)));
+        if let Some(before) = before {
+            let _ = fs::remove_file(last_path(&self.shared.dir, before));
+        }
         Ok(())
     }
 

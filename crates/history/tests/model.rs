@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use anlan_history::{Options, Reader, Record, Rollup, Writer};
+use anlan_history::{Haste, Options, Reader, Record, Rollup, Writer};
 use anlan_model::{Flags, PointId, Position, Quality, Reading, Timestamp, VehicleId};
 use common::{DAY, HOUR, position, same, t};
 use proptest::prelude::*;
@@ -19,6 +19,8 @@ enum Op {
     /// The process dies: what was not synced is gone.
     Crash,
     Release,
+    /// Merge what can be merged two hours, or two days later.
+    Merge { days: bool, steps: usize },
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -56,7 +58,8 @@ fn any_record() -> impl Strategy<Value = Record> {
         .prop_map(|(shard, now, readings, positions, notes)| Record {
             shard,
             now: t(DAY + now * 1_000_000),
-            readings,
+            // A point may move to another shard, but nobody writes the same instant and revision in both: revisions are numbered per point.
+            readings: readings.into_iter().map(|r| Reading { event_at: r.event_at.plus_us(i64::from(shard)), ..r }).collect(),
             positions: positions
                 .into_iter()
                 .map(|(v, m)| Position { alarm_bits: now as u32, ..position(v, DAY + m * 60_000_000) })
@@ -74,6 +77,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Checkpoint),
         1 => Just(Op::Crash),
         1 => Just(Op::Release),
+        3 => (any::<bool>(), 1usize..9).prop_map(|(days, steps)| Op::Merge { days, steps }),
     ]
 }
 
@@ -110,18 +114,22 @@ impl Model {
     }
 
     fn rollup(&self, point: PointId, step: i64, from: Timestamp, to: Timestamp) -> Vec<Rollup> {
-        let mut sums: BTreeMap<Timestamp, Vec<f64>> = BTreeMap::new();
-        for r in self.newest(point, from, to).iter().filter(|r| r.quality != Quality::Bad) {
-            sums.entry(r.event_at.floor_us(step)).or_default().push(r.value);
+        let mut sums: BTreeMap<Timestamp, (Vec<f64>, u64)> = BTreeMap::new();
+        for r in self.newest(point, from, to) {
+            let (values, bad) = sums.entry(r.event_at.floor_us(step)).or_default();
+            if r.quality == Quality::Bad { *bad += 1 } else { values.push(r.value) }
         }
-        let of = |(at, v): (Timestamp, Vec<f64>)| Rollup {
+        let of = |(at, (v, bad)): (Timestamp, (Vec<f64>, u64))| Rollup {
             at,
             min: v.iter().copied().fold(f64::INFINITY, f64::min),
             max: v.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             mean: v.iter().sum::<f64>() / v.len() as f64,
+            first: v[0],
+            last: v[v.len() - 1],
             count: v.len() as u64,
+            bad,
         };
-        sums.into_iter().map(of).collect()
+        sums.into_iter().filter(|(_, (v, _))| !v.is_empty()).map(of).collect()
     }
 
     fn check(&self, reader: &Reader) {
@@ -148,7 +156,8 @@ impl Model {
                     let (got, want) = (reader.rollup(point, step, from, to).expect("rolls up"), self.rollup(point, step, from, to));
                     assert_eq!(got.len(), want.len());
                     for (g, w) in got.iter().zip(&want) {
-                        assert_eq!((g.at, g.min, g.max, g.count), (w.at, w.min, w.max, w.count));
+                        assert_eq!((g.at, g.min, g.max, g.first, g.last), (w.at, w.min, w.max, w.first, w.last));
+                        assert_eq!((g.count, g.bad), (w.count, w.bad));
                         assert!((g.mean - w.mean).abs() <= 1e-9 * w.max.abs().max(w.min.abs()), "{g:?} {w:?}");
                     }
                 }
@@ -241,6 +250,15 @@ fn run(ops: Vec<Op>) {
                 drop(both.take());
                 model.pending.clear();
                 both = Some(open());
+            }
+            Op::Merge { days, steps } => {
+                let now = t(DAY + if days { 48 * HOUR } else { 2 * HOUR });
+                let mut keeper = writer.keeper();
+                for _ in 0..steps {
+                    if keeper.step(now, Haste::Eager).expect("merges").is_none() {
+                        break;
+                    }
+                }
             }
             Op::Release => {
                 let durable = writer.durable();
