@@ -15,6 +15,7 @@ pub mod enterprise;
 pub mod error;
 pub mod event;
 pub mod health;
+pub mod keep;
 pub mod live;
 pub mod point;
 pub mod projector;

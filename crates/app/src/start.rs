@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::clock::AppClock;
+use crate::keep::Housekeeping;
 use crate::live::Live;
 use crate::projector::{Ahead, Projector};
 use crate::registry::Registry;
@@ -53,6 +54,7 @@ pub struct Running {
     pub intake: Arc<AppIntake>,
     engine: EngineHandle,
     thread: thread::JoinHandle<()>,
+    keeper: Housekeeping,
     intake_stop: CancellationToken,
     projector_stop: CancellationToken,
     tasks: TaskTracker,
@@ -108,6 +110,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         backup: tokio::sync::Mutex::new(()),
         engine: opened.handle.clone(),
     });
+    let keeper = Housekeeping::start(opened.keeper, app.telemetry.reader.clone(), app.clock.clone())?;
     let engine = opened.engine;
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
@@ -115,7 +118,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), intake_stop.clone());
     tasks.spawn(binding);
     tasks.close();
-    Ok(Running { app, intake, engine: opened.handle, thread, intake_stop, projector_stop, tasks })
+    Ok(Running { app, intake, engine: opened.handle, thread, keeper, intake_stop, projector_stop, tasks })
 }
 
 impl Running {
@@ -123,9 +126,14 @@ impl Running {
     pub async fn stop(self) {
         self.intake_stop.cancel();
         self.engine.stop();
-        let thread = self.thread;
+        let (thread, keeper) = (self.thread, self.keeper);
+        let kept = tokio::task::spawn_blocking(move || keeper.stop());
         if tokio::task::spawn_blocking(move || thread.join()).await.is_ok_and(|joined| joined.is_err()) {
             error!("the engine thread panicked; the log holds everything that was acknowledged");
+        }
+        // A merge under way is left to the next start: its file is not listed yet.
+        if tokio::time::timeout(STOP_WITHIN, kept).await.is_err() {
+            warn!("a merge of blocks did not end within {STOP_WITHIN:?}; the next start begins it again");
         }
         self.projector_stop.cancel();
         // What the projector does not manage now it applies at the next start: the log keeps it.

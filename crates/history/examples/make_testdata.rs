@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anlan_history::{Options, Record, open};
+use anlan_history::{Haste, Options, Record, open};
 use anlan_model::{Flags, PointId, Position, Quality, Reading, Timestamp, VehicleId};
 
 #[path = "../testdata/answers.rs"]
@@ -98,6 +98,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             writer.seal_now(record.now)?;
         }
     }
+    let mut keeper = writer.keeper();
+    while keeper.step(Timestamp::from_micros(DAY + 3 * 86_400_000_000), Haste::Eager)?.is_some() {}
+    drop(keeper);
     std::fs::write(dir.join("expected.json"), serde_json::to_string(&answers::answers(&reader))? + "\n")?;
     drop((writer, reader));
     std::fs::remove_file(dir.join("lock"))?;

@@ -23,6 +23,8 @@ impl Writer {
     /// I/O; `into` may hold a part then.
     pub fn stage(&mut self, into: &Path) -> Result<Lsn, HistoryError> {
         let durable = self.durable();
+        // No merge lists or removes files meanwhile.
+        let _still = self.shared.manifest();
         fs::create_dir(into).at("create", into)?;
         let dir = self.dir().to_path_buf();
         for entry in fs::read_dir(&dir).at("list", &dir)? {

@@ -715,7 +715,9 @@ fn build_shard(
 pub(crate) struct FileIndex {
     pub(crate) seed: u32,
     /// Zero in files of version 1, which did not say.
+    #[expect(dead_code, reason = "for making a lost manifest again")]
     pub(crate) covered: Lsn,
+    #[expect(dead_code, reason = "for making a lost manifest again")]
     pub(crate) window_us: i64,
     pub(crate) blocks: Vec<BlockMeta>,
 }

@@ -298,6 +298,8 @@ impl Shared {
 
     /// Removes files that nobody lists and no reader holds; returns how many.
     pub(crate) fn remove_unheld(&self) -> Result<usize> {
+        // A backup being staged holds the manifest: its files stay.
+        let _listing = self.manifest();
         let unheld = self.state_mut().unheld_files();
         for seq in &unheld {
             lock(&self.files).remove(seq);

@@ -45,3 +45,8 @@ fn version_1_reads_as_it_did() {
 fn version_2_reads_as_it_did() {
     check("v2");
 }
+
+#[test]
+fn version_3_reads_as_it_did() {
+    check("v3");
+}

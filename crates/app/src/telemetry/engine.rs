@@ -205,6 +205,8 @@ pub struct Opened {
     pub handle: EngineHandle,
     /// Last durable log position, as it grows.
     pub durable: watch::Receiver<u64>,
+    /// For the thread that looks after the blocks.
+    pub keeper: anlan_history::Keeper,
 }
 
 /// Opens the history in `dir` and rebuilds the shards: last checkpoint, then the records behind it.
@@ -260,6 +262,7 @@ pub fn open(
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
     let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), shard_queue, status });
     let (durable, durable_receiver) = watch::channel(at.0);
+    let keeper = writer.keeper();
     let engine = Engine {
         shared: shared.clone(),
         writer,
@@ -274,7 +277,7 @@ pub fn open(
         projected,
         checkpoint_every: Duration::from_millis(files.checkpoint_ms),
     };
-    Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver }, reader))
+    Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver, keeper }, reader))
 }
 
 /// Applies one logged record; `false` if the rules said something else than what was logged.
