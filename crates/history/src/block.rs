@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anlan_model::{PointId, Position, Quality, Reading, VehicleId};
 
+use crate::Lsn;
 use crate::bits::{Cursor, pack, put_varint, put_zigzag, unpack};
 use crate::columns::{
     Arrivals, ROWS_MAX, decode_positions, encode_positions, encode_series, put_scaled, put_times, scaled, take_scaled, take_times, unscaled,
@@ -26,7 +27,6 @@ use crate::columns::{
 use crate::disk::{self, block_path, crc};
 use crate::error::{At, Result};
 use crate::head::{Frozen, settle};
-use crate::Lsn;
 
 const MAGIC: [u8; 4] = *b"ANLB";
 const END_MAGIC: [u8; 4] = *b"ANLE";
@@ -692,19 +692,26 @@ fn build_shard(
             arrivals.entry(start_of(r.event_at.micros())).or_default().add(r.received_at.micros());
         }
     }
-    let mut windows: BTreeMap<i64, Building<Vec<u8>>> = arrivals.into_iter().map(|(start, a)| (start, Building::new(Vec::new(), a.build()))).collect();
+    let mut windows: BTreeMap<i64, Building<Vec<u8>>> =
+        arrivals.into_iter().map(|(start, a)| (start, Building::new(Vec::new(), a.build()))).collect();
     for id in points {
         rows.clear();
         frozen.points[id].collect(*id, i64::MIN, i64::MAX, &mut rows);
         settle(&mut rows);
         for part in rows.chunk_by(|a, b| start_of(a.event_at.micros()) == start_of(b.event_at.micros())) {
-            windows.entry(start_of(part[0].event_at.micros())).or_insert_with(|| Building::new(Vec::new(), None)).add_point(seed, part, LEVEL)?;
+            windows
+                .entry(start_of(part[0].event_at.micros()))
+                .or_insert_with(|| Building::new(Vec::new(), None))
+                .add_point(seed, part, LEVEL)?;
         }
     }
     for id in vehicles {
         let rows: Vec<Position> = frozen.vehicles[id].rows.values().cloned().collect();
         for part in rows.chunk_by(|a, b| start_of(a.event_at.micros()) == start_of(b.event_at.micros())) {
-            windows.entry(start_of(part[0].event_at.micros())).or_insert_with(|| Building::new(Vec::new(), None)).add_vehicle(seed, part)?;
+            windows
+                .entry(start_of(part[0].event_at.micros()))
+                .or_insert_with(|| Building::new(Vec::new(), None))
+                .add_vehicle(seed, part)?;
         }
     }
     Ok(windows)

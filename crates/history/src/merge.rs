@@ -292,7 +292,8 @@ pub(crate) fn merge_shard(
         let mut rows: BTreeMap<i64, Position> = BTreeMap::new();
         for (meta, directory) in &sources {
             let Some(entry) = directory.vehicle(vehicle) else { continue };
-            let found = section_positions(&shared.raw_section(meta, &entry.place)?).ok_or_else(|| shared.undecodable(meta, &entry.place))?;
+            let found =
+                section_positions(&shared.raw_section(meta, &entry.place)?).ok_or_else(|| shared.undecodable(meta, &entry.place))?;
             rows.extend(found.into_iter().map(|p| (p.event_at.micros(), p)));
         }
         if thin.drops_vehicle(vehicle) {

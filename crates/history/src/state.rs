@@ -376,8 +376,9 @@ impl Shared {
     /// The directory of a rollup block, past the cache.
     pub(crate) fn load_rollups(&self, meta: &BlockMeta) -> Result<Rollups> {
         let bytes = self.read(meta.seq, meta.dir_off, meta.dir_len, meta.dir_crc, "a directory of rollups")?;
-        Rollups::parse(&bytes, meta.data_off, meta.dir_off)
-            .ok_or_else(|| HistoryError::damaged(&block_path(&self.dir, meta.seq), meta.dir_off, "a directory of rollups cannot be decoded"))
+        Rollups::parse(&bytes, meta.data_off, meta.dir_off).ok_or_else(|| {
+            HistoryError::damaged(&block_path(&self.dir, meta.seq), meta.dir_off, "a directory of rollups cannot be decoded")
+        })
     }
 
     /// The hours of every point of a chunk of a rollup block, and whether its readings were dropped.

@@ -211,7 +211,11 @@ fn check_strangers(report: &mut VerifyReport, dir: &Path, manifest: &Manifest) -
     }
     for seq in disk::numbered(dir, "block")? {
         if !manifest.files.contains_key(&seq) {
-            report.harmless(&block_path(dir, seq), 0, "a block file that is not listed: its seal or merge was not finished, or it was merged");
+            report.harmless(
+                &block_path(dir, seq),
+                0,
+                "a block file that is not listed: its seal or merge was not finished, or it was merged",
+            );
         }
     }
     if let Some(sealed) = manifest.sealed {

@@ -20,7 +20,10 @@ enum Op {
     Crash,
     Release,
     /// Merge what can be merged two hours, or two days later.
-    Merge { days: bool, steps: usize },
+    Merge {
+        days: bool,
+        steps: usize,
+    },
 }
 
 fn value() -> impl Strategy<Value = f64> {
