@@ -492,6 +492,15 @@ impl FileWriter {
         Ok(())
     }
 
+    /// Adds a whole block as it stands in another file: data, then directory.
+    pub(crate) fn copy(&mut self, meta: &BlockMeta, bytes: &[u8]) -> Result<()> {
+        self.write(bytes)?;
+        let (data_off, dir_off) = (self.end, self.end + (meta.dir_off - meta.data_off));
+        self.blocks.push(BlockMeta { seq: self.seq, data_off, dir_off, ..meta.clone() });
+        self.end = dir_off + u64::from(meta.dir_len);
+        Ok(())
+    }
+
     /// Writes bytes of the block being made.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).at("write", &self.temporary)

@@ -22,6 +22,7 @@ mod manifest;
 mod merge;
 mod query;
 mod read;
+mod retention;
 mod rollup;
 mod state;
 mod verify;
@@ -36,6 +37,7 @@ pub use error::HistoryError;
 pub use merge::{Haste, Keeper, Merged};
 pub use query::Figure;
 pub use read::{Note, Reader, Tail, TailNotes};
+pub use retention::{Archived, Hold, Policy, Thinned};
 pub use verify::{Finding, VerifyReport, verify};
 pub use write::{Writer, open};
 

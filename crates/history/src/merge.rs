@@ -6,7 +6,7 @@
 //! the new file is a stranger and is removed at the next open; cut after it, the old ones are.
 //! Nothing here spawns, sleeps or reads a clock. Start at [`Keeper::step`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::write::Writer;
 use crate::{HistoryError, Lsn};
 
 /// Bytes of blocks taken into one step; a single larger block is a step of its own.
-const STEP_BYTES: u64 = 64 << 20;
+pub(crate) const STEP_BYTES: u64 = 64 << 20;
 /// Zstd level of merged sections: they are written once more and read for years.
 const MERGED_LEVEL: i32 = 6;
 /// How long after its end an hour may still be filling: the shards' reorder windows and slow gateways.
@@ -65,18 +65,20 @@ pub struct Merged {
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) shared: Arc<Shared>,
+    /// Blocks of days that retention may reach, and by which policy and age they were looked at last.
+    pub(crate) looked_at: HashMap<BlockId, (u64, i64)>,
     _lock: Arc<File>,
 }
 
 impl Writer {
     /// A hand for the background work. There should be one, in a thread of its own.
     pub fn keeper(&self) -> Keeper {
-        Keeper { shared: Arc::clone(&self.shared), _lock: Arc::clone(&self.lock) }
+        Keeper { shared: Arc::clone(&self.shared), looked_at: HashMap::new(), _lock: Arc::clone(&self.lock) }
     }
 }
 
 /// Per shard, its blocks, lowest rank first.
-type PerShard = Vec<(u16, Vec<Arc<BlockMeta>>)>;
+pub(crate) type PerShard = Vec<(u16, Vec<Arc<BlockMeta>>)>;
 
 /// Blocks of several shards that become one file.
 #[derive(Debug)]
@@ -96,9 +98,37 @@ impl Keeper {
         self.shared.remove_unheld()?;
         self.compact_manifest()?;
         let job = plan(&self.shared.state(), self.shared.window_us, self.shared.day_us(), now, haste);
-        let done = job.map(|job| self.merge(&job, now)).transpose()?;
+        let done = match job {
+            Some(job) => Some(self.merge(&job, now)?),
+            None => self.gather(now)?,
+        };
         self.shared.remove_unheld()?;
         Ok(done)
+    }
+
+    /// Copies the blocks that still count out of a file that is mostly taken away, byte for byte: a stray reading of the next hour must not
+    /// keep the bytes of the last one.
+    fn gather(&self, now: Timestamp) -> Result<Option<Merged>> {
+        let shared = &*self.shared;
+        let found = shared.state().files.iter().find_map(|(seq, file)| {
+            let live: u64 = file.blocks.iter().map(|b| b.bytes()).sum();
+            // Head and index are small beside any block worth copying.
+            (live * 2 + 4_096 < file.len).then(|| (*seq, file.len, file.blocks.clone()))
+        });
+        let Some((_, len, mut blocks)) = found else { return Ok(None) };
+        blocks.sort_by_key(|b| b.data_off);
+        let seq = shared.manifest().reserve();
+        let mut file = FileWriter::create(&shared.dir, shared.seed, seq)?;
+        for meta in &blocks {
+            file.copy(meta, &shared.block_bytes(meta)?)?;
+        }
+        let covered = shared.state().covered;
+        let (file_len, written) = file.finish(covered, shared.window_us)?.unwrap_or_default();
+        let n = blocks.len() as u64;
+        let readings = blocks.iter().map(|b| b.readings).sum();
+        let gone = blocks.iter().map(|b| b.id()).collect();
+        shared.change(Row { kind: Kind::Change, seq, covered: Lsn::ZERO, at: now, file_len, blocks: written, gone })?;
+        Ok(Some(Merged { blocks_before: n, blocks_after: n, bytes_before: len, bytes_after: file_len, readings }))
     }
 
     fn compact_manifest(&self) -> Result<()> {

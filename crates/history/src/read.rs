@@ -318,6 +318,15 @@ impl Reader {
         self.shared.state().durable
     }
 
+    /// The newest seal whose readings of the day that begins at `day` are in blocks; 0 if there are none. Whoever has copied the day up to
+    /// this rank has everything of it as long as the rank stays the same and nothing of the day is in memory.
+    pub fn day_rank(&self, day: Timestamp) -> u64 {
+        let (from, to) = (day.micros(), day.plus_us(self.shared.day_us()).micros());
+        let state = self.shared.state();
+        let groups = groups(state.blocks.values(), self.shared.day_us(), from, to);
+        groups.iter().flat_map(|g| &g.metas).map(|m| m.rank).max().unwrap_or(0)
+    }
+
     /// Sizes and counts.
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();

@@ -390,6 +390,15 @@ impl Shared {
         Rollups::hours(&bytes, rollups.chunk(chunk).len(), meta.start).ok_or_else(|| self.undecodable(meta, place))
     }
 
+    /// All bytes of a block, its directory checked: the sections carry their own checksums.
+    pub(crate) fn block_bytes(&self, meta: &BlockMeta) -> Result<Vec<u8>> {
+        self.read(meta.seq, meta.dir_off, meta.dir_len, meta.dir_crc, "a directory")?;
+        let path = block_path(&self.dir, meta.seq);
+        let mut bytes = vec![0; usize::try_from(meta.bytes()).unwrap_or(usize::MAX)];
+        File::open(&path).at("open", &path)?.read_exact_at(&mut bytes, meta.data_off).at("read", &path)?;
+        Ok(bytes)
+    }
+
     /// A section's bytes, checked and unpacked.
     pub(crate) fn section(&self, meta: &BlockMeta, place: &Place) -> Result<Vec<u8>> {
         let bytes = self.raw_section(meta, place)?;
