@@ -14,9 +14,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocols", &["model"]),
     ("domain", &["model"]),
     ("history", &["model"]),
+    ("archive", &["model", "history"]),
     ("store", &["model", "domain"]),
     ("ingest", &["model", "protocols"]),
-    ("app", &["model", "domain", "store", "history"]),
+    ("app", &["model", "domain", "store", "history", "archive"]),
     ("http", &["model", "app", "domain", "protocols", "history"]),
     ("sim", &["model", "protocols"]),
 ];

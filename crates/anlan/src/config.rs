@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anlan_app::Settings;
-use anlan_app::settings::{Access, History};
+use anlan_app::settings::{Access, ArchiveSettings, History};
 use anlan_app::telemetry::shard::TimeBounds;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -42,6 +42,8 @@ pub struct Config {
     pub clock: ClockConfig,
     /// Proof of life outwards.
     pub life: Life,
+    /// Parquet archive of days that are over.
+    pub archive: ArchiveSettings,
     /// Sign-in and sessions.
     pub access: Access,
     /// How much one source may ask for.
@@ -274,6 +276,7 @@ impl Config {
             vehicle_offline_s: self.vehicles.offline_s,
             clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
+            archive: self.archive.clone(),
             access: self.access.clone(),
         }
     }
@@ -344,6 +347,16 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("clock.offset_max_ms", "ms", "时钟偏差超过此值，各页面横幅提示", "an offset beyond this is told on every page"),
     ("life.channel", "http(s)://… | file:/path", "存活证明发往何处；缺省不发", "where the proof of life goes; absent: nowhere"),
     ("life.every_s", "s", "存活证明的间隔", "between two proofs of life"),
+    (
+        "archive.url",
+        "path | s3://bucket/prefix",
+        "归档位置：目录或对象存储；缺省不归档。凭据只来自环境变量 AWS_ACCESS_KEY_ID、AWS_SECRET_ACCESS_KEY",
+        "where days that are over are archived as Parquet; absent: no archive. Credentials from the environment alone",
+    ),
+    ("archive.endpoint", "URL", "非亚马逊的 S3 服务地址", "address of an S3 service that is not Amazon's"),
+    ("archive.region", "text", "S3 服务的区域名", "region of the S3 service"),
+    ("archive.after_days", "days", "一天结束后多少天归档", "a day is archived when it has been over for this many days"),
+    ("archive.compact_parts", "files", "分区内文件达到此数即合并", "parts of a partition that are merged into one"),
     ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
     ("access.session_s", "s", "登录的最长有效期", "life of a session"),
     ("access.screen_session_s", "s", "大屏只读登录的有效期", "life of a duty screen's session"),

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Command`] for what it can do, at [`serve`] for how a node is put together.
 
+mod archive;
 mod backup;
 mod config;
 mod control;
@@ -51,6 +52,11 @@ enum Command {
     History {
         #[command(subcommand)]
         command: HistoryCommand,
+    },
+    /// Look after the Parquet archive of days that are over.
+    Archive {
+        #[command(subcommand)]
+        command: archive::ArchiveCommand,
     },
     /// Look after the audit.
     Audit {
@@ -162,6 +168,7 @@ fn main() -> ExitCode {
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
         Command::History { command: HistoryCommand::Effects { data } } => effects(&data),
+        Command::Archive { command } => archive::run(command),
         Command::Audit { command: AuditCommand::Verify { data, config } } => serve::verify_audit(&data, config.as_deref()),
         Command::Backup { data, config, to } => backup::run(&data, config.as_deref(), &to),
         Command::Restore { from, data } => backup::restore(&from, &data),

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use anlan_archive::ArchiveError;
 use anlan_history::HistoryError;
 use anlan_model::scope::Forbidden;
 use anlan_store::StoreError;
@@ -147,6 +148,15 @@ impl From<StoreError> for AppError {
 impl From<HistoryError> for AppError {
     fn from(error: HistoryError) -> Self {
         Self { source: Some(error.into()), ..Self::new(Kind::Internal, "history.unreadable") }
+    }
+}
+
+impl From<ArchiveError> for AppError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::History(error) => error.into(),
+            other => Self { source: Some(other.into()), ..Self::new(Kind::Unavailable, "archive.unreadable") },
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod alarm;
+pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod clock;
@@ -55,6 +56,8 @@ pub struct App {
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
     /// Signing in: what it keeps in memory.
     pub access: access::Access,
+    /// Archiving of days that are over.
+    pub archiver: archive::Archiver,
     /// Wakes the command reconciler when a command was stored.
     pub commands: Arc<tokio::sync::Notify>,
     /// Clock and proof of life, as last measured.

@@ -43,6 +43,36 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Everything as last committed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn read(store: &Store) -> Result<Self, StoreError> {
+        let mut next = Self::default();
+        for region in store.regions().await? {
+            next.regions.insert(region.code.clone(), region);
+        }
+        for enterprise in store.all_enterprises().await? {
+            next.enterprises.insert(enterprise.id, Arc::new(enterprise));
+        }
+        for device in store.all_devices().await? {
+            next.device_by_code.insert(device.code.clone(), device.id);
+            next.devices.insert(device.id, Arc::new(device));
+        }
+        for point in store.all_points().await? {
+            next.point_by_code.entry(point.device).or_default().insert(point.code.clone(), point.id);
+            if let Some(enterprise) = point.enterprise {
+                next.points_of.entry(enterprise).or_default().push(point.id);
+            }
+            next.points.insert(point.id, Arc::new(point));
+        }
+        for vehicle in store.all_vehicles().await? {
+            next.vehicle_by_phone.insert(vehicle.phone.clone(), vehicle.id);
+            next.vehicles.insert(vehicle.id, Arc::new(vehicle));
+        }
+        Ok(next)
+    }
+
     /// The shard of a device's readings: its enterprise's, or its own if it has none.
     pub fn shard_of_device(&self, device: DeviceId) -> u16 {
         let enterprise = self.devices.get(&device).and_then(|d| d.enterprise);
@@ -116,28 +146,7 @@ impl Registry {
             return Ok(());
         }
         let covers = self.wanted.load(Ordering::SeqCst);
-        let mut next = Snapshot::default();
-        for region in self.store.regions().await? {
-            next.regions.insert(region.code.clone(), region);
-        }
-        for enterprise in self.store.all_enterprises().await? {
-            next.enterprises.insert(enterprise.id, Arc::new(enterprise));
-        }
-        for device in self.store.all_devices().await? {
-            next.device_by_code.insert(device.code.clone(), device.id);
-            next.devices.insert(device.id, Arc::new(device));
-        }
-        for point in self.store.all_points().await? {
-            next.point_by_code.entry(point.device).or_default().insert(point.code.clone(), point.id);
-            if let Some(enterprise) = point.enterprise {
-                next.points_of.entry(enterprise).or_default().push(point.id);
-            }
-            next.points.insert(point.id, Arc::new(point));
-        }
-        for vehicle in self.store.all_vehicles().await? {
-            next.vehicle_by_phone.insert(vehicle.phone.clone(), vehicle.id);
-            next.vehicles.insert(vehicle.id, Arc::new(vehicle));
-        }
+        let next = Snapshot::read(&self.store).await?;
         let mut credentials = self.store.credentials().await?;
         credentials.terminal_key = self.terminal_key;
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub clock_offset_max_us: i64,
     /// Files of the telemetry history.
     pub history: History,
+    /// Parquet archive of days that are over.
+    pub archive: ArchiveSettings,
     /// People.
     pub access: Access,
 }
@@ -65,7 +67,7 @@ impl Default for History {
 
 impl History {
     /// As the engine takes them.
-    pub(crate) fn options(self) -> anlan_history::Options {
+    pub fn options(self) -> anlan_history::Options {
         anlan_history::Options {
             segment_bytes: self.segment_bytes,
             seal_after_readings: self.seal_after_readings,
@@ -73,6 +75,28 @@ impl History {
             keep_log_us: self.keep_log_s.saturating_mul(1_000_000),
             ..anlan_history::Options::default()
         }
+    }
+}
+
+/// Settings of the archive. Credentials of a bucket come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveSettings {
+    /// A directory or `s3://bucket/prefix`; absent = no archive.
+    pub url: Option<String>,
+    /// Address of an S3 service that is not Amazon's, such as `https://minio.example:9000`.
+    pub endpoint: Option<String>,
+    /// Region of the S3 service.
+    pub region: Option<String>,
+    /// A day is archived when it has been over for this many days. Default 7, the days the log is kept: by then what was late has come.
+    pub after_days: u32,
+    /// Parts of a partition that are merged into one. Default 4.
+    pub compact_parts: usize,
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        Self { url: None, endpoint: None, region: None, after_days: 7, compact_parts: 4 }
     }
 }
 
@@ -114,6 +138,7 @@ impl Default for Settings {
             vehicle_offline_s: 300,
             clock_offset_max_us: 1_000_000,
             history: History::default(),
+            archive: ArchiveSettings::default(),
             access: Access::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use anlan_archive::{ArchiveError, Whole};
 use anlan_domain::pack::PackError;
 use anlan_model::noun::Region;
 use anlan_model::{Clock as _, RegionCode};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use crate::archive::{self, Archiver};
 use crate::clock::AppClock;
 use crate::keep::Housekeeping;
 use crate::live::Live;
@@ -38,6 +40,9 @@ pub enum StartError {
     /// Database and log do not belong together.
     #[error(transparent)]
     Ahead(#[from] Ahead),
+    /// What the data directory says about the archive.
+    #[error("the archive")]
+    Archive(#[from] ArchiveError),
     /// A built-in pack contradicts itself.
     #[error("the base pack is refused")]
     Pack(#[from] PackError),
@@ -81,6 +86,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         status.clone(),
         projected_receiver,
     )?;
+    let released_to = anlan_archive::released_to(dir)?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
     let live = Live::new(store.clone(), latest.clone(), run);
     let projector = Projector {
@@ -99,9 +105,10 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         store,
         clock,
         registry,
-        telemetry: Telemetry { reader, latest, status },
+        telemetry: Telemetry { whole: Whole::new(reader.clone(), released_to), reader, latest, status },
         live,
         rules: book,
+        archiver: Archiver::new(settings.archive.clone(), dir),
         settings,
         links: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
@@ -115,6 +122,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     tasks.spawn(projector.run(projector_stop.clone()));
+    tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
     let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), intake_stop.clone());
     tasks.spawn(binding);
     tasks.close();
@@ -149,6 +157,9 @@ impl App {
         let Some((ran, position)) = self.engine.settle().await else { return 0 };
         while self.telemetry.status().projected < position && !self.telemetry.status().degraded() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        if self.archiver.is_on() {
+            archive::round(self, &CancellationToken::new()).await;
         }
         ran
     }

@@ -126,6 +126,21 @@ impl PointHead {
         }
     }
 
+    /// Tells the window of `width_us` that each reading lies in, neighbours of one window once.
+    pub(crate) fn each_window(&self, point: PointId, width_us: i64, mut tell: impl FnMut(i64)) {
+        let window = |us: i64| us.div_euclid(width_us);
+        for chunk in &self.chunks {
+            if window(chunk.first) == window(chunk.last) {
+                tell(window(chunk.first));
+            } else {
+                let mut rows = Vec::with_capacity(CHUNK);
+                decode_series(&chunk.bytes, point, None, &mut rows).expect("the chunk was coded by this process");
+                rows.iter().for_each(|r| tell(window(r.event_at.micros())));
+            }
+        }
+        self.rows.iter().for_each(|row| tell(window(row.at)));
+    }
+
     /// Appends the readings with `from <= event_at < to`, what came later behind what came earlier for the same key; not sorted.
     pub(crate) fn collect(&self, point: PointId, from: i64, to: i64, out: &mut Vec<Reading>) {
         for chunk in self.chunks.iter().filter(|c| c.first < to && c.last >= from) {

@@ -26,6 +26,7 @@ mod retention;
 mod rollup;
 mod state;
 mod verify;
+mod whole_days;
 mod write;
 
 use std::fmt;

@@ -83,6 +83,9 @@ impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
 
     /// The newest undamaged checkpoint and the record it stands after.
     ///
@@ -109,7 +112,7 @@ impl Reader {
 
     /// What memory holds of the point in the range, settled, and the blocks that may hold more. Taken under one lock, so that a seal cannot
     /// hide readings between the two.
-    fn view(&self, point: PointId, from: i64, to: i64) -> (Vec<Reading>, Vec<Group>) {
+    pub(crate) fn view(&self, point: PointId, from: i64, to: i64) -> (Vec<Reading>, Vec<Group>) {
         let state = self.shared.state();
         let Some(slot) = state.points.get(&point) else { return Default::default() };
         if slot.last.event_at.micros() < from || slot.first_at >= to {

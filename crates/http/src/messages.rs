@@ -29,6 +29,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "The condition still stands; close the alarm after it has returned.",
     ),
     (
+        "archive.unreadable",
+        "归档暂时无法读取：所查时段的数据只在归档中，请检查 archive.url 指向的位置。",
+        "The archive cannot be read, and the period is in the archive alone; check the place that archive.url names.",
+    ),
+    (
         "body.not_json",
         "请求正文必须是 JSON，并带有 Content-Type: application/json。",
         "The body must be JSON with Content-Type: application/json.",

@@ -46,7 +46,6 @@ pub struct Context {
     /// Who is connected.
     pub downlinks: Arc<Downlinks>,
     codes_given: enrol::CodesGiven,
-    afterlife: mqtt::Afterlife,
     gate: limits::Gate,
     log: LogThrottle,
 }
@@ -70,7 +69,6 @@ impl Context {
             stats: Arc::default(),
             downlinks: Arc::default(),
             codes_given: enrol::CodesGiven::default(),
-            afterlife: mqtt::Afterlife::default(),
             gate,
             log: LogThrottle::default(),
         }

@@ -11,6 +11,7 @@ mod page;
 mod scope;
 
 pub mod alarm;
+pub mod archive;
 pub mod audit;
 pub mod command;
 pub mod credential;
@@ -33,6 +34,7 @@ pub mod vehicle;
 use anlan_model::{Scope, Timestamp};
 
 pub use alarm::{AlarmCounts, AlarmFilter};
+pub use archive::ArchiveSubject;
 pub use audit::{AuditCheck, AuditEntry, AuditFilter, Note, OutboxEntry};
 pub use command::{CommandFilter, CommandRow, CommandState, Target};
 pub use device::{DeviceChange, DeviceFilter, DeviceRow, NewDevice};

@@ -296,6 +296,29 @@ impl Mqtt {
     }
 }
 
+/// A Python in which `probe` runs: `$ANLAN_PYTHON`, the system's, or one in the target directory into which `requirement` is installed.
+/// `None`, and the line that says so, where none can be had.
+pub fn python(probe: &str, requirement: &str, venv: &str) -> Option<PathBuf> {
+    let fits = |python: &Path| Command::new(python).args(["-c", probe]).output().is_ok_and(|o| o.status.success());
+    let run = |program: &Path, args: &[&str]| Command::new(program).args(args).output().is_ok_and(|o| o.status.success());
+    let given = std::env::var_os("ANLAN_PYTHON").map(PathBuf::from);
+    let system = PathBuf::from("python3");
+    if let Some(fit) = given.into_iter().chain([system.clone()]).find(|python| fits(python)) {
+        return Some(fit);
+    }
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join(venv);
+    let python = venv.join("bin/python");
+    if !fits(&python) {
+        let made = run(&system, &["-m", "venv", venv.to_str()?]) && run(&python, &["-m", "pip", "install", "--quiet", requirement]);
+        if !made || !fits(&python) {
+            println!("skipped: 1");
+            eprintln!("python3 with {requirement} cannot be had");
+            return None;
+        }
+    }
+    Some(python)
+}
+
 /// A shared folder of vectors and data, or `None` with the line that says how many were skipped.
 pub fn shared(n_skipped: usize) -> Option<PathBuf> {
     let dir = std::env::var_os("ANLAN_SHARED").map(PathBuf::from).filter(|d| d.is_dir());

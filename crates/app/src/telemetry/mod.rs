@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anlan_history::{HistoryError, Reader, Rollup};
+use anlan_archive::{ArchiveError, Whole};
+use anlan_history::{Reader, Rollup};
 use anlan_model::{PointId, PointSet, Position, Reading, Timestamp, VehicleId};
 
 pub use latest::Latest;
@@ -23,6 +24,8 @@ use crate::health::{Pulse, SILENT};
 #[derive(Clone)]
 pub struct Telemetry {
     pub(crate) reader: Reader,
+    /// Hot and archived as one: what every question about the past goes to.
+    pub(crate) whole: Whole,
     pub(crate) latest: Arc<Latest>,
     pub(crate) status: Arc<LogStatus>,
 }
@@ -104,12 +107,12 @@ impl Telemetry {
         to: Timestamp,
         after: Option<Timestamp>,
         limit: usize,
-    ) -> Result<Vec<Reading>, HistoryError> {
+    ) -> Result<Vec<Reading>, ArchiveError> {
         if !seen.contains(point) {
             return Ok(Vec::new());
         }
         let from = after.map_or(from, |after| from.max(after.plus_us(1)));
-        self.reader.readings(point, from, to, None, limit)
+        self.whole.readings(point, from, to, limit)
     }
 
     /// Rollups of `[from, to)` in windows of `step_us` that count from 1970; quality bad is left out.
@@ -123,8 +126,8 @@ impl Telemetry {
         step_us: i64,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Vec<Rollup>, HistoryError> {
-        if seen.contains(point) { self.reader.rollup(point, step_us, from, to) } else { Ok(Vec::new()) }
+    ) -> Result<Vec<Rollup>, ArchiveError> {
+        if seen.contains(point) { self.whole.rollup(point, step_us, from, to) } else { Ok(Vec::new()) }
     }
 
     /// Newest position of one vehicle.
@@ -152,11 +155,11 @@ impl Telemetry {
         to: Timestamp,
         after: Option<Timestamp>,
         limit: usize,
-    ) -> Result<Vec<Position>, HistoryError> {
+    ) -> Result<Vec<Position>, ArchiveError> {
         if !seen.contains(&vehicle) {
             return Ok(Vec::new());
         }
-        self.reader.positions(vehicle, from, to, after, limit)
+        self.whole.positions(vehicle, from, to, after, limit)
     }
 
     /// Sizes and counts of the history, for operators.
