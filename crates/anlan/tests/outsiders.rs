@@ -65,6 +65,66 @@ fn mosquitto_pub_delivers_and_a_wrong_password_does_not() {
     println!("figure: outsider mosquitto_pub: 4 readings delivered (3.1.1 and 5, JSON and lines)");
 }
 
+#[test]
+fn mosquitto_delivers_at_qos_2_once_across_a_power_cut_of_the_node_and_leaves_its_will() {
+    if !answers("mosquitto_pub", "--help") || !answers("mosquitto_sub", "--help") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path(), &[]);
+    let (device, secret) = server.device("MOSQ-2", None);
+    let t0 = now_us();
+    let publish = |server: &Server, version: &str, second: i64| {
+        let payload = json!({ "at": rfc3339(t0 + second * 1_000_000), "values": { "PI-7": second } }).to_string();
+        let output = Command::new("mosquitto_pub")
+            .args(["-h", "127.0.0.1", "-p", port(&server.mqtt), "-V", version, "-u", "MOSQ-2", "-P", &secret, "-q", "2", "-i", "m", "-c"])
+            .args(["-t", "anlan/v1/MOSQ-2/telemetry", "-m", &payload])
+            .args(if version == "mqttv5" { &["-x", "60"][..] } else { &[] })
+            .output();
+        assert!(output.expect("mosquitto_pub").status.success(), "{version}");
+    };
+    for version in ["mqttv311", "mqttv5"] {
+        publish(&server, version, 1);
+        publish(&server, version, 2);
+    }
+    server.kill_and_restart();
+    publish(&server, "mqttv311", 2);
+    publish(&server, "mqttv5", 3);
+    assert_eq!(kept(&server, &device, "PI-7"), [1, 2, 3].map(|k| (rfc3339(t0 + k * 1_000_000), k as f64)));
+
+    // Line by line, so that its "Subscribed" is heard when it happens.
+    let mut subscriber = Command::new("stdbuf")
+        .args([
+            "-oL",
+            "mosquitto_sub",
+            "-d",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            port(&server.mqtt),
+            "-u",
+            "MOSQ-2",
+            "-P",
+            &secret,
+            "-t",
+            "anlan/v1/MOSQ-2/command",
+        ])
+        .args(["--will-topic", "anlan/v1/MOSQ-2/status", "--will-payload", "battery out"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_sub");
+    let lines = std::io::BufReader::new(subscriber.stdout.take().expect("piped"));
+    assert!(std::io::BufRead::lines(lines).map_while(Result::ok).any(|line| line.contains("Subscribed")), "it never subscribed");
+    subscriber.kill().unwrap();
+    subscriber.wait().unwrap();
+    let event = server.wait("the event", |s| {
+        let events = s.get("/api/v1/events?kind=device_lost");
+        events["events"].as_array().unwrap().first().cloned()
+    });
+    assert!(event.to_string().contains("battery out") && event["subject"] == "MOSQ-2", "{event}");
+    println!("figure: outsider mosquitto QoS 2: 3 readings kept once (4 repeats, one after SIGKILL); a will became the event device_lost");
+}
+
 /// Publishes at QoS 1 and prints the reason code of the PUBACK.
 const PAHO: &str = r"
 import sys, time

@@ -46,6 +46,7 @@ pub struct Context {
     /// Who is connected.
     pub downlinks: Arc<Downlinks>,
     codes_given: enrol::CodesGiven,
+    afterlife: mqtt::Afterlife,
     gate: limits::Gate,
     log: LogThrottle,
 }
@@ -69,6 +70,7 @@ impl Context {
             stats: Arc::default(),
             downlinks: Arc::default(),
             codes_given: enrol::CodesGiven::default(),
+            afterlife: mqtt::Afterlife::default(),
             gate,
             log: LogThrottle::default(),
         }

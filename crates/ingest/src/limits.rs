@@ -42,6 +42,8 @@ pub struct Limits {
     pub first_message_timeout_ms: u64,
     /// Seconds an MQTT connection may be silent if it asked for no keep alive, and the longest keep alive. Default 1,200.
     pub mqtt_idle_timeout_s: u64,
+    /// Seconds an MQTT session may outlive its connection. Default 3,600. 0 = none does.
+    pub mqtt_session_expiry_s: u32,
     /// Seconds a JT/T 808 connection may be silent. Default 600.
     pub jt808_idle_timeout_s: u64,
     /// Phone numbers on one JT/T 808 connection (forwarding platforms carry many). Default 1,024.
@@ -86,6 +88,7 @@ impl Default for Limits {
             write_timeout_ms: 10_000,
             first_message_timeout_ms: 10_000,
             mqtt_idle_timeout_s: 1_200,
+            mqtt_session_expiry_s: 3_600,
             jt808_idle_timeout_s: 600,
             max_phones_per_connection: 1_024,
             max_assemblies: 16,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anlan_ingest::{Limits, Protocol, Reason, mqtt};
 use anlan_model::{Command, CommandBody, Delivery, DeviceId, Downlink, Quality, Refusal, Source, SourceEvent, Timestamp};
-use anlan_protocols::mqtt::codec::{Ack, Connect, Decoder, Filter, Notice, Packet, Properties, Publish, Qos, Subscribe, Version, property};
+use anlan_protocols::mqtt::codec::{
+    Ack, Connect, Decoder, Filter, Notice, Packet, Properties, Publish, Qos, Subscribe, Value, Version, Will, property,
+};
 use common::{Client, House, Mode, NOW, listener};
 
 const BOTH: [Version; 2] = [Version::V3_1_1, Version::V5];
@@ -448,7 +450,7 @@ async fn limits_are_told_to_version_5() {
     d.send(&connect_packet(Version::V5, "", "D1", "s")).await;
     let Packet::Connack(connack) = d.hear().await else { panic!() };
     let number = |id| connack.properties.number(id);
-    assert_eq!((number(property::RECEIVE_MAXIMUM), number(property::MAXIMUM_QOS)), (Some(9), Some(1)));
+    assert_eq!((number(property::RECEIVE_MAXIMUM), number(property::MAXIMUM_QOS)), (Some(9), None));
     assert_eq!(number(property::MAXIMUM_PACKET_SIZE), Some(2_000));
     let long = format!(r#"{{"values":{{"{}":1}}}}"#, "x".repeat(3_000));
     d.telemetry(&long).await;
@@ -532,4 +534,154 @@ async fn stopping_says_goodbye_and_returns() {
     assert_eq!(d.goodbye().await, Some(0x8b));
     drop(d);
     tokio::time::timeout(Duration::from_secs(5), served).await.unwrap().unwrap();
+}
+
+impl Device {
+    /// Connects with a session that outlives the connection; whether one was present.
+    async fn lasting(address: SocketAddr, version: Version, will: Option<Will>) -> (Self, bool) {
+        let mut d = Self::socket(address, version).await;
+        let Packet::Connect(mut c) = connect_packet(version, "c", "D1", "s") else { panic!() };
+        (c.clean, c.will) = (false, will);
+        if version == Version::V5 {
+            c.properties = Properties::default().with(property::SESSION_EXPIRY_INTERVAL, Value::Four(60));
+        }
+        d.send(&Packet::Connect(c)).await;
+        let Packet::Connack(connack) = d.hear().await else { panic!() };
+        assert_eq!(connack.reason, 0);
+        (d, connack.session_present)
+    }
+    async fn exactly_once(&mut self, packet_id: u16, payload: &str) {
+        let topic = "anlan/v1/D1/telemetry".to_owned();
+        let packet_id = Some(packet_id);
+        self.send(&Packet::Publish(Publish { qos: Qos::ExactlyOnce, topic, packet_id, payload: payload.into(), ..Publish::default() }))
+            .await;
+    }
+    async fn pubrec(&mut self) -> (u16, u8) {
+        match self.hear().await {
+            Packet::Pubrec(Ack { packet_id, reason, .. }) => (packet_id, reason),
+            other => panic!("not a pubrec: {other:?}"),
+        }
+    }
+    async fn release(&mut self, packet_id: u16) {
+        self.send(&Packet::Pubrel(Ack { packet_id, ..Ack::default() })).await;
+        assert!(matches!(self.hear().await, Packet::Pubcomp(a) if a.packet_id == packet_id && a.reason == 0));
+    }
+}
+
+/// No device time: nothing but the packet identifier tells a repeat from a new value.
+const TIMELESS: &str = r#"{"values":{"TI-1":7}}"#;
+
+#[tokio::test]
+async fn a_pubrec_means_kept_and_a_session_keeps_its_messages_once() {
+    for version in BOTH {
+        let house = House::new();
+        let address = serve(&house).await;
+        let (mut d, present) = Device::lasting(address, version, None).await;
+        assert!(!present);
+        house.intake.set(Mode::Hold);
+        d.exactly_once(1, TIMELESS).await;
+        house.until("the reading is offered", |i| i.n_held() == 1).await;
+        d.exactly_once(1, TIMELESS).await;
+        assert!(d.client.silent().await, "nothing is promised, not to a repeat either");
+        house.intake.release(Ok(Default::default()));
+        assert_eq!(d.pubrec().await, (1, 0));
+        // The PUBREC is "lost", and a second message is out while the connection breaks; both come again.
+        d.exactly_once(2, TIMELESS).await;
+        house.until("the second is offered", |i| i.n_held() == 1).await;
+        drop(d);
+        let again = tokio::spawn(async move { Device::lasting(address, version, None).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        house.intake.release(Ok(Default::default()));
+        let (mut d, present) = again.await.unwrap();
+        assert!(present);
+        for id in [1, 2] {
+            d.exactly_once(id, TIMELESS).await;
+            assert_eq!(d.pubrec().await, (id, 0));
+            d.release(id).await;
+        }
+        assert_eq!(house.intake.values().len(), 2, "each is kept once");
+        // Released identifiers name new messages.
+        house.intake.set(Mode::Keep);
+        d.exactly_once(1, TIMELESS).await;
+        assert_eq!(d.pubrec().await, (1, 0));
+        assert_eq!(house.intake.values().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_session_takes_its_subscription_along_and_a_clean_start_does_not() {
+    let house = House::new();
+    let address = serve(&house).await;
+    let (mut d, _) = Device::lasting(address, Version::V5, None).await;
+    assert_eq!(d.subscribe("anlan/v1/D1/command").await, 1);
+    let command = |id| Command { id, to: "D1".into(), body: CommandBody::Mqtt { payload: "{}".into() } };
+    assert_eq!(house.ctx.downlinks.send(&command(1)), Delivery::Sent);
+    let Packet::Publish(first) = d.hear().await else { panic!() };
+    drop(d);
+    let (mut d, present) = Device::lasting(address, Version::V5, None).await;
+    assert!(present);
+    let Packet::Publish(again) = d.hear().await else { panic!("the command was not acknowledged, so it comes again") };
+    assert!(again.dup && (&again.payload, again.packet_id) == (&first.payload, first.packet_id));
+    assert_eq!(house.ctx.downlinks.send(&command(2)), Delivery::Sent);
+    let mut d = Device::connect(address, Version::V5).await;
+    assert_eq!(house.ctx.downlinks.send(&command(3)), Delivery::NotConnected);
+    d.pings().await;
+}
+
+fn will(topic: &str, payload: &str, delay_s: u32) -> Option<Will> {
+    let delay = Properties::default().with(property::WILL_DELAY_INTERVAL, Value::Four(delay_s));
+    let properties = if delay_s > 0 { delay } else { Properties::default() };
+    Some(Will { topic: topic.into(), payload: payload.into(), properties, ..Will::default() })
+}
+
+#[tokio::test]
+async fn a_will_is_published_when_its_device_is_gone_without_a_word() {
+    for version in BOTH {
+        let house = House::new();
+        let address = serve(&house).await;
+        let (d, _) = Device::lasting(address, version, will("anlan/v1/D1/status", "offline", 0)).await;
+        drop(d);
+        let lost = SourceEvent::Status { text: "offline".into(), lost: true };
+        house.until("the event", |i| i.events() == [lost.clone()]).await;
+        // On its telemetry topic it is a reading; a full shard only delays it.
+        let (d, _) = Device::lasting(address, version, will("anlan/v1/D1/telemetry", r#"{"values":{"online":0}}"#, 0)).await;
+        house.intake.set(Mode::RefuseFirst(Refusal::Overloaded, 2));
+        drop(d);
+        house.until("the reading", |i| i.values() == [("online".to_owned(), 0.0)]).await;
+        // A DISCONNECT says that all is well.
+        let (mut d, _) = Device::lasting(address, version, will("anlan/v1/D1/status", "never said", 0)).await;
+        d.send(&Packet::Disconnect(Notice::default())).await;
+        assert!(d.client.closes().await);
+        let mut d = Device::connect(address, version).await;
+        d.publish("anlan/v1/D1/status", "online").await;
+        assert_eq!(d.puback().await.1, 0);
+        assert_eq!(house.intake.events(), [lost, SourceEvent::Status { text: "online".into(), lost: false }]);
+    }
+}
+
+#[tokio::test]
+async fn a_will_waits_for_its_device_to_come_back() {
+    let house = House::new();
+    let address = serve(&house).await;
+    let (d, _) = Device::lasting(address, Version::V5, will("anlan/v1/D1/status", "gone for long", 30)).await;
+    drop(d);
+    let (mut d, _) = Device::lasting(address, Version::V5, will("anlan/v1/D1/status", "gone", 0)).await;
+    d.pings().await;
+    drop(d);
+    house.until("the second will", |i| !i.events().is_empty()).await;
+    assert_eq!(house.intake.events(), [SourceEvent::Status { text: "gone".into(), lost: true }]);
+}
+
+#[tokio::test]
+async fn a_will_on_a_foreign_topic_is_refused_and_its_device_is_not() {
+    let house = House::new();
+    let address = serve(&house).await;
+    for topic in ["tele/D1/LWT", "anlan/v1/X/status", "anlan/v1/D1/command"] {
+        let (mut d, _) = Device::lasting(address, Version::V3_1_1, will(topic, "x", 0)).await;
+        d.pings().await;
+    }
+    assert_eq!(refused(&house, Reason::Topic), 3);
+    let mut d = Device::connect(address, Version::V3_1_1).await;
+    d.pings().await;
+    assert!(house.intake.events().iter().all(|e| !matches!(e, SourceEvent::Status { .. })), "{:?}", house.intake.events());
 }

@@ -116,6 +116,13 @@ pub enum SourceEvent {
         /// Name as sent.
         name: String,
     },
+    /// A device said how it is, or its will was published because it is gone.
+    Status {
+        /// As sent, cut.
+        text: String,
+        /// It is its will that says so.
+        lost: bool,
+    },
     /// A terminal or device answered a command.
     CommandAnswer {
         /// The command's id (ours) that was answered.

@@ -273,6 +273,8 @@ const en: Shape = {
     clock_offset: 'Device clock offset',
     taken_over: 'Second connection',
     registered: 'Terminal registered',
+    device_lost: 'Device lost (its will)',
+    device_status: 'Device status',
     driver: 'Driver card',
     unknown_source: 'Unknown terminal',
   },

@@ -270,6 +270,8 @@ export default {
     clock_offset: '设备时钟偏差',
     taken_over: '同号第二连接',
     registered: '终端注册',
+    device_lost: '设备失联（遗言）',
+    device_status: '设备状态',
     driver: '驾驶员插拔卡',
     unknown_source: '未知终端',
   },

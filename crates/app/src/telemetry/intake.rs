@@ -150,6 +150,7 @@ fn effect(event: SourceEvent, source: &str, enterprise: Option<anlan_model::Ente
         SourceEvent::Registered { plate, plate_colour, terminal } => {
             ("registered", serde_json::json!({ "plate": plate, "plate_colour": plate_colour, "terminal": terminal }))
         }
+        SourceEvent::Status { text, lost } => (if lost { "device_lost" } else { "device_status" }, serde_json::json!({ "text": text })),
         SourceEvent::Driver { status, name } => ("driver", serde_json::json!({ "status": status, "name": name })),
     };
     Effect::Event(DataEvent { at, kind: kind.to_owned(), subject: source.to_owned(), detail: detail.to_string(), enterprise })

@@ -1,10 +1,12 @@
 //! The server's side of one device connection, without a socket: bytes and answers in, events and bytes out.
 //!
-//! Holds the rules that make "PUBACK means kept" true: a PUBACK leaves only after [`Session::ack`], in order of receipt, once.
+//! Holds the rules that make "PUBACK means kept" true: a PUBACK or PUBREC leaves only after [`Session::ack`], in order of receipt;
+//! a QoS 2 message that is repeated before its PUBREL is answered again and never handed on again, also on the next connection
+//! if the caller carries [`Remembered`] over.
 //! Never decides who may connect, publish or subscribe, never reads a payload or a clock: those are events and arguments.
 //! Start at [`Session`]: `input` → `next_event` → the answers (`accept`, `ack`, `suback`) → `take_output`.
 //!
-//! Out of scope, and why: see `protocol.toml` (wills, QoS 2, retained messages, sessions that outlive their connection).
+//! Wills are handed to the caller with CONNECT. Out of scope, and why: see `protocol.toml` (QoS 2 downlinks, retained messages).
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use super::codec::{
     Ack, Answers, Connack, Connect, Decoder, Fault, Notice, Packet, PacketError, Properties, Publish, Qos, Subscribe, Unsubscribe, Value,
-    Version, property, reason,
+    Version, Will, property, reason,
 };
 
 const SECOND_US: u64 = 1_000_000;
@@ -37,6 +39,10 @@ pub struct Limits {
     pub connect_timeout_us: u64,
     /// The longest keep-alive granted to version 5 (also in place of "off"), seconds.
     pub keep_alive_max_s: u16,
+    /// QoS 2 messages that may wait for their PUBREL.
+    pub unreleased_max: usize,
+    /// How long a session may outlive its connection, seconds; 0 = none does.
+    pub session_expiry_max_s: u32,
 }
 
 impl Default for Limits {
@@ -50,6 +56,8 @@ impl Default for Limits {
             downlink_max: 16,
             connect_timeout_us: 10 * SECOND_US,
             keep_alive_max_s: 1_200,
+            unreleased_max: 1_024,
+            session_expiry_max_s: 3_600,
         }
     }
 }
@@ -63,11 +71,11 @@ pub struct Token(u64);
 pub enum PubResult {
     /// It is kept.
     Ok,
-    /// Too much is waiting. Version 5: PUBACK 0x97. 3.x has no word for it: no PUBACK, so the device sends it again.
+    /// Too much is waiting. Version 5: PUBACK or PUBREC 0x97. 3.x has no word for it: no answer, so the device sends it again.
     QuotaExceeded,
-    /// It cannot be read and lies in quarantine. Version 5: PUBACK 0x99. 3.x: a plain PUBACK, or the device would repeat it for ever.
+    /// It cannot be read and lies in quarantine. Version 5: PUBACK or PUBREC 0x99. 3.x: a plain one, or the device would repeat it for ever.
     PayloadInvalid,
-    /// A topic this device may not publish to. Version 5: PUBACK 0x87 (at QoS 0: DISCONNECT 0x87). 3.x: the connection is closed.
+    /// A topic this device may not publish to. Version 5: PUBACK or PUBREC 0x87 (at QoS 0: DISCONNECT 0x87). 3.x: the connection is closed.
     NotAuthorized,
 }
 
@@ -160,10 +168,36 @@ impl Closed {
     }
 }
 
+/// What a client wants published when it is gone without a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWill {
+    /// As the client says: the caller decides whether it may.
+    pub topic: String,
+    /// Any bytes.
+    pub payload: Vec<u8>,
+    /// Seconds to wait for the client to come back; version 5 only, else 0.
+    pub delay_s: u32,
+}
+
+/// What of a session outlives its connection: for the next [`Session::accept_again`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    unreleased: BTreeMap<u16, u64>,
+    subscriptions: BTreeMap<String, Qos>,
+    downlinks: VecDeque<Downlink>,
+}
+
+impl Remembered {
+    /// The topics the client is still subscribed to.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.keys().map(String::as_str)
+    }
+}
+
 /// What the caller has to do or to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Answer with [`Session::accept`] or [`Session::refuse`]; nothing else is read until then.
+    /// Answer with [`Session::accept`], [`Session::accept_again`] or [`Session::refuse`]; nothing else is read until then.
     Connect {
         /// As the client says; may be empty.
         client_id: String,
@@ -173,10 +207,12 @@ pub enum Event {
         password: Option<Vec<u8>>,
         /// Seconds; 0 is off.
         keep_alive_s: u16,
-        /// Clean session or clean start; no session outlives its connection here either way.
+        /// Clean session or clean start: what was remembered of this client is to be forgotten.
         clean: bool,
         /// What it speaks.
         version: Version,
+        /// To be published if the connection ends otherwise than by a DISCONNECT with code 0.
+        will: Option<LastWill>,
     },
     /// Answer with [`Session::ack`] once the payload is kept or refused (also at QoS 0, where nothing is sent).
     Publish {
@@ -186,11 +222,11 @@ pub enum Event {
         topic: Arc<str>,
         /// Any bytes.
         payload: Vec<u8>,
-        /// 0 or 1.
+        /// As sent.
         qos: Qos,
         /// The device says it may have sent this before.
         dup: bool,
-        /// At QoS 1.
+        /// At QoS 1 and 2.
         packet_id: Option<u16>,
     },
     /// Answer with [`Session::suback`]: one `true` or `false` per filter.
@@ -243,14 +279,24 @@ enum Phase {
     Closed,
 }
 
-/// A QoS 1 PUBLISH between receipt and PUBACK.
+/// A PUBLISH between receipt and PUBACK or PUBREC.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     token: Token,
     packet_id: u16,
+    qos: Qos,
     /// Tells a repeat from another message under the same identifier, whose PUBACK would cover something never kept.
     digest: u64,
     result: Option<PubResult>,
+}
+
+/// A message to the device between PUBLISH and PUBACK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Downlink {
+    packet_id: u16,
+    topic: String,
+    /// Empty if the session ends with its connection: nobody will send it again.
+    payload: Vec<u8>,
 }
 
 /// One connection.
@@ -266,16 +312,19 @@ pub struct Session {
     next_token: u64,
     pending: VecDeque<Pending>,
     /// 3.x: refused for quota, not answered, by packet identifier; the caller may still answer, or the device repeats.
-    withheld: BTreeMap<u16, Token>,
+    withheld: BTreeMap<u16, Pending>,
+    /// QoS 2 messages that are kept and whose PUBREL has not come, with their digests.
+    unreleased: BTreeMap<u16, u64>,
     aliases: BTreeMap<u16, Arc<str>>,
     subscriptions: BTreeMap<String, Qos>,
     suback_waits: VecDeque<Subscribe>,
-    downlinks: VecDeque<u16>,
+    downlinks: VecDeque<Downlink>,
     next_packet_id: u16,
     client_receive_max: u16,
     client_packet_max: usize,
     explain: bool,
     keep_alive_s: u16,
+    session_expiry_s: u32,
     heard_us: u64,
     /// The newest instant the caller told.
     now_us: u64,
@@ -304,6 +353,7 @@ impl Session {
             next_token: 0,
             pending: VecDeque::new(),
             withheld: BTreeMap::new(),
+            unreleased: BTreeMap::new(),
             aliases: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             suback_waits: VecDeque::new(),
@@ -313,6 +363,7 @@ impl Session {
             client_packet_max: usize::MAX,
             explain: true,
             keep_alive_s: 0,
+            session_expiry_s: 0,
             heard_us: now_us,
             now_us,
         }
@@ -357,9 +408,17 @@ impl Session {
     pub fn version(&self) -> Version {
         self.version
     }
-    /// PUBLISH packets at QoS 1 that wait for [`Self::ack`] or for an earlier one.
+    /// PUBLISH packets at QoS 1 and 2 that wait for [`Self::ack`] or for an earlier one.
     pub fn inflight(&self) -> usize {
         self.pending.len()
+    }
+    /// Seconds that this session outlives its connection; 0 = not at all.
+    pub fn session_expiry_s(&self) -> u32 {
+        self.session_expiry_s
+    }
+    /// What is to be carried over to the client's next connection. Messages acknowledged after the end still count: ask last.
+    pub fn remembered(&self) -> Remembered {
+        Remembered { unreleased: self.unreleased.clone(), subscriptions: self.subscriptions.clone(), downlinks: self.downlinks.clone() }
     }
     /// When [`Self::tick`] has something to do if nothing is heard until then.
     pub fn deadline_us(&self) -> Option<u64> {
@@ -389,8 +448,15 @@ impl Session {
         }
     }
 
-    /// Lets the client in. A client without an identifier is called `anlan-<user name>`.
+    /// Lets the client in with a new session. A client without an identifier is called `anlan-<user name>`.
     pub fn accept(&mut self) {
+        self.let_in(None);
+    }
+    /// Lets the client in and goes on with the session it had.
+    pub fn accept_again(&mut self, remembered: Remembered) {
+        self.let_in(Some(remembered));
+    }
+    fn let_in(&mut self, remembered: Option<Remembered>) {
         let Some(connect) = self.deciding() else { return };
         let v5 = self.version == Version::V5;
         self.keep_alive_s = connect.keep_alive_s;
@@ -401,8 +467,8 @@ impl Session {
                 self.keep_alive_s = max;
                 properties = properties.with(property::SERVER_KEEP_ALIVE, Value::Two(max));
             }
-            if connect.properties.number(property::SESSION_EXPIRY_INTERVAL).is_some_and(|s| s > 0) {
-                properties = properties.with(property::SESSION_EXPIRY_INTERVAL, Value::Four(0));
+            if connect.properties.number(property::SESSION_EXPIRY_INTERVAL).is_some_and(|s| s != self.session_expiry_s) {
+                properties = properties.with(property::SESSION_EXPIRY_INTERVAL, Value::Four(self.session_expiry_s));
             }
             if connect.client_id.is_empty() {
                 let name = format!("anlan-{}", connect.username.as_deref().unwrap_or("client"));
@@ -410,7 +476,6 @@ impl Session {
             }
             properties = properties
                 .with(property::RECEIVE_MAXIMUM, Value::Two(self.limits.inflight_max.max(1)))
-                .with(property::MAXIMUM_QOS, Value::Byte(1))
                 .with(property::RETAIN_AVAILABLE, Value::Byte(0))
                 .with(property::MAXIMUM_PACKET_SIZE, Value::Four(u32::try_from(self.limits.packet_max).unwrap_or(u32::MAX).max(1)))
                 .with(property::TOPIC_ALIAS_MAXIMUM, Value::Two(self.limits.topic_alias_max))
@@ -420,7 +485,14 @@ impl Session {
         }
         self.phase = Phase::Open;
         self.heard_us = self.now_us;
-        self.send(&Packet::Connack(Connack { session_present: false, reason: reason::SUCCESS, properties }));
+        let session_present = remembered.is_some();
+        let Remembered { unreleased, subscriptions, downlinks } = remembered.unwrap_or_default();
+        (self.unreleased, self.subscriptions, self.downlinks) = (unreleased, subscriptions, downlinks);
+        self.send(&Packet::Connack(Connack { session_present, reason: reason::SUCCESS, properties }));
+        // What it did not acknowledge comes again, in order and under the same identifiers (5.0 §4.4).
+        for Downlink { packet_id, topic, payload } in self.downlinks.clone() {
+            self.send(&downlink(topic, payload, Some(packet_id), true));
+        }
         self.run();
     }
     /// Answers CONNECT with a refusal and ends the connection.
@@ -436,11 +508,17 @@ impl Session {
         }
     }
 
-    /// Says what became of a PUBLISH. Any order will do; PUBACKs leave in order of receipt, so one may wait for earlier ones.
+    /// Says what became of a PUBLISH. Any order will do; answers leave in order of receipt, so one may wait for earlier ones.
     ///
-    /// A token that is unknown (its connection ended, or it was answered before) is ignored.
+    /// After the end nothing leaves, but a QoS 2 message that is kept is remembered. A token that is unknown is ignored.
     pub fn ack(&mut self, token: Token, result: PubResult) {
         if self.phase != Phase::Open {
+            if let Some(i) = self.pending.iter().position(|p| p.token == token)
+                && let Some(pending) = self.pending.remove(i)
+                && (result == PubResult::Ok || (result == PubResult::PayloadInvalid && self.version != Version::V5))
+            {
+                self.unreleased.insert(pending.packet_id, pending.digest);
+            }
             return;
         }
         if token.0 & QOS0_BIT != 0 {
@@ -451,13 +529,13 @@ impl Session {
             pending.result.get_or_insert(result);
             while let Some((first, result)) = self.pending.front().and_then(|p| p.result.map(|r| (*p, r))) {
                 self.pending.pop_front();
-                self.puback(first.packet_id, first.token, result);
+                self.answer(first, result);
             }
-        } else if let Some((&packet_id, _)) = self.withheld.iter().find(|(_, have)| **have == token)
+        } else if let Some(pending) = self.withheld.values().find(|have| have.token == token).copied()
             && result != PubResult::QuotaExceeded
         {
-            self.withheld.remove(&packet_id);
-            self.puback(packet_id, token, result);
+            self.withheld.remove(&pending.packet_id);
+            self.answer(pending, result);
         }
         self.run();
     }
@@ -501,22 +579,15 @@ impl Session {
         } else {
             None
         };
-        let packet = Packet::Publish(Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic: topic.to_owned(),
-            packet_id,
-            payload: payload.to_vec(),
-            properties: Properties::default(),
-        });
+        let packet = downlink(topic.to_owned(), payload.to_vec(), packet_id, false);
         let mut bytes = Vec::new();
         packet.encode(self.version, &mut bytes).map_err(|_| PublishError::TooLarge)?;
         if bytes.len() > self.client_packet_max {
             return Err(PublishError::TooLarge);
         }
         self.output.extend_from_slice(&bytes);
-        self.downlinks.extend(packet_id);
+        let payload = if self.session_expiry_s > 0 { payload.to_vec() } else { Vec::new() };
+        self.downlinks.extend(packet_id.map(|packet_id| Downlink { packet_id, topic: topic.to_owned(), payload }));
         Ok(packet_id)
     }
     /// Ends the connection from this side. Version 5 is told why.
@@ -561,11 +632,12 @@ impl Session {
             (_, Packet::Connect(_)) => self.violation(reason::PROTOCOL_ERROR, "second connect"),
             (_, Packet::Publish(publish)) => self.on_publish(publish),
             (_, Packet::Puback(ack)) => self.on_puback(&ack),
+            (_, Packet::Pubrel(ack)) => self.on_pubrel(&ack),
             (_, Packet::Subscribe(subscribe)) => self.on_subscribe(subscribe),
             (_, Packet::Unsubscribe(unsubscribe)) => self.on_unsubscribe(unsubscribe),
             (_, Packet::Pingreq) => self.send(&Packet::Pingresp),
-            (_, Packet::Disconnect(notice)) => self.end(Closed::ByClient(notice.reason)),
-            // The rest belongs to QoS 2, to enhanced authentication, or is a server's to send.
+            (_, Packet::Disconnect(notice)) => self.on_disconnect(&notice),
+            // The rest belongs to QoS 2 towards the client, to enhanced authentication, or is a server's to send.
             (_, _) => self.violation(reason::PROTOCOL_ERROR, "packet that a client may not send here"),
         }
     }
@@ -582,6 +654,19 @@ impl Session {
         if connect.client_id.is_empty() && (connect.version == Version::V3_1 || (connect.version == Version::V3_1_1 && !connect.clean)) {
             return self.refuse_connect(2, "client identifier is empty");
         }
+        self.session_expiry_s = match connect.version {
+            // Without a name of its own nobody finds a session again.
+            _ if connect.client_id.is_empty() => 0,
+            Version::V5 => number(property::SESSION_EXPIRY_INTERVAL).unwrap_or(0),
+            _ if connect.clean => 0,
+            _ => u32::MAX,
+        }
+        .min(self.limits.session_expiry_max_s);
+        let will = connect.will.as_ref().map(|Will { topic, payload, properties, .. }| LastWill {
+            topic: topic.clone(),
+            payload: payload.clone(),
+            delay_s: properties.number(property::WILL_DELAY_INTERVAL).unwrap_or(0),
+        });
         self.phase = Phase::Deciding;
         self.events.push_back(Event::Connect {
             client_id: connect.client_id.clone(),
@@ -590,14 +675,12 @@ impl Session {
             keep_alive_s: connect.keep_alive_s,
             clean: connect.clean,
             version: connect.version,
+            will,
         });
         self.connect = Some(connect);
     }
     fn on_publish(&mut self, publish: Publish) {
         let Publish { dup, qos, topic, packet_id, payload, properties, .. } = publish;
-        if qos == Qos::ExactlyOnce {
-            return self.violation(reason::QOS_NOT_SUPPORTED, "qos 2 is not offered");
-        }
         if properties.get(property::SUBSCRIPTION_IDENTIFIER).is_some() {
             return self.violation(reason::PROTOCOL_ERROR, "publish from a client with a subscription identifier");
         }
@@ -634,19 +717,35 @@ impl Session {
                     }
                     return;
                 }
+                match self.unreleased.get(&packet_id) {
+                    // A repeat before its PUBREL: it is kept, and is told so again.
+                    Some(have) if qos == Qos::ExactlyOnce && *have == digest => {
+                        return self.send(&Packet::Pubrec(Ack { packet_id, reason: reason::SUCCESS, properties: Properties::default() }));
+                    }
+                    // Another message: the client has lost its session. A PUBREC for the old one would lose the new one.
+                    Some(_) => {
+                        self.unreleased.remove(&packet_id);
+                    }
+                    None => {}
+                }
                 if self.pending.len() >= usize::from(self.limits.inflight_max.max(1)) {
                     return self.violation(reason::RECEIVE_MAXIMUM_EXCEEDED, "receive maximum is exceeded");
                 }
+                if qos == Qos::ExactlyOnce && self.unreleased.len() >= self.limits.unreleased_max {
+                    return self.violation(reason::RECEIVE_MAXIMUM_EXCEEDED, "too many messages at qos 2 wait for their pubrel");
+                }
                 self.withheld.remove(&packet_id);
-                self.pending.push_back(Pending { token: Token(serial), packet_id, digest, result: None });
+                self.pending.push_back(Pending { token: Token(serial), packet_id, qos, digest, result: None });
             }
         }
         self.events.push_back(Event::Publish { token: Token(serial), topic, payload, qos, dup, packet_id });
     }
-    fn puback(&mut self, packet_id: u16, token: Token, result: PubResult) {
+    /// PUBACK or PUBREC.
+    fn answer(&mut self, pending: Pending, result: PubResult) {
         if self.phase != Phase::Open {
             return;
         }
+        let Pending { packet_id, qos, digest, .. } = pending;
         let (code, text) = match (self.version, result) {
             (_, PubResult::Ok) | (Version::V3_1 | Version::V3_1_1, PubResult::PayloadInvalid) => (reason::SUCCESS, ""),
             (Version::V5, PubResult::QuotaExceeded) => (reason::QUOTA_EXCEEDED, "too much is waiting; send it again later"),
@@ -654,7 +753,7 @@ impl Session {
             (Version::V5, PubResult::NotAuthorized) => (reason::NOT_AUTHORIZED, "this device may not publish to this topic"),
             (_, PubResult::NotAuthorized) => return self.forbid(),
             (_, PubResult::QuotaExceeded) => {
-                self.withheld.insert(packet_id, token);
+                self.withheld.insert(packet_id, pending);
                 // 3.x clients repeat only after reconnecting; with a window full of unanswered messages that is the way on.
                 if self.withheld.len() > usize::from(self.limits.inflight_max) {
                     self.violation(reason::QUOTA_EXCEEDED, "too many messages left without an answer");
@@ -662,12 +761,39 @@ impl Session {
                 return;
             }
         };
-        let properties = self.explained(text);
-        self.send(&Packet::Puback(Ack { packet_id, reason: code, properties }));
+        let ack = Ack { packet_id, reason: code, properties: self.explained(text) };
+        if qos == Qos::ExactlyOnce {
+            // A PUBREC with an error ends the exchange (5.0 §4.3.3): no PUBREL will come.
+            if code == reason::SUCCESS {
+                self.unreleased.insert(packet_id, digest);
+            }
+            self.send(&Packet::Pubrec(ack));
+        } else {
+            self.send(&Packet::Puback(ack));
+        }
+    }
+    fn on_pubrel(&mut self, ack: &Ack) {
+        let packet_id = ack.packet_id;
+        if self.pending.iter().any(|p| p.packet_id == packet_id) {
+            return self.violation(reason::PROTOCOL_ERROR, "pubrel before the pubrec");
+        }
+        // An unknown one is finished all the same, or the client would repeat it for ever (5.0 §3.7.2.1: 0x92).
+        let known = self.unreleased.remove(&packet_id).is_some() || self.version != Version::V5;
+        let reason = if known { reason::SUCCESS } else { reason::PACKET_IDENTIFIER_NOT_FOUND };
+        self.send(&Packet::Pubcomp(Ack { packet_id, reason, properties: Properties::default() }));
+    }
+    fn on_disconnect(&mut self, notice: &Notice) {
+        if let Some(wanted) = notice.properties.number(property::SESSION_EXPIRY_INTERVAL) {
+            if self.session_expiry_s == 0 && wanted > 0 {
+                return self.violation(reason::PROTOCOL_ERROR, "a session that ends with its connection cannot be prolonged");
+            }
+            self.session_expiry_s = wanted.min(self.limits.session_expiry_max_s);
+        }
+        self.end(Closed::ByClient(notice.reason));
     }
     fn on_puback(&mut self, ack: &Ack) {
         // A PUBACK for nothing is ignored: a late answer to an earlier connection harms nobody.
-        if let Some(i) = self.downlinks.iter().position(|id| *id == ack.packet_id) {
+        if let Some(i) = self.downlinks.iter().position(|d| d.packet_id == ack.packet_id) {
             self.downlinks.remove(i);
             self.events.push_back(Event::Delivered { packet_id: ack.packet_id, reason: ack.reason });
         }
@@ -751,7 +877,7 @@ impl Session {
         // At most `downlink_max` of 65,535 numbers are taken, so this ends.
         loop {
             self.next_packet_id = self.next_packet_id.wrapping_add(1).max(1);
-            if !self.downlinks.contains(&self.next_packet_id) {
+            if !self.downlinks.iter().any(|d| d.packet_id == self.next_packet_id) {
                 return self.next_packet_id;
             }
         }
@@ -759,9 +885,16 @@ impl Session {
     fn end(&mut self, why: Closed) {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closed;
-            self.pending.clear();
+            // What is out at QoS 2 may still be kept, and then its repeat must not be.
+            self.pending.retain(|p| p.qos == Qos::ExactlyOnce);
             self.withheld.clear();
             self.events.push_back(Event::Closed(why));
         }
     }
+}
+
+/// A PUBLISH to the device; at QoS 1 if it has an identifier.
+fn downlink(topic: String, payload: Vec<u8>, packet_id: Option<u16>, dup: bool) -> Packet {
+    let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+    Packet::Publish(Publish { dup, qos, retain: false, topic, packet_id, payload, properties: Properties::default() })
 }

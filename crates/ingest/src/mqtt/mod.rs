@@ -4,8 +4,13 @@
 //! way to the shards. One task per connection. Start at [`serve`], then `Connection::event`.
 //!
 //! - user = device code, password = its secret. `anlan/v1/{device}/telemetry` (JSON), `…/line` (line protocol, nanoseconds),
-//!   `…/answer` from the device, `…/command` to it. A gateway may name a device of its own enterprise.
-//! - PUBACK after the sync, also for a repeat. A full shard: version 5 is told 0x97; 3.1.1 has no word for it, so the message
+//!   `…/status` (any text: a data-quality event), `…/answer` from the device, `…/command` to it. A gateway may name a device of
+//!   its own enterprise.
+//! - PUBACK and PUBREC after the sync, also for a repeat. A session (3.1.1: no clean session; 5: expiry) outlives its connection
+//!   for an hour at most, in memory: what is kept at QoS 2 is not handed on again, commands that were not acknowledged come again.
+//! - A will on a topic the device may publish to is published when the connection ends without DISCONNECT: on `…/telemetry` and
+//!   `…/line` a reading, on `…/status` the event `device_lost`. Any other will is refused and counted, the connection is not.
+//! - A full shard: version 5 is told 0x97; 3.1.1 has no word for it, so the message
 //!   is offered again with growing pauses while the connection lives.
 //! - A payload that cannot be read goes to the quarantine, then 0x99 (3.1.1: a plain PUBACK). What could be read of it is kept.
 //! - Back-fill without the right, a foreign device or topic: 0x87; 3.1.1 is closed.
@@ -17,9 +22,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anlan_model::{Command, CommandBody, DeviceCredential, Refusal, Source, SourceEvent};
+use anlan_model::{Command, CommandBody, Credentials, DeviceCredential, Refusal, Source, SourceEvent, Timestamp};
 use anlan_protocols::mqtt::codec::{Fault, Qos, Version};
-use anlan_protocols::mqtt::server::{Closed, ConnectRefusal, Event, Limits as SessionLimits, PubResult, ServerClose, Session, Token};
+use anlan_protocols::mqtt::server::{
+    Closed, ConnectRefusal, Event, LastWill, Limits as SessionLimits, PubResult, ServerClose, Session, Token,
+};
 use rustls::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -33,6 +40,11 @@ use crate::payload::{self, Form, Problem, Routed, Speaker};
 use crate::wire::{Moved, Stream, Wire, listen};
 use crate::{Context, Protocol, Reason, trust};
 
+mod after;
+
+pub(crate) use after::Afterlife;
+use after::{Dying, Name, Will};
+
 /// A payload above this size is read on a thread of its own: it costs more than half a millisecond.
 const INLINE_BYTES: usize = 32 << 10;
 
@@ -45,8 +57,9 @@ const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
 /// Serves MQTT on `listener`, over TLS if there is a configuration for it, until the context stops; then closes its sessions
 /// (version 5 is told why).
 pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, ctx: Arc<Context>) {
-    let shared = ctx.clone();
-    listen(listener, tls, ctx, Protocol::Mqtt, move |stream, address| connection(stream, address, shared.clone())).await;
+    let (shared, dying) = (ctx.clone(), ctx.clone());
+    let connections = listen(listener, tls, ctx, Protocol::Mqtt, move |stream, address| connection(stream, address, shared.clone()));
+    tokio::join!(connections, after::publish_wills(dying, last_words));
 }
 
 async fn connection(stream: Stream, address: SocketAddr, ctx: Arc<Context>) {
@@ -56,7 +69,59 @@ async fn connection(stream: Stream, address: SocketAddr, ctx: Arc<Context>) {
     if let Some(device) = &connection.device {
         ctx.downlinks.leave_device(&device.code, connection.peer.connection);
     }
-    wire.close().await;
+    tokio::join!(wire.close(), connection.leave());
+}
+
+/// Whose topic `anlan/v1/{device}/{leaf}` is, and its leaf, if the device `code` may speak there.
+fn topic_of<'a>(snapshot: &'a Credentials, code: &str, topic: &'a str) -> Option<(&'a str, &'a str, &'a DeviceCredential)> {
+    let (named, leaf) = topic.strip_prefix("anlan/v1/")?.split_once('/')?;
+    let own = snapshot.devices.get(code)?;
+    Some((named, leaf, trust::spoken_for(snapshot, code, own, named)?))
+}
+
+/// What a data-quality event keeps of a status text.
+fn status_text(payload: &[u8]) -> String {
+    String::from_utf8_lossy(payload).chars().take(200).collect()
+}
+
+/// Reads a payload; one that has unreadable parts is put aside whole.
+fn read(ctx: &Context, source: &str, form: Form, payload: &[u8], named: &str, received_at: Timestamp) -> Routed {
+    let snapshot = ctx.credentials.load();
+    let Some(credential) = snapshot.devices.get(named) else { return Routed::default() };
+    // A gateway on another device's topic speaks as that device, with the gateway's own right to back-fill.
+    let may_backfill = snapshot.devices.get(source).is_some_and(|c| c.may_backfill);
+    let credential = DeviceCredential { may_backfill, ..credential.clone() };
+    let speaker = Speaker { code: named, credential: &credential, protocol: Protocol::Mqtt.as_str(), backfill: false };
+    let routed = payload::read(form, payload, &snapshot, speaker, received_at, &ctx.limits);
+    if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
+        ctx.quarantine(Protocol::Mqtt, source, first.to_string(), payload);
+    }
+    routed
+}
+
+/// What a will says, as batches. Its device may have been disabled meanwhile; then nobody believes it any more.
+fn last_words(ctx: &Context, dying: &Dying) -> Vec<Content> {
+    let LastWill { topic, payload, .. } = &dying.will.will;
+    let (code, received_at) = (dying.name.0.as_str(), ctx.clock.now());
+    let snapshot = ctx.credentials.load_full();
+    let trusted = snapshot.devices.get(code).is_some_and(|own| !own.disabled);
+    let Some((named, leaf, credential)) = topic_of(&snapshot, code, topic).filter(|_| trusted) else { return Vec::new() };
+    tracing::warn!(protocol = "mqtt", source = code, "{code} is gone without a word; its will is published on {topic:?}");
+    ctx.stats.link(Protocol::Mqtt).heard(received_at);
+    let form = match leaf {
+        "telemetry" => Form::Json,
+        "line" => Form::Line(Default::default()),
+        _ => {
+            let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
+            let event = SourceEvent::Status { text: status_text(payload), lost: true };
+            return vec![Content::event(source, received_at, event)];
+        }
+    };
+    let routed = read(ctx, code, form, payload, named, received_at);
+    if let Some(worst) = payload::worst(&routed.problems) {
+        ctx.refuse(Protocol::Mqtt, worst.reason, code, format_args!("will: {worst}"));
+    }
+    routed.contents
 }
 
 /// Who is connected.
@@ -96,6 +161,9 @@ struct Connection {
     commands: mpsc::Receiver<Command>,
     session: Session,
     device: Option<Device>,
+    will: Option<Will>,
+    /// How it ended; `None` if the socket broke or we gave it up.
+    ended: Option<Closed>,
     /// Why we refused its CONNECT; the session refuses some by itself.
     refused_connect: Option<ConnectRefusal>,
     offers: Offers,
@@ -119,6 +187,7 @@ impl Connection {
             downlink_max: small(limits.max_downlinks),
             connect_timeout_us: limits.first_message_timeout_ms.saturating_mul(1_000),
             keep_alive_max_s: u16::try_from(limits.mqtt_idle_timeout_s).unwrap_or(u16::MAX),
+            session_expiry_max_s: limits.mqtt_session_expiry_s,
             ..SessionLimits::default()
         };
         let now = Instant::now();
@@ -127,6 +196,8 @@ impl Connection {
             commands,
             session: Session::new(session_limits, 0),
             device: None,
+            will: None,
+            ended: None,
             refused_connect: None,
             offers: Offers::new(ctx.intake.clone()),
             messages: HashMap::new(),
@@ -170,6 +241,7 @@ impl Connection {
             while let Some(event) = self.session.next_event() {
                 if let Event::Closed(why) = event {
                     self.closed(&why);
+                    self.ended = Some(why);
                     let _ = wire.push(&self.session.take_output());
                     return;
                 }
@@ -252,8 +324,8 @@ impl Connection {
 
     async fn event(&mut self, event: Event) {
         match event {
-            Event::Connect { client_id, username, password, .. } => {
-                self.connect(client_id, username.unwrap_or_default(), password.unwrap_or_default()).await;
+            Event::Connect { client_id, username, password, clean, will, .. } => {
+                self.connect(client_id, username.unwrap_or_default(), password.unwrap_or_default(), clean, will).await;
             }
             Event::Publish { token, topic, payload, qos, .. } => self.publish(token, &topic, payload, qos).await,
             Event::Subscribe { packet_id, filters } => {
@@ -287,7 +359,7 @@ impl Connection {
         }
     }
 
-    async fn connect(&mut self, client_id: String, code: String, secret: Vec<u8>) {
+    async fn connect(&mut self, client_id: String, code: String, secret: Vec<u8>, clean: bool, will: Option<LastWill>) {
         let found = trust::device(&self.ctx.credentials.load(), &code, &secret).cloned();
         let Some(credential) = found else {
             self.refuse(Reason::Credentials, "wrong device code or secret");
@@ -301,10 +373,12 @@ impl Connection {
         let client = if client_id.is_empty() { format!("\0{}", self.peer.connection) } else { client_id };
         let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
         let entered = self.ctx.downlinks.enter_device(&code, &client, self.peer.clone());
+        let name: Name = (code.clone(), client.clone());
         self.device = Some(Device { code, client, credential });
         match entered {
             Ok(before) => {
-                self.session.accept();
+                self.will = will.and_then(|will| self.accept_will(will));
+                self.resume(&name, clean).await;
                 if let Some(from) = before {
                     tracing::warn!(protocol = "mqtt", source = self.source(), "{} moved from {from} to {}", self.source(), self.address);
                     let event = SourceEvent::TakenOver { from: from.to_string(), by: self.address.to_string() };
@@ -316,6 +390,74 @@ impl Connection {
                 self.refuse(Reason::Connections, "too many clients of this device");
                 self.refuse_connect(ConnectRefusal::ServerBusy);
             }
+        }
+    }
+
+    /// Lets the client in, with the session it had if it wants that and there is one.
+    async fn resume(&mut self, name: &Name, clean: bool) {
+        let ctx = self.ctx.clone();
+        let lasts = self.session.session_expiry_s() > 0;
+        let remembered = tokio::select! {
+            () = ctx.stop.cancelled() => None,
+            found = ctx.afterlife.begin(name, self.peer.connection, clean, lasts, ctx.limits.max_connections) => found,
+        };
+        match remembered {
+            None => self.session.accept(),
+            Some(remembered) => {
+                let wanted = self.command_topic();
+                let takes_commands = remembered.subscriptions().any(|topic| topic == wanted);
+                self.session.accept_again(remembered);
+                if takes_commands {
+                    self.subscribed(true);
+                }
+            }
+        }
+    }
+
+    /// The will, if it may be published and there is memory for it; otherwise that is counted and said.
+    fn accept_will(&self, will: LastWill) -> Option<Will> {
+        let code = self.device.as_ref()?.code.as_str();
+        let snapshot = self.ctx.credentials.load();
+        if !topic_of(&snapshot, code, &will.topic).is_some_and(|(_, leaf, _)| matches!(leaf, "telemetry" | "line" | "status")) {
+            let shown: String = will.topic.chars().take(80).collect();
+            self.refuse(Reason::Topic, format_args!("a will on {shown:?} is not taken"));
+            return None;
+        }
+        let held = self.ctx.gate.hold(will.payload.len());
+        if held.is_none() {
+            self.refuse(Reason::Overloaded, "no memory for its will");
+        }
+        Some(Will { will, held: Arc::new(held?) })
+    }
+
+    /// After the end: waits for the answers that its session must remember, and leaves session and will behind.
+    async fn leave(&mut self) {
+        let Some(device) = &self.device else { return };
+        let name: Name = (device.code.clone(), device.client.clone());
+        let expiry_s = self.session.session_expiry_s();
+        if expiry_s > 0 {
+            let until = Instant::now() + crate::wire::DRAIN;
+            // What waits to be offered again will not be: its device sends it again.
+            while self.out.len() > self.reoffers.len()
+                && let Ok(answer) = tokio::time::timeout_at(until, self.offers.next()).await
+            {
+                self.answered(answer);
+            }
+        }
+        self.ctx.afterlife.end(&name, self.peer.connection, self.session.remembered(), expiry_s);
+        let Some(will) = self.will.take() else { return };
+        let delay_s = will.will.delay_s.min(expiry_s);
+        let on_purpose = match &self.ended {
+            Some(Closed::ByClient(code)) => *code == 0,
+            // We stop, or do not believe the device any more.
+            Some(Closed::ByServer(ServerClose::ShuttingDown | ServerClose::Administrative)) => true,
+            // It is back already, within the delay it asked for.
+            Some(Closed::ByServer(ServerClose::TakenOver)) => delay_s > 0,
+            _ => self.ctx.stop.is_cancelled(),
+        };
+        let delay = Duration::from_secs(delay_s.into());
+        if !on_purpose && !self.ctx.afterlife.died(name, will, delay, self.ctx.limits.max_connections) {
+            self.refuse(Reason::Overloaded, "too many wills wait");
         }
     }
 
@@ -385,14 +527,15 @@ impl Connection {
             }
         }
         let snapshot = self.ctx.credentials.load_full();
-        let Some((named, leaf)) = topic.strip_prefix("anlan/v1/").and_then(|rest| rest.split_once('/')) else {
-            return self.forbidden(token, topic);
-        };
-        let Some(own) = snapshot.devices.get(&code) else { return self.forbidden(token, topic) };
-        let Some(credential) = trust::spoken_for(&snapshot, &code, own, named) else { return self.forbidden(token, topic) };
+        let Some((named, leaf, credential)) = topic_of(&snapshot, &code, topic) else { return self.forbidden(token, topic) };
         let form = match leaf {
             "telemetry" => Form::Json,
             "line" => Form::Line(Default::default()),
+            "status" => {
+                let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
+                let event = SourceEvent::Status { text: status_text(&payload), lost: false };
+                return self.put(Some(token), qos, vec![Content::event(source, received_at, event)], PubResult::Ok, None);
+            }
             "answer" if named == code => return self.command_answer(token, qos, &payload, credential, received_at),
             _ => return self.forbidden(token, topic),
         };
@@ -419,23 +562,10 @@ impl Connection {
         self.session.ack(token, PubResult::NotAuthorized);
     }
 
-    /// Reads a payload; one that has unreadable parts is put aside whole.
-    async fn read(&self, form: Form, payload: Vec<u8>, named: String, received_at: anlan_model::Timestamp) -> Routed {
-        let ctx = self.ctx.clone();
-        let (big, source) = (payload.len() > INLINE_BYTES, self.source());
-        // A gateway on another device's topic speaks as that device, with the gateway's own right to back-fill.
-        let may_backfill = ctx.credentials.load().devices.get(&source).is_some_and(|c| c.may_backfill);
-        let work = move || {
-            let snapshot = ctx.credentials.load();
-            let Some(credential) = snapshot.devices.get(&named) else { return Routed::default() };
-            let credential = DeviceCredential { may_backfill, ..credential.clone() };
-            let speaker = Speaker { code: &named, credential: &credential, protocol: Protocol::Mqtt.as_str(), backfill: false };
-            let routed = payload::read(form, &payload, &snapshot, speaker, received_at, &ctx.limits);
-            if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
-                ctx.quarantine(Protocol::Mqtt, &source, first.to_string(), &payload);
-            }
-            routed
-        };
+    async fn read(&self, form: Form, payload: Vec<u8>, named: String, received_at: Timestamp) -> Routed {
+        let (ctx, source) = (self.ctx.clone(), self.source());
+        let big = payload.len() > INLINE_BYTES;
+        let work = move || read(&ctx, &source, form, &payload, &named, received_at);
         if big { tokio::task::spawn_blocking(work).await.unwrap_or_default() } else { work() }
     }
 
@@ -449,14 +579,7 @@ impl Connection {
         }
     }
 
-    fn command_answer(
-        &mut self,
-        token: Token,
-        qos: Qos,
-        payload: &[u8],
-        credential: &DeviceCredential,
-        received_at: anlan_model::Timestamp,
-    ) {
+    fn command_answer(&mut self, token: Token, qos: Qos, payload: &[u8], credential: &DeviceCredential, received_at: Timestamp) {
         #[derive(serde::Deserialize)]
         struct Answer {
             id: Id,
