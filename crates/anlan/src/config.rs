@@ -24,6 +24,8 @@ pub struct Config {
     pub jt808: Jt808,
     /// Certificates of the device listeners.
     pub tls: Tls,
+    /// Devices that are polled over Modbus TCP.
+    pub modbus: anlan_ingest::poll::Polling,
     /// Database.
     pub store: StoreConfig,
     /// This node.
@@ -271,6 +273,8 @@ impl Config {
             points_create: self.points.create,
             points_per_device_max: self.points.per_device_max,
             vehicles_open_max: self.vehicles.open_max,
+            modbus_networks: self.modbus.networks.clone(),
+            modbus_devices_max: self.modbus.devices_max,
             time: self.time,
             shard_queue: self.telemetry.shard_queue,
             vehicle_offline_s: self.vehicles.offline_s,
@@ -316,6 +320,22 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "自动生成的证书中追加的域名或地址（仅首次启动时生效）",
         "further names and addresses in the certificate made on first start",
     ),
+    (
+        "modbus.networks",
+        "list of CIDR",
+        "允许轮询的网段；缺省为空，即不轮询任何设备，以免有权登记设备者借本节点扫描内网",
+        "networks that may be polled; empty = none, so that who may register a device cannot scan with this node",
+    ),
+    ("modbus.devices_max", "devices", "轮询设备数上限", "devices with a register map"),
+    (
+        "modbus.in_flight_max",
+        "requests, 1 to 16",
+        "每条连接上同时未答的请求数；1 为串口网关都能承受的值",
+        "requests out on one connection; 1 = what every serial gateway can take",
+    ),
+    ("modbus.connect_timeout_ms", "ms", "建立连接的时限", "how long a connection may take to open"),
+    ("modbus.backoff_first_ms", "ms", "无应答后的首次退避，逐次加倍", "first wait after no answer; doubles"),
+    ("modbus.backoff_last_ms", "ms", "退避上限", "the longest such wait"),
     (
         "store.url",
         "URL",

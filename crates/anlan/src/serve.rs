@@ -224,6 +224,7 @@ impl Node {
         if let Some(listener) = jt808_tls {
             tasks.spawn(anlan_ingest::jt808::serve(listener, device_tls, context.clone(), unknown));
         }
+        tasks.spawn(anlan_ingest::poll::serve(context.clone(), app.registry.polls(), config.modbus.clone()));
         tasks.spawn(anlan_app::dispatch::run(app.clone(), context.downlinks.clone(), sockets_stop.clone()));
 
         let secure = secure(&config, http_at);

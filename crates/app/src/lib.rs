@@ -18,6 +18,7 @@ pub mod event;
 pub mod health;
 pub mod keep;
 pub mod live;
+pub mod modbus;
 pub mod point;
 pub mod projector;
 pub mod registry;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anlan_domain::pack::RuleBook;
+use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Region, Vehicle};
 use anlan_model::{Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
 use anlan_store::{Store, StoreError};
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::live::Live;
 use crate::telemetry::engine::EngineHandle;
@@ -99,6 +101,7 @@ fn shard(enterprise: Option<EnterpriseId>, kind: u64, id: i64) -> u16 {
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     credentials: Arc<ArcSwap<Credentials>>,
+    polls: watch::Sender<Polls>,
     store: Store,
     engine: EngineHandle,
     rules: Arc<RuleBook>,
@@ -115,6 +118,7 @@ impl Registry {
         Self {
             snapshot: ArcSwap::default(),
             credentials: Arc::default(),
+            polls: watch::Sender::default(),
             store,
             engine,
             rules,
@@ -135,6 +139,11 @@ impl Registry {
         self.credentials.clone()
     }
 
+    /// What is polled; told anew when it changes.
+    pub fn polls(&self) -> watch::Receiver<Polls> {
+        self.polls.subscribe()
+    }
+
     /// Reads everything anew, tells the engine which rules changed, then shows the new snapshot. Concurrent calls share one run.
     ///
     /// # Errors
@@ -149,11 +158,19 @@ impl Registry {
         let next = Snapshot::read(&self.store).await?;
         let mut credentials = self.store.credentials().await?;
         credentials.terminal_key = self.terminal_key;
+        let polls: Vec<_> = self.store.all_modbus().await?.into_iter().map(Arc::new).collect();
 
         // The engine must know a point before a reading of it can arrive, so it is told first.
         self.engine.configure(self.configs(&next));
         self.credentials.store(Arc::new(credentials));
         self.snapshot.store(Arc::new(next));
+        self.polls.send_if_modified(|have| {
+            let changed = **have != polls;
+            if changed {
+                *have = Arc::new(polls);
+            }
+            changed
+        });
         self.live.renew();
         *done = covers;
         Ok(())

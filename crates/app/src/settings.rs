@@ -1,5 +1,6 @@
 //! What an operator can set, with units and defaults; read by figment in the binary, documented from here.
 
+use anlan_model::modbus::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::telemetry::shard::TimeBounds;
@@ -28,6 +29,10 @@ pub struct Settings {
     pub vehicle_offline_s: i64,
     /// A clock further off than this is told on every page. µs, default 1 s: device protocols carry whole seconds.
     pub clock_offset_max_us: i64,
+    /// Networks that may be polled; empty = none.
+    pub modbus_networks: Vec<Network>,
+    /// Devices with a register map. Default 10,000.
+    pub modbus_devices_max: usize,
     /// Files of the telemetry history.
     pub history: History,
     /// Parquet archive of days that are over.
@@ -137,6 +142,8 @@ impl Default for Settings {
             shard_queue: 20_000,
             vehicle_offline_s: 300,
             clock_offset_max_us: 1_000_000,
+            modbus_networks: Vec::new(),
+            modbus_devices_max: 10_000,
             history: History::default(),
             archive: ArchiveSettings::default(),
             access: Access::default(),

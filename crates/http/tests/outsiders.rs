@@ -82,6 +82,15 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "patch /devices/{id}" => (format!("/devices/{d}"), Some(json!({"revision": 1, "name": "x"})), Refused),
         "post /devices/{id}/secret" => (format!("/devices/{d}/secret"), Some(json!({})), Refused),
         "put /devices/{id}/points" => (format!("/devices/{d}/points"), Some(json!({"points": [{"code": "X", "name": "x"}]})), Refused),
+        "get /devices/{id}/modbus" | "delete /devices/{id}/modbus" => (format!("/devices/{d}/modbus"), None, Refused),
+        "put /devices/{id}/modbus" => {
+            let register = json!({"code": "X", "table": "input", "address": 0, "type": "u16"});
+            (
+                format!("/devices/{d}/modbus"),
+                Some(json!({"address": "127.0.0.1:502", "unit": 1, "interval_s": 5, "registers": [register]})),
+                Refused,
+            )
+        }
         "get /points" => (format!("/points?device={d}"), None, Empty("points")),
         "get /points/latest" => (format!("/points/latest?enterprise={e}"), None, Empty("points")),
         "get /points/{id}" => (format!("/points/{p}"), None, Refused),

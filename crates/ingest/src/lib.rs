@@ -1,10 +1,10 @@
-//! Sockets and sessions of devices: MQTT, JT/T 808 over TCP, and HTTP ingest.
+//! Sockets and sessions of devices: MQTT, JT/T 808 over TCP, HTTP ingest, and devices that are polled over Modbus TCP.
 //!
 //! Bytes become batches here, and answers become bytes. Nothing here understands a payload (that is `anlan-protocols`),
 //! resolves a point, applies a rule or touches a database; readings leave through [`anlan_model::Intake`] and commands come
 //! through [`anlan_model::Downlink`]. **An acknowledgement is only ever written because a batch's reply said it is kept.**
 //!
-//! Start at [`Context`], then [`mqtt::serve`], [`jt808::serve`] and [`http::router`]. Limits and their defaults: [`Limits`].
+//! Start at [`Context`], then [`mqtt::serve`], [`jt808::serve`], [`poll::serve`] and [`http::router`]. Limits and their defaults: [`Limits`].
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ mod limits;
 pub mod mqtt;
 mod offer;
 mod payload;
+pub mod poll;
 mod stats;
 mod trust;
 mod wire;

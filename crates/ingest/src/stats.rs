@@ -17,17 +17,20 @@ pub enum Protocol {
     Jt808,
     /// InfluxDB write endpoints and JSON.
     Http,
+    /// Modbus TCP, which we poll.
+    Modbus,
 }
 
 impl Protocol {
     /// All of them, in the order of [`LinkStats::links`].
-    pub const ALL: [Self; 3] = [Self::Mqtt, Self::Jt808, Self::Http];
+    pub const ALL: [Self; 4] = [Self::Mqtt, Self::Jt808, Self::Http, Self::Modbus];
     /// The label in metrics, logs, batches and on the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
             Self::Jt808 => "jt808",
             Self::Http => "http",
+            Self::Modbus => "modbus",
         }
     }
 }
@@ -196,7 +199,7 @@ impl Drop for Open {
 /// The numbers of all links.
 #[derive(Debug)]
 pub struct LinkStats {
-    links: [Link; 3],
+    links: [Link; Protocol::ALL.len()],
 }
 
 impl Default for LinkStats {
@@ -210,7 +213,7 @@ impl LinkStats {
     pub fn link(&self, protocol: Protocol) -> &Link {
         &self.links[protocol as usize]
     }
-    /// All links: MQTT, JT/T 808, HTTP.
+    /// All links: MQTT, JT/T 808, HTTP, Modbus.
     pub fn links(&self) -> &[Link] {
         &self.links
     }

@@ -123,6 +123,22 @@ pub enum SourceEvent {
         /// It is its will that says so.
         lost: bool,
     },
+    /// A device that we poll does not give what it should; its points fall silent until it does.
+    PollFailed {
+        /// Address and unit.
+        address: String,
+        /// `unreachable`, `unanswered`, `gateway`, `exception` or `garbled`.
+        reason: &'static str,
+        /// More about it; may be empty.
+        detail: String,
+        /// Some of the points concerned.
+        codes: Vec<String>,
+    },
+    /// It gives everything again.
+    PollRestored {
+        /// Address and unit.
+        address: String,
+    },
     /// A terminal or device answered a command.
     CommandAnswer {
         /// The command's id (ours) that was answered.

@@ -18,6 +18,7 @@ pub mod credential;
 pub mod device;
 pub mod enterprise;
 pub mod event;
+pub mod modbus;
 pub mod point;
 pub mod projection;
 pub mod quarantine;

@@ -9,8 +9,11 @@ use crate::StoreError;
 use crate::db::{Db, Tx, sql};
 
 /// In order; the version is the place in the list, from 1. An entry that was released is never edited.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_start", include_str!("../migrations/0001_start.sql")), ("0003_archive", include_str!("../migrations/0003_archive.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_start", include_str!("../migrations/0001_start.sql")),
+    ("0003_archive", include_str!("../migrations/0003_archive.sql")),
+    ("0005_modbus", include_str!("../migrations/0005_modbus.sql")),
+];
 
 /// Type words and what they are on SQLite and on PostgreSQL.
 const WORDS: &[(&str, &str, &str)] = &[

@@ -305,14 +305,14 @@ fn filtered(q: &mut Sql, scope: &Scope, filter: &PointFilter) {
     }
 }
 
-async fn visible_device(change: &mut Change<'_>, device: DeviceId) -> Result<Option<EnterpriseId>, StoreError> {
+pub(crate) async fn visible_device(change: &mut Change<'_>, device: DeviceId) -> Result<Option<EnterpriseId>, StoreError> {
     let q = "SELECT d.enterprise_id FROM device AS d LEFT JOIN enterprise AS e ON e.id = d.enterprise_id WHERE d.id = $1";
     let mut q = sql(q).bind(device);
     q.and_visible(change.scope, Owner::ENTERPRISE);
     change.tx.row(q).await?.ok_or(StoreError::NotFound)?.get("enterprise_id")
 }
 
-async fn codes<'a>(
+pub(crate) async fn codes<'a>(
     change: &mut Change<'_>,
     device: DeviceId,
     wanted: impl Iterator<Item = &'a str>,
@@ -348,7 +348,7 @@ fn bind(q: Sql, p: &Point) -> Sql {
         .bind(p.revision)
 }
 
-async fn insert(change: &mut Change<'_>, p: &Point) -> Result<PointId, StoreError> {
+pub(crate) async fn insert(change: &mut Change<'_>, p: &Point) -> Result<PointId, StoreError> {
     let q = "INSERT INTO point (site, name, unit, kind, period_s, range_low, range_high, limits, limits_source, confirmed, lon, lat, revision, device_id, code)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 RETURNING id";
@@ -356,7 +356,7 @@ RETURNING id";
     row.ok_or(StoreError::NotFound)?.get("id")
 }
 
-async fn write(change: &mut Change<'_>, p: &Point) -> Result<(), StoreError> {
+pub(crate) async fn write(change: &mut Change<'_>, p: &Point) -> Result<(), StoreError> {
     let q = "UPDATE point
 SET site = $1, name = $2, unit = $3, kind = $4, period_s = $5, range_low = $6, range_high = $7, limits = $8, limits_source = $9,
   confirmed = $10, lon = $11, lat = $12, revision = $13
@@ -391,7 +391,7 @@ fn read(row: &Row) -> Result<Point, StoreError> {
     })
 }
 
-fn canonical(p: &Point) -> Json {
+pub(crate) fn canonical(p: &Point) -> Json {
     json!({
         "id": p.id, "device": p.device, "site": p.site, "code": p.code, "name": p.name, "unit": p.unit, "kind": p.kind,
         "period_s": p.period_s, "range_low": p.range_low, "range_high": p.range_high, "limits": p.limits,

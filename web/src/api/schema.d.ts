@@ -143,6 +143,25 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/api/v1/devices/{id}/modbus": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a device is polled. */
+        get: operations["get"];
+        /** Sets or replaces how a device of protocol `modbus` is polled. Its points are made, confirmed, and get the interval as their period. */
+        put: operations["put"];
+        post?: never;
+        /** Stops polling a device; its points and their history stay. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{id}/points": {
         parameters: {
             query?: never;
@@ -1207,6 +1226,84 @@ export interface components {
             permissions: string[];
             username: string;
         };
+        /** @description How a device is polled. */
+        Modbus: {
+            /** @description `IP:port`, inside the networks of the configuration key `modbus.networks`. Names are not resolved. */
+            address: string;
+            forbidden: components["schemas"]["ModbusForbidden"][];
+            /**
+             * Format: int32
+             * @description Unnamed addresses in a row that one read may cover to save another, 0 to 255; 0 = read only what is named.
+             */
+            gap: number;
+            /**
+             * Format: double
+             * @description Seconds between polls of registers that name none.
+             */
+            interval_s: number | null;
+            /** @description At most 1,000. */
+            registers: components["schemas"]["ModbusRegister"][];
+            /**
+             * Format: int64
+             * @description What one request may take, 50 to 60,000; 3,000 if left out.
+             */
+            timeout_ms: number | null;
+            /**
+             * Format: int32
+             * @description Unit id; several devices may share one address.
+             */
+            unit: number;
+        };
+        /** @description Addresses that are never read, not even between two that are. */
+        ModbusForbidden: {
+            /** Format: int32 */
+            from: number;
+            table: string;
+            /**
+             * Format: int32
+             * @description Inclusive.
+             */
+            to: number;
+        };
+        /** @description One value of a device. */
+        ModbusRegister: {
+            /**
+             * Format: int32
+             * @description From 0 as on the wire: what paper calls 40001 is holding 0.
+             */
+            address: number;
+            /**
+             * Format: int32
+             * @description Bit of a register, 0 = least significant; for a `bool` in `holding` or `input` only.
+             */
+            bit: number | null;
+            /** @description Code of the point; it is made if the device has none of that code. */
+            code: string;
+            /**
+             * Format: double
+             * @description Seconds between polls, 0.1 to 86,400; left out = the device's.
+             */
+            interval_s: number | null;
+            /** Format: double */
+            offset: number;
+            /** @description Byte order of two and four registers: `ABCD` (default), `CDAB`, `BADC`, `DCBA`. */
+            order: string;
+            /**
+             * Format: double
+             * @description The value is raw · `scale` + `offset`.
+             */
+            scale: number;
+            /** @description `coil`, `discrete`, `holding` or `input`. */
+            table: string;
+            /** @description `bool`, `u16`, `i16`, `u32`, `i32`, `f32`, `u64`, `i64` or `f64`. */
+            type: string;
+            /** @description Unit symbol; empty = the point's. */
+            unit: string;
+        };
+        /** @description How a device is polled. */
+        ModbusState: {
+            modbus: null | components["schemas"]["Modbus"];
+        };
         /** @description A new session. */
         NewSession: {
             /** @description For the header `X-CSRF-Token` when the cookie is used. */
@@ -2029,6 +2126,71 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Device"];
                 };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModbusState"];
+                };
+            };
+        };
+    };
+    put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Modbus"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Modbus"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -43,7 +43,7 @@ const en: Shape = {
     never: 'Nothing received yet',
     since: 'Nothing received since {at}; what is shown may be out of date.',
     last: 'Last heard {at}',
-    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808' },
+    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808', modbus: 'Modbus TCP' },
   },
   level: {
     red: 'Red',
@@ -277,6 +277,8 @@ const en: Shape = {
     device_status: 'Device status',
     driver: 'Driver card',
     unknown_source: 'Unknown terminal',
+    poll_failed: 'Polling failed',
+    poll_restored: 'Polling restored',
   },
   filter: {
     search: 'Search',

@@ -40,7 +40,7 @@ export default {
     never: '尚未收到任何数据',
     since: '自 {at} 起没有收到数据，画面可能已过时。',
     last: '最后收到 {at}',
-    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808' },
+    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808', modbus: 'Modbus TCP' },
   },
   level: {
     red: '红',
@@ -274,6 +274,8 @@ export default {
     device_status: '设备状态',
     driver: '驾驶员插拔卡',
     unknown_source: '未知终端',
+    poll_failed: '轮询失败',
+    poll_restored: '轮询恢复',
   },
   filter: {
     search: '查找',

@@ -151,6 +151,10 @@ fn effect(event: SourceEvent, source: &str, enterprise: Option<anlan_model::Ente
             ("registered", serde_json::json!({ "plate": plate, "plate_colour": plate_colour, "terminal": terminal }))
         }
         SourceEvent::Status { text, lost } => (if lost { "device_lost" } else { "device_status" }, serde_json::json!({ "text": text })),
+        SourceEvent::PollFailed { address, reason, detail, codes } => {
+            ("poll_failed", serde_json::json!({ "address": address, "reason": reason, "detail": detail, "codes": codes }))
+        }
+        SourceEvent::PollRestored { address } => ("poll_restored", serde_json::json!({ "address": address })),
         SourceEvent::Driver { status, name } => ("driver", serde_json::json!({ "status": status, "name": name })),
     };
     Effect::Event(DataEvent { at, kind: kind.to_owned(), subject: source.to_owned(), detail: detail.to_string(), enterprise })

@@ -9,6 +9,7 @@ mod device;
 mod enterprise;
 mod event;
 mod live;
+mod modbus;
 mod point;
 mod region;
 mod rule;
@@ -54,6 +55,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(device::get, device::update))
         .routes(routes!(device::replace_secret))
         .routes(routes!(device::put_points))
+        .routes(routes!(modbus::get, modbus::put, modbus::delete))
         .routes(routes!(point::list))
         .routes(routes!(point::latest))
         .routes(routes!(point::get, point::update))
