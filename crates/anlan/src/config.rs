@@ -64,6 +64,8 @@ pub struct Http {
     pub certificate: Option<PathBuf>,
     /// PEM key of the certificate.
     pub key: Option<PathBuf>,
+    /// Bearer token for `/metrics` from elsewhere; absent = this machine only.
+    pub metrics_token: Option<String>,
 }
 
 /// Section `mqtt`.
@@ -84,6 +86,8 @@ pub struct Jt808 {
     pub listen: SocketAddr,
     /// Address of the TLS listener; absent = none.
     pub tls_listen: Option<SocketAddr>,
+    /// Address of the UDP socket; absent = none.
+    pub udp_listen: Option<SocketAddr>,
     /// What happens to unknown terminals.
     pub unknown: Unknown,
 }
@@ -198,7 +202,7 @@ fn loopback(port: u16) -> SocketAddr {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: loopback(8080), certificate: None, key: None }
+        Self { listen: loopback(8080), certificate: None, key: None, metrics_token: None }
     }
 }
 impl Default for Mqtt {
@@ -209,7 +213,7 @@ impl Default for Mqtt {
 }
 impl Default for Jt808 {
     fn default() -> Self {
-        Self { listen: loopback(8081), tls_listen: None, unknown: Unknown::Quarantine }
+        Self { listen: loopback(8081), tls_listen: None, udp_listen: None, unknown: Unknown::Quarantine }
     }
 }
 impl Default for Node {
@@ -277,6 +281,9 @@ impl Config {
             modbus_devices_max: self.modbus.devices_max,
             time: self.time,
             shard_queue: self.telemetry.shard_queue,
+            queue_readings: self.limits.queue_readings,
+            points_per_enterprise_max: self.limits.points_per_enterprise,
+            disk_free_min_mb: self.limits.disk_free_min_mb,
             vehicle_offline_s: self.vehicles.offline_s,
             clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
@@ -296,10 +303,17 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "PEM chain; absent outside loopback: made on first start, fingerprint printed",
     ),
     ("http.key", "path", "证书私钥", "PEM key of the certificate"),
+    (
+        "http.metrics_token",
+        "text",
+        "从其他机器读取 /metrics 须带的令牌；缺省时仅本机可读",
+        "bearer token that /metrics asks for from elsewhere; absent: this machine only",
+    ),
     ("mqtt.listen", "address", "MQTT 监听地址", "address of the MQTT listener"),
     ("mqtt.tls_listen", "address", "MQTT over TLS 监听地址；缺省不开", "address of the MQTT listener over TLS; absent: none"),
     ("jt808.listen", "address", "JT/T 808 TCP 监听地址", "address of the JT/T 808 TCP listener"),
     ("jt808.tls_listen", "address", "JT/T 808 over TLS 监听地址；缺省不开", "address of the JT/T 808 listener over TLS; absent: none"),
+    ("jt808.udp_listen", "address", "JT/T 808 UDP 监听地址；缺省不开", "address of the JT/T 808 UDP socket; absent: none"),
     (
         "jt808.unknown",
         "refuse | quarantine | accept",
@@ -387,7 +401,135 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("log.format", "text | json", "日志格式", "log format"),
 ];
 
-/// The configuration reference as Markdown. Keys of section `limits` carry their documentation in [`anlan_ingest::Limits`].
+/// Section `limits`: every key, what it bounds and what happens beyond it.
+const LIMITS: &[(&str, &str, &str, &str)] = &[
+    (
+        "max_connections",
+        "connections",
+        "每个设备监听口的连接总数；超出即关闭",
+        "connections of one device listener; beyond it closed at once",
+    ),
+    ("max_connections_per_ip", "connections", "每个设备监听口来自同一地址的连接数", "of them from one address"),
+    (
+        "messages_per_s",
+        "messages/s",
+        "单台设备或终端的持续报文速率；超出则告知稍后再发",
+        "lasting rate of one device or terminal; beyond it told to come again",
+    ),
+    ("message_burst", "messages", "单台设备可一次补发的报文数", "messages one device may send at once before that rate counts"),
+    (
+        "enterprise_messages_per_s",
+        "messages/s",
+        "一家企业全部设备合计的持续报文速率（MQTT 与 HTTP）",
+        "lasting rate of all devices of one enterprise (MQTT and HTTP)",
+    ),
+    ("enterprise_message_burst", "messages", "一家企业可一次补发的报文数", "messages they may send at once before that rate counts"),
+    (
+        "points_per_enterprise",
+        "points",
+        "一家企业可自动登记的测点数；超出的测点不收并计数",
+        "points an enterprise's devices may bring in; further ones are left out and counted",
+    ),
+    (
+        "queue_readings",
+        "readings",
+        "全部分片队列合计的读数上限；接近时先拒补传，报警最后",
+        "readings all shard queues may hold; near it back-fill is refused first, alarms last",
+    ),
+    (
+        "disk_free_min_mb",
+        "MB",
+        "数据盘剩余空间下限：低于此拒补传，低于一半拒遥测，低于四分之一全拒；0 为不检查",
+        "free space of the data disk: below it back-fill is refused, below half telemetry, below a quarter everything; 0: no guard",
+    ),
+    ("max_message_bytes", "bytes", "一条 MQTT 报文或一个 HTTP 请求体的大小", "one MQTT packet or one HTTP body as sent"),
+    ("max_unpacked_bytes", "bytes", "HTTP 请求体解压后的大小", "one HTTP body after gunzip"),
+    (
+        "max_readings_per_message",
+        "readings",
+        "一条报文的读数个数；超出部分不收并告知",
+        "readings of one message; the rest is left out and told",
+    ),
+    (
+        "max_inflight",
+        "messages",
+        "一个连接等待落盘的报文数；MQTT 5 会被告知",
+        "messages of one connection that wait for their sync; MQTT 5 is told",
+    ),
+    (
+        "max_held_bytes",
+        "bytes",
+        "全进程等待落盘的报文总大小；超出则告知稍后再发",
+        "bytes of all messages that wait for their sync; beyond it told to come again",
+    ),
+    ("max_output_bytes", "bytes", "对方不读取时可欠发的字节；超出则断开", "bytes owed to a client that does not read; beyond it dropped"),
+    ("write_timeout_ms", "ms", "发送无进展多久断开", "time without progress of a write until the connection is dropped"),
+    (
+        "first_message_timeout_ms",
+        "ms",
+        "新连接完成 TLS 握手、发出首条完整报文的时限；UDP 未鉴权来源的保留时间",
+        "time for the TLS handshake and for the first whole message; how long a UDP source without a code is remembered",
+    ),
+    (
+        "mqtt_idle_timeout_s",
+        "s",
+        "MQTT 无保活时的最长静默，也是保活上限",
+        "silence of an MQTT connection without keep alive, and the longest keep alive",
+    ),
+    (
+        "mqtt_session_expiry_s",
+        "s",
+        "MQTT 会话断线后保留的最长时间；0 为不保留",
+        "how long an MQTT session may outlive its connection; 0: not at all",
+    ),
+    ("jt808_idle_timeout_s", "s", "JT/T 808 连接的最长静默", "silence of a JT/T 808 connection"),
+    (
+        "max_phones_per_connection",
+        "numbers",
+        "一个 808 连接可承载的终端号码数（转发平台）",
+        "phone numbers on one JT/T 808 connection (forwarding platforms)",
+    ),
+    ("max_assemblies", "messages", "一个 808 连接同时拼装的分包消息数", "messages in parts that one JT/T 808 connection may have open"),
+    ("max_assembly_bytes", "bytes", "一个 808 连接分包拼装占用的内存", "memory of those"),
+    (
+        "assembly_timeout_ms",
+        "ms",
+        "多久未收到新分包即请求补传（至多三次）",
+        "time without a new part until the missing ones are asked for (three times at most)",
+    ),
+    (
+        "max_downlinks",
+        "commands",
+        "一个连接排队的下行指令数；超出视为未连接",
+        "commands waiting in one connection; beyond it the device counts as not connected",
+    ),
+    (
+        "reoffer_first_ms",
+        "ms",
+        "分片满时 MQTT 3.1.1 报文首次重试的等待，逐次加倍",
+        "first wait of an MQTT 3.1.1 message that met a full shard; doubles",
+    ),
+    ("reoffer_last_ms", "ms", "上述等待的上限", "the longest such wait"),
+    (
+        "refuse_delay_first_ms",
+        "ms",
+        "凭据错误时应答的延迟，同一地址逐次加倍",
+        "delay of the answer to a wrong credential; doubles per failure of an address",
+    ),
+    ("refuse_delay_last_ms", "ms", "上述延迟的上限", "the longest such delay"),
+    ("retry_after_s", "s", "过载时告知 HTTP 客户端的重试间隔", "what an overloading HTTP client is told to wait"),
+    (
+        "http_reply_timeout_ms",
+        "ms",
+        "HTTP 请求等待落盘的时限，超出答 503",
+        "time an HTTP request waits for the sync before it is answered 503",
+    ),
+    ("max_http_connections", "connections", "HTTP 连接总数；超出即关闭", "HTTP connections; beyond it closed at once"),
+    ("max_http_connections_per_ip", "connections", "来自同一地址的 HTTP 连接数", "of them from one address"),
+    ("max_http_requests", "requests", "同时处理的 HTTP 接入请求数；超出答 503", "HTTP ingest requests in work; beyond it 503"),
+];
+
+/// The configuration reference as Markdown.
 pub fn reference() -> String {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let mut text = String::from(
@@ -401,11 +543,8 @@ pub fn reference() -> String {
     for (key, unit, zh, en) in REFERENCE {
         row(key, unit, zh, en);
     }
-    if let Some(limits) = defaults["limits"].as_object() {
-        for key in limits.keys() {
-            let unit = ["_ms", "_s", "_bytes"].iter().find(|u| key.ends_with(*u)).map_or("count", |u| &u[1..]);
-            row(&format!("limits.{key}"), unit, "来源限额", "limit of one source or listener");
-        }
+    for (key, unit, zh, en) in LIMITS {
+        row(&format!("limits.{key}"), unit, zh, en);
     }
     text
 }
@@ -420,7 +559,7 @@ mod tests {
         let text = reference();
         for (section, keys) in defaults.as_object().unwrap() {
             for key in keys.as_object().unwrap().keys() {
-                assert!(text.contains(&format!("`{section}.{key}`")), "{section}.{key} is not in the reference");
+                assert_eq!(text.matches(&format!("`{section}.{key}`")).count(), 1, "{section}.{key} in the reference");
             }
         }
     }

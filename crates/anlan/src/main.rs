@@ -9,6 +9,7 @@ mod control;
 mod decode;
 mod demo;
 mod doctor;
+mod door;
 mod serve;
 mod simulate;
 mod tls;

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{self, Config, Unknown};
+use crate::door::Door;
 use crate::{BadConfiguration, ServeArgs, control, tls, watch};
 
 /// INTERFACES: SIGTERM stops in order within 10 s. Requests in flight get this much of it.
@@ -160,6 +161,8 @@ pub struct Node {
     pub jt808: SocketAddr,
     /// Address of the JT/T 808 listener over TLS, if there is one.
     pub jt808_tls: Option<SocketAddr>,
+    /// Address of the JT/T 808 UDP socket, if there is one.
+    pub jt808_udp: Option<SocketAddr>,
     url: String,
     setup: Option<String>,
     server: Handle<SocketAddr>,
@@ -196,6 +199,14 @@ impl Node {
         let at = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
         let (mqtts_at, jt808_tls_at) = (at(&mqtts)?, at(&jt808_tls)?);
         let (http_at, mqtt_at, jt808_at) = (http.local_addr()?, mqtt.local_addr()?, jt808.local_addr()?);
+        let jt808_udp = match config.jt808.udp_listen {
+            Some(address) => {
+                let bound = tokio::net::UdpSocket::bind(address).await;
+                Some(bound.map_err(|e| BadConfiguration(anyhow::Error::new(e).context(format!("jt808.udp_listen = {address}"))))?)
+            }
+            None => None,
+        };
+        let jt808_udp_at = jt808_udp.as_ref().map(tokio::net::UdpSocket::local_addr).transpose()?;
         let names = certificate_names(http_at, &config.tls.names);
         let device_tls = match mqtts_at.or(jt808_tls_at) {
             Some(_) => Some(device_tls(&args.data, &config, names.clone()).map_err(BadConfiguration)?),
@@ -225,25 +236,36 @@ impl Node {
             tasks.spawn(anlan_ingest::jt808::serve(listener, device_tls, context.clone(), unknown));
         }
         tasks.spawn(anlan_ingest::poll::serve(context.clone(), app.registry.polls(), config.modbus.clone()));
+        if let Some(socket) = jt808_udp {
+            tasks.spawn(anlan_ingest::jt808::serve_udp(socket, context.clone(), unknown));
+        }
         tasks.spawn(anlan_app::dispatch::run(app.clone(), context.downlinks.clone(), sockets_stop.clone()));
 
         let secure = secure(&config, http_at);
         let text = metrics.clone();
-        let options = anlan_http::HttpOptions { secure, demo, metrics: Some(Arc::new(move || text.render())) };
+        let options = anlan_http::HttpOptions {
+            secure,
+            demo,
+            metrics: Some(Arc::new(move || text.render())),
+            metrics_token: config.http.metrics_token.clone(),
+        };
         let routes = anlan_http::router(app.clone(), options).merge(anlan_ingest::http::router(context));
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         let server = Handle::new();
         let http = http.into_std()?;
+        let (most, most_of_one) = (config.limits.max_http_connections, config.limits.max_http_connections_per_ip);
         let http_task = if secure {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let certificate = tls::certificate(&args.data, "http", config.http.certificate.as_deref(), config.http.key.as_deref(), names)?;
             warn!(fingerprint = certificate.fingerprint, "HTTPS certificate SHA-256 {}", certificate.fingerprint);
             let rustls = RustlsConfig::from_pem_file(&certificate.chain, &certificate.key).await.context("load the certificate")?;
-            let mut listener = axum_server::from_tcp_rustls(http, rustls)?.handle(server.clone());
+            let listener = axum_server::from_tcp_rustls(http, rustls)?.handle(server.clone());
+            let mut listener = listener.map(|inner| Door::new(inner, most, most_of_one));
             impatient(listener.http_builder());
             tokio::spawn(listener.serve(service))
         } else {
-            let mut listener = axum_server::from_tcp(http)?.handle(server.clone());
+            let listener = axum_server::from_tcp(http)?.handle(server.clone());
+            let mut listener = listener.map(|inner| Door::new(inner, most, most_of_one));
             impatient(listener.http_builder());
             tokio::spawn(listener.serve(service))
         };
@@ -278,6 +300,7 @@ impl Node {
             mqtts: mqtts_at,
             jt808: jt808_at,
             jt808_tls: jt808_tls_at,
+            jt808_udp: jt808_udp_at,
             url,
             setup,
             server,
@@ -302,7 +325,7 @@ impl Node {
             "mqtts": self.mqtts.map(|at| at.to_string()),
             "jt808_tcp": self.jt808.to_string(),
             "jt808_tls": self.jt808_tls.map(|at| at.to_string()),
-            "jt808_udp": null,
+            "jt808_udp": self.jt808_udp.map(|at| at.to_string()),
             "setup": self.setup,
         });
         if !users.is_null() {

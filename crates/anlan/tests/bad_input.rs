@@ -439,3 +439,80 @@ fn a_browser_that_stops_reading_is_cut_and_the_others_go_on() {
     publish(rounds + 1);
     assert_eq!(server.readings(&device, "V000").len() as i64, rounds + 2);
 }
+
+/// The value of a metric with these labels; 0 if it was never counted.
+fn metric(server: &Server, line: &str) -> f64 {
+    let text = server.get("/metrics");
+    let text = text.as_str().expect("text");
+    text.lines().find_map(|l| l.strip_prefix(line)).map_or(0.0, |value| value.trim().parse().expect("a number"))
+}
+
+#[test]
+fn a_short_disk_refuses_back_fill_first_then_telemetry_and_says_come_again() {
+    let free_mb = |dir: &std::path::Path| -> u64 {
+        let output = std::process::Command::new("df").args(["--output=avail", "-m"]).arg(dir).output().expect("df");
+        String::from_utf8(output.stdout).unwrap().lines().nth(1).expect("a line").trim().parse().expect("megabytes")
+    };
+    // (minimum as a multiple of what is free, back-fill is taken, live telemetry is taken)
+    for (tenths, backfill_taken, live_taken) in [(5, true, true), (15, false, true), (30, false, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let minimum = (free_mb(dir.path()) * tenths / 10).to_string();
+        let server = Server::start(dir.path(), &[("ANLAN_LIMITS__DISK_FREE_MIN_MB", &minimum)]);
+        let body = json!({ "code": "GW", "name": "GW", "enterprise": null, "protocol": "http", "may_backfill": true });
+        let (status, made) = server.post("/api/v1/devices", &body);
+        assert_eq!(status, 201, "{made}");
+        let login = format!("Bearer GW:{}", made["secret"].as_str().unwrap());
+        let send = |query: &str, second: i64| {
+            let at = rfc3339(now_us() - second * 1_000_000);
+            let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+            let request = agent.post(format!("{}/api/v1/ingest{query}", server.http)).header("Authorization", &login);
+            let answer = request.send_json(json!({ "at": at, "values": { "TI-1": 1.0 } })).expect("an answer");
+            let retry = answer.headers().contains_key("retry-after");
+            (answer.status().as_u16(), retry)
+        };
+        let wanted = |taken: bool| if taken { (204, false) } else { (429, true) };
+        assert_eq!(send("?backfill=1", 100), wanted(backfill_taken), "back-fill at {tenths}/10");
+        assert_eq!(send("", 1), wanted(live_taken), "live at {tenths}/10");
+        let shed = |class: &str| metric(&server, &format!("anlan_shed_total{{class=\"{class}\",cause=\"disk\"}}"));
+        assert_eq!(shed("backfill") > 0.0, !backfill_taken);
+        assert_eq!(shed("plain") > 0.0, !live_taken);
+    }
+}
+
+#[test]
+fn one_address_has_a_bounded_number_of_http_connections_and_gets_them_back() {
+    use std::io::Read as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[("ANLAN_LIMITS__MAX_HTTP_CONNECTIONS_PER_IP", "8")]);
+    let address = server.http.trim_start_matches("http://").to_owned();
+    let open = || {
+        let stream = std::net::TcpStream::connect(&address).expect("connect");
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        stream
+    };
+    let mut silent: Vec<_> = (0..12).map(|_| open()).collect();
+    // One that has no place is closed; one that has is left waiting for our request.
+    let n_closed = silent.iter_mut().filter(|s| matches!(s.read(&mut [0; 1]), Ok(0))).count();
+    assert!((4..12).contains(&n_closed), "{n_closed}");
+    drop(silent);
+    assert_eq!(server.wait("a place", |s| s.try_get("/api/v1/status").0.eq(&200).then_some(200)), 200);
+    assert_eq!(metric(&server, "anlan_http_refused_total{reason=\"connections\"}"), n_closed as f64);
+}
+
+#[test]
+fn a_position_over_udp_is_kept_and_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[("ANLAN_JT808__UDP_LISTEN", "127.0.0.1:0"), ("ANLAN_JT808__UNKNOWN", "accept")]);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.ready["jt808_udp"].as_str().expect("a UDP socket")).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let position = jt808::Position::at(now_us() / 1_000_000 * 1_000_000);
+    socket.send(&jt808::frame(0x0200, "13800000099", 7, &position.bytes())).unwrap();
+    let mut buffer = [0; 2048];
+    let n = socket.recv(&mut buffer).expect("an answer");
+    let answer = jt808::cut(&buffer[..n]).remove(0);
+    assert_eq!((answer.message_id, answer.body.as_slice()), (0x8001, &[0, 7, 2, 0, 0][..]));
+    let id = server.get("/api/v1/vehicles?phone=13800000099")["vehicles"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.get(&format!("/api/v1/vehicles/{id}/positions"))["positions"].as_array().unwrap().len(), 1);
+}

@@ -2,7 +2,7 @@
 //!
 //! One immutable snapshot, replaced whole after a change. Never the truth: that is `store`. Start at [`Registry::refresh`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub points_of: HashMap<EnterpriseId, Vec<PointId>>,
     /// Vehicles.
     pub vehicles: HashMap<VehicleId, Arc<Vehicle>>,
+    /// Devices at least one of whose points has a rule.
+    pub ruled: HashSet<DeviceId>,
     /// Vehicles by phone.
     pub vehicle_by_phone: HashMap<String, VehicleId>,
 }
@@ -161,7 +163,13 @@ impl Registry {
         let polls: Vec<_> = self.store.all_modbus().await?.into_iter().map(Arc::new).collect();
 
         // The engine must know a point before a reading of it can arrive, so it is told first.
-        self.engine.configure(self.configs(&next));
+        let configs = self.configs(&next);
+        let ruled = configs.iter().filter(|(_, config)| !config.rules.is_empty()).filter_map(|(_, config)| match config.subject {
+            Subject::Point(id) => next.points.get(&id).map(|point| point.device),
+            Subject::Vehicle(_) => None,
+        });
+        next.ruled = ruled.collect();
+        self.engine.configure(configs);
         self.credentials.store(Arc::new(credentials));
         self.snapshot.store(Arc::new(next));
         self.polls.send_if_modified(|have| {

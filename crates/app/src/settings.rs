@@ -25,6 +25,12 @@ pub struct Settings {
     pub time: TimeBounds,
     /// Batches one shard may hold before it refuses. Default 20,000.
     pub shard_queue: usize,
+    /// Readings all shards together may hold before they refuse. Default 4,000,000 (about 200 MB).
+    pub queue_readings: usize,
+    /// Points that the devices of one enterprise may bring in at first sight. Default 200,000.
+    pub points_per_enterprise_max: usize,
+    /// Megabytes free on the data disk below which back-fill is refused, at half of it telemetry, at a quarter everything. Default 512; 0 = no guard.
+    pub disk_free_min_mb: u64,
     /// A vehicle without a position for this long is offline. Seconds, default 300.
     pub vehicle_offline_s: i64,
     /// A clock further off than this is told on every page. µs, default 1 s: device protocols carry whole seconds.
@@ -140,6 +146,9 @@ impl Default for Settings {
             vehicles_open_max: 20_000,
             time: TimeBounds::default(),
             shard_queue: 20_000,
+            queue_readings: 4_000_000,
+            points_per_enterprise_max: 200_000,
+            disk_free_min_mb: 512,
             vehicle_offline_s: 300,
             clock_offset_max_us: 1_000_000,
             modbus_networks: Vec::new(),

@@ -22,6 +22,7 @@ use crate::projector::{Ahead, Projector};
 use crate::registry::Registry;
 use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
+use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
 use crate::{App, Settings, rules};
 
@@ -76,11 +77,14 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let status = Arc::new(LogStatus::default());
     let latest = Arc::new(Latest::default());
     let (projected, projected_receiver) = watch::channel(0);
+    let pressure = Arc::new(Pressure::new(settings.shard_queue, settings.queue_readings));
+    let disk_min_mb = settings.disk_free_min_mb;
+    pressure::look_at_disk(dir, disk_min_mb, &pressure);
     let (opened, reader) = engine::open(
         &dir.join("history"),
         settings.time,
         settings.history,
-        settings.shard_queue,
+        pressure.clone(),
         clock.clone(),
         latest.clone(),
         status.clone(),
@@ -125,6 +129,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
     let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), intake_stop.clone());
     tasks.spawn(binding);
+    tasks.spawn(pressure::watch_disk(dir.to_owned(), disk_min_mb, pressure, intake_stop.clone()));
     tasks.close();
     Ok(Running { app, intake, engine: opened.handle, thread, keeper, intake_stop, projector_stop, tasks })
 }

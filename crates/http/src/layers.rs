@@ -1,16 +1,19 @@
 //! What every answer carries and every request passes: headers, the demo mark, the limit of requests in work.
 
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anlan_app::error::{AppError, Kind};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
-use crate::Shared;
 use crate::problem::Failure;
+use crate::{ARRIVING, BODY_LIMIT, OPEN_BODY_BYTES, Shared};
 
 /// Proven with the map, the charts and the live stream of the console; everything comes from one origin.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; worker-src 'self' blob:; \
@@ -43,14 +46,63 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
 fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Semaphore> {
     match (request.method(), request.uri().path()) {
         (_, "/healthz" | "/readyz") => None,
-        // Their bodies are read before anybody is known: whoever holds them back holds back only each other.
-        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/test/clock") => Some(&shared.open_requests),
+        // Their bodies are read before anybody is known, and before they take a place.
+        (&Method::POST, "/api/v1/session" | "/api/v1/setup") => Some(&shared.open_requests),
         _ => Some(&shared.requests),
     }
 }
 
+/// Bodies of strangers that are on their way, by address: a silent sender fills up its own share only, and no place of work.
+#[derive(Default)]
+pub(crate) struct Arriving(Mutex<(usize, HashMap<IpAddr, usize>)>);
+
+impl Arriving {
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arrival> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.0 >= ARRIVING.0 || open.1.get(&address).is_some_and(|n| *n >= ARRIVING.1) {
+            return None;
+        }
+        open.0 += 1;
+        *open.1.entry(address).or_default() += 1;
+        Some(Arrival(self.clone(), address))
+    }
+}
+
+struct Arrival(Arc<Arriving>, IpAddr);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.0 = open.0.saturating_sub(1);
+        if let Some(n) = open.1.get_mut(&self.1) {
+            *n = n.saturating_sub(1);
+            if *n == 0 {
+                open.1.remove(&self.1);
+            }
+        }
+    }
+}
+
+/// The request with its body whole.
+async fn arrived(shared: &Shared, request: Request) -> Result<Request, Failure> {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
+    let Some(_arrival) = shared.arriving.enter(address) else {
+        metrics::counter!("anlan_http_refused_total", "reason" => "arriving").increment(1);
+        return Err(AppError::new(Kind::Unavailable, "server.busy").into());
+    };
+    let (parts, body) = request.into_parts();
+    let bytes = tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, OPEN_BODY_BYTES)).await;
+    let bytes = bytes.map_err(|_| AppError::invalid("body.too_slow", ""))?.map_err(|_| AppError::too_large("body.too_large"))?;
+    Ok(Request::from_parts(parts, bytes.into()))
+}
+
 /// Bounds the requests in work and times them.
 pub(crate) async fn limit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let is_open = places(&shared, &request).is_some_and(|places| std::ptr::eq(places, Arc::as_ptr(&shared.open_requests)));
+    let request = match if is_open { arrived(&shared, request).await } else { Ok(request) } {
+        Ok(request) => request,
+        Err(failure) => return failure.into_response(),
+    };
     let Ok(_place) = places(&shared, &request).map(Semaphore::try_acquire).transpose() else {
         return Failure::from(AppError::new(Kind::Unavailable, "server.busy")).into_response();
     };

@@ -39,6 +39,8 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 const REQUESTS: usize = 512;
 /// Of those that bring a body and nobody has signed in for; strangers use up these places, never the others.
 const OPEN_REQUESTS: usize = 32;
+/// Bodies of such requests that may be on their way, all together and of one address: 32 MiB and 1 MiB of memory at most.
+const ARRIVING: (usize, usize) = (2_048, 64);
 /// Live streams open at the same time.
 const STREAMS: usize = 2_000;
 /// Of one person, on all their desks and walls together.
@@ -56,6 +58,8 @@ pub struct HttpOptions {
     pub demo: bool,
     /// Text of `/metrics`; without it the page does not exist.
     pub metrics: Option<MetricsText>,
+    /// What `/metrics` asks for as a bearer token of whoever is not on this machine; without it nobody else is answered.
+    pub metrics_token: Option<String>,
 }
 
 /// What every handler shares.
@@ -65,14 +69,17 @@ pub(crate) struct Shared {
     secure: bool,
     demo: bool,
     metrics: Option<MetricsText>,
+    metrics_token: Option<Arc<str>>,
     /// One permit per live stream.
     streams: Arc<Semaphore>,
     /// Live streams of each person who has one.
     streams_of: Arc<Mutex<HashMap<UserId, usize>>>,
     /// One permit per request in work.
     requests: Arc<Semaphore>,
-    /// The same for requests with a body that need no session.
+    /// The same for requests with a body that need no session; taken once the body is there.
     open_requests: Arc<Semaphore>,
+    /// Bodies of strangers that are on their way.
+    arriving: Arc<layers::Arriving>,
 }
 
 /// Everything this crate answers, ready to serve; merge other endpoints (ingest) into it before serving.
@@ -85,10 +92,12 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         secure: options.secure,
         demo: options.demo,
         metrics: options.metrics,
+        metrics_token: options.metrics_token.map(Into::into),
         streams: Arc::new(Semaphore::new(STREAMS)),
         streams_of: Arc::default(),
         requests: Arc::new(Semaphore::new(REQUESTS)),
         open_requests: Arc::new(Semaphore::new(OPEN_REQUESTS)),
+        arriving: Arc::default(),
     };
     let (api, document) = parts();
     let text: Arc<str> = document.to_json().expect("the document is plain data").into();

@@ -385,20 +385,31 @@ async fn the_test_clock_moves_forward_for_loopback_only() {
 }
 
 #[tokio::test]
-async fn bodies_that_never_come_hold_back_only_each_other_and_not_for_long() {
+async fn bodies_that_never_come_hold_back_only_their_own_address_and_not_for_long() {
     let node = node().await;
-    let slow = (0..32).map(|_| {
-        let router = node.router.clone();
-        tokio::spawn(async move {
-            let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-            let request = Request::post("/api/v1/session").header("content-type", "application/json").body(body).unwrap();
-            send(&router, request).await
-        })
-    });
-    let slow: Vec<_> = slow.collect();
+    let silent = |n: usize| -> Vec<_> {
+        let one = |_| {
+            let router = node.router.clone();
+            tokio::spawn(async move {
+                let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+                let request = Request::post("/api/v1/session").header("content-type", "application/json").body(body).unwrap();
+                send(&router, request).await
+            })
+        };
+        (0..n).map(one).collect()
+    };
+    let mut slow = silent(32);
+    tokio::task::yield_now().await;
+    // 32 silent senders: signing in works, from the same address too.
+    node.sign_in("admin").await;
+    slow.extend(silent(32));
     tokio::task::yield_now().await;
     let long = json!({"username": "admin", "password": "x".repeat(20_000)});
     assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(long.clone())).await.code(503), "server.busy");
+    let mut elsewhere =
+        Request::post("/api/v1/session").header("content-type", "application/json").body(Body::from(long.to_string())).unwrap();
+    elsewhere.extensions_mut().insert(axum::extract::ConnectInfo(std::net::SocketAddr::from(([192, 0, 2, 9], 1))));
+    assert_eq!(send(&node.router, elsewhere).await.code(413), "body.too_large");
     assert_eq!(ask(&node.router, "GET", "/healthz", None, None).await.status, 200);
     node.get("/api/v1/alarms").await;
     tokio::time::pause();
@@ -409,6 +420,35 @@ async fn bodies_that_never_come_hold_back_only_each_other_and_not_for_long() {
     }
     assert_eq!(ask(&node.router, "POST", "/api/v1/session", None, Some(long)).await.code(413), "body.too_large");
     node.sign_in("admin").await;
+}
+
+#[tokio::test]
+async fn metrics_are_told_to_this_machine_or_for_the_token() {
+    let node = node().await;
+    let options = |token: Option<&str>| anlan_http::HttpOptions {
+        metrics: Some(std::sync::Arc::new(|| "anlan_up 1\n".to_owned())),
+        metrics_token: token.map(str::to_owned),
+        ..Default::default()
+    };
+    let check = async |token: Option<&str>, address: [u8; 4], header: Option<(&str, &str)>, status: u16| {
+        let router = anlan_http::router(node.app.clone(), options(token));
+        let mut request = Request::get("/metrics");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let mut request = request.body(Body::empty()).unwrap();
+        request.extensions_mut().insert(axum::extract::ConnectInfo(std::net::SocketAddr::from((address, 1))));
+        assert_eq!(send(&router, request).await.status.as_u16(), status, "{token:?} {address:?} {header:?}");
+    };
+    let (here, there) = ([127, 0, 0, 1], [192, 0, 2, 9]);
+    check(None, here, None, 200).await;
+    check(None, there, None, 401).await;
+    check(None, there, Some(("authorization", "Bearer ")), 401).await;
+    check(None, here, Some(("x-forwarded-for", "192.0.2.9")), 401).await;
+    check(Some("m"), there, None, 401).await;
+    check(Some("m"), there, Some(("authorization", "Bearer n")), 401).await;
+    check(Some("m"), there, Some(("authorization", "Bearer m")), 200).await;
+    check(Some("m"), here, None, 200).await;
 }
 
 #[tokio::test]
@@ -427,7 +467,7 @@ async fn pages_for_machines_and_browsers_answer_with_their_headers() {
     assert_eq!(api.code(404), "row.not_found");
     assert_eq!(ask(&node.router, "PATCH", "/api/v1/alarms", Some(&node.admin), None).await.code(405), "method.unknown");
     assert!(!api.headers.contains_key("x-anlan-demo"));
-    let demo = anlan_http::router(node.app.clone(), anlan_http::HttpOptions { demo: true, secure: true, metrics: None });
+    let demo = anlan_http::router(node.app.clone(), anlan_http::HttpOptions { demo: true, secure: true, ..Default::default() });
     let answer = ask(&demo, "GET", "/api/v1/status", None, None).await;
     assert_eq!((&answer.headers["x-anlan-demo"], answer.headers.contains_key("strict-transport-security")), (&"1".parse().unwrap(), true));
 }

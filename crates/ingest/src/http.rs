@@ -237,8 +237,14 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
     };
     let received_at = ctx.clock.now();
     link.heard(received_at);
-    if let Err(wait) = ctx.gate.take(&code, Instant::now()) {
-        let refused = refuse(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "this device sends too many requests", None, Reason::Rate);
+    if let Err(wait) = ctx.gate.take_of(&code, credential.enterprise, Instant::now()) {
+        let refused = refuse(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "this device or its enterprise sends too many requests",
+            None,
+            Reason::Rate,
+        );
         return later(refused, wait.as_secs() + 1);
     }
     let Ok(_permit) = shared.requests.clone().try_acquire_owned() else {

@@ -3,6 +3,7 @@
 //! Never decides who a source is (that is [`crate::trust`]). Start at [`Limits`]; [`Gate`] is the state behind it.
 //! All figures are ours: they bound memory and keep one device from starving the others; none is a legal threshold.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anlan_model::EnterpriseId;
 use serde::{Deserialize, Serialize};
 
 /// The limits of all listeners. Every key has a default, so an empty configuration section is complete.
@@ -24,6 +26,17 @@ pub struct Limits {
     pub messages_per_s: u32,
     /// Messages it may send at once before that rate counts. Default 2,000, so a queue of minutes drains quickly.
     pub message_burst: u32,
+    /// Messages per second that all devices of one enterprise together may send for long (MQTT and HTTP). Default 20,000.
+    pub enterprise_messages_per_s: u32,
+    /// Messages they may send at once before that rate counts. Default 200,000.
+    pub enterprise_message_burst: u32,
+    /// Points that the devices of one enterprise may bring in at first sight; further ones are left out and counted. Default 200,000.
+    pub points_per_enterprise: usize,
+    /// Readings that all shards together may hold before they refuse, back-fill first. Default 4,000,000, about 200 MB.
+    pub queue_readings: usize,
+    /// Megabytes free on the data disk below which back-fill is refused, below half of it telemetry, below a quarter everything.
+    /// Default 512; 0 = no guard.
+    pub disk_free_min_mb: u64,
     /// Bytes of one MQTT packet or one HTTP body as sent. Default 1 MiB.
     pub max_message_bytes: usize,
     /// Bytes of one HTTP body after gunzip. Default 16 MiB; what a compression bomb can cost.
@@ -68,6 +81,10 @@ pub struct Limits {
     pub retry_after_s: u64,
     /// Milliseconds an HTTP request waits for the sync before it is answered 503. Default 30,000.
     pub http_reply_timeout_ms: u64,
+    /// HTTP connections. Default 8,192. Past it a new connection is closed at once.
+    pub max_http_connections: usize,
+    /// HTTP connections from one address. Default 1,024: an office behind one address has many browsers.
+    pub max_http_connections_per_ip: usize,
     /// HTTP ingest requests in work at once. Default 256; past it 503.
     pub max_http_requests: usize,
 }
@@ -79,6 +96,11 @@ impl Default for Limits {
             max_connections_per_ip: 5_000,
             messages_per_s: 200,
             message_burst: 2_000,
+            enterprise_messages_per_s: 20_000,
+            enterprise_message_burst: 200_000,
+            points_per_enterprise: 200_000,
+            queue_readings: 4_000_000,
+            disk_free_min_mb: 512,
             max_message_bytes: 1 << 20,
             max_unpacked_bytes: 16 << 20,
             max_readings_per_message: 50_000,
@@ -101,6 +123,8 @@ impl Default for Limits {
             refuse_delay_last_ms: 4_000,
             retry_after_s: 5,
             http_reply_timeout_ms: 30_000,
+            max_http_connections: 8_192,
+            max_http_connections_per_ip: 1_024,
             max_http_requests: 256,
         }
     }
@@ -124,12 +148,47 @@ const SWEEP_AT: usize = 65_536;
 /// The shared state behind [`Limits`]: who has how much left.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    rate_per_s: f64,
-    burst: f64,
-    buckets: Mutex<HashMap<String, Bucket>>,
+    devices: Buckets<String>,
+    enterprises: Buckets<EnterpriseId>,
     refuse_delay_ms: (u64, u64),
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
     held: Arc<Budget>,
+}
+
+/// A token bucket per source.
+#[derive(Debug)]
+struct Buckets<K> {
+    rate_per_s: f64,
+    burst: f64,
+    of: Mutex<HashMap<K, Bucket>>,
+}
+
+impl<K: Hash + Eq + Clone> Buckets<K> {
+    fn new(rate_per_s: u32, burst: u32) -> Self {
+        Self { rate_per_s: f64::from(rate_per_s.max(1)), burst: f64::from(burst.max(1)), of: Mutex::default() }
+    }
+
+    fn take<Q: Hash + Eq + ToOwned<Owned = K> + ?Sized>(&self, source: &Q, now: Instant) -> Result<(), Duration>
+    where
+        K: Borrow<Q>,
+    {
+        let (rate, burst) = (self.rate_per_s, self.burst);
+        let mut buckets = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if !buckets.contains_key(source) {
+            // A bucket that is full again carries no information: forgetting it changes nothing.
+            sweep(&mut buckets, |b| b.tokens + now.saturating_duration_since(b.at).as_secs_f64() * rate >= burst);
+            buckets.insert(source.to_owned(), Bucket { tokens: burst, at: now });
+        }
+        let Some(bucket) = buckets.get_mut(source) else { return Ok(()) };
+        bucket.tokens = (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * rate).min(burst);
+        bucket.at = now;
+        if bucket.tokens >= 1.0 {
+            bucket.tokens -= 1.0;
+            Ok(())
+        } else {
+            Err(Duration::from_secs_f64((1.0 - bucket.tokens) / rate))
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,9 +203,8 @@ const FAILURES_FORGOTTEN: Duration = Duration::from_secs(300);
 impl Gate {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            rate_per_s: f64::from(limits.messages_per_s.max(1)),
-            burst: f64::from(limits.message_burst.max(1)),
-            buckets: Mutex::default(),
+            devices: Buckets::new(limits.messages_per_s, limits.message_burst),
+            enterprises: Buckets::new(limits.enterprise_messages_per_s, limits.enterprise_message_burst),
             refuse_delay_ms: (limits.refuse_delay_first_ms, limits.refuse_delay_last_ms),
             failures: Mutex::default(),
             held: Arc::new(Budget { left: AtomicUsize::new(limits.max_held_bytes) }),
@@ -158,22 +216,13 @@ impl Gate {
     /// # Errors
     /// The time until one more message would be allowed.
     pub(crate) fn take(&self, source: &str, now: Instant) -> Result<(), Duration> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !buckets.contains_key(source) {
-            // A bucket that is full again carries no information: forgetting it changes nothing.
-            let (rate, burst) = (self.rate_per_s, self.burst);
-            sweep(&mut buckets, |b| b.tokens + now.saturating_duration_since(b.at).as_secs_f64() * rate >= burst);
-            buckets.insert(source.to_owned(), Bucket { tokens: burst, at: now });
-        }
-        let Some(bucket) = buckets.get_mut(source) else { return Ok(()) };
-        bucket.tokens = (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate_per_s).min(self.burst);
-        bucket.at = now;
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
-            Ok(())
-        } else {
-            Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate_per_s))
-        }
+        self.devices.take(source, now)
+    }
+
+    /// The same, and one from the bucket of its enterprise.
+    pub(crate) fn take_of(&self, source: &str, enterprise: Option<EnterpriseId>, now: Instant) -> Result<(), Duration> {
+        self.take(source, now)?;
+        enterprise.map_or(Ok(()), |enterprise| self.enterprises.take(&enterprise, now))
     }
 
     /// Notes a wrong credential from `address`; returns how long its answer is to be held back.
@@ -289,6 +338,16 @@ mod tests {
         assert!(gate.take("b", t).is_ok(), "another source has its own bucket");
         assert!(gate.take("a", t + Duration::from_millis(150)).is_ok());
         assert!(gate.take("a", t + Duration::from_millis(160)).is_err());
+    }
+
+    #[test]
+    fn devices_of_one_enterprise_share_its_bucket_and_others_do_not() {
+        let gate = Gate::new(&Limits { enterprise_messages_per_s: 10, enterprise_message_burst: 2, ..Limits::default() });
+        let (one, other, t) = (Some(EnterpriseId::new(1)), Some(EnterpriseId::new(2)), Instant::now());
+        assert!(gate.take_of("a", one, t).is_ok() && gate.take_of("b", one, t).is_ok());
+        assert_eq!(gate.take_of("c", one, t), Err(Duration::from_millis(100)));
+        assert!(gate.take_of("d", other, t).is_ok() && gate.take_of("e", None, t).is_ok());
+        assert!(gate.take_of("c", one, t + Duration::from_millis(110)).is_ok());
     }
 
     #[test]

@@ -78,6 +78,8 @@ reasons! {
     ForeignDevice = "foreign_device",
     /// Back-fill without the right.
     Backfill = "backfill",
+    /// Over UDP: an answer that would be larger than what a source without a code sent.
+    Amplification = "amplification",
     /// The shard or this connection holds too much already.
     Overloaded = "overloaded",
     /// The log could not be written.

@@ -153,6 +153,13 @@ pub struct Vehicle {
     pub revision: i64,
 }
 
+impl Vehicle {
+    /// Its kind says that it carries dangerous goods (JT/T 617): its positions are shed last.
+    pub fn carries_dangerous_goods(&self) -> bool {
+        self.kind == "hazmat"
+    }
+}
+
 /// A person who signs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {

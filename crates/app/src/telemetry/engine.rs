@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::pressure::{Class, Pressure};
 use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds};
 use super::{Latest, LogStatus};
 use crate::registry::N_SHARDS;
@@ -86,6 +87,7 @@ enum Control {
 struct Queues {
     shards: Vec<VecDeque<Bound>>,
     n_batches: usize,
+    n_readings: usize,
     control: VecDeque<Control>,
     stopping: bool,
 }
@@ -93,7 +95,7 @@ struct Queues {
 struct Shared {
     queues: Mutex<Queues>,
     wake: Condvar,
-    shard_queue: usize,
+    pressure: Arc<Pressure>,
     status: Arc<LogStatus>,
 }
 
@@ -111,25 +113,34 @@ impl EngineHandle {
         result
     }
 
-    /// Queues a batch for its shard; a full queue or a stopping engine refuses at once through the batch's reply.
-    pub fn offer(&self, shard: u16, batch: Bound) {
-        let limit = self.0.shard_queue;
+    /// Queues a batch for its shard; a stopping engine, or too little room for its class, refuses at once through the batch's reply.
+    pub fn offer(&self, shard: u16, class: Class, batch: Bound) {
+        let pressure = &self.0.pressure;
         let refused = self.with(|queues| {
-            if queues.stopping {
-                return Some((batch, Refusal::Stopping));
-            }
-            let Some(queue) = queues.shards.get_mut(usize::from(shard % N_SHARDS)) else { return Some((batch, Refusal::Stopping)) };
-            if queue.len() >= limit {
-                return Some((batch, Refusal::Overloaded));
+            let Queues { shards, n_batches, n_readings, stopping, .. } = queues;
+            let queue = shards.get_mut(usize::from(shard % N_SHARDS)).filter(|_| !*stopping);
+            let Some(queue) = queue else { return Some((batch, Refusal::Stopping, None)) };
+            let n = batch.size();
+            if let Err(cause) = pressure.admits(class, n, queue.len(), *n_readings) {
+                return Some((batch, Refusal::Overloaded, Some(cause)));
             }
             queue.push_back(batch);
-            queues.n_batches += 1;
+            *n_batches += 1;
+            *n_readings += n;
             None
         });
-        if let Some((batch, refusal)) = refused {
+        if let Some((batch, refusal, cause)) = refused {
             metrics::counter!("telemetry_refused_total", "reason" => refusal_label(refusal)).increment(1);
+            if let Some(cause) = cause {
+                pressure.refused(class, cause);
+            }
             (batch.reply)(Err(refusal));
         }
+    }
+
+    /// What it lets in, and how much it refused.
+    pub fn pressure(&self) -> Arc<Pressure> {
+        self.0.pressure.clone()
     }
 
     /// Tells the engine every subject with its shard and rules; it takes over what differs before any later batch.
@@ -218,7 +229,7 @@ pub fn open(
     dir: &Path,
     bounds: TimeBounds,
     files: History,
-    shard_queue: usize,
+    pressure: Arc<Pressure>,
     clock: Arc<dyn Clock>,
     latest: Arc<Latest>,
     status: Arc<LogStatus>,
@@ -260,7 +271,7 @@ pub fn open(
     status.durable.store(at.0, Ordering::Relaxed);
     status.pulse.beat();
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
-    let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), shard_queue, status });
+    let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), pressure, status });
     let (durable, durable_receiver) = watch::channel(at.0);
     let keeper = writer.keeper();
     let engine = Engine {
@@ -439,6 +450,8 @@ impl Engine {
             batches.extend(queue.drain(..n).map(|batch| (shard, batch)));
         }
         queues.n_batches -= batches.len();
+        queues.n_readings -= batches.iter().map(|(_, batch)| batch.size()).sum::<usize>();
+        metrics::gauge!("anlan_queue_readings").set(queues.n_readings as f64);
         self.shared.status.queued.store(queues.n_batches as u64, Ordering::Relaxed);
         (batches, std::mem::take(&mut queues.control), queues.stopping)
     }
@@ -591,7 +604,7 @@ impl Drop for Farewell {
         let mut queues = self.0.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         queues.stopping = true;
         queues.control.clear();
-        queues.n_batches = 0;
+        (queues.n_batches, queues.n_readings) = (0, 0);
         let waiting: Vec<Bound> = queues.shards.iter_mut().flat_map(|queue| queue.drain(..)).collect();
         drop(queues);
         let refusal = if self.0.status.failed.load(Ordering::Relaxed) == 0 { Refusal::Stopping } else { Refusal::Storage };

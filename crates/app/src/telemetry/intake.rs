@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use anlan_model::{Batch, Clock as _, DataEvent, DeviceId, Effect, Intake, Quarantined, Refusal, Source, SourceEvent, Trust};
+use anlan_model::{Batch, Clock as _, DataEvent, DeviceId, Effect, EnterpriseId, Intake, Quarantined, Refusal, Source, SourceEvent, Trust};
 use anlan_store::StoreError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::engine::EngineHandle;
+use super::pressure::Class;
 use super::shard::{Bound, BoundReading};
 use crate::App;
 use crate::registry::Snapshot;
@@ -66,13 +67,15 @@ impl Intake for AppIntake {
     fn offer(&self, batch: Batch) {
         let key = source_key(&batch.source);
         let mut detours = self.detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let batch = if detours.contains_key(&key) || is_believed_anew(&self.app.registry.get(), &batch.source) {
+        let snapshot = self.app.registry.get();
+        let batch = if detours.contains_key(&key) || is_believed_anew(&snapshot, &batch.source) {
             batch
         } else {
-            match bind(&self.app.registry.get(), batch) {
+            let class = Class::of(&snapshot, &batch);
+            match bind(&snapshot, batch) {
                 Ok((shard, bound)) => {
                     drop(detours);
-                    return self.engine.offer(shard, bound);
+                    return self.engine.offer(shard, class, bound);
                 }
                 Err(batch) => batch,
             }
@@ -192,9 +195,10 @@ async fn create_unknown(
             warn!(error = &failure as &dyn std::error::Error, "cannot create what a source names");
         }
         for batch in round.drain(..) {
-            let key = source_key(&batch.source);
-            match bind(&app.registry.get(), batch) {
-                Ok((shard, bound)) => engine.offer(shard, bound),
+            let (key, snapshot) = (source_key(&batch.source), app.registry.get());
+            let class = Class::of(&snapshot, &batch);
+            match bind(&snapshot, batch) {
+                Ok((shard, bound)) => engine.offer(shard, class, bound),
                 Err(batch) => (batch.reply)(Err(Refusal::UnknownSource)),
             }
             let mut detours = detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -213,6 +217,7 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
     let now = app.clock.now();
     let snapshot = app.registry.get();
     let mut codes: BTreeMap<DeviceId, BTreeSet<String>> = BTreeMap::new();
+    let mut new_of: HashMap<Option<EnterpriseId>, usize> = HashMap::new();
     let mut phones: BTreeMap<String, Trust> = BTreeMap::new();
     for batch in batches.iter_mut() {
         match &batch.source {
@@ -222,16 +227,27 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
                 // One credential must not fill the node with points: beyond the limit unknown codes are dropped and counted.
                 let new = codes.entry(*device).or_default();
                 let room = app.settings.points_per_device_max.saturating_sub(known.map_or(0, HashMap::len));
+                // Nor must the many devices of one enterprise.
+                let owner = snapshot.devices.get(device).and_then(|d| d.enterprise);
+                let has = owner.and_then(|e| snapshot.points_of.get(&e)).map_or(0, Vec::len);
+                let new_of_owner = new_of.entry(owner).or_default();
+                let room_of_owner = owner.map_or(usize::MAX, |_| app.settings.points_per_enterprise_max.saturating_sub(has));
                 let before = batch.readings.len();
                 batch.readings.retain(|r| {
-                    let may_be_made = app.settings.points_create && (new.contains(&r.code) || new.len() < room);
-                    if is_known(&r.code) {
+                    if is_known(&r.code) || new.contains(&r.code) {
                         return true;
                     }
-                    if may_be_made {
-                        new.insert(r.code.clone());
-                    }
-                    may_be_made
+                    let limit = match (new.len() < room, *new_of_owner < room_of_owner) {
+                        (true, true) if app.settings.points_create => {
+                            *new_of_owner += 1;
+                            return new.insert(r.code.clone());
+                        }
+                        (true, true) => "create",
+                        (false, _) => "device",
+                        (true, false) => "enterprise",
+                    };
+                    metrics::counter!("anlan_points_refused_total", "limit" => limit).increment(1);
+                    false
                 });
                 metrics::counter!("telemetry_unknown_point_total").increment((before - batch.readings.len()) as u64);
             }

@@ -90,6 +90,13 @@ pub struct Bound {
     pub reply: Reply,
 }
 
+impl Bound {
+    /// Readings and positions: what it costs to hold.
+    pub fn size(&self) -> usize {
+        self.readings.len() + self.positions.len()
+    }
+}
+
 /// Rules and range of one subject; logged whenever it changes, so that replay judges with what held at the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubjectConfig {

@@ -68,7 +68,7 @@ pub async fn open(directory: &Path, settings: Settings) -> (Running, Router) {
     let clock = AppClock::test("2026-11-23T00:00:00Z").unwrap();
     let running = anlan_app::start(directory, store, clock, settings).await.unwrap();
     let metrics: anlan_http::MetricsText = Arc::new(|| "anlan_up 1\n".to_owned());
-    let router = router(running.app.clone(), HttpOptions { secure: false, demo: false, metrics: Some(metrics) });
+    let router = router(running.app.clone(), HttpOptions { secure: false, demo: false, metrics: Some(metrics), ..HttpOptions::default() });
     (running, router)
 }
 

@@ -1,14 +1,14 @@
-//! JT/T 808 terminals over TCP.
+//! JT/T 808 terminals over TCP, TLS and UDP.
 //!
 //! One task per connection owns its socket, its frame cutter and what it is waiting for; no lock is held while waiting.
-//! What a frame means is `anlan_protocols::jt808`; who may say what is decided in `session.rs`. Start at [`serve`].
+//! What a frame means is `anlan_protocols::jt808`; who may say what is decided in `session.rs`. Start at [`serve`]; [`serve_udp`] feeds the same sessions from datagrams.
 //!
 //! Trust (ARCHITECTURE.md, "Source trust"): an adopted number must give its code before its data counts; an unknown one is
 //! treated as [`Unknown`] says. A code given over TLS was not overheard, so such a terminal counts as *authenticated*; one in the
 //! clear as *listed* (ADR 0006). The phone number of each message decides, because forwarding platforms carry many terminals
 //! on one connection. Parts of a long message are answered as transport; the last one after the sync.
 //!
-//! Not here: UDP, RSA bodies (answered "unsupported" and quarantined), pictures, 0x0004 (its zone is not certain enough to
+//! Not here: RSA bodies (answered "unsupported" and quarantined), pictures, 0x0004 (its zone is not certain enough to
 //! set clocks by).
 
 use std::net::SocketAddr;
@@ -25,6 +25,9 @@ use crate::wire::{DRAIN, Moved, Stream, Wire, listen};
 use crate::{Context, Protocol, Reason};
 
 mod session;
+mod udp;
+
+pub use udp::serve as serve_udp;
 
 use session::{End, Session};
 

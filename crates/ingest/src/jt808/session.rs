@@ -262,6 +262,24 @@ impl Session {
         end
     }
 
+    /// Takes a datagram, which holds whole frames; the reason to end, if there is one.
+    pub(super) fn datagram(&mut self, bytes: &[u8]) -> Option<End> {
+        // Datagrams may be lost or overtake each other, so nothing of one belongs to the next.
+        self.frames = Frames::new();
+        self.recent.clear();
+        (self.n_received, self.n_skipped) = (0, 0);
+        let end = self.bytes(bytes);
+        if self.frames.pending() > 1 {
+            self.ctx.refuse(Protocol::Jt808, Reason::BadFrame, &self.address.to_string(), "a datagram ends within a frame");
+        }
+        end
+    }
+
+    /// Whether some terminal of this connection gave its code.
+    pub(super) fn has_authenticated(&self) -> bool {
+        self.terminals.values().any(|t| t.authenticated.is_some())
+    }
+
     /// The bytes between the marks of what the cutter yielded last.
     fn raw_frame(&self) -> Vec<u8> {
         let base = self.n_received - self.recent.len() as u64;

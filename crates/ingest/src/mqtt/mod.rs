@@ -514,8 +514,8 @@ impl Connection {
             return;
         }
         let Some(device) = &self.device else { return };
-        let code = device.code.clone();
-        while let Err(wait) = self.ctx.gate.take(&code, std::time::Instant::now()) {
+        let (code, enterprise) = (device.code.clone(), device.credential.enterprise);
+        while let Err(wait) = self.ctx.gate.take_of(&code, enterprise, std::time::Instant::now()) {
             if qos == Qos::AtMostOnce || self.session.version() == Version::V5 {
                 self.refuse(Reason::Rate, "more messages than allowed");
                 return self.session.ack(token, PubResult::QuotaExceeded);
