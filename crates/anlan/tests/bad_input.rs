@@ -481,8 +481,6 @@ fn a_short_disk_refuses_back_fill_first_then_telemetry_and_says_come_again() {
 
 #[test]
 fn one_address_has_a_bounded_number_of_http_connections_and_gets_them_back() {
-    use std::io::Read as _;
-
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path(), &[("ANLAN_LIMITS__MAX_HTTP_CONNECTIONS_PER_IP", "8")]);
     let address = server.http.trim_start_matches("http://").to_owned();
@@ -493,7 +491,7 @@ fn one_address_has_a_bounded_number_of_http_connections_and_gets_them_back() {
     };
     let mut silent: Vec<_> = (0..12).map(|_| open()).collect();
     // One that has no place is closed; one that has is left waiting for our request.
-    let n_closed = silent.iter_mut().filter(|s| matches!(s.read(&mut [0; 1]), Ok(0))).count();
+    let n_closed = silent.iter_mut().map(|s| usize::from(matches!(s.read(&mut [0; 1]), Ok(0)))).sum::<usize>();
     assert!((4..12).contains(&n_closed), "{n_closed}");
     drop(silent);
     assert_eq!(server.wait("a place", |s| s.try_get("/api/v1/status").0.eq(&200).then_some(200)), 200);

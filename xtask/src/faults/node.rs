@@ -74,6 +74,10 @@ impl Node {
             ("ANLAN_LOG__FILTER", "warn"),
             ("ANLAN_LIMITS__MESSAGES_PER_S", "1000000"),
             ("ANLAN_LIMITS__MESSAGE_BURST", "1000000"),
+            ("ANLAN_LIMITS__ENTERPRISE_MESSAGES_PER_S", "1000000"),
+            ("ANLAN_LIMITS__ENTERPRISE_MESSAGE_BURST", "1000000"),
+            // The disk is to be really full, not merely short.
+            ("ANLAN_LIMITS__DISK_FREE_MIN_MB", "0"),
             // Signing in is not what is tested; the real cost would be a tenth of a second for each new node.
             ("ANLAN_ACCESS__ARGON2_MEMORY_KIB", "64"),
             ("ANLAN_ACCESS__ARGON2_PASSES", "1"),
