@@ -157,7 +157,7 @@ impl Registry {
             return Ok(());
         }
         let covers = self.wanted.load(Ordering::SeqCst);
-        let next = Snapshot::read(&self.store).await?;
+        let mut next = Snapshot::read(&self.store).await?;
         let mut credentials = self.store.credentials().await?;
         credentials.terminal_key = self.terminal_key;
         let polls: Vec<_> = self.store.all_modbus().await?.into_iter().map(Arc::new).collect();
