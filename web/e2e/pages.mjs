@@ -1,7 +1,7 @@
 // Every route, both themes, both languages, desk and phone: it opens, axe finds nothing, nothing sticks out sideways.
 import { setLocale, setTheme, settled } from './lib.mjs'
 
-export const DUTY_ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles']
+export const DUTY_ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/road']
 export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/rules', '/admin/users', '/admin/audit', '/admin/quarantine', '/admin/events']
 const nameOf = (route) => route.slice(1).replace(/[/?=]/g, '-')
 

@@ -240,6 +240,7 @@ impl Node {
             tasks.spawn(anlan_ingest::jt808::serve_udp(socket, context.clone(), unknown));
         }
         tasks.spawn(anlan_app::dispatch::run(app.clone(), context.downlinks.clone(), sockets_stop.clone()));
+        tasks.spawn(anlan_app::road::run(app.clone(), sockets_stop.clone()));
 
         let secure = secure(&config, http_at);
         let text = metrics.clone();

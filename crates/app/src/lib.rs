@@ -22,6 +22,7 @@ pub mod modbus;
 pub mod point;
 pub mod projector;
 pub mod registry;
+pub mod road;
 pub mod rules;
 pub mod settings;
 pub mod summary;
@@ -51,6 +52,10 @@ pub struct App {
     pub live: live::Live,
     /// Rules and kinds of the active packs.
     pub rules: Arc<anlan_domain::pack::RuleBook>,
+    /// Figures of road transport supervision.
+    pub road: Arc<anlan_domain::road::RoadRules>,
+    /// One reckoning of road days at a time.
+    road_refresh: tokio::sync::Mutex<()>,
     /// What the operator configured.
     pub settings: Settings,
     /// State of the sockets; empty until `ingest` is wired.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anlan_domain::pack::RuleBook;
+use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Region, Vehicle};
 use anlan_model::{Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
@@ -107,6 +108,7 @@ pub struct Registry {
     store: Store,
     engine: EngineHandle,
     rules: Arc<RuleBook>,
+    road: Arc<RoadRules>,
     live: Live,
     /// Key of the codes that 0x8100 issues; made once, kept with the settings.
     terminal_key: [u8; 32],
@@ -116,7 +118,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store, engine: EngineHandle, rules: Arc<RuleBook>, live: Live, terminal_key: [u8; 32]) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        engine: EngineHandle,
+        rules: Arc<RuleBook>,
+        road: Arc<RoadRules>,
+        live: Live,
+        terminal_key: [u8; 32],
+    ) -> Self {
         Self {
             snapshot: ArcSwap::default(),
             credentials: Arc::default(),
@@ -124,6 +133,7 @@ impl Registry {
             store,
             engine,
             rules,
+            road,
             live,
             terminal_key,
             wanted: AtomicU64::new(0),
@@ -197,7 +207,9 @@ impl Registry {
         let vehicles = snapshot.vehicles.values().map(|vehicle| {
             let config = SubjectConfig {
                 subject: Subject::Vehicle(vehicle.id),
-                rules: self.rules.for_vehicle(vehicle.speed_limit_kmh),
+                rules: self
+                    .rules
+                    .for_vehicle(self.road.limit_kmh(vehicle.speed_limit_kmh, &vehicle.kind), self.road.overspeed.is.continuous_s),
                 range: None,
                 newest: None,
             };

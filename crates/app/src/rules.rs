@@ -1,6 +1,7 @@
 //! The built-in packs: rule book, divisions and map of the region, compiled into the binary so that one file is enough to run.
 
 use anlan_domain::pack::{PackError, RuleBook};
+use anlan_domain::road::RoadRules;
 
 /// Kinds and alarm rules of `packs/base`.
 ///
@@ -8,6 +9,14 @@ use anlan_domain::pack::{PackError, RuleBook};
 /// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
 pub fn built_in() -> Result<RuleBook, PackError> {
     RuleBook::parse(include_str!("../../../packs/base/kinds.toml"), include_str!("../../../packs/base/alarm_rules.toml"))
+}
+
+/// Figures of road transport supervision of `packs/base`.
+///
+/// # Errors
+/// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
+pub fn road() -> Result<RoadRules, PackError> {
+    RoadRules::parse(include_str!("../../../packs/base/road.toml"))
 }
 
 /// Counties of the region as GeoJSON, with its provenance block.

@@ -73,6 +73,7 @@ pub struct Running {
 pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings) -> Result<Running, StartError> {
     let clock = Arc::new(clock);
     let book = Arc::new(rules::built_in()?);
+    let road = Arc::new(rules::road()?);
     store.put_regions(&regions()).await?;
     let status = Arc::new(LogStatus::default());
     let latest = Arc::new(Latest::default());
@@ -83,6 +84,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (opened, reader) = engine::open(
         &dir.join("history"),
         settings.time,
+        road.drift.is,
         settings.history,
         pressure.clone(),
         clock.clone(),
@@ -103,7 +105,8 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     };
     projector.begin().await??;
 
-    let registry = Registry::new(store.clone(), opened.handle.clone(), book.clone(), live.clone(), terminal_key(&store).await?);
+    let registry =
+        Registry::new(store.clone(), opened.handle.clone(), book.clone(), road.clone(), live.clone(), terminal_key(&store).await?);
     registry.refresh().await?;
     let app = Arc::new(App {
         store,
@@ -112,6 +115,8 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         telemetry: Telemetry { whole: Whole::new(reader.clone(), released_to), reader, latest, status },
         live,
         rules: book,
+        road,
+        road_refresh: tokio::sync::Mutex::default(),
         archiver: Archiver::new(settings.archive.clone(), dir),
         settings,
         links: std::sync::OnceLock::new(),

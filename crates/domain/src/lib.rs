@@ -1,7 +1,9 @@
 //! Rules: (state, input, now) in, (state, effects) out.
 //!
 //! Synchronous and deterministic. Knows only `model`: no I/O, no clock, no database, no log, no threads.
-//! Start at [`alarm`] for how a reading becomes an alarm, at [`pack`] for where thresholds come from.
+//! Start at [`alarm`] for how a reading becomes an alarm, at [`road`] for what the positions of a vehicle say, at [`pack`] for
+//! where thresholds come from.
 
 pub mod alarm;
 pub mod pack;
+pub mod road;

@@ -158,7 +158,7 @@ struct RulesFile {
     limit: Vec<LimitRow>,
 }
 
-const CONFIDENCES: [&str; 4] = ["verified", "verified-secondary", "product", "unverified"];
+pub(crate) const CONFIDENCES: [&str; 4] = ["verified", "verified-secondary", "product", "unverified"];
 
 impl RuleBook {
     /// Reads a pack's `kinds.toml` and `alarm_rules.toml`.
@@ -287,8 +287,9 @@ impl RuleBook {
         rules
     }
 
-    /// The rules that hold for a vehicle: terminal bits, and its speed limit where one is set.
-    pub fn for_vehicle(&self, speed_limit_kmh: Option<f64>) -> Vec<Rule> {
+    /// The rules that hold for a vehicle: terminal bits, and its speed limit where one is known; a speed must last
+    /// `overspeed_s` to be an alarm.
+    pub fn for_vehicle(&self, speed_limit_kmh: Option<f64>, overspeed_s: i64) -> Vec<Rule> {
         let mut rules = Vec::new();
         for row in self.rules.iter().filter(|row| row.applies_to.iter().any(|w| w == "vehicle")) {
             let Some(kind) = RuleKind::parse(&row.kind) else { continue };
@@ -306,7 +307,7 @@ impl RuleBook {
                 upper: None,
                 bit: row.bit.unwrap_or(0),
                 deadband: 0.0,
-                on_delay_us: 0,
+                on_delay_us: if kind == RuleKind::Overspeed { overspeed_s.saturating_mul(1_000_000) } else { 0 },
                 off_delay_us: 0,
                 unit: if kind == RuleKind::Overspeed { "km/h".to_owned() } else { String::new() },
                 source: join(&row.standard, &row.clause),
@@ -322,7 +323,7 @@ fn cap(row: &RuleRow, confidence: &str) -> Level {
     if confidence == "unverified" { level.min(Level::Orange) } else { level }
 }
 
-fn join(document: &str, clause: &str) -> String {
+pub(crate) fn join(document: &str, clause: &str) -> String {
     if clause.is_empty() { document.to_owned() } else { format!("{document} {clause}") }
 }
 

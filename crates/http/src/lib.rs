@@ -4,6 +4,7 @@
 //! `routes/mod.rs`, refusals are shaped in `problem.rs`, their sentences stand in `messages.rs`.
 
 mod console;
+mod csv;
 mod dto;
 mod extract;
 mod health;

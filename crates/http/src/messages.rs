@@ -57,6 +57,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("command.target", "请在 vehicle 与 device 中指定且只指定一个。", "Name exactly one of vehicle and device."),
     ("csrf.missing", "缺少或错误的 X-CSRF-Token，请刷新页面后重试。", "X-CSRF-Token is missing or wrong; reload the page and try again."),
     ("cursor.malformed", "翻页标记无效，请从第一页重新开始。", "The cursor is not of this list; start again from the first page."),
+    ("day.future", "该日尚未到来。", "That day has not come yet."),
     ("field.missing", "缺少必填字段。", "A required field is missing."),
     ("field.unknown", "不认识的字段。", "Unknown field."),
     ("field.wrong_type", "字段类型不正确：{reason}。", "The field has the wrong type: {reason}."),
@@ -166,6 +167,9 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("user.last_administrator", "至少要保留一名可以登录的全局管理员。", "At least one administrator of the whole node must remain."),
     ("username.malformed", "用户名为 2 到 64 个不含空格的字符。", "A user name has 2 to 64 characters and no spaces."),
     ("value.taken", "已被占用。", "Already taken."),
+    ("window.empty", "结束时间必须晚于开始时间。", "The end of the time must lie after its beginning."),
+    ("window.too_long", "时间范围最长 {days} 天，请缩短。", "The time is at most {days} days; shorten it."),
+    ("window.too_many", "该时间范围内的定位超过 {most} 条，请缩短时间范围。", "More than {most} positions in this time; shorten it."),
     (
         "word.malformed",
         "只能用小写字母、数字和下划线，并以字母开头。",

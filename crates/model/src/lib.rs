@@ -21,6 +21,6 @@ pub use batch::{
 pub use geo::{RegionCode, Wgs84};
 pub use id::{AlarmId, DeviceId, EnterpriseId, PointId, SiteId, UserId, VehicleId};
 pub use noun::PointSet;
-pub use reading::{Flags, Position, Quality, Reading};
+pub use reading::{Flags, Position, Quality, Reading, item};
 pub use scope::{Permission, Role, Scope};
 pub use time::{Clock, Timestamp};

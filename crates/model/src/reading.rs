@@ -168,15 +168,39 @@ impl Position {
     pub fn place(&self) -> Wgs84 {
         Wgs84 { lon: f64::from(self.lon_e6) / 1e6, lat: f64::from(self.lat_e6) / 1e6 }
     }
+    /// The value of an additional item (JT/T 808 0x0200), if it was sent.
+    pub fn item(&self, id: u8) -> Option<&[u8]> {
+        item(&self.items, id)
+    }
     /// Speed in km/h.
     pub fn speed_kmh(&self) -> f64 {
         f64::from(self.speed_dkmh) / 10.0
     }
 }
 
+/// The value of the first item `id` in a row of `id, length, value`; an item that is cut off is none.
+pub fn item(mut items: &[u8], id: u8) -> Option<&[u8]> {
+    while let [found, len, rest @ ..] = items {
+        let (value, behind) = rest.split_at_checked(usize::from(*len))?;
+        if *found == id {
+            return Some(value);
+        }
+        items = behind;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_is_found_whole_or_not_at_all() {
+        let items = [0x01, 4, 0, 0, 0, 9, 0x31, 1, 7, 0x30, 2, 5];
+        assert_eq!(item(&items, 0x31), Some(&[7][..]));
+        assert_eq!(item(&items, 0x30), None, "cut off");
+        assert_eq!(item(&items, 0x02), None);
+    }
 
     #[test]
     fn flags_name_themselves_in_bit_order() {

@@ -13,6 +13,7 @@ mod gas_main;
 pub mod provision;
 pub mod replay;
 pub mod rng;
+pub mod road;
 pub mod script;
 pub mod signal;
 pub mod stage;

@@ -91,6 +91,10 @@ pub struct Report {
     pub status_bits: u32,
     /// Item 0x01, tenths of a kilometre.
     pub odometer_dkm: u32,
+    /// A fix far from the road.
+    pub untrue: bool,
+    /// What was really driven, metres.
+    pub driven_m: u64,
 }
 
 /// What should follow.
@@ -338,6 +342,8 @@ impl<'w> Script<'w> {
             alarm_bits: bits,
             status_bits: STATUS_DRIVING,
             odometer_dkm: ((state.driven_m / 100.0) as u32).wrapping_add(odometer_start(vehicle)),
+            untrue: leap,
+            driven_m: state.driven_m as u64,
         };
         if silent {
             step.power = (!state.silent).then_some(false);

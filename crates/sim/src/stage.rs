@@ -363,6 +363,8 @@ fn sent_positions(phone: &str, reports: &[Report], backfill: bool, time: &Time) 
             alarm_bits: report.alarm_bits,
             status_bits: report.status_bits,
         });
+        line.untrue = report.untrue;
+        line.driven_m = Some(report.driven_m as f64);
         line.backfill = backfill;
         line.clock_bad_taken_at = (report.shift_us != 0).then(|| time.stamp(report.taken_us));
         line

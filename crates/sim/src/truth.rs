@@ -51,6 +51,12 @@ pub struct TruthLine {
     /// Set if the device's clock was off: when it was really taken. The server files it under its own time, flagged `clock_bad`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339_option")]
     pub clock_bad_taken_at: Option<Timestamp>,
+    /// A place that cannot be true: the server must keep it and mark it as drift.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrue: bool,
+    /// What the vehicle had really driven by then, metres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driven_m: Option<f64>,
     /// Sent as back-fill.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub backfill: bool,
@@ -83,6 +89,8 @@ impl TruthLine {
             position: None,
             kind,
             clock_bad_taken_at: None,
+            untrue: false,
+            driven_m: None,
             backfill: false,
             rule: None,
             bit: None,

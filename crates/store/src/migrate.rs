@@ -13,6 +13,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_start", include_str!("../migrations/0001_start.sql")),
     ("0003_archive", include_str!("../migrations/0003_archive.sql")),
     ("0005_modbus", include_str!("../migrations/0005_modbus.sql")),
+    ("0004_road", include_str!("../migrations/0004_road.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

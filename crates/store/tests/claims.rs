@@ -846,3 +846,50 @@ async fn an_audit_entry_altered_behind_our_back_shows() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn road_days_are_replaced_and_summed_under_the_scope() {
+    on_both(|store| async move {
+        let (first, second) = (plant(&store, "A", "530402").await, plant(&store, "B", "530423").await);
+        let day = |vehicle: &Vehicle, n: u64, drift: u64, computed: i64| RoadDay {
+            vehicle: vehicle.id,
+            day: "2026-11-23".into(),
+            networked: true,
+            n,
+            n_qualified: n / 2,
+            n_drift: drift,
+            n_no_fix: 0,
+            distance_m: 1_000.5,
+            complete_m: 500.25,
+            driving_s: 60.0,
+            idle_s: 1.0,
+            n_trips: 1,
+            n_overspeed: 2,
+            n_fatigue: 0,
+            n_ban: 0,
+            computed_at: after(computed),
+        };
+        store.put_road_days(&[day(&first.vehicle, 7, 7, 0), day(&second.vehicle, 10, 0, 1)]).await.unwrap();
+        store.put_road_days(&[day(&first.vehicle, 100, 3, 5)]).await.unwrap();
+        let computed = store.road_days_computed("2026-11-23").await.unwrap();
+        assert_eq!(computed.values().copied().collect::<Vec<_>>(), [after(5), after(1)]);
+        assert_eq!(store.registered_vehicles().await.unwrap(), [first.vehicle.id, second.vehicle.id]);
+
+        let sums = store.road_sums(&Scope::node(), "2026-11-23", RoadBy::Operator).await.unwrap();
+        assert_eq!(sums.len(), 2);
+        let a = &sums[0];
+        assert_eq!((a.key.clone(), a.name.as_deref()), (Some(first.enterprise.id.to_string()), Some("A化工")));
+        assert_eq!((a.vehicles, a.computed, a.networked, a.online, a.drifting), (1, 1, 1, 1, 1));
+        assert_eq!((a.n, a.n_qualified, a.n_drift, a.n_overspeed), (100, 50, 3, 2));
+        assert_eq!((a.distance_m, a.complete_m, a.computed_at), (1_000.5, 500.25, Some(after(5))));
+        let counties = store.road_sums(&county("530423"), "2026-11-23", RoadBy::Region).await.unwrap();
+        assert_eq!(counties.iter().map(|s| s.key.as_deref()).collect::<Vec<_>>(), [Some("530423")]);
+        assert_eq!(store.road_networked_before("2026-11-24").await.unwrap().len(), 2);
+        assert!(store.road_networked_before("2026-11-23").await.unwrap().is_empty());
+        assert_eq!(store.forget_road_days("2026-11-23").await.unwrap(), 0);
+        let empty = store.road_sums(&Scope::node(), "2026-11-24", RoadBy::Region).await.unwrap();
+        assert!(empty.iter().all(|s| s.vehicles == 1 && s.computed == 0 && s.online == 0 && s.computed_at.is_none()), "{empty:?}");
+        assert_eq!(store.forget_road_days("2026-11-24").await.unwrap(), 2);
+    })
+    .await;
+}

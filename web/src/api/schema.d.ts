@@ -420,6 +420,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/road/ratios": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The five ratios per operator or county and day. */
+        get: operations["ratios"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/rules": {
         parameters: {
             query?: never;
@@ -672,6 +689,40 @@ export interface paths {
         };
         /** Positions of a vehicle, oldest first. */
         get: operations["positions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/vehicles/{id}/track.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every position of a vehicle in a stretch of time as CSV; drift is marked, never left out. */
+        get: operations["track"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/vehicles/{id}/trips": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Trips, stops and findings of a vehicle. */
+        get: operations["trips"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1523,6 +1574,95 @@ export interface components {
             entries: components["schemas"]["QuarantineEntry"][];
             next: string | null;
         };
+        /** @description Ratios of one day. */
+        RatioList: {
+            /** @description Civil day in Beijing. */
+            day: string;
+            meanings: components["schemas"]["RatioMeaning"][];
+            next: string | null;
+            /** @description Late data may still change it. */
+            open: boolean;
+            ratios: components["schemas"]["RatioRow"][];
+            total: components["schemas"]["RatioRow"];
+        };
+        /** @description What a ratio means and who says so. */
+        RatioMeaning: {
+            /** @description `unverified` is shown as 待核. */
+            confidence: string;
+            definition_en: string;
+            definition_zh: string;
+            /** @description `networked`, `online`, `complete`, `qualified`, `drift`. */
+            id: string;
+            name_en: string;
+            name_zh: string;
+            source: string;
+        };
+        /** @description The five ratios of one operator or county, with what they are made of. A ratio of nothing is `null`. */
+        RatioRow: {
+            /** Format: int64 */
+            ban: number;
+            /** Format: double */
+            complete_km: number;
+            /**
+             * Format: double
+             * @description 轨迹完整率.
+             */
+            complete_ratio: number | null;
+            computed_at: null | components["schemas"]["At"];
+            /** Format: double */
+            distance_km: number;
+            /**
+             * Format: double
+             * @description 漂移率.
+             */
+            drift_ratio: number | null;
+            /** Format: int64 */
+            drifting: number;
+            /** Format: int64 */
+            fatigue: number;
+            /** @description Id of the operator or code of the county; `null`: vehicles without, or all of them. */
+            key: string | null;
+            name: string | null;
+            /** Format: int64 */
+            networked: number;
+            /**
+             * Format: double
+             * @description 入网率.
+             */
+            networked_ratio: number | null;
+            /** Format: int64 */
+            online: number;
+            /**
+             * Format: double
+             * @description 上线率.
+             */
+            online_ratio: number | null;
+            /** Format: int64 */
+            overspeed: number;
+            /**
+             * Format: int64
+             * @description Vehicles not reckoned yet; ask again.
+             */
+            pending: number;
+            /** Format: int64 */
+            positions: number;
+            /** Format: int64 */
+            positions_drift: number;
+            /** Format: int64 */
+            positions_qualified: number;
+            /**
+             * Format: double
+             * @description 数据合格率.
+             */
+            qualified_ratio: number | null;
+            /** Format: int64 */
+            trips: number;
+            /**
+             * Format: int64
+             * @description Registered.
+             */
+            vehicles: number;
+        };
         /** @description One kept value. */
         Reading: {
             at: components["schemas"]["At"];
@@ -1578,6 +1718,27 @@ export interface components {
         RegionList: {
             next: string | null;
             regions: components["schemas"]["Region"][];
+        };
+        /** @description Something a person should look at. */
+        RoadFinding: {
+            /** @description `verified`, `verified-secondary`, `enterprise`, `product`, `unverified`. */
+            confidence: string;
+            from_at: components["schemas"]["At"];
+            /** @description `overspeed`, `fatigue` (driven too long without a rest), `ban` (driven in forbidden hours). */
+            kind: string;
+            /**
+             * Format: double
+             * @description In the same unit.
+             */
+            limit: number;
+            /** @description Standard and clause of the limit; empty if it is the vehicle's own. */
+            source: string;
+            to_at: components["schemas"]["At"];
+            /**
+             * Format: double
+             * @description Greatest speed in km/h, or seconds.
+             */
+            value: number;
         };
         /** @description Windows, oldest first; those without a reading are left out. */
         RollupList: {
@@ -1661,6 +1822,17 @@ export interface components {
             code: string;
             name: string;
         };
+        /** @description A stop between trips. */
+        Stop: {
+            from_at: components["schemas"]["At"];
+            /**
+             * Format: double
+             * @description With the ignition on.
+             */
+            idle_s: number;
+            place: components["schemas"]["Place"];
+            to_at: null | components["schemas"]["At"];
+        };
         /** @description Everything the first screen counts, as far as the caller may see. */
         Summary: {
             /** @description Raised alarms of the last 24 hours, oldest hour first. */
@@ -1707,6 +1879,69 @@ export interface components {
              * @description Timers that ran.
              */
             ran: number;
+        };
+        /** @description A trip: from standing to standing. */
+        Trip: {
+            /** Format: double */
+            distance_km: number;
+            /**
+             * Format: double
+             * @description Moving.
+             */
+            driving_s: number;
+            from: components["schemas"]["Place"];
+            from_at: components["schemas"]["At"];
+            /**
+             * Format: double
+             * @description Standing on the way with the ignition on.
+             */
+            idle_s: number;
+            /** @description Still going on. */
+            open: boolean;
+            /** Format: double */
+            speed_max_kmh: number;
+            to: components["schemas"]["Place"];
+            to_at: components["schemas"]["At"];
+        };
+        /** @description What a vehicle did in a stretch of time. */
+        TripList: {
+            /**
+             * Format: double
+             * @description Of those, on complete track.
+             */
+            complete_km: number;
+            /**
+             * Format: double
+             * @description Driven in this time.
+             */
+            distance_km: number;
+            /**
+             * Format: int64
+             * @description Marked as drift: kept, and left out of everything above.
+             */
+            drift: number;
+            /** Format: double */
+            driving_s: number;
+            /** @description By when they began. */
+            findings: components["schemas"]["RoadFinding"][];
+            from: components["schemas"]["At"];
+            /** Format: double */
+            idle_s: number;
+            /**
+             * Format: int64
+             * @description Without a satellite fix.
+             */
+            no_fix: number;
+            /**
+             * Format: int64
+             * @description Positions kept in this time.
+             */
+            positions: number;
+            /** @description Oldest first; those that reach into the time. */
+            stops: components["schemas"]["Stop"][];
+            to: components["schemas"]["At"];
+            /** @description Oldest first; those that reach into the time. */
+            trips: components["schemas"]["Trip"][];
         };
         /** @description Something wrong with the node, worst first. */
         TroubleDto: {
@@ -2615,6 +2850,33 @@ export interface operations {
             };
         };
     };
+    ratios: {
+        parameters: {
+            query?: {
+                /** @description `2026-11-23`, Beijing time; left out = today. */
+                day?: string;
+                /** @description `operator` (left out) or `region`. */
+                by?: string;
+                /** @description `json` (left out) or `csv`. */
+                format?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RatioList"];
+                    "text/csv": string;
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: never;
@@ -3048,6 +3310,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PositionList"];
+                };
+            };
+        };
+    };
+    track: {
+        parameters: {
+            query?: {
+                /** @description RFC 3339, inclusive; left out = a day before `to`. */
+                from?: string;
+                /** @description RFC 3339, exclusive, at most 31 days after `from`; left out = now. */
+                to?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+        };
+    };
+    trips: {
+        parameters: {
+            query?: {
+                /** @description RFC 3339, inclusive; left out = a day before `to`. */
+                from?: string;
+                /** @description RFC 3339, exclusive, at most 31 days after `from`; left out = now. */
+                to?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TripList"];
                 };
             };
         };

@@ -21,6 +21,7 @@ export const router = createRouter({
     { path: '/alarms', component: () => import('@/areas/alarm/AlarmPage.vue'), meta: { title: 'nav.alarms' } },
     { path: '/monitor', component: () => import('@/areas/monitor/MonitorPage.vue'), meta: { title: 'nav.monitor' } },
     { path: '/vehicles', component: () => import('@/areas/vehicle/VehiclePage.vue'), meta: { title: 'nav.vehicles' } },
+    { path: '/road', component: () => import('@/areas/vehicle/RoadPage.vue'), meta: { title: 'nav.road' } },
     { path: '/admin', redirect: '/admin/devices' },
     { path: '/admin/:tab(users|devices|points|rules|audit|quarantine|events)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
     { path: '/:rest(.*)*', component: () => import('./NotFoundPage.vue'), meta: { title: 'notfound.title' } },

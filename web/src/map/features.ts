@@ -40,8 +40,20 @@ export function vehicles(rows: Iterable<VehicleLatest>): Features {
   return collection(features)
 }
 
-export function line(coordinates: number[][]): Features {
-  return collection(coordinates.length > 1 ? [{ type: 'Feature', properties: {}, geometry: { type: 'LineString', coordinates } }] : [])
+/** How fast a stretch of track was driven. */
+export type Pace = 'stand' | 'slow' | 'drive' | 'over'
+/** A track to draw: stretches of one pace each, and the places that cannot be true. */
+export interface Track {
+  stretches: { pace: Pace; coordinates: number[][] }[]
+  drift: number[][]
+}
+export const noTrack = (): Track => ({ stretches: [], drift: [] })
+
+export function track(of: Track): Features {
+  const lines = of.stretches
+    .filter((s) => s.coordinates.length > 1)
+    .map((s): Feature => ({ type: 'Feature', properties: { pace: s.pace }, geometry: { type: 'LineString', coordinates: s.coordinates } }))
+  return collection([...lines, ...of.drift.map(([lon, lat]) => point(lon!, lat!, { drift: true }))])
 }
 export const single = (lon: number, lat: number) => collection([point(lon, lat, {})])
 export const nothing = () => collection([])

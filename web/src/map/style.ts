@@ -33,7 +33,25 @@ export function buildStyle(): StyleSpecification {
       { id: 'bg', type: 'background', paint: { 'background-color': c.bg } },
       { id: 'land', type: 'fill', source: 'counties', paint: { 'fill-color': c.land } },
       { id: 'border', type: 'line', source: 'counties', paint: { 'line-color': c.line, 'line-width': 1.2 } },
-      { id: 'track', type: 'line', source: 'track', layout: { 'line-cap': 'round', 'line-join': 'round' }, paint: { 'line-color': c.focus, 'line-width': 2.5 } },
+      {
+        id: 'track',
+        type: 'line',
+        source: 'track',
+        filter: ['has', 'pace'],
+        layout: { 'line-cap': 'round', 'line-join': 'round' },
+        // Width says it too: above the limit is widest, standing thinnest.
+        paint: {
+          'line-color': ['match', ['get', 'pace'], 'over', c.red, 'drive', c.focus, 'slow', c.site, c.offline],
+          'line-width': ['match', ['get', 'pace'], 'over', 5, 'drive', 2.5, 'slow', 2, 1.5],
+        },
+      },
+      {
+        id: 'drift',
+        type: 'circle',
+        source: 'track',
+        filter: ['has', 'drift'],
+        paint: { 'circle-radius': 5, 'circle-color': 'rgba(0, 0, 0, 0)', 'circle-stroke-color': c.orange, 'circle-stroke-width': 2 },
+      },
       {
         id: 'sites',
         type: 'symbol',

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use anlan_domain::road::rules::DriftRules;
 use anlan_history::{HistoryError, Lsn, Reader, Record, Writer};
 use anlan_model::{AlarmChange, AlarmId, Clock, Effect, PointId, Reading, Refusal, Subject, Timestamp, VehicleId};
 use serde::{Deserialize, Serialize};
@@ -16,13 +17,15 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::pressure::{Class, Pressure};
-use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds};
+use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds, Whereabouts};
 use super::{Latest, LogStatus};
 use crate::registry::N_SHARDS;
 use crate::settings::History;
 
-/// Version byte in front of [`Notes`] in a log record and of a checkpoint.
+/// Version byte in front of [`Notes`] in a log record.
 const FORMAT: u8 = 1;
+/// Version byte in front of a checkpoint.
+const CHECKPOINT_FORMAT: u8 = 2;
 /// Domain time is looked at this often without input (real time).
 const TICK: Duration = Duration::from_millis(100);
 /// Batches taken from one shard per group, so that a busy enterprise cannot hold up the others.
@@ -228,6 +231,7 @@ pub struct Opened {
 pub fn open(
     dir: &Path,
     bounds: TimeBounds,
+    drift: DriftRules,
     files: History,
     pressure: Arc<Pressure>,
     clock: Arc<dyn Clock>,
@@ -238,11 +242,14 @@ pub fn open(
     let (writer, reader) = anlan_history::open(dir, files.options())?;
     let (from, mut shards) = match reader.last_checkpoint()? {
         Some((lsn, state)) => match state.split_first() {
-            Some((&FORMAT, rest)) => (lsn, postcard::from_bytes::<Vec<Shard>>(rest).map_err(|_| EngineError::Notes)?),
-            _ => return Err(EngineError::Notes),
+            Some((version, rest)) => (lsn, read_checkpoint(*version, rest)?),
+            None => return Err(EngineError::Notes),
         },
         None => (Lsn::ZERO, (0..N_SHARDS).map(|_| Shard::new(bounds)).collect()),
     };
+    for shard in &mut shards {
+        shard.set_drift_rules(drift);
+    }
     let (mut n_records, mut n_differing, mut last_now) = (0u64, 0u64, Timestamp::MIN);
     for record in reader.tail(from) {
         let (_, record) = record?;
@@ -289,6 +296,28 @@ pub fn open(
         checkpoint_every: Duration::from_millis(files.checkpoint_ms),
     };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver, keeper }, reader))
+}
+
+/// A checkpoint: version, the shards, then where their vehicles are believed to be, in the same order.
+pub(super) fn write_checkpoint(shards: &[Shard]) -> Vec<u8> {
+    let whereabouts: Vec<_> = shards.iter().map(Shard::whereabouts).collect();
+    postcard::to_extend(&(shards, whereabouts), vec![CHECKPOINT_FORMAT]).expect("plain data always encodes")
+}
+
+/// Reads what [`write_checkpoint`] wrote; the first format knew no whereabouts.
+pub(super) fn read_checkpoint(version: u8, bytes: &[u8]) -> Result<Vec<Shard>, EngineError> {
+    match version {
+        1 => postcard::from_bytes(bytes).map_err(|_| EngineError::Notes),
+        CHECKPOINT_FORMAT => {
+            let (mut shards, whereabouts): (Vec<Shard>, Vec<BTreeMap<VehicleId, Whereabouts>>) =
+                postcard::from_bytes(bytes).map_err(|_| EngineError::Notes)?;
+            for (shard, held) in shards.iter_mut().zip(whereabouts) {
+                shard.set_whereabouts(held);
+            }
+            Ok(shards)
+        }
+        _ => Err(EngineError::Notes),
+    }
 }
 
 /// Applies one logged record; `false` if the rules said something else than what was logged.
@@ -570,7 +599,7 @@ impl Engine {
 
     /// Checkpoint, seal, release: bounds start-up time, memory and disk. A failure here loses nothing and is tried again.
     fn keep_house(&mut self) {
-        let state = postcard::to_extend(&self.shards, vec![FORMAT]).expect("plain data always encodes");
+        let state = write_checkpoint(&self.shards);
         let now = self.now();
         let projected = Lsn(*self.projected.borrow());
         let kept = self

@@ -163,6 +163,11 @@ impl Telemetry {
         self.whole.positions(vehicle, from, to, after, limit)
     }
 
+    /// `event_at` of the oldest and the newest position of a vehicle, for reckonings over all of them.
+    pub(crate) fn position_range(&self, vehicle: VehicleId) -> Option<(Timestamp, Timestamp)> {
+        self.reader.position_range(vehicle)
+    }
+
     /// Sizes and counts of the history, for operators.
     pub fn stats(&self) -> anlan_history::Stats {
         self.reader.stats()

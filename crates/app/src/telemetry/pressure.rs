@@ -258,6 +258,7 @@ mod tests {
         let (opened, _reader) = engine::open(
             dir.path(),
             TimeBounds::default(),
+            crate::rules::road().unwrap().drift.is,
             crate::settings::History::default(),
             pressure,
             clock,

@@ -9,9 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anlan_domain::alarm::{Machine, Rule, Sample};
+use anlan_domain::road::Drift;
+use anlan_domain::road::drift::Seen;
+use anlan_domain::road::rules::DriftRules;
 use anlan_model::{
     AlarmId, DataEvent, Effect, EnterpriseId, Flags, Kept, PointId, Position, Quality, RawPosition, Reading, Reply, Subject, Timestamp,
-    VehicleId,
+    VehicleId, Wgs84, item,
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,17 +185,66 @@ pub struct Shard {
     /// Offset of each source whose clock is off, µs (device minus ours).
     clocks: HashMap<String, i64>,
     stretches: BTreeMap<String, Stretch>,
+    /// When a place cannot be true; `None`: nothing is marked. Of the pack, so it is set at every start.
+    #[serde(skip)]
+    drift_rules: Option<DriftRules>,
+    /// Where vehicles are believed to be. Stands behind the shards in a checkpoint: those of the first format end before it.
+    #[serde(skip)]
+    whereabouts: BTreeMap<VehicleId, Whereabouts>,
 }
+
+/// Where one vehicle is believed to be, on the live track and on the late one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Whereabouts {
+    live: Drift,
+    late: Drift,
+    /// When drift was last told as an event. Not rebuilt by replay: at worst it is told once more after a restart.
+    told_at: Option<Timestamp>,
+}
+
+impl Whereabouts {
+    fn track(&mut self, flags: Flags) -> &mut Drift {
+        if flags.has(Flags::LATE) || flags.has(Flags::BACKFILL) { &mut self.late } else { &mut self.live }
+    }
+}
+
+/// Drift of one vehicle is told as an event this often at most, domain time; the mark itself stands on every position.
+const DRIFT_TOLD_US: i64 = 600_000_000;
+/// Item 0x31 of 0x0200: satellites used (JT/T 808-2013 table 27).
+const ITEM_SATELLITES: u8 = 0x31;
 
 impl Shard {
     /// A shard that has heard nothing.
     pub fn new(bounds: TimeBounds) -> Self {
-        Self { bounds, subjects: BTreeMap::new(), wake: BTreeSet::new(), clocks: HashMap::new(), stretches: BTreeMap::new() }
+        Self {
+            bounds,
+            subjects: BTreeMap::new(),
+            wake: BTreeSet::new(),
+            clocks: HashMap::new(),
+            stretches: BTreeMap::new(),
+            drift_rules: None,
+            whereabouts: BTreeMap::new(),
+        }
     }
 
     /// Takes over changed settings, after a restart.
     pub fn set_bounds(&mut self, bounds: TimeBounds) {
         self.bounds = bounds;
+    }
+
+    /// Says when a place cannot be true.
+    pub fn set_drift_rules(&mut self, rules: DriftRules) {
+        self.drift_rules = Some(rules);
+    }
+
+    /// What a checkpoint keeps beside the shard.
+    pub fn whereabouts(&self) -> &BTreeMap<VehicleId, Whereabouts> {
+        &self.whereabouts
+    }
+
+    /// Takes over what a checkpoint kept.
+    pub fn set_whereabouts(&mut self, whereabouts: BTreeMap<VehicleId, Whereabouts>) {
+        self.whereabouts = whereabouts;
     }
 
     /// The configuration a subject has here.
@@ -248,6 +300,9 @@ impl Shard {
     /// Forgets subjects that moved away or were deleted; their standing alarms return at `now`.
     pub fn forget(&mut self, subjects: &[Subject], now: Timestamp, out: &mut Vec<Effect>) {
         for subject in subjects {
+            if let Subject::Vehicle(id) = subject {
+                self.whereabouts.remove(id);
+            }
             if let Some(mut state) = self.subjects.remove(subject) {
                 let mut changes = Vec::new();
                 state.live.set_rules(Vec::new(), now, &mut changes);
@@ -306,6 +361,7 @@ impl Shard {
                 Some(position) => {
                     past.positions.insert((*vehicle, position.event_at), position.body_crc);
                     self.note_late(batch, position.event_at, position.flags);
+                    self.note_drift(batch, &position, &mut out.effects);
                     self.apply_position(&position, now, new_id, &mut out.effects);
                     out.positions.push(position);
                     out.kept.stored += 1;
@@ -421,6 +477,9 @@ impl Shard {
         if state.newest.is_some_and(|newest| at <= newest.at) {
             flags = flags.with(Flags::LATE);
         }
+        if self.drifts(vehicle, raw, at, flags) {
+            flags = flags.with(Flags::DRIFT);
+        }
         Some(Position {
             vehicle,
             event_at: at,
@@ -463,8 +522,13 @@ impl Shard {
             heard_at: position.received_at,
             value: position.speed_kmh(),
             bits: position.alarm_bits,
+            // An untrue place takes nothing from the speed: receivers measure it by itself, and an alarm is not to be missed.
             usable: !position.flags.has(Flags::NO_FIX),
         };
+        if let Some(rules) = self.drift_rules.filter(|_| can_drift(position.flags)) {
+            let track = self.whereabouts.entry(position.vehicle).or_default().track(position.flags);
+            track.advance(&rules, seen(position), position.flags.has(Flags::DRIFT));
+        }
         let newest = Newest { at: position.event_at, key: (u64::from(position.body_crc), 0), revision: 0 };
         self.apply(
             Subject::Vehicle(position.vehicle),
@@ -616,6 +680,38 @@ impl Shard {
         }
     }
 
+    /// Whether the place of a position with these flags cannot be true.
+    fn drifts(&self, vehicle: VehicleId, raw: &RawPosition, at: Timestamp, flags: Flags) -> bool {
+        let (Some(rules), Some(held)) = (&self.drift_rules, self.whereabouts.get(&vehicle)) else { return false };
+        if !can_drift(flags) {
+            return false;
+        }
+        let late = flags.has(Flags::LATE) || flags.has(Flags::BACKFILL);
+        let place = Wgs84 { lon: f64::from(raw.lon_e6) / 1e6, lat: f64::from(raw.lat_e6) / 1e6 };
+        let satellites = item(&raw.items, ITEM_SATELLITES).and_then(|value| value.first().copied());
+        (if late { &held.late } else { &held.live }).judge(rules, Seen { at, place }, satellites)
+    }
+
+    /// One event when a vehicle's place begins to be untrue.
+    fn note_drift(&mut self, batch: &Bound, position: &Position, out: &mut Vec<Effect>) {
+        if !position.flags.has(Flags::DRIFT) {
+            return;
+        }
+        let held = self.whereabouts.entry(position.vehicle).or_default();
+        let fresh = held.told_at.is_none_or(|told| batch.received_at.since_us(told) >= DRIFT_TOLD_US);
+        let track = held.track(position.flags);
+        let Some((metres, kmh)) = track.jump(seen(position)).filter(|_| fresh && !track.is_drifting()) else { return };
+        held.told_at = Some(batch.received_at);
+        let detail = serde_json::json!({ "distance_m": metres.round(), "implied_kmh": kmh.round(), "at": position.event_at.to_string() });
+        out.push(Effect::Event(DataEvent {
+            at: batch.received_at,
+            kind: "drift".to_owned(),
+            subject: batch.source.clone(),
+            detail: detail.to_string(),
+            enterprise: batch.enterprise,
+        }));
+    }
+
     fn note_late(&mut self, batch: &Bound, at: Timestamp, flags: Flags) {
         if !flags.has(Flags::LATE) && !flags.has(Flags::BACKFILL) {
             return;
@@ -644,6 +740,16 @@ impl Shard {
             out.push(Effect::Event(DataEvent { at: now, kind: "late_data".to_owned(), subject, detail, enterprise: s.enterprise }));
         }
     }
+}
+
+/// Whether place and time of a position are the terminal's own: a speed cannot be told from an instant that we chose.
+fn can_drift(flags: Flags) -> bool {
+    !(flags.has(Flags::NO_FIX) || flags.has(Flags::CLOCK_BAD) || flags.has(Flags::TIME_SERVER))
+}
+
+/// When and where a position was.
+fn seen(position: &Position) -> Seen {
+    Seen { at: position.event_at, place: position.place() }
 }
 
 /// One resolved value on its way to the machines.

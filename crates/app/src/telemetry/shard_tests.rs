@@ -317,3 +317,104 @@ proptest! {
         prop_assert_eq!(bench.shard.subjects.get(&Subject::Point(POINT)).map(|s| (&s.live, &s.historic, s.newest)), again.shard.subjects.get(&Subject::Point(POINT)).map(|s| (&s.live, &s.historic, s.newest)));
     }
 }
+
+// ---------------------------------------------------------------------------------------------------------------- drift
+
+const VEHICLE: VehicleId = VehicleId::new(7);
+
+/// A shard with one vehicle that knows when a place cannot be true.
+fn road() -> Shard {
+    let mut shard = Shard::new(TimeBounds::default());
+    shard.set_drift_rules(DriftRules { speed_max_kmh: 180.0, jump_min_m: 500.0, agree: 3, satellites_min: 4 });
+    let config = SubjectConfig { subject: Subject::Vehicle(VEHICLE), rules: vec![], range: None, newest: None };
+    shard.configure(&[config], at(0.0), &mut Vec::new());
+    shard
+}
+
+/// One position at `second`, `metres` east of 102°.
+fn heard(shard: &mut Shard, received: f64, second: f64, metres: f64, backfill: bool) -> Output {
+    let raw = RawPosition {
+        device_at: Some(at(second)),
+        lon_e6: 102_000_000 + (metres / 101_600.0 * 1e6) as i32,
+        lat_e6: 24_000_000,
+        altitude_m: 0,
+        speed_dkmh: 600,
+        direction_deg: 90,
+        alarm_bits: 0,
+        status_bits: 3,
+        body_crc: (second * 10.0) as u32,
+        items: vec![0x31, 1, 9],
+        backfill,
+    };
+    let batch = Bound {
+        source: "13900000007".into(),
+        enterprise: None,
+        received_at: at(received),
+        readings: vec![],
+        positions: vec![(VEHICLE, raw)],
+        effects: vec![],
+        backfill: false,
+        reply: Box::new(|_| {}),
+    };
+    shard.step(&batch, at(received), &Vec::<Reading>::new(), &mut |_| AlarmId::new(1))
+}
+
+#[test]
+fn an_untrue_place_is_kept_marked_and_told_once() {
+    let mut shard = road();
+    let mut told = 0;
+    let mut marks = String::new();
+    for (second, metres) in [(0.0, 0.0), (30.0, 500.0), (60.0, 90_000.0), (90.0, 40_000.0), (120.0, 2_000.0)] {
+        let out = heard(&mut shard, second, second, metres, false);
+        told += out.effects.iter().filter(|e| matches!(e, Effect::Event(e) if e.kind == "drift")).count();
+        marks.push(if out.positions[0].flags.has(Flags::DRIFT) { 'D' } else { '.' });
+    }
+    assert_eq!((marks.as_str(), told), ("..DD.", 1));
+    // Back-filled data is a track of its own: it neither moves the live one nor is judged by it.
+    let out = heard(&mut shard, 130.0, -3_600.0, 700_000.0, true);
+    assert!(!out.positions[0].flags.has(Flags::DRIFT));
+    let out = heard(&mut shard, 131.0, -3_570.0, 300_000.0, true);
+    assert!(out.positions[0].flags.has(Flags::DRIFT));
+    assert!(!heard(&mut shard, 150.0, 150.0, 2_500.0, false).positions[0].flags.has(Flags::DRIFT));
+    // Where the time is ours no speed can be told.
+    let fast_clock = heard(&mut shard, 160.0, 160.0 + 28_800.0, 300_000.0, false).positions.remove(0).flags;
+    assert!(fast_clock.has(Flags::CLOCK_BAD) && !fast_clock.has(Flags::DRIFT));
+    assert!(!heard(&mut shard, 170.0, 170.0, 3_000.0, false).positions[0].flags.has(Flags::DRIFT));
+}
+
+#[test]
+fn replay_and_checkpoints_know_where_a_vehicle_is_believed_to_be() {
+    let (mut shard, mut again) = (road(), road());
+    for (second, metres) in [(0.0, 0.0), (30.0, 500.0), (60.0, 90_000.0)] {
+        let out = heard(&mut shard, second, second, metres, false);
+        again.replay(at(second), &[], &out.positions, &mut |_| AlarmId::new(1));
+    }
+    let bytes = super::super::engine::write_checkpoint(&[shard]);
+    let mut kept = super::super::engine::read_checkpoint(bytes[0], &bytes[1..]).unwrap().remove(0);
+    kept.set_drift_rules(DriftRules { speed_max_kmh: 180.0, jump_min_m: 500.0, agree: 3, satellites_min: 4 });
+    for shard in [&mut again, &mut kept] {
+        assert!(heard(shard, 90.0, 90.0, 40_000.0, false).positions[0].flags.has(Flags::DRIFT));
+        assert!(!heard(shard, 120.0, 120.0, 2_000.0, false).positions[0].flags.has(Flags::DRIFT));
+    }
+}
+
+/// `UPDATE_TESTDATA=1` writes the file of the newest format; those of before are never written again.
+#[test]
+fn checkpoints_of_every_version_are_read_for_ever() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut shard = road();
+    heard(&mut shard, 0.0, 0.0, 0.0, false);
+    heard(&mut shard, 30.0, 30.0, 90_000.0, false);
+    let newest = super::super::engine::write_checkpoint(&[shard]);
+    if std::env::var_os("UPDATE_TESTDATA").is_some() {
+        std::fs::write(dir.join("checkpoint-2.bin"), &newest).unwrap();
+    }
+    for version in [1, 2] {
+        let bytes = std::fs::read(dir.join(format!("checkpoint-{version}.bin"))).unwrap();
+        assert_eq!(bytes[0], version);
+        let shards = super::super::engine::read_checkpoint(bytes[0], &bytes[1..]).unwrap();
+        assert_eq!(shards[0].subjects().collect::<Vec<_>>(), [Subject::Vehicle(VEHICLE)], "version {version}");
+    }
+    assert!(super::super::engine::read_checkpoint(9, &newest[1..]).is_err());
+    assert!(super::super::engine::read_checkpoint(2, &newest[1..newest.len() - 1]).is_err());
+}

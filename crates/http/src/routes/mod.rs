@@ -12,6 +12,7 @@ mod live;
 mod modbus;
 mod point;
 mod region;
+mod road;
 mod rule;
 mod session;
 mod status;
@@ -66,6 +67,9 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(vehicle::get, vehicle::update))
         .routes(routes!(vehicle::adopt))
         .routes(routes!(vehicle::positions))
+        .routes(routes!(road::trips))
+        .routes(routes!(road::track))
+        .routes(routes!(road::ratios))
         .routes(routes!(alarm::list))
         .routes(routes!(alarm::get))
         .routes(routes!(alarm::acknowledge))

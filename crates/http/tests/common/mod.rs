@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anlan_app::clock::AppClock;
 use anlan_app::{App, Running, Settings};
 use anlan_http::{HttpOptions, router};
-use anlan_model::{Batch, Clock as _, Intake as _, Quality, RawReading, Source};
+use anlan_model::{Batch, Clock as _, Intake as _, Quality, RawPosition, RawReading, Source, Timestamp, Trust};
 use anlan_store::Store;
 use axum::Router;
 use axum::body::Body;
@@ -121,7 +121,48 @@ pub async fn send(router: &Router, mut request: Request<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
+/// A position with a fix and the ignition on, `metres` east of 102°, as a terminal says it at `at`.
+pub fn position(at: Timestamp, metres: f64, speed_kmh: f64) -> RawPosition {
+    RawPosition {
+        device_at: Some(at),
+        // A degree of longitude is 101.6 km at 24° north.
+        lon_e6: 102_000_000 + (metres / 101_600.0 * 1e6) as i32,
+        lat_e6: 24_000_000,
+        altitude_m: 1_650,
+        speed_dkmh: (speed_kmh * 10.0) as u16,
+        direction_deg: 90,
+        alarm_bits: 0,
+        status_bits: 3,
+        body_crc: (at.micros() / 1_000) as u32 ^ metres as u32,
+        items: Vec::new(),
+        backfill: false,
+    }
+}
+
 impl Node {
+    /// Positions as a socket would hand them over, each received at its own time; durable when this returns. Moves the clock on.
+    pub async fn drive(&self, phone: &str, positions: Vec<RawPosition>) {
+        for position in positions {
+            let at = position.device_at.unwrap();
+            if at > self.app.clock.now() {
+                self.app.clock.set(at).unwrap().unwrap();
+            }
+            let (kept, told) = tokio::sync::oneshot::channel();
+            self.running.intake.offer(Batch {
+                source: Source::Terminal { phone: phone.to_owned(), trust: Trust::Listed },
+                received_at: self.app.clock.now(),
+                readings: vec![],
+                positions: vec![position],
+                events: vec![],
+                backfill: false,
+                reply: Box::new(move |result| {
+                    let _ = kept.send(result);
+                }),
+            });
+            told.await.unwrap().unwrap();
+        }
+        self.app.settle().await;
+    }
     pub async fn get(&self, path: &str) -> Value {
         ask(&self.router, "GET", path, Some(&self.admin), None).await.ok(200)
     }

@@ -1,9 +1,45 @@
 // Positions as the page needs them: the drawn track, the set bits, the decoded items. Pure.
 import type { Position } from '@/api/types'
+import type { Pace, Track } from '@/map/features'
 
-/** The track as drawn: positions without a fix and jumps that cannot be driven are left out, as the server marks them. */
-export function trackOf(positions: readonly Position[]): number[][] {
-  return positions.filter((p) => p.fix && !p.flags.includes('drift') && !p.flags.includes('no_fix')).map((p) => [p.lon, p.lat])
+/** Slower is standing, for the colour of the line alone; what counts as a trip is the server's. */
+const STAND_KMH = 5
+const SLOW_KMH = 30
+
+export function paceOf(speedKmh: number, limitKmh: number | null | undefined): Pace {
+  if (limitKmh && speedKmh > limitKmh) return 'over'
+  return speedKmh < STAND_KMH ? 'stand' : speedKmh < SLOW_KMH ? 'slow' : 'drive'
+}
+
+const isTrue = (p: Position) => p.fix && !p.flags.includes('drift') && !p.flags.includes('no_fix')
+
+/**
+ * The track as drawn: stretches of one pace, joined end to end. Positions without a fix are left out; places that cannot be
+ * true, as the server marks them, are no part of the line and stand as marks of their own.
+ */
+export function trackOf(positions: readonly Position[], limitKmh?: number | null): Track {
+  const stretches: Track['stretches'] = []
+  let last: number[] | null = null
+  for (const p of positions.filter(isTrue)) {
+    const pace = paceOf(p.speed_kmh, limitKmh)
+    const here = [p.lon, p.lat]
+    const open = stretches.at(-1)
+    if (open?.pace === pace) open.coordinates.push(here)
+    else stretches.push({ pace, coordinates: last ? [last, here] : [here] })
+    last = here
+  }
+  return { stretches, drift: positions.filter((p) => p.flags.includes('drift')).map((p) => [p.lon, p.lat]) }
+}
+
+/** The index of the last position at or before `at`; 0 before the first. */
+export function indexAt(positions: readonly Position[], at: number): number {
+  let [low, high] = [0, positions.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (Date.parse(positions[middle]!.at) <= at) low = middle + 1
+    else high = middle
+  }
+  return Math.max(0, low - 1)
 }
 
 /** Numbers of the bits that are set in a 32-bit word, lowest first. */
