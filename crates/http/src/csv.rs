@@ -2,6 +2,16 @@
 //!
 //! Knows no noun. Start at [`Csv`].
 
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+
+/// The table as a file to keep; `name` is digits, letters, dots and dashes alone.
+pub(crate) fn file(csv: Csv, name: &str) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)], csv.finish())
+        .into_response()
+}
+
 /// A table being written.
 pub(crate) struct Csv(String);
 

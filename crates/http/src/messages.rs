@@ -56,6 +56,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("command.not_json", "下发给设备的内容必须是 JSON。", "The payload for a device must be JSON."),
     ("command.target", "请在 vehicle 与 device 中指定且只指定一个。", "Name exactly one of vehicle and device."),
     ("csrf.missing", "缺少或错误的 X-CSRF-Token，请刷新页面后重试。", "X-CSRF-Token is missing or wrong; reload the page and try again."),
+    ("csv.too_long", "一个文件最多 {most} 条读数，请缩短时间段。", "A file holds at most {most} readings; ask for a shorter time."),
     ("cursor.malformed", "翻页标记无效，请从第一页重新开始。", "The cursor is not of this list; start again from the first page."),
     ("day.future", "该日尚未到来。", "That day has not come yet."),
     ("field.missing", "缺少必填字段。", "A required field is missing."),

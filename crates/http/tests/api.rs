@@ -471,3 +471,20 @@ async fn pages_for_machines_and_browsers_answer_with_their_headers() {
     let answer = ask(&demo, "GET", "/api/v1/status", None, None).await;
     assert_eq!((&answer.headers["x-anlan-demo"], answer.headers.contains_key("strict-transport-security")), (&"1".parse().unwrap(), true));
 }
+
+#[tokio::test]
+async fn readings_leave_as_a_table_in_which_no_name_is_a_formula() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let device = node.device("D1", Some(&enterprise)).await;
+    let point = node.point(&device, "GT-101").await;
+    let revision = node.get(&format!("/api/v1/points/{point}")).await["revision"].clone();
+    let named = json!({"revision": revision, "name": "=HYPERLINK(\"x\")"});
+    node.admin("PATCH", &format!("/api/v1/points/{point}"), named).await.ok(200);
+    node.reading(&device, "GT-101", 30.5).await;
+    let answer = node.get(&format!("/api/v1/points/{point}/readings.csv")).await;
+    let lines: Vec<&str> = answer.as_str().expect("text").split("\r\n").collect();
+    assert_eq!(lines[0], "\u{feff}point,name,at,received_at,value,unit,quality,flags,revision");
+    assert!(lines[1].starts_with("GT-101,\"'=HYPERLINK(\"\"x\"\")\",") && lines[1].contains(",30.5,"), "{}", lines[1]);
+    assert_eq!(lines[2..], [""]);
+}

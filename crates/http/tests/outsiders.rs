@@ -95,6 +95,7 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /points/latest" => (format!("/points/latest?enterprise={e}"), None, Empty("points")),
         "get /points/{id}" => (format!("/points/{p}"), None, Refused),
         "patch /points/{id}" => (format!("/points/{p}"), Some(json!({"revision": 1, "limits": {}, "limits_source": null})), Refused),
+        "get /points/{id}/readings.csv" => (format!("/points/{p}/readings.csv"), None, Refused),
         "get /points/{id}/readings" => (format!("/points/{p}/readings"), None, Refused),
         "get /points/{id}/rollup" => (format!("/points/{p}/rollup?step=1h"), None, Refused),
         "get /vehicles" => ("/vehicles?phone=013900000001".into(), None, Empty("vehicles")),

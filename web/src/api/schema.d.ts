@@ -369,6 +369,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/points/{id}/readings.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Readings as CSV, oldest first, at most 200,000 (two weeks at 6 s; 400 `csv.too_long` beyond): a file that a spreadsheet opens. */
+        get: operations["readings_csv"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/points/{id}/rollup": {
         parameters: {
             query?: never;
@@ -2776,6 +2793,32 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadingList"];
+                };
+            };
+        };
+    };
+    readings_csv: {
+        parameters: {
+            query?: {
+                /** @description RFC 3339, inclusive; left out = from the first. */
+                from?: string;
+                /** @description RFC 3339, exclusive; left out = to the newest. */
+                to?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
                 };
             };
         };

@@ -332,6 +332,7 @@ const en: Shape = {
   },
   chart: {
     table: 'Data table',
+    csv: 'Export CSV',
     none: 'No data in this time.',
     min: 'Min',
     max: 'Max',

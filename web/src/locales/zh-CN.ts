@@ -329,6 +329,7 @@ export default {
   },
   chart: {
     table: '数据表',
+    csv: '导出 CSV',
     none: '这段时间没有数据。',
     min: '最小',
     max: '最大',

@@ -61,6 +61,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(point::latest))
         .routes(routes!(point::get, point::update))
         .routes(routes!(point::readings))
+        .routes(routes!(point::readings_csv))
         .routes(routes!(point::rollup))
         .routes(routes!(vehicle::list))
         .routes(routes!(vehicle::latest))

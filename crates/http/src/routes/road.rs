@@ -6,13 +6,12 @@ use anlan_domain::road::rules::{RatioDefinition, Sourced};
 use anlan_domain::road::{Finding, Stop, Trip};
 use anlan_model::{Flags, Position};
 use axum::Json;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
-use crate::csv::Csv;
+use crate::csv::{self, Csv};
 use crate::dto::{At, Place, at_option};
 use crate::extract::{AppRef, Caller, PathId, Query};
 use crate::problem::Failure;
@@ -184,7 +183,7 @@ pub(crate) async fn track(AppRef(app): AppRef, caller: Caller, id: PathId, Query
     for p in &positions {
         csv.row(&track_row(p));
     }
-    Ok(file(csv, &format!("track-{}.csv", row.vehicle.phone)))
+    Ok(csv::file(csv, &format!("track-{}.csv", row.vehicle.phone)))
 }
 
 fn track_row(p: &Position) -> [String; 14] {
@@ -345,7 +344,7 @@ pub(crate) async fn ratios(AppRef(app): AppRef, caller: Caller, Query(query): Qu
     let found = road::ratios(&app, &caller.scope, query.day.as_deref(), by).await?;
     let (rows, total): (Vec<RatioRow>, RatioRow) = (found.rows.into_iter().map(Into::into).collect(), found.total.into());
     if csv {
-        return Ok(file(ratio_csv(&found.day, &rows, &total), &format!("road-ratios-{}.csv", found.day)));
+        return Ok(csv::file(ratio_csv(&found.day, &rows, &total), &format!("road-ratios-{}.csv", found.day)));
     }
     let meanings = app.road.ratio.iter().map(Into::into).collect();
     Ok(Json(RatioList { day: found.day, open: found.open, ratios: rows, total, meanings, next: None }).into_response())
@@ -405,13 +404,6 @@ fn ratio_csv(day: &str, rows: &[RatioRow], total: &RatioRow) -> Csv {
         ]);
     }
     csv
-}
-
-fn file(csv: Csv, name: &str) -> Response {
-    // Digits, letters and dots alone: a phone number and a date.
-    let disposition = format!("attachment; filename=\"{name}\"");
-    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)], csv.finish())
-        .into_response()
 }
 
 /// Metres as kilometres, to the metre.
