@@ -91,7 +91,8 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Logs to stderr as configured.
 pub fn start_logging(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log on a full disk must not end the thread that writes a line: the complaint about the line would panic on the same stderr.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if config.log.format == "json" { builder.json().init() } else { builder.init() }
 }
 

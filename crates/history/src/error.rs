@@ -57,6 +57,12 @@ pub enum HistoryError {
     /// A write or sync failed earlier; what is on disk is unknown until the directory is opened again.
     #[error("an earlier write failed, open the history again")]
     Broken,
+    /// The disk is full. Nothing of the group is on it, and the same call may be made again once there is space.
+    #[error("no space for {}; the records wait, free some space", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// More is waiting for `sync` than `Options::unsynced_bytes_max` allows.
     #[error("{bytes} bytes wait for sync, the limit is {limit}")]
     TooMuchUnsynced {

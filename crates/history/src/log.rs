@@ -81,7 +81,11 @@ pub(crate) fn parse_head(bytes: &[u8], seed: u32) -> Option<(u8, Lsn, Timestamp)
 pub(crate) fn create(dir: &Path, seed: u32, first: Lsn, begun: Timestamp) -> Result<(Segment, File)> {
     let path = log_path(dir, first.0);
     let mut file = OpenOptions::new().write(true).create_new(true).open(&path).at("create", &path)?;
-    file.write_all(&head_bytes(seed, first, begun)).at("write", &path)?;
+    if let Err(e) = file.write_all(&head_bytes(seed, first, begun)) {
+        // Half a head is no segment; its name must be free for the next try.
+        let _ = std::fs::remove_file(&path);
+        return Err(e).at("write", &path);
+    }
     file.sync_all().at("sync", &path)?;
     sync_dir(dir)?;
     Ok((Segment { path, version: VERSION, first, begun, len: SEGMENT_HEAD as u64, marks: Vec::new() }, file))

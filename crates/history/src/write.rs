@@ -240,6 +240,18 @@ fn replay(shared: &Shared, last_seal: Option<Timestamp>) -> Result<(File, Lsn)> 
     Ok((file, durable))
 }
 
+/// A write or creation that found no space may be tried again; a sync that failed may not, whatever it says.
+fn full(failure: HistoryError) -> HistoryError {
+    match failure {
+        HistoryError::Io { action: "create" | "write", path, source }
+            if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) =>
+        {
+            HistoryError::Full { path }
+        }
+        other => other,
+    }
+}
+
 /// What a record leaves to be done in memory once it is durable.
 #[derive(Debug)]
 struct Pending {
@@ -328,13 +340,17 @@ impl Writer {
     /// Makes everything appended durable with one `fdatasync`, then visible; returns the last durable record.
     ///
     /// # Errors
-    /// I/O. Nothing unsynced becomes visible and every later call answers [`HistoryError::Broken`]: a failed sync cannot be retried.
+    /// [`HistoryError::Full`]: everything appended still waits, call again. Any other: nothing unsynced becomes visible and every later
+    /// call answers [`HistoryError::Broken`], for a failed sync cannot be retried.
     pub fn sync(&mut self) -> Result<Lsn, HistoryError> {
         self.check()?;
         if self.pending.is_empty() {
             return Ok(self.durable());
         }
         let written = self.write_buffer();
+        if matches!(written, Err(HistoryError::Full { .. })) {
+            return Err(HistoryError::Full { path: self.tail().0 });
+        }
         if written.is_err() {
             self.broken = true;
             self.pending.clear();
@@ -368,7 +384,7 @@ impl Writer {
         let old = self.shared.state().segments.last().is_some_and(|s| s.version < log::VERSION);
         if old || self.tail().1 >= self.options.segment_bytes {
             let (first, now) = self.pending.first().map_or((self.next, Timestamp::EPOCH), |p| (p.lsn, p.now));
-            let (segment, file) = log::create(&self.shared.dir, self.shared.seed, first, now)?;
+            let (segment, file) = log::create(&self.shared.dir, self.shared.seed, first, now).map_err(full)?;
             self.shared.state_mut().segments.push(segment);
             self.file = file;
         }
@@ -382,8 +398,12 @@ impl Writer {
     }
 
     fn write_to_end(&mut self) -> Result<()> {
-        let (path, _) = self.tail();
-        self.file.write_all(&self.buffer).at("write", &path)?;
+        let (path, len) = self.tail();
+        if let Err(e) = self.file.write_all(&self.buffer).at("write", &path) {
+            // No sync was tried, so nothing is in doubt once the part that found room is cut off again.
+            let is_back = self.file.set_len(len).and_then(|()| self.file.seek(SeekFrom::Start(len))).is_ok();
+            return Err(if is_back { full(e) } else { e });
+        }
         self.file.sync_data().at("sync", &path)
     }
 

@@ -16,6 +16,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use crate::shell;
+
 pub use kills::Break;
 
 /// Arguments of `faults`.
@@ -106,6 +108,7 @@ pub struct Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.binary);
         if self.is_kept {
             println!("kept for a look: {}", self.dir.display());
         } else {
@@ -120,7 +123,13 @@ impl Bench {
         let below = data.map_or_else(|| if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }, Path::to_owned);
         let dir = below.join(format!("anlan-faults-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        Ok(Self { binary, shim: journal::build_shim()?, dir, is_kept: false })
+        // Under a name of its own: a build meanwhile would take it away.
+        let own = shell::target_dir().join(format!("faults/anlan-{}", std::process::id()));
+        let shim = journal::build_shim()?;
+        std::fs::hard_link(&binary, &own)
+            .or_else(|_| std::fs::copy(&binary, &own).map(drop))
+            .with_context(|| format!("link {}", own.display()))?;
+        Ok(Self { binary: own, shim, dir, is_kept: false })
     }
 
     /// A fresh directory for a node.
@@ -171,6 +180,7 @@ pub fn must_fail(binary: PathBuf, broken: Break) -> anyhow::Result<()> {
 /// The harness's own.
 pub fn measure(args: &Args, binary: PathBuf) -> anyhow::Result<Tally> {
     let mut bench = Bench::new(binary, args.data.as_deref())?;
+    bench.is_kept = args.data.is_some();
     let seed = args.seed.unwrap_or_else(|| now_us() as u64);
     println!("seed {seed}");
     let mut tally = Tally::default();
@@ -188,7 +198,7 @@ pub fn measure(args: &Args, binary: PathBuf) -> anyhow::Result<Tally> {
         let verdict = if tally.wrong.len() == before { "held" } else { "BROKEN" };
         println!("{name}: {verdict} in {:.1} s; {said}", began.elapsed().as_secs_f64());
     }
-    bench.is_kept = args.data.is_some() && !tally.wrong.is_empty();
+    bench.is_kept &= !tally.wrong.is_empty();
     let names: Vec<&str> = scenarios::ALL.iter().map(|(name, _)| *name).collect();
     anyhow::ensure!(n > 0, "there is no scenario of that name; there are: kills, {}", names.join(", "));
     Ok(tally)

@@ -250,8 +250,7 @@ impl Node {
 #[derive(Clone)]
 pub struct Api {
     agent: ureq::Agent,
-    /// `http://127.0.0.1:…`; changes with every start.
-    pub base: String,
+    base: String,
     token: String,
 }
 
@@ -271,6 +270,11 @@ impl Api {
         let session = self.must("POST", "/api/v1/session", &json!({ "username": username, "password": PASSWORD }))?;
         session["token"].as_str().context("a token")?.clone_into(&mut self.token);
         Ok(())
+    }
+
+    /// The node listens elsewhere now; kept connections are forgotten, for the new port may be an old one.
+    pub fn move_to(&mut self, base: &str) {
+        *self = Self { token: std::mem::take(&mut self.token), ..Self::new(base) };
     }
 
     /// What it signs its requests with.

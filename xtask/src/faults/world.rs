@@ -148,7 +148,7 @@ impl World {
     pub fn restart_under(&mut self, more: &[(&str, &str)]) -> anyhow::Result<Start> {
         let start = self.node.start_under(more)?;
         for api in [&mut self.admin, &mut self.duty] {
-            self.node.at.http.clone_into(&mut api.base);
+            api.move_to(&self.node.at.http);
         }
         Ok(start)
     }

@@ -28,6 +28,10 @@ const FORMAT: u8 = 1;
 const CHECKPOINT_FORMAT: u8 = 2;
 /// Domain time is looked at this often without input (real time).
 const TICK: Duration = Duration::from_millis(100);
+/// Pause between looks for space on a full disk (real time).
+const FULL_RETRY: Duration = Duration::from_millis(250);
+/// [`LogStatus::failed`] while the disk is full.
+const LOG_FULL: u64 = 2;
 /// Batches taken from one shard per group, so that a busy enterprise cannot hold up the others.
 const TAKE_PER_SHARD: usize = 256;
 
@@ -561,17 +565,43 @@ impl Engine {
         }
     }
 
+    /// Syncs what was appended. On a full disk it waits for space: replies wait with it, queues fill up and refuse, `/readyz` says so.
+    fn sync(&mut self) -> Result<Lsn, HistoryError> {
+        let failed = &self.shared.status.failed;
+        loop {
+            match self.writer.sync() {
+                Err(full @ HistoryError::Full { .. }) => {
+                    if failed.swap(LOG_FULL, Ordering::Relaxed) != LOG_FULL {
+                        error!(error = &full as &dyn std::error::Error, "the disk is full; nothing is acknowledged until there is space");
+                    }
+                    let queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if queues.stopping {
+                        return Err(full);
+                    }
+                    drop(queues);
+                    std::thread::sleep(FULL_RETRY);
+                }
+                synced => {
+                    if synced.is_ok() && failed.swap(0, Ordering::Relaxed) == LOG_FULL {
+                        warn!("the disk has space again; what waited is kept");
+                    }
+                    return synced;
+                }
+            }
+        }
+    }
+
     /// Log, sync, publish, reply, in this order.
     fn commit(&mut self, group: Group) -> Result<(), HistoryError> {
         let Group { records, replies, .. } = group;
         let written = records.iter().try_for_each(|record| match self.writer.append(record) {
             // A very large group is synced in parts; all its replies still come after the last one.
-            Err(HistoryError::TooMuchUnsynced { .. }) => self.writer.sync().and_then(|_| self.writer.append(record)).map(drop),
+            Err(HistoryError::TooMuchUnsynced { .. }) => self.sync().and_then(|_| self.writer.append(record)).map(drop),
             appended => appended.map(drop),
         });
         let synced = match written {
             Ok(()) if records.is_empty() => Ok(self.writer.durable()),
-            Ok(()) => self.writer.sync(),
+            Ok(()) => self.sync(),
             Err(failure) => Err(failure),
         };
         match synced {

@@ -40,7 +40,7 @@ pub struct LogStatus {
     pub projected: AtomicU64,
     /// Batches waiting in shard queues.
     pub queued: AtomicU64,
-    /// 1 if the log refuses writes; only a restart mends that.
+    /// 1 if the log refuses writes and only a restart mends that; 2 while the disk is full.
     pub failed: AtomicU64,
     /// 1 if the database does not answer.
     pub store_down: AtomicU64,
@@ -57,7 +57,7 @@ pub struct Status {
     pub projected: u64,
     /// Batches waiting.
     pub queued: u64,
-    /// The log refuses writes.
+    /// The log takes nothing now: it failed, or the disk is full.
     pub log_failed: bool,
     /// The database does not answer.
     pub store_down: bool,
