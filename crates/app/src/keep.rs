@@ -11,8 +11,6 @@ use anlan_history::{Haste, Keeper, Merged, Reader};
 use anlan_model::Clock;
 use tracing::{error, info};
 
-/// Between looks when nothing is due, in real time: a block waits minutes anyway.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// Rest after a step, as a multiple of its length.
 const REST: u32 = 3;
 
@@ -23,14 +21,15 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Starts it.
+    /// Starts it; when nothing is due it looks again after `look_every` (real time).
     ///
     /// # Errors
     /// The machine gives no thread.
-    pub fn start(keeper: Keeper, reader: Reader, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    pub fn start(keeper: Keeper, reader: Reader, clock: Arc<dyn Clock>, look_every: Duration) -> std::io::Result<Self> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let told = stop.clone();
-        let thread = Builder::new().name("history-keep".to_owned()).spawn(move || run(keeper, &reader, clock.as_ref(), &told))?;
+        let thread =
+            Builder::new().name("history-keep".to_owned()).spawn(move || run(keeper, &reader, clock.as_ref(), look_every, &told))?;
         Ok(Self { stop, thread })
     }
 
@@ -44,8 +43,8 @@ impl Housekeeping {
     }
 }
 
-fn run(mut keeper: Keeper, reader: &Reader, clock: &dyn Clock, told: &(Mutex<bool>, Condvar)) {
-    let mut rest = Duration::from_secs(1);
+fn run(mut keeper: Keeper, reader: &Reader, clock: &dyn Clock, look_every: Duration, told: &(Mutex<bool>, Condvar)) {
+    let mut rest = look_every.min(Duration::from_secs(1));
     loop {
         let stop = told.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (stop, _) = told.1.wait_timeout_while(stop, rest, |stop| !*stop).unwrap_or_else(PoisonError::into_inner);
@@ -57,16 +56,16 @@ fn run(mut keeper: Keeper, reader: &Reader, clock: &dyn Clock, told: &(Mutex<boo
         rest = match keeper.step(clock.now(), Haste::Calm) {
             Ok(Some(done)) => {
                 count(&done);
-                begun.elapsed().saturating_mul(REST).min(LOOK_EVERY)
+                begun.elapsed().saturating_mul(REST).min(look_every)
             }
-            Ok(None) => LOOK_EVERY,
+            Ok(None) => look_every,
             Err(failure) => {
                 metrics::counter!("anlan_history_merge_failed_total").increment(1);
                 error!(
                     error = &failure as &dyn std::error::Error,
                     "blocks cannot be merged, they stay as they are; run `anlan history verify` on the stopped node"
                 );
-                LOOK_EVERY.saturating_mul(15)
+                look_every.saturating_mul(15)
             }
         };
         let stats = reader.stats();

@@ -61,6 +61,8 @@ pub struct History {
     pub keep_log_s: i64,
     /// Rule state is written and sealing looked at this often, in ms of real time.
     pub checkpoint_ms: u64,
+    /// Blocks to merge are looked for this often, in ms of real time.
+    pub merge_look_ms: u64,
 }
 
 impl Default for History {
@@ -72,6 +74,8 @@ impl Default for History {
             seal_window_s: engine.seal_window_us / 1_000_000,
             keep_log_s: engine.keep_log_us / 1_000_000,
             checkpoint_ms: 30_000,
+            // A block waits minutes for its merge anyway.
+            merge_look_ms: 20_000,
         }
     }
 }

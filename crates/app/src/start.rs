@@ -126,7 +126,8 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         backup: tokio::sync::Mutex::new(()),
         engine: opened.handle.clone(),
     });
-    let keeper = Housekeeping::start(opened.keeper, app.telemetry.reader.clone(), app.clock.clone())?;
+    let look_every = std::time::Duration::from_millis(app.settings.history.merge_look_ms);
+    let keeper = Housekeeping::start(opened.keeper, app.telemetry.reader.clone(), app.clock.clone(), look_every)?;
     let engine = opened.engine;
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());

@@ -88,8 +88,8 @@ impl Device {
     fn think(&mut self) -> usize {
         let last = self.sent.last().map(|s| s.at_us);
         let at_us = match self.speech {
-            // Terminals tell whole seconds; twelve hours of them are within what the node believes.
-            Speech::Jt808 => last.map_or_else(|| (now_us() / 1_000_000 - 43_200) * 1_000_000, |at| at + 1_000_000),
+            // Terminals tell whole seconds; three days back, so that whole days are over and their blocks are merged.
+            Speech::Jt808 => last.map_or_else(|| (now_us() / 1_000_000 - 259_200) * 1_000_000, |at| at + 1_000_000),
             _ => last.map_or(i64::MIN, |at| at + 1).max(now_us()),
         };
         let n = self.sent.len();

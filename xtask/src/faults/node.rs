@@ -86,6 +86,9 @@ impl Node {
             ("ANLAN_HISTORY__SEAL_AFTER_READINGS", "400"),
             ("ANLAN_HISTORY__SEAL_WINDOW_S", "60"),
             ("ANLAN_HISTORY__CHECKPOINT_MS", "25"),
+            // Positions of days that are over are merged while the power is cut.
+            ("ANLAN_HISTORY__MERGE_LOOK_MS", "30"),
+            ("ANLAN_TIME__PAST_S", "345600"),
         ];
         let settings = usual.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let journal = Journal::create(shim, data)?;
