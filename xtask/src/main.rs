@@ -1,7 +1,8 @@
-//! Developer commands: `cargo xtask demo | test | check | gen | faults`.
+//! Developer commands: `cargo xtask demo | test | check | gen | bench | faults`.
 //!
 //! `test` is what CI runs and what a newcomer runs: everything, or a clear word of what is missing. Start at [`test::run`].
 
+mod bench;
 mod check;
 mod demo;
 mod faults;
@@ -36,6 +37,12 @@ enum Command {
     },
     /// Check the rules of the house that no compiler knows (ARCHITECTURE.md, "Invariants").
     Check,
+    /// Measure the server beside its peers (VictoriaMetrics, mosquitto) on workload W; docs/performance.md says what and why.
+    Bench {
+        /// `--json FILE`, `--only NAME`, … ; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Regenerate what is generated: OpenAPI document, web types, configuration reference.
     Gen,
     /// Cut the power, kill, fill the disk, fail and slow its calls under the real binary, and check that nothing acknowledged is lost.
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo { args } => demo::run(&args),
         Command::Test { install } => test::run(install),
         Command::Check => check::run(),
+        Command::Bench { args } => bench::run(&args),
         Command::Gen => demo::generate(),
         Command::Faults(args) => faults::run(&args),
     };

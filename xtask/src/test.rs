@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test there is, one closing line `N passed, N failed, N skipped`.
 //!
-//! Order: what is missing (exit 2 before any test) → rules of the house → console → Rust on both databases → faults → fuzz targets → browser.
+//! Order: what is missing (exit 2 before any test) → rules of the house → console → Rust on both databases → faults → instruction budgets →
+//! fuzz targets → browser.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -40,12 +41,11 @@ impl Tally {
 /// Runs everything.
 pub fn run(install: bool) -> anyhow::Result<ExitCode> {
     let missing = tools::missing();
-    if !missing.is_nothing() {
-        if !install {
-            eprintln!("xtask: something is missing; run:\n  {}\nor: cargo xtask test --install", missing.command());
-            return Ok(ExitCode::from(2));
-        }
+    if install {
         missing.install()?;
+    } else if !missing.is_nothing() {
+        eprintln!("xtask: something is missing; run:\n  {}\nor: cargo xtask test --install", missing.command());
+        return Ok(ExitCode::from(2));
     }
     tools::require_node()?;
     if shell::in_ci() {
@@ -61,6 +61,7 @@ pub fn run(install: bool) -> anyhow::Result<ExitCode> {
     tally.one("faults", faults::short(binary.clone()));
     tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
     tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary, Break::Dirsync));
+    budgets(&mut tally);
     fuzz(&mut tally);
     browser(&mut tally)?;
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
@@ -115,6 +116,19 @@ fn rust(tally: &mut Tally) -> anyhow::Result<()> {
     }
     eprintln!("{}", if ok { line } else { &text });
     Ok(())
+}
+
+/// Instructions of the hot path (crates/budget), in the release profile: what debug builds take says nothing.
+fn budgets(tally: &mut Tally) {
+    if !tools::has_valgrind() {
+        eprintln!("skipped: 1 instruction budgets, valgrind is not installed");
+        tally.skipped += 1;
+        return;
+    }
+    tally.one(
+        "instruction budgets",
+        shell::run(shell::command("cargo", ".").args(["run", "--quiet", "--release", "--package", "anlan-budget"])),
+    );
 }
 
 fn fuzz(tally: &mut Tally) {

@@ -16,9 +16,19 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("faketime", &["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]),
 ];
 
+/// Packages that tests can do without; what they were for is then skipped by name. `--install` brings them.
+const OPTIONAL: &[(&str, &[&str])] = &[("valgrind", &[VALGRIND])];
+const VALGRIND: &str = "/usr/bin/valgrind";
+
+/// Whether instructions can be counted.
+pub fn has_valgrind() -> bool {
+    Path::new(VALGRIND).exists()
+}
+
 /// What is missing.
 pub struct Missing {
     packages: Vec<&'static str>,
+    optional: Vec<&'static str>,
     nextest: bool,
 }
 
@@ -27,6 +37,7 @@ pub fn missing() -> Missing {
     let absent = |files: &&[&str]| !files.iter().any(|f| Path::new(f).exists());
     Missing {
         packages: PACKAGES.iter().filter(|(_, files)| absent(files)).map(|(name, _)| *name).collect(),
+        optional: OPTIONAL.iter().filter(|(_, files)| absent(files)).map(|(name, _)| *name).collect(),
         nextest: !answers("cargo-nextest", &["nextest", "--version"]),
     }
 }
@@ -36,7 +47,7 @@ fn answers(program: &str, args: &[&str]) -> bool {
 }
 
 impl Missing {
-    /// Nothing is.
+    /// Nothing that tests need is.
     pub fn is_nothing(&self) -> bool {
         self.packages.is_empty() && !self.nextest
     }
@@ -53,12 +64,16 @@ impl Missing {
         parts.join(" && ")
     }
 
-    /// Installs it; needs Debian and root for packages.
+    /// Installs it and what is optional; needs Debian and root for packages.
     pub fn install(&self) -> anyhow::Result<()> {
-        if !self.packages.is_empty() {
+        if !self.packages.is_empty() || !self.optional.is_empty() {
             shell::run(Command::new("apt-get").arg("update").arg("-q"))?;
             let mut install = Command::new("apt-get");
-            install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&self.packages).env("DEBIAN_FRONTEND", "noninteractive");
+            install
+                .args(["install", "-y", "-q", "--no-install-recommends"])
+                .args(&self.packages)
+                .args(&self.optional)
+                .env("DEBIAN_FRONTEND", "noninteractive");
             shell::run(&mut install)?;
         }
         if self.nextest {

@@ -140,13 +140,30 @@ pub fn private_dir(dir: &Path) -> anyhow::Result<()> {
     parent.map_or(Ok(()), |parent| parent.sync_all()).with_context(|| format!("sync the directory above {}", dir.display()))
 }
 
-/// Files are made for their owner alone, and as many may be open as the machine allows.
+/// Files are made for their owner alone, and as many may be open as the machine allows; [`open_files_for`] says whether that is enough.
 pub fn settle_in() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_err() {
-        warn!("the limit of open files stays at {:?}", limit.current);
+    // What remains is judged where it is known how many are wanted.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
+/// Files that a process has open beside its connections: database, log, blocks, listeners; generous.
+const OTHER_FILES: u64 = 256;
+
+/// Whether `connections` can be open at once.
+///
+/// # Errors
+/// The limit, what is wanted, and how to raise it.
+pub fn open_files_for(connections: usize) -> anyhow::Result<()> {
+    let wanted = connections as u64 + OTHER_FILES;
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        Some(limit) if limit < wanted => anyhow::bail!(
+            "{connections} connections need {wanted} open files, this process may have {limit}: \
+             raise LimitNOFILE= of the service, or the hard limit (ulimit -Hn) of the shell"
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -180,6 +197,10 @@ impl Node {
             Some(argument) => AppClock::test(argument).map_err(|e| BadConfiguration(anyhow::Error::new(e).context("--test-clock")))?,
             None => AppClock::real(),
         };
+        // A node with fewer files still serves; connections beyond them wait in the kernel.
+        if let Err(too_few) = open_files_for(2 * config.limits.max_connections) {
+            warn!("limits.max_connections cannot be reached: {too_few}");
+        }
         let metrics = install_metrics();
         let store = Store::open(&store_url(&config, &args.data)).await.context("open the database")?;
         let running = anlan_app::start(&args.data, store, clock, config.settings(demo)).await?;

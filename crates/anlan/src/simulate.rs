@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anlan_app::clock::AppClock;
-use anlan_sim::{Credentials, ReplayOptions, Scale, SimOptions, World};
+use anlan_sim::{Credentials, ReplayOptions, Scale, SimOptions, TerminalsOptions, World};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ enum SimCommand {
     },
     /// Publish the columns of table files as points.
     Replay(ReplayArgs),
+    /// Measure with thousands of JT/T 808 terminals that report every 10 to 30 s; prints what was measured as JSON.
+    Terminals(TerminalsArgs),
 }
 
 /// Which server, and as whom.
@@ -140,6 +142,30 @@ struct ReplayArgs {
     files: Vec<PathBuf>,
 }
 
+#[derive(Args)]
+struct TerminalsArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// `host:port` of the JT/T 808 listener.
+    #[arg(long)]
+    jt808: String,
+    /// Terminals, one connection each.
+    #[arg(long, default_value_t = 10_000)]
+    count: usize,
+    /// How long, once all are connected.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// New connections per second.
+    #[arg(long, default_value_t = 500.0)]
+    connect_per_s: f64,
+    /// Process id of the server on this machine, to read its memory and CPU.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Same seed, same fleet.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 /// Runs `sim`.
 pub fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
     serve::start_logging(&serve::load(None)?);
@@ -175,6 +201,23 @@ pub fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
             until_signal(options.stop.clone(), async move {
                 let summary = anlan_sim::run(options).await?;
                 println!("{summary:?}");
+                anyhow::Ok(())
+            })
+        }
+        SimCommand::Terminals(terminals) => {
+            serve::open_files_for(terminals.count)?;
+            let options = TerminalsOptions {
+                jt808: terminals.jt808,
+                live: Some((terminals.server.server.clone(), terminals.server.credentials()?)),
+                count: terminals.count,
+                duration: std::time::Duration::try_from_secs_f64(terminals.minutes * 60.0).context("--minutes")?,
+                connect_per_s: terminals.connect_per_s,
+                pid: terminals.pid,
+                seed: terminals.seed,
+                stop: CancellationToken::new(),
+            };
+            until_signal(options.stop.clone(), async move {
+                println!("{}", serde_json::to_string(&anlan_sim::terminals::run(options).await?)?);
                 anyhow::Ok(())
             })
         }

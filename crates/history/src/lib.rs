@@ -155,3 +155,24 @@ impl Default for Options {
         }
     }
 }
+
+/// Entry points for counting instructions (crates/budget); no part of the interface.
+#[doc(hidden)]
+pub mod measure {
+    use anlan_model::{PointId, Reading};
+
+    use crate::columns::{decode_series, encode_series};
+
+    /// A point's section of a block, before zstd.
+    pub fn encode(rows: &[Reading]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(rows.len() * 2 + 32);
+        encode_series(rows, None, &mut bytes);
+        bytes
+    }
+
+    /// Its readings; `None` for bytes that are none.
+    pub fn decode(point: PointId, bytes: &[u8]) -> Option<Vec<Reading>> {
+        let mut rows = Vec::new();
+        decode_series(bytes, point, None, &mut rows).map(|()| rows)
+    }
+}

@@ -172,6 +172,11 @@ impl Api {
         self.once(method, path, body)
     }
 
+    /// The session's token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     fn once(&self, method: &'static str, path: &str, body: Option<&Value>) -> Result<Value, ApiError> {
         let url = format!("{}{path}", self.base);
         let transport = |source| ApiError::Transport { method, path: path.to_owned(), source: Box::new(source) };

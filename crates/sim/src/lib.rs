@@ -19,7 +19,9 @@ pub mod signal;
 pub mod stage;
 pub mod story;
 mod tank_farm;
+pub mod terminals;
 pub mod truth;
+pub mod workload;
 pub mod world;
 
 pub use api::Credentials;
@@ -28,4 +30,5 @@ pub use client::Summary;
 pub use provision::{Secrets, provision};
 pub use replay::{ReplayOptions, replay};
 pub use stage::{SimError, SimOptions, run};
+pub use terminals::{TerminalsOptions, TerminalsReport};
 pub use world::{Scale, World};
