@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 use super::journal::{Loss, Word, act, class};
 use super::node::{Node, Start};
 use super::world::World;
@@ -80,6 +82,8 @@ enum When {
 }
 
 impl When {
+    const NEVER: Self = Self::After(Duration::ZERO);
+
     fn any(random: &mut Random, is_starting: bool) -> Self {
         if !is_starting && random.below(2) == 0 {
             return Self::After(Duration::from_millis(5 + random.below(150)));
@@ -146,32 +150,34 @@ fn life(
         done += 1;
         end(&world.node, random, tally, figures)?;
         // Now and then it is hit again before it is up.
-        while done < n && random.below(4) == 0 {
+        let mut is_up = false;
+        while !is_up && done < n && random.below(4) == 0 {
             When::any(random, true).set(&world.node)?;
             match world.restart()? {
-                Start::Ready => break,
+                Start::Ready => is_up = true,
+                Start::Killed => {}
                 Start::Refused(why) => {
                     world.give_up(tally, &why);
                     return Ok(());
                 }
-                Start::Killed => {
-                    figures.starting += 1;
-                    done += 1;
-                    end(&world.node, random, tally, figures)?;
-                }
+            }
+            When::NEVER.set(&world.node)?;
+            // An act that was just under way may still be the one.
+            std::thread::sleep(Duration::from_millis(5));
+            if !is_up || world.node.has_ended() {
+                is_up = false;
+                figures.starting += 1;
+                done += 1;
+                end(&world.node, random, tally, figures)?;
             }
         }
-        if world.node.has_ended() {
-            When::After(Duration::ZERO).set(&world.node)?;
-            if let Start::Refused(why) = world.restart()? {
-                world.give_up(tally, &why);
-                return Ok(());
-            }
-        } else {
-            When::After(Duration::ZERO).set(&world.node)?;
+        When::NEVER.set(&world.node)?;
+        if !is_up && let Start::Refused(why) = world.restart()? {
+            world.give_up(tally, &why);
+            return Ok(());
         }
         figures.ready.push(world.node.ready_after);
-        world.check(false, tally)?;
+        world.check(false, tally).with_context(|| world.node.said())?;
         if !tally.wrong.is_empty() && broken.is_some() {
             tally.acknowledged += world.n_acknowledged();
             return Ok(());
@@ -195,7 +201,7 @@ fn first_start(bench: &Bench, random: &mut Random, tally: &mut Tally, figures: &
             Start::Killed => {
                 figures.starting += 1;
                 end(&node, random, tally, figures)?;
-                When::After(Duration::ZERO).set(&node)?;
+                When::NEVER.set(&node)?;
             }
         }
     }
