@@ -265,7 +265,9 @@ impl Api {
 
     /// The same, which waits so long for an answer.
     pub fn patient(base: &str, patience: Duration) -> Self {
+        // No connection is kept for later: the node it leads to may have been cut meanwhile.
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience)).proxy(None);
+        let config = config.max_idle_connections(0).max_idle_connections_per_host(0);
         Self { agent: config.build().into(), base: base.to_owned(), token: String::new() }
     }
 
