@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anlan_domain::alarm::Rule;
 use anlan_domain::pack::RuleBook;
 use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
@@ -196,26 +197,34 @@ impl Registry {
 
     /// Every subject with its shard and rules, in a fixed order.
     fn configs(&self, snapshot: &Snapshot) -> Vec<(u16, SubjectConfig)> {
-        let points = snapshot.points.values().map(|point| {
+        // Thousands of points are judged by the same rules: each set exists once, not once per point.
+        let mut known: HashMap<Vec<u8>, Arc<[Rule]>> = HashMap::new();
+        let mut shared = |rules: Vec<Rule>| {
+            let key = postcard::to_allocvec(&rules).expect("plain data always encodes");
+            Arc::clone(known.entry(key).or_insert_with(|| rules.into()))
+        };
+        let mut all = Vec::with_capacity(snapshot.points.len() + snapshot.vehicles.len());
+        all.extend(snapshot.points.values().map(|point| {
             let range = match (point.range_low, point.range_high) {
                 (None, None) => None,
                 (low, high) => Some((low.unwrap_or(f64::MIN), high.unwrap_or(f64::MAX))),
             };
-            let config = SubjectConfig { subject: Subject::Point(point.id), rules: self.rules.for_point(point), range, newest: None };
+            let config =
+                SubjectConfig { subject: Subject::Point(point.id), rules: shared(self.rules.for_point(point)), range, newest: None };
             (snapshot.shard_of_device(point.device), config)
-        });
-        let vehicles = snapshot.vehicles.values().map(|vehicle| {
+        }));
+        all.extend(snapshot.vehicles.values().map(|vehicle| {
             let config = SubjectConfig {
                 subject: Subject::Vehicle(vehicle.id),
-                rules: self
-                    .rules
-                    .for_vehicle(self.road.limit_kmh(vehicle.speed_limit_kmh, &vehicle.kind), self.road.overspeed.is.continuous_s),
+                rules: shared(
+                    self.rules
+                        .for_vehicle(self.road.limit_kmh(vehicle.speed_limit_kmh, &vehicle.kind), self.road.overspeed.is.continuous_s),
+                ),
                 range: None,
                 newest: None,
             };
             (snapshot.shard_of_vehicle(vehicle.id), config)
-        });
-        let mut all: Vec<_> = points.chain(vehicles).collect();
+        }));
         all.sort_by_key(|(shard, config)| (*shard, config.subject));
         all
     }

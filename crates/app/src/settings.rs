@@ -59,7 +59,8 @@ pub struct History {
     pub seal_window_s: i64,
     /// Log segments younger than this stay even if nobody needs them, in s.
     pub keep_log_s: i64,
-    /// Rule state is written and sealing looked at this often, in ms of real time.
+    /// Rule state is written at least this often, in ms of real time, and whenever some 2 million readings have come since. Sealing is
+    /// looked at as often, but at least every second.
     pub checkpoint_ms: u64,
     /// Blocks to merge are looked for this often, in ms of real time.
     pub merge_look_ms: u64,
@@ -73,7 +74,7 @@ impl Default for History {
             seal_after_readings: engine.seal_after_readings,
             seal_window_s: engine.seal_window_us / 1_000_000,
             keep_log_s: engine.keep_log_us / 1_000_000,
-            checkpoint_ms: 30_000,
+            checkpoint_ms: 300_000,
             // A block waits minutes for its merge anyway.
             merge_look_ms: 20_000,
         }

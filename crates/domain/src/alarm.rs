@@ -4,6 +4,8 @@
 //! Owns the *condition* only (raised, returned); acknowledging and closing are people's and live in `store` and `app`.
 //! Start at [`Machine::sample`] and [`Machine::tick`]. Thresholds come from packs ([`crate::pack`]).
 
+use std::sync::Arc;
+
 use anlan_model::{AlarmChange, AlarmId, Level, RaisedAlarm, RuleKind, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -70,21 +72,37 @@ enum Phase {
     },
 }
 
-/// All rules of one subject with their state. Serializable: it is part of a shard's checkpoint.
+/// All rules of one subject with their state. Serializable, as it is part of a shard's checkpoint, but for the rules: thousands of subjects
+/// share them, so they are kept apart and given back by [`Machine::restore`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     subject: Subject,
     /// `true` = judges late and back-filled data: occurrences are marked historic, silence is not judged.
     historic: bool,
-    rules: Vec<(Rule, Phase)>,
+    #[serde(skip)]
+    rules: Arc<[Rule]>,
+    /// One per rule; none at all while every rule is normal, as nearly every subject is nearly always.
+    phases: Vec<Phase>,
     last: Option<Sample>,
 }
 
 impl Machine {
     /// A machine with nothing heard yet.
-    pub fn new(subject: Subject, rules: Vec<Rule>, historic: bool) -> Self {
-        let rules = rules.into_iter().filter(|r| !(historic && r.kind == RuleKind::Stale)).map(|r| (r, Phase::Normal)).collect();
-        Self { subject, historic, rules, last: None }
+    pub fn new(subject: Subject, rules: impl Into<Arc<[Rule]>>, historic: bool) -> Self {
+        Self { subject, historic, rules: rules.into(), phases: Vec::new(), last: None }
+    }
+
+    /// Gives a deserialized machine its rules back, the same and in the same order.
+    pub fn restore(&mut self, rules: Arc<[Rule]>) {
+        self.rules = rules;
+        if self.phases.len() != self.rules.len() {
+            self.phases.clear();
+        }
+    }
+
+    /// What it judges by.
+    pub fn rules(&self) -> &Arc<[Rule]> {
+        &self.rules
     }
 
     /// Newest sample judged.
@@ -92,30 +110,43 @@ impl Machine {
         self.last.as_ref()
     }
 
-    /// Whether some condition stands or is about to.
+    /// Whether no condition stands or is about to.
     pub fn is_quiet(&self) -> bool {
-        self.rules.iter().all(|(_, phase)| *phase == Phase::Normal)
+        self.phases.is_empty()
     }
 
     /// Whether a condition of `rule` stands now.
     pub fn stands(&self, rule: &str) -> bool {
-        self.rules.iter().any(|(r, phase)| r.id == rule && matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. }))
+        let standing = |phase: &Phase| matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. });
+        self.rules.iter().zip(&self.phases).any(|(r, phase)| r.id == rule && standing(phase))
+    }
+
+    /// Forgets phases that say nothing.
+    fn tidy(&mut self) {
+        if self.phases.iter().all(|phase| *phase == Phase::Normal) {
+            self.phases = Vec::new();
+        }
     }
 
     /// Changes the rules. A rule that stays (same id) keeps its state and is judged anew at the next sample; one that goes returns its alarm at `now`.
-    pub fn set_rules(&mut self, rules: Vec<Rule>, now: Timestamp, out: &mut Vec<AlarmChange>) {
-        let mut old = std::mem::replace(self, Self::new(self.subject, rules, self.historic));
+    pub fn set_rules(&mut self, rules: impl Into<Arc<[Rule]>>, now: Timestamp, out: &mut Vec<AlarmChange>) {
+        let old = std::mem::replace(self, Self::new(self.subject, rules, self.historic));
         self.last = old.last;
-        for (rule, phase) in &mut self.rules {
-            if let Some(at) = old.rules.iter().position(|(was, _)| was.id == rule.id) {
-                *phase = old.rules.swap_remove(at).1;
-            }
+        let mut left: Vec<(&Rule, Phase)> = old.rules.iter().zip(old.phases).collect();
+        if left.is_empty() {
+            return;
         }
-        for (_, phase) in old.rules {
+        let mut keep = |rule: &Rule| {
+            let at = left.iter().position(|(was, _)| was.id == rule.id);
+            at.map_or(Phase::Normal, |at| left.swap_remove(at).1)
+        };
+        self.phases = self.rules.iter().map(&mut keep).collect();
+        for (_, phase) in left {
             if let Phase::Standing { id } | Phase::Leaving { id, .. } = phase {
                 out.push(AlarmChange::Returned { id, at: now });
             }
         }
+        self.tidy();
     }
 
     /// Judges one sample. Samples must come in event order; one that is not newer than the last is ignored.
@@ -138,8 +169,15 @@ impl Machine {
             return;
         }
         let before = self.last.replace(sample);
-        let Self { subject, historic, rules, .. } = self;
-        for (rule, phase) in rules {
+        if self.phases.is_empty() {
+            let breached = |rule: &Rule| matches!(breaches(rule, &sample, before.as_ref(), false), Some((true, _)));
+            if !self.rules.iter().any(breached) {
+                return;
+            }
+            self.phases.resize(self.rules.len(), Phase::Normal);
+        }
+        let Self { subject, historic, rules, phases, .. } = self;
+        for (rule, phase) in rules.iter().zip(phases) {
             let standing = matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. });
             let Some((breach, value)) = breaches(rule, &sample, before.as_ref(), standing) else { continue };
             if breach && *phase == Phase::Normal && muted(&rule.id) {
@@ -174,17 +212,19 @@ impl Machine {
             };
             *phase = next;
         }
+        self.tidy();
     }
 
     /// Lets time pass: delays that end without a further sample, and silence.
     ///
     /// Delays run from when the sample was *heard*, so a device whose clock is hours slow is not judged at once.
     pub fn tick(&mut self, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<AlarmChange>) {
-        if self.historic {
+        if self.historic || self.next_due().is_none_or(|due| due > now) {
             return;
         }
-        let Self { subject, rules, last, .. } = self;
-        for (rule, phase) in rules {
+        self.phases.resize(self.rules.len(), Phase::Normal);
+        let Self { subject, rules, phases, last, .. } = self;
+        for (rule, phase) in rules.iter().zip(phases) {
             match phase {
                 Phase::Pending { since, heard_at, value } if now.since_us(*heard_at) >= rule.on_delay_us => {
                     let id = new_id(now);
@@ -211,6 +251,7 @@ impl Machine {
                 _ => {}
             }
         }
+        self.tidy();
     }
 
     /// What was known before this machine was made: a subject that comes from another shard is not new, and can fall silent.
@@ -222,12 +263,16 @@ impl Machine {
     pub fn hear(&mut self, heard_at: Timestamp, out: &mut Vec<AlarmChange>) {
         let Some(last) = &mut self.last else { return };
         last.heard_at = last.heard_at.max(heard_at);
-        for (rule, phase) in &mut self.rules {
+        if self.phases.is_empty() {
+            return;
+        }
+        for (rule, phase) in self.rules.iter().zip(&mut self.phases) {
             if let (RuleKind::Stale, Phase::Standing { id }) = (rule.kind, &*phase) {
                 out.push(AlarmChange::Returned { id: *id, at: heard_at });
                 *phase = Phase::Normal;
             }
         }
+        self.tidy();
     }
 
     /// Silence before `now` was ours, not the device's: the node was down. The clock of silence starts afresh.
@@ -239,24 +284,48 @@ impl Machine {
 
     /// The earliest instant at which [`Self::tick`] could change something.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let due = |(rule, phase): &(Rule, Phase)| match phase {
+        if self.historic {
+            return None;
+        }
+        let due = |(i, rule): (usize, &Rule)| match self.phases.get(i).unwrap_or(&Phase::Normal) {
             Phase::Pending { heard_at, .. } => Some(heard_at.plus_us(rule.on_delay_us)),
             Phase::Leaving { heard_at, .. } => Some(heard_at.plus_us(rule.off_delay_us)),
             Phase::Normal if rule.kind == RuleKind::Stale => self.last.map(|last| last.heard_at.plus_us((rule.threshold * 1e6) as i64 + 1)),
             Phase::Normal | Phase::Standing { .. } => None,
         };
-        if self.historic { None } else { self.rules.iter().filter_map(due).min() }
+        self.rules.iter().enumerate().filter_map(due).min()
     }
 
     /// Ends a stretch of historic data: what still stands returns at its last sample, and the state starts afresh.
     pub fn finish(&mut self, out: &mut Vec<AlarmChange>) {
         let at = self.last.map_or(Timestamp::EPOCH, |s| s.at);
-        for (_, phase) in &mut self.rules {
-            if let Phase::Standing { id } | Phase::Leaving { id, .. } = std::mem::take(phase) {
+        for phase in std::mem::take(&mut self.phases) {
+            if let Phase::Standing { id } | Phase::Leaving { id, .. } = phase {
                 out.push(AlarmChange::Returned { id, at });
             }
         }
         self.last = None;
+    }
+}
+
+/// A machine as checkpoints held it when every machine carried its rules. Read only.
+#[derive(Debug, Deserialize)]
+pub struct MachineV1 {
+    subject: Subject,
+    historic: bool,
+    rules: Vec<(Rule, Phase)>,
+    last: Option<Sample>,
+}
+
+impl MachineV1 {
+    /// The same state over `rules`, matched by id.
+    pub fn restore(self, rules: &Arc<[Rule]>) -> Machine {
+        let phase = |rule: &Rule| self.rules.iter().find(|(was, _)| was.id == rule.id).map(|(_, phase)| phase.clone()).unwrap_or_default();
+        let phases = rules.iter().map(phase).collect();
+        let mut machine =
+            Machine { subject: self.subject, historic: self.historic, rules: Arc::clone(rules), phases, last: self.last };
+        machine.tidy();
+        machine
     }
 }
 

@@ -3,10 +3,9 @@
 //! Per point a short sorted row buffer takes readings in any order; when it is full its oldest rows are coded into a chunk with the same
 //! coding as blocks. Chunks may overlap when data came late; reading merges, and what came last wins for the same (instant, revision).
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 
-use anlan_model::{Flags, PointId, Position, Quality, Reading, Timestamp, VehicleId};
+use anlan_model::{Flags, IdMap, PointId, Position, Quality, Reading, Timestamp, VehicleId};
 
 use crate::columns::{decode_series, encode_series};
 
@@ -176,36 +175,6 @@ pub(crate) struct Frozen {
     pub(crate) vehicles: IdMap<VehicleId, VehicleHead>,
     pub(crate) readings: u64,
     pub(crate) positions: u64,
-}
-
-/// A map keyed by database ids, which count up: neighbours stay neighbours in the table, and a frame in point order walks it in order
-/// instead of missing the cache at every reading (a mixing hash took a quarter of all ingest time).
-pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
-
-/// See [`IdMap`].
-#[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-    fn write_u64(&mut self, n: u64) {
-        // The table places by the low bits and compares by the high seven: those come from 2^64 / golden ratio.
-        let n = self.0 ^ n;
-        self.0 = ((n ^ (n >> 20)) & (u64::MAX >> 7)) | (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) & !(u64::MAX >> 7));
-    }
-    fn write_i64(&mut self, n: i64) {
-        self.write_u64(n as u64);
-    }
-    fn write_u16(&mut self, n: u16) {
-        self.write_u64(u64::from(n));
-    }
 }
 
 /// Sorts by (instant, revision) and drops all but the last of equal keys.

@@ -4,14 +4,14 @@
 
 use std::path::Path;
 
-use anlan_model::{PointId, Position, Reading, VehicleId};
+use anlan_model::{IdMap, PointId, Position, Reading, VehicleId};
 
 use crate::bits::{Cursor, put_varint};
 use crate::block::{LEVEL, deflate, inflate, section_positions};
 use crate::columns::{ROWS_MAX, decode_mixed, decode_positions, decode_series, encode_mixed, encode_positions, put_times, take_times};
 use crate::disk::{self, crc, last_path};
 use crate::error::{At, Result};
-use crate::head::{IdMap, PointHead, VehicleHead};
+use crate::head::{PointHead, VehicleHead};
 use crate::state::{PointSlot, Shared, State, VehicleSlot, remember};
 
 const MAGIC: [u8; 4] = *b"ANLL";

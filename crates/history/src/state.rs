@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
+use anlan_model::{IdMap, PointId, Position, Reading, Timestamp, VehicleId};
 
 use crate::block::{BlockId, BlockMeta, Content, Directory, Place, inflate};
 use crate::disk::{block_path, crc};
 use crate::error::{At, Result};
-use crate::head::{Frozen, IdMap, PointHead, VehicleHead};
+use crate::head::{Frozen, PointHead, VehicleHead};
 use crate::log::Segment;
 use crate::manifest::{self, Manifest, Row};
 use crate::rollup::{Chunk, Rollups};

@@ -19,7 +19,7 @@ pub use batch::{
     Refusal, Reply, Source, SourceEvent, TerminalCredential, Trust,
 };
 pub use geo::{RegionCode, Wgs84};
-pub use id::{AlarmId, DeviceId, EnterpriseId, PointId, SiteId, UserId, VehicleId};
+pub use id::{AlarmId, DeviceId, EnterpriseId, IdMap, PointId, SiteId, UserId, VehicleId};
 pub use noun::PointSet;
 pub use reading::{Flags, Position, Quality, Reading, item};
 pub use scope::{Permission, Role, Scope};

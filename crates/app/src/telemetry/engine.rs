@@ -25,7 +25,7 @@ use crate::settings::History;
 /// Version byte in front of [`Notes`] in a log record.
 const FORMAT: u8 = 1;
 /// Version byte in front of a checkpoint.
-const CHECKPOINT_FORMAT: u8 = 2;
+const CHECKPOINT_FORMAT: u8 = 3;
 /// Domain time is looked at this often without input (real time).
 const TICK: Duration = Duration::from_millis(100);
 /// Pause between looks for space on a full disk (real time).
@@ -34,6 +34,12 @@ const FULL_RETRY: Duration = Duration::from_millis(250);
 const LOG_FULL: u64 = 2;
 /// Batches taken from one shard per group, so that a busy enterprise cannot hold up the others.
 const TAKE_PER_SHARD: usize = 256;
+/// Sealing and releasing are looked at this often (real time).
+const HOUSE_EVERY: Duration = Duration::from_secs(1);
+/// A checkpoint of rule state is written after so much work, the cost of its replay; it bounds what a restart has to do again.
+/// A record costs as much as some ten readings.
+const CHECKPOINT_WORK: u64 = 2_000_000;
+const RECORD_WORK: u64 = 10;
 
 /// What a record says beside readings and positions.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -211,8 +217,10 @@ pub struct Engine {
     durable: watch::Sender<u64>,
     /// Log position up to which the database has applied effects; segments beyond it stay.
     projected: watch::Receiver<u64>,
-    /// A checkpoint of rule state at least this often (real time); bounds the records replayed at start.
+    /// A checkpoint of rule state at least this often (real time) beside [`CHECKPOINT_WORK`], so that log segments can go.
     checkpoint_every: Duration,
+    /// What replay would cost by now, see [`CHECKPOINT_WORK`].
+    work: u64,
 }
 
 /// What [`open`] returns.
@@ -244,20 +252,22 @@ pub fn open(
     projected: watch::Receiver<u64>,
 ) -> Result<(Opened, Reader), EngineError> {
     let (writer, reader) = anlan_history::open(dir, files.options())?;
+    let fresh = || (Lsn::ZERO, (0..N_SHARDS).map(|_| Shard::new(bounds)).collect());
     let (from, mut shards) = match reader.last_checkpoint()? {
         Some((lsn, state)) => match state.split_first() {
             Some((version, rest)) => (lsn, read_checkpoint(*version, rest)?),
             None => return Err(EngineError::Notes),
         },
-        None => (Lsn::ZERO, (0..N_SHARDS).map(|_| Shard::new(bounds)).collect()),
+        None => fresh(),
     };
     for shard in &mut shards {
         shard.set_drift_rules(drift);
     }
-    let (mut n_records, mut n_differing, mut last_now) = (0u64, 0u64, Timestamp::MIN);
+    let (mut n_records, mut n_differing, mut last_now, mut work) = (0u64, 0u64, Timestamp::MIN, 0);
     for record in reader.tail(from) {
         let (_, record) = record?;
         n_records += 1;
+        work += work_of(&record);
         last_now = last_now.max(record.now);
         let notes = Notes::decode(&record.notes)?;
         let Some(shard) = shards.get_mut(usize::from(record.shard)) else { continue };
@@ -298,30 +308,28 @@ pub fn open(
         durable,
         projected,
         checkpoint_every: Duration::from_millis(files.checkpoint_ms),
+        work,
     };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver, keeper }, reader))
 }
 
-/// A checkpoint: version, the shards, then where their vehicles are believed to be, in the same order.
+/// A checkpoint: version, then the shards.
 pub(super) fn write_checkpoint(shards: &[Shard]) -> Vec<u8> {
-    let whereabouts: Vec<_> = shards.iter().map(Shard::whereabouts).collect();
-    postcard::to_extend(&(shards, whereabouts), vec![CHECKPOINT_FORMAT]).expect("plain data always encodes")
+    postcard::to_extend(shards, vec![CHECKPOINT_FORMAT]).expect("plain data always encodes")
 }
 
-/// Reads what [`write_checkpoint`] wrote; the first format knew no whereabouts.
+/// Reads what [`write_checkpoint`] wrote, now or ever.
 pub(super) fn read_checkpoint(version: u8, bytes: &[u8]) -> Result<Vec<Shard>, EngineError> {
     match version {
-        1 => postcard::from_bytes(bytes).map_err(|_| EngineError::Notes),
-        CHECKPOINT_FORMAT => {
-            let (mut shards, whereabouts): (Vec<Shard>, Vec<BTreeMap<VehicleId, Whereabouts>>) =
-                postcard::from_bytes(bytes).map_err(|_| EngineError::Notes)?;
-            for (shard, held) in shards.iter_mut().zip(whereabouts) {
-                shard.set_whereabouts(held);
-            }
-            Ok(shards)
-        }
+        1 | 2 => super::shard_v1::read(version, bytes).ok_or(EngineError::Notes),
+        CHECKPOINT_FORMAT => postcard::from_bytes(bytes).map_err(|_| EngineError::Notes),
         _ => Err(EngineError::Notes),
     }
+}
+
+/// What replaying a record costs, in readings.
+fn work_of(record: &Record) -> u64 {
+    RECORD_WORK + (record.readings.len() + record.positions.len()) as u64
 }
 
 /// Applies one logged record; `false` if the rules said something else than what was logged.
@@ -352,19 +360,15 @@ fn new_alarm_id(now: Timestamp) -> AlarmId {
     AlarmId::new(uuid::Uuid::new_v7(time).as_u128())
 }
 
-/// History as seen by a step: what is durable, and what this group has already decided.
-struct Known<'a> {
-    reader: &'a Reader,
-    readings: &'a HashMap<(PointId, Timestamp), Reading>,
-    positions: &'a HashMap<(VehicleId, Timestamp), u32>,
-}
+/// History as seen by a step: what is durable.
+struct Known<'a>(&'a Reader);
 
 impl Lookup for Known<'_> {
     fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
-        self.readings.get(&(point, at)).copied().or_else(|| read(self.reader.at(point, at)))
+        read(self.0.at(point, at))
     }
     fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32> {
-        self.positions.get(&(vehicle, at)).copied().or_else(|| read(self.reader.position_at(vehicle, at)).map(|p| p.body_crc))
+        read(self.0.position_at(vehicle, at)).map(|p| p.body_crc)
     }
 }
 
@@ -381,18 +385,10 @@ fn read<T>(found: Result<Option<T>, HistoryError>) -> Option<T> {
 struct Group {
     records: Vec<Record>,
     replies: Vec<(anlan_model::Reply, anlan_model::Kept)>,
-    readings: HashMap<(PointId, Timestamp), Reading>,
-    positions: HashMap<(VehicleId, Timestamp), u32>,
 }
 
 impl Group {
     fn add(&mut self, shard: u16, now: Timestamp, output: Output, configs: Vec<SubjectConfig>, forgotten: Vec<Subject>) {
-        for reading in &output.readings {
-            self.readings.insert((reading.point, reading.event_at), *reading);
-        }
-        for position in &output.positions {
-            self.positions.insert((position.vehicle, position.event_at), position.body_crc);
-        }
         let notes = Notes { configs, forgotten, effects: output.effects, started: None }.encode();
         if !(output.readings.is_empty() && output.positions.is_empty() && notes.is_empty()) {
             self.records.push(Record { shard, now, readings: output.readings, positions: output.positions, notes });
@@ -403,7 +399,7 @@ impl Group {
 impl Engine {
     /// Runs until stopped or until the log fails for good; to be called on a thread of its own.
     pub fn run(mut self) {
-        let (mut ticked, mut checkpointed) = (Instant::now(), Instant::now());
+        let (mut ticked, mut looked, mut checkpointed) = (Instant::now(), Instant::now(), Instant::now());
         let farewell = Farewell(self.shared.clone());
         let woken = self.wake_up();
         if let Err(failure) = self.commit(woken) {
@@ -439,9 +435,14 @@ impl Engine {
                 // The asker may have gone; what was due has run all the same.
                 let _ = reply.send((n_due, position));
             }
-            if checkpointed.elapsed() >= self.checkpoint_every || stopping {
-                checkpointed = Instant::now();
-                self.keep_house();
+            let due = self.work >= CHECKPOINT_WORK || (self.work > 0 && checkpointed.elapsed() >= self.checkpoint_every) || stopping;
+            if due {
+                // Also after a failure: the next try has its time.
+                (checkpointed, self.work) = (Instant::now(), 0);
+            }
+            if due || looked.elapsed() >= HOUSE_EVERY.min(self.checkpoint_every) {
+                looked = Instant::now();
+                self.keep_house(due);
             }
             if stopping {
                 return;
@@ -491,17 +492,13 @@ impl Engine {
 
     fn step(&mut self, batches: Vec<(u16, Bound)>, group: &mut Group) {
         for (n, batch) in batches {
-            // Bound before its subject moved to another shard or was deleted: not kept, so not acknowledged; it comes again.
-            let is_home = |subject: Subject| self.home.get(&subject) == Some(&n);
-            let readings = batch.readings.iter().map(|r| Subject::Point(r.point));
-            if !readings.chain(batch.positions.iter().map(|(id, _)| Subject::Vehicle(*id))).all(is_home) {
+            let now = self.now();
+            let Some(output) = self.shards[usize::from(n)].step(&batch, now, &Known(&self.reader), &mut new_alarm_id) else {
+                // Bound before its subject moved to another shard or was deleted: not kept, so not acknowledged; it comes again.
                 metrics::counter!("telemetry_refused_total", "reason" => "moved").increment(1);
                 (batch.reply)(Err(Refusal::Overloaded));
                 continue;
-            }
-            let now = self.now();
-            let known = Known { reader: &self.reader, readings: &group.readings, positions: &group.positions };
-            let output = self.shards[usize::from(n)].step(&batch, now, &known, &mut new_alarm_id);
+            };
             group.replies.push((batch.reply, output.kept));
             group.add(n, now, output, Vec::new(), Vec::new());
         }
@@ -527,8 +524,7 @@ impl Engine {
         for (shard, mut config) in wanted {
             seen.insert(config.subject, shard);
             let was = self.home.get(&config.subject).copied();
-            let same = |have: &SubjectConfig| have.rules == config.rules && have.range == config.range;
-            if was == Some(shard) && self.shards[usize::from(shard)].config(config.subject).is_some_and(same) {
+            if was == Some(shard) && self.shards[usize::from(shard)].has(&config) {
                 continue;
             }
             if let Some(was) = was.filter(|was| *was != shard) {
@@ -607,6 +603,8 @@ impl Engine {
         match synced {
             Ok(lsn) => {
                 if !records.is_empty() {
+                    self.shards.iter_mut().for_each(Shard::settled);
+                    self.work += records.iter().map(work_of).sum::<u64>();
                     self.latest.publish(records.iter().flat_map(|r| &r.readings), records.iter().flat_map(|r| &r.positions));
                     self.shared.status.durable.store(lsn.0, Ordering::Relaxed);
                     self.durable.send_replace(lsn.0);
@@ -627,21 +625,17 @@ impl Engine {
         }
     }
 
-    /// Checkpoint, seal, release: bounds start-up time, memory and disk. A failure here loses nothing and is tried again.
-    fn keep_house(&mut self) {
-        let state = write_checkpoint(&self.shards);
+    /// Seal, checkpoint if it is time, release: bounds start-up time, memory and disk. A failure here loses nothing and is tried again.
+    fn keep_house(&mut self, checkpoint: bool) {
         let now = self.now();
         let projected = Lsn(*self.projected.borrow());
-        let kept = self
-            .writer
-            .seal_if_due(now)
-            .and_then(|()| self.writer.checkpoint(&state))
-            .and_then(|()| self.writer.release_log(projected, now));
-        if let Err(failure) = kept {
-            warn!(
-                error = &failure as &dyn std::error::Error,
-                "checkpoint or sealing failed; the log keeps everything, next try in {:?}", self.checkpoint_every
-            );
+        let mut kept = self.writer.seal_if_due(now);
+        if checkpoint {
+            let state = write_checkpoint(&self.shards);
+            kept = kept.and_then(|()| self.writer.checkpoint(&state));
+        }
+        if let Err(failure) = kept.and_then(|()| self.writer.release_log(projected, now).map(drop)) {
+            warn!(error = &failure as &dyn std::error::Error, "checkpoint or sealing failed; the log keeps everything, it is tried again");
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod intake;
 pub mod latest;
 pub mod pressure;
 pub mod shard;
+mod shard_v1;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

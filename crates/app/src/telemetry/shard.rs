@@ -6,17 +6,18 @@
 //! Two halves. *Resolving* decides event time, identity and revision against history, and is done once, before logging.
 //! *Applying* feeds resolved readings to the alarm machines, and is what replay repeats: it depends on logged records alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
-use anlan_domain::alarm::{Machine, Rule, Sample};
+use anlan_domain::alarm::{Machine, MachineV1, Rule, Sample};
 use anlan_domain::road::Drift;
 use anlan_domain::road::drift::Seen;
 use anlan_domain::road::rules::DriftRules;
 use anlan_model::{
-    AlarmId, DataEvent, Effect, EnterpriseId, Flags, Kept, PointId, Position, Quality, RawPosition, Reading, Reply, Subject, Timestamp,
-    VehicleId, Wgs84, item,
+    AlarmChange, AlarmId, DataEvent, Effect, EnterpriseId, Flags, IdMap, Kept, PointId, Position, Quality, RawPosition, Reading, Reply,
+    Subject, Timestamp, VehicleId, Wgs84, item,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bounds of a believable device time, relative to when it was received (ARCHITECTURE, "Event time").
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -38,26 +39,10 @@ impl Default for TimeBounds {
 
 /// What history knows about an instant; asked only when a reading is not newer than the newest.
 pub trait Lookup {
-    /// Newest revision at exactly this instant.
+    /// Newest durable revision at exactly this instant.
     fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading>;
-    /// CRC of the position body at exactly this instant.
+    /// CRC of the durable position body at exactly this instant.
     fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32>;
-}
-
-/// History and what this batch has already decided: the values of one message can fall on each other too.
-struct Past<'a> {
-    history: &'a dyn Lookup,
-    readings: HashMap<(PointId, Timestamp), Reading>,
-    positions: HashMap<(VehicleId, Timestamp), u32>,
-}
-
-impl Lookup for Past<'_> {
-    fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
-        self.readings.get(&(point, at)).copied().or_else(|| self.history.reading(point, at))
-    }
-    fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32> {
-        self.positions.get(&(vehicle, at)).copied().or_else(|| self.history.position(vehicle, at))
-    }
 }
 
 /// One value bound to its point.
@@ -106,7 +91,7 @@ pub struct SubjectConfig {
     /// Point or vehicle.
     pub subject: Subject,
     /// Compiled rules; empty = heard, kept, not judged.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<[Rule]>,
     /// Measuring range, for the flag.
     pub range: Option<(f64, f64)>,
     /// Newest instant history already holds, for a subject new to this shard.
@@ -139,22 +124,64 @@ pub struct Output {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct SubjectState {
-    config: SubjectConfig,
+    subject: Subject,
+    /// Measuring range, for the flag.
+    range: Option<(f64, f64)>,
     live: Machine,
-    historic: Machine,
+    /// Judges late data; made when there is some.
+    historic: Option<Box<Machine>>,
     newest: Option<Newest>,
     /// Samples waiting for readings that they may have overtaken, in event order.
     pending: Vec<Sample>,
-    /// Device times of readings whose clock was not believed, for finding repeats; 24 h deep.
+    /// Device times of readings whose clock was not believed, for finding repeats.
     distrusted: BTreeMap<Timestamp, (Timestamp, (u64, u8))>,
     /// When late data of this subject was last heard, while a stretch of it is open.
     late_heard_at: Option<Timestamp>,
-    /// When this subject wants to be looked at again; mirrors `Shard::wake`.
-    wake_at: Option<Timestamp>,
+    /// When its entry in [`Shard::near`] was heard, if it has one.
+    #[serde(skip)]
+    near_at: Option<Timestamp>,
+    /// Its entry in [`Shard::far`], if it has one.
+    #[serde(skip)]
+    far_at: Option<Timestamp>,
+    /// The round of the engine in which it was last decided upon; see [`Shard::settled`].
+    #[serde(skip)]
+    round: u32,
+}
+
+impl SubjectState {
+    /// When it wants to be looked at, apart from samples that wait.
+    fn due_far(&self) -> Option<Timestamp> {
+        let late = self.late_heard_at.map(|at| at.plus_us(STRETCH_IDLE_US));
+        [self.live.next_due(), late].into_iter().flatten().min()
+    }
+    /// When it wants to be looked at.
+    fn due(&self, reorder_us: i64) -> Option<Timestamp> {
+        let pending = self.pending.iter().map(|s| s.heard_at.plus_us(reorder_us)).min();
+        [pending, self.due_far()].into_iter().flatten().min()
+    }
+    /// Runs what is due by `now`.
+    fn look(&mut self, now: Timestamp, reorder_us: i64, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, changes: &mut Vec<AlarmChange>) {
+        // A due sample takes along all that are earlier in event time.
+        let n_due = self.pending.iter().rposition(|s| s.heard_at.plus_us(reorder_us) <= now).map_or(0, |i| i + 1);
+        for sample in self.pending.drain(..n_due) {
+            self.live.sample(sample, now, new_id, changes);
+        }
+        self.live.tick(now, new_id, changes);
+        if self.late_heard_at.is_some_and(|heard| heard.plus_us(STRETCH_IDLE_US) <= now) {
+            self.late_heard_at = None;
+            // The stretch is over; the next one begins with a fresh machine.
+            if let Some(mut historic) = self.historic.take() {
+                historic.finish(changes);
+            }
+        }
+        if self.pending.is_empty() && self.pending.capacity() > PENDING_KEPT {
+            self.pending = Vec::new();
+        }
+    }
 }
 
 /// A stretch of late or back-filled data of one source, summed up when it ends.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stretch {
     from: Timestamp,
     to: Timestamp,
@@ -170,6 +197,8 @@ const STRETCH_IDLE_US: i64 = 30_000_000;
 const STRETCH_WORTH_US: i64 = 60_000_000;
 /// Samples of one subject that may wait; the oldest is judged early beyond it.
 const PENDING_MAX: usize = 256;
+/// Room for waiting samples that a subject keeps.
+const PENDING_KEPT: usize = 4;
 /// Readings with a distrusted clock that are remembered per subject for finding repeats: 2.8 hours at one in 10 s.
 /// ARCHITECTURE wishes for 24 h, but 10,000 points behind one wrong gateway clock would then cost gigabytes; beyond it: at least once.
 const DISTRUSTED_MAX: usize = 1_024;
@@ -177,20 +206,77 @@ const DISTRUSTED_MAX: usize = 1_024;
 const FREE_MICROSECOND_TRIES: i64 = 10_000;
 
 /// State of one shard. Serializable for checkpoints.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Shard {
     bounds: TimeBounds,
-    subjects: BTreeMap<Subject, SubjectState>,
-    wake: BTreeSet<(Timestamp, Subject)>,
+    /// Where a subject's state lies in `slots`.
+    points: IdMap<PointId, u32>,
+    vehicles: IdMap<VehicleId, u32>,
+    /// A forgotten subject leaves a hole, which the next new one fills.
+    slots: Vec<Option<SubjectState>>,
+    holes: Vec<u32>,
+    /// Slots with samples that wait, by when they were heard; mostly appended to. Every waiting sample has an entry no later than itself.
+    near: VecDeque<(Timestamp, u32)>,
+    /// Slots that want to be looked at for another reason, at that time or later: a deadline that moves away is not moved here.
+    far: BTreeSet<(Timestamp, u32)>,
     /// Offset of each source whose clock is off, µs (device minus ours).
     clocks: HashMap<String, i64>,
     stretches: BTreeMap<String, Stretch>,
     /// When a place cannot be true; `None`: nothing is marked. Of the pack, so it is set at every start.
-    #[serde(skip)]
     drift_rules: Option<DriftRules>,
-    /// Where vehicles are believed to be. Stands behind the shards in a checkpoint: those of the first format end before it.
-    #[serde(skip)]
+    /// Where vehicles are believed to be.
     whereabouts: BTreeMap<VehicleId, Whereabouts>,
+    /// What this round decided beside each subject's newest value, and history does not know yet: newest revision by instant.
+    decided: HashMap<(PointId, Timestamp), ((u64, u8), u16)>,
+    decided_positions: HashMap<(VehicleId, Timestamp), u32>,
+    round: u32,
+    due: Vec<(Timestamp, Subject, u32)>,
+}
+
+/// A shard as it stands in a checkpoint: each set of rules once.
+#[derive(Serialize, Deserialize)]
+struct Image<Rules, State, Places> {
+    bounds: TimeBounds,
+    rules: Vec<Rules>,
+    /// With the number of its rules.
+    subjects: Vec<(u32, State)>,
+    clocks: HashMap<String, i64>,
+    stretches: BTreeMap<String, Stretch>,
+    whereabouts: Places,
+}
+
+impl Serialize for Shard {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (mut rules, mut numbers) = (Vec::new(), HashMap::new());
+        let mut subjects = Vec::with_capacity(self.slots.len());
+        for state in self.slots.iter().flatten() {
+            let own = state.live.rules();
+            let number = *numbers.entry(Arc::as_ptr(own).cast::<()>()).or_insert_with(|| {
+                rules.push(own.as_ref());
+                rules.len() as u32 - 1
+            });
+            subjects.push((number, state));
+        }
+        let (clocks, stretches) = (self.clocks.clone(), self.stretches.clone());
+        Image { bounds: self.bounds, rules, subjects, clocks, stretches, whereabouts: &self.whereabouts }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shard {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let image = Image::<Arc<[Rule]>, SubjectState, BTreeMap<VehicleId, Whereabouts>>::deserialize(deserializer)?;
+        let (clocks, stretches, whereabouts) = (image.clocks, image.stretches, image.whereabouts);
+        let mut shard = Self { clocks, stretches, whereabouts, ..Self::new(image.bounds) };
+        for (number, mut state) in image.subjects {
+            let rules = image.rules.get(number as usize).ok_or_else(|| serde::de::Error::custom("a subject without rules"))?;
+            state.live.restore(Arc::clone(rules));
+            if let Some(historic) = &mut state.historic {
+                historic.restore(Arc::clone(rules));
+            }
+            shard.take_over(state);
+        }
+        Ok(shard)
+    }
 }
 
 /// Where one vehicle is believed to be, on the live track and on the late one.
@@ -218,10 +304,18 @@ impl Shard {
     pub fn new(bounds: TimeBounds) -> Self {
         Self {
             bounds,
-            subjects: BTreeMap::new(),
-            wake: BTreeSet::new(),
+            points: IdMap::default(),
+            vehicles: IdMap::default(),
+            slots: Vec::new(),
+            holes: Vec::new(),
+            near: VecDeque::new(),
+            far: BTreeSet::new(),
             clocks: HashMap::new(),
             stretches: BTreeMap::new(),
+            decided: HashMap::new(),
+            decided_positions: HashMap::new(),
+            round: 1,
+            due: Vec::new(),
             drift_rules: None,
             whereabouts: BTreeMap::new(),
         }
@@ -237,62 +331,83 @@ impl Shard {
         self.drift_rules = Some(rules);
     }
 
-    /// What a checkpoint keeps beside the shard.
-    pub fn whereabouts(&self) -> &BTreeMap<VehicleId, Whereabouts> {
-        &self.whereabouts
+    /// Everything decided until now is durable: history knows it.
+    pub fn settled(&mut self) {
+        self.decided.clear();
+        self.decided_positions.clear();
+        self.round = self.round.wrapping_add(1).max(1);
     }
 
-    /// Takes over what a checkpoint kept.
-    pub fn set_whereabouts(&mut self, whereabouts: BTreeMap<VehicleId, Whereabouts>) {
-        self.whereabouts = whereabouts;
+    fn slot(&self, subject: Subject) -> Option<u32> {
+        match subject {
+            Subject::Point(id) => self.points.get(&id).copied(),
+            Subject::Vehicle(id) => self.vehicles.get(&id).copied(),
+        }
     }
 
-    /// The configuration a subject has here.
-    pub fn config(&self, subject: Subject) -> Option<&SubjectConfig> {
-        self.subjects.get(&subject).map(|state| &state.config)
+    fn state(&self, subject: Subject) -> Option<&SubjectState> {
+        self.slots.get(self.slot(subject)? as usize)?.as_ref()
     }
 
-    /// Every subject configured here, in order.
+    fn insert(&mut self, state: SubjectState) -> u32 {
+        let subject = state.subject;
+        let slot = self.holes.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some(state);
+        match subject {
+            Subject::Point(id) => self.points.insert(id, slot),
+            Subject::Vehicle(id) => self.vehicles.insert(id, slot),
+        };
+        slot
+    }
+
+    /// Whether a subject is configured here just like that.
+    pub fn has(&self, config: &SubjectConfig) -> bool {
+        self.state(config.subject).is_some_and(|state| *state.live.rules() == config.rules && state.range == config.range)
+    }
+
+    /// Every subject configured here.
     pub fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
-        self.subjects.keys().copied()
+        self.slots.iter().flatten().map(|state| state.subject)
     }
 
     /// Takes over rules and ranges; an absent subject is created. Alarms of rules that went are returned at `now`.
     pub fn configure(&mut self, configs: &[SubjectConfig], now: Timestamp, out: &mut Vec<Effect>) {
         let mut changes = Vec::new();
         for config in configs {
-            match self.subjects.get_mut(&config.subject) {
-                Some(state) => {
-                    state.config = config.clone();
-                    state.live.set_rules(config.rules.clone(), now, &mut changes);
-                    state.historic.set_rules(config.rules.clone(), now, &mut changes);
+            let known = self.slot(config.subject);
+            let slot = known.unwrap_or_else(|| {
+                let mut live = Machine::new(config.subject, Arc::clone(&config.rules), false);
+                if let Some(newest) = config.newest {
+                    let (key, quality) = newest.key;
+                    let value = if let Subject::Point(_) = config.subject { f64::from_bits(key) } else { 0.0 };
+                    let usable = Quality::from_code(quality) != Quality::Bad;
+                    live.seed(Sample { at: newest.at, heard_at: now, value, bits: 0, usable });
                 }
-                None => {
-                    let mut state = SubjectState {
-                        config: config.clone(),
-                        live: Machine::new(config.subject, config.rules.clone(), false),
-                        historic: Machine::new(config.subject, config.rules.clone(), true),
-                        newest: config.newest,
-                        pending: Vec::new(),
-                        distrusted: BTreeMap::new(),
-                        late_heard_at: None,
-                        wake_at: None,
-                    };
-                    if let Some(newest) = config.newest {
-                        let (key, quality) = newest.key;
-                        let value = if let Subject::Point(_) = config.subject { f64::from_bits(key) } else { 0.0 };
-                        state.live.seed(Sample {
-                            at: newest.at,
-                            heard_at: now,
-                            value,
-                            bits: 0,
-                            usable: Quality::from_code(quality) != Quality::Bad,
-                        });
-                    }
-                    self.subjects.insert(config.subject, state);
+                self.insert(SubjectState {
+                    subject: config.subject,
+                    range: config.range,
+                    live,
+                    historic: None,
+                    newest: config.newest,
+                    pending: Vec::new(),
+                    distrusted: BTreeMap::new(),
+                    late_heard_at: None,
+                    near_at: None,
+                    far_at: None,
+                    round: 0,
+                })
+            });
+            if let (Some(_), Some(state)) = (known, &mut self.slots[slot as usize]) {
+                state.range = config.range;
+                state.live.set_rules(Arc::clone(&config.rules), now, &mut changes);
+                if let Some(historic) = &mut state.historic {
+                    historic.set_rules(Arc::clone(&config.rules), now, &mut changes);
                 }
             }
-            self.reschedule(config.subject);
+            self.plan(slot, Timestamp::MIN);
         }
         out.extend(changes.into_iter().map(Effect::Alarm));
     }
@@ -303,31 +418,44 @@ impl Shard {
             if let Subject::Vehicle(id) = subject {
                 self.whereabouts.remove(id);
             }
-            if let Some(mut state) = self.subjects.remove(subject) {
-                let mut changes = Vec::new();
-                state.live.set_rules(Vec::new(), now, &mut changes);
-                state.historic.set_rules(Vec::new(), now, &mut changes);
-                out.extend(changes.into_iter().map(Effect::Alarm));
-                if let Some(at) = state.wake_at {
-                    self.wake.remove(&(at, *subject));
-                }
+            let slot = match subject {
+                Subject::Point(id) => self.points.remove(id),
+                Subject::Vehicle(id) => self.vehicles.remove(id),
+            };
+            let Some((slot, mut state)) = slot.and_then(|slot| Some((slot, self.slots[slot as usize].take()?))) else { continue };
+            self.holes.push(slot);
+            let mut changes = Vec::new();
+            for machine in [Some(&mut state.live), state.historic.as_deref_mut()].into_iter().flatten() {
+                machine.set_rules(Vec::new(), now, &mut changes);
             }
+            out.extend(changes.into_iter().map(Effect::Alarm));
+            if let Some(at) = state.far_at {
+                self.far.remove(&(at, slot));
+            }
+            self.near.retain(|(_, of)| *of != slot);
         }
     }
 
     /// The node was down until `now`: nobody is blamed for silence before it.
     pub fn wake_up(&mut self, now: Timestamp) {
-        let subjects: Vec<Subject> = self.subjects.keys().copied().collect();
-        for subject in subjects {
-            if let Some(state) = self.subjects.get_mut(&subject) {
-                state.live.excuse_silence(now);
-            }
-            self.reschedule(subject);
+        for state in self.slots.iter_mut().flatten() {
+            // Silence only begins later than planned: `far` finds out when it looks.
+            state.live.excuse_silence(now);
         }
     }
 
     /// Takes one batch: event times, repeats, revisions, rules. The caller logs the output and only then answers.
-    pub fn step(&mut self, batch: &Bound, now: Timestamp, lookup: &dyn Lookup, new_id: &mut dyn FnMut(Timestamp) -> AlarmId) -> Output {
+    ///
+    /// `None`, and nothing is changed, if it names a subject that is not configured here.
+    pub fn step(
+        &mut self,
+        batch: &Bound,
+        now: Timestamp,
+        lookup: &dyn Lookup,
+        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
+    ) -> Option<Output> {
+        let slots = batch.readings.iter().map(|r| self.points.get(&r.point).copied()).collect::<Option<Vec<u32>>>()?;
+        let of_vehicles = batch.positions.iter().map(|(id, _)| self.vehicles.get(id).copied()).collect::<Option<Vec<u32>>>()?;
         let mut out = Output { effects: batch.effects.clone(), ..Output::default() };
         self.pass_time(now, new_id, &mut out.effects);
         let of_readings = batch.readings.iter().map(|r| (r.device_at, batch.backfill));
@@ -336,17 +464,20 @@ impl Shard {
         let event_times = event_times(&device_times, batch.received_at, &self.bounds);
         self.note_clock(batch, &device_times, &event_times, &mut out.effects);
         let (for_readings, for_positions) = event_times.split_at(batch.readings.len());
-        let mut past = Past { history: lookup, readings: HashMap::new(), positions: HashMap::new() };
 
         // Point by point and in event order, so that rules and revisions see time run forward; the log gives readings back in this order.
-        let mut order: Vec<usize> = (0..batch.readings.len()).collect();
-        order.sort_by_key(|&i| (batch.readings[i].point, for_readings[i].0));
-        for i in order {
-            match self.resolve_reading(&batch.readings[i], for_readings[i], batch.received_at, &past) {
+        let mut order: Vec<(PointId, Timestamp, u32)> =
+            batch.readings.iter().zip(for_readings).zip(0u32..).map(|((r, (at, _)), i)| (r.point, *at, i)).collect();
+        if !order.is_sorted() {
+            order.sort_unstable();
+        }
+        out.readings.reserve_exact(order.len());
+        for (_, _, i) in order {
+            let i = i as usize;
+            match self.resolve_reading(slots[i], &batch.readings[i], for_readings[i], batch.received_at, lookup) {
                 Some(reading) => {
-                    past.readings.insert((reading.point, reading.event_at), reading);
                     self.note_late(batch, reading.event_at, reading.flags);
-                    self.apply_reading(&reading, now, new_id, &mut out.effects);
+                    self.apply_reading(slots[i], &reading, now, new_id, &mut out.effects);
                     out.readings.push(reading);
                     out.kept.stored += 1;
                 }
@@ -357,12 +488,12 @@ impl Shard {
         order.sort_by_key(|&i| for_positions[i].0);
         for i in order {
             let (vehicle, raw) = &batch.positions[i];
-            match self.resolve_position(*vehicle, raw, for_positions[i], batch.received_at, &past) {
+            match self.resolve_position(*vehicle, raw, for_positions[i], batch.received_at, lookup) {
                 Some(position) => {
-                    past.positions.insert((*vehicle, position.event_at), position.body_crc);
+                    self.decided_positions.insert((*vehicle, position.event_at), position.body_crc);
                     self.note_late(batch, position.event_at, position.flags);
                     self.note_drift(batch, &position, &mut out.effects);
-                    self.apply_position(&position, now, new_id, &mut out.effects);
+                    self.apply_position(of_vehicles[i], &position, now, new_id, &mut out.effects);
                     out.positions.push(position);
                     out.kept.stored += 1;
                 }
@@ -370,7 +501,7 @@ impl Shard {
             }
         }
         self.pass_time(now, new_id, &mut out.effects);
-        out
+        Some(out)
     }
 
     /// Lets time pass without input: reorder windows, delays, silence, ends of late stretches.
@@ -391,25 +522,31 @@ impl Shard {
         let mut effects = Vec::new();
         self.pass_time(now, new_id, &mut effects);
         for reading in readings {
-            self.apply_reading(reading, now, new_id, &mut effects);
+            if let Some(slot) = self.points.get(&reading.point).copied() {
+                self.apply_reading(slot, reading, now, new_id, &mut effects);
+            }
         }
         for position in positions {
-            self.apply_position(position, now, new_id, &mut effects);
+            if let Some(slot) = self.vehicles.get(&position.vehicle).copied() {
+                self.apply_position(slot, position, now, new_id, &mut effects);
+            }
         }
+        self.settled();
         self.pass_time(now, new_id, &mut effects);
         effects
     }
 
     fn resolve_reading(
         &self,
+        slot: u32,
         raw: &BoundReading,
         (event_at, mut flags): (Timestamp, Flags),
         received_at: Timestamp,
         lookup: &dyn Lookup,
     ) -> Option<Reading> {
-        let state = self.subjects.get(&Subject::Point(raw.point))?;
+        let state = self.slots[slot as usize].as_ref()?;
         let key = (raw.value.to_bits(), raw.quality.code());
-        if state.config.range.is_some_and(|(low, high)| raw.value < low || raw.value > high) {
+        if state.range.is_some_and(|(low, high)| raw.value < low || raw.value > high) {
             flags = flags.with(Flags::OUT_OF_RANGE);
         }
         let kept = |at: Timestamp| -> Option<((u64, u8), u16)> {
@@ -417,7 +554,10 @@ impl Shard {
                 None => None,
                 Some(newest) if at > newest.at => None,
                 Some(newest) if at == newest.at => Some((newest.key, newest.revision)),
-                Some(_) => lookup.reading(raw.point, at).map(|r| ((r.value.to_bits(), r.quality.code()), r.revision)),
+                Some(_) => {
+                    let decided = (state.round == self.round).then(|| self.decided.get(&(raw.point, at)).copied()).flatten();
+                    decided.or_else(|| lookup.reading(raw.point, at).map(|r| ((r.value.to_bits(), r.quality.code()), r.revision)))
+                }
             }
         };
         let (event_at, revision) = resolve(state, raw.device_at, event_at, flags, key, &kept)?;
@@ -447,14 +587,17 @@ impl Shard {
         received_at: Timestamp,
         lookup: &dyn Lookup,
     ) -> Option<Position> {
-        let state = self.subjects.get(&Subject::Vehicle(vehicle))?;
+        let state = self.state(Subject::Vehicle(vehicle))?;
         let key = (u64::from(raw.body_crc), 0);
         let kept = |at: Timestamp| -> Option<((u64, u8), u16)> {
             match state.newest {
                 None => None,
                 Some(newest) if at > newest.at => None,
                 Some(newest) if at == newest.at => Some((newest.key, 0)),
-                Some(_) => lookup.position(vehicle, at).map(|crc| ((u64::from(crc), 0), 0)),
+                Some(_) => {
+                    let decided = self.decided_positions.get(&(vehicle, at)).copied();
+                    decided.or_else(|| lookup.position(vehicle, at)).map(|crc| ((u64::from(crc), 0), 0))
+                }
             }
         };
         // Another body at the same second is another position, not a revision: it moves to the next free microsecond.
@@ -498,7 +641,14 @@ impl Shard {
         })
     }
 
-    fn apply_reading(&mut self, reading: &Reading, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
+    fn apply_reading(
+        &mut self,
+        slot: u32,
+        reading: &Reading,
+        now: Timestamp,
+        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
+        out: &mut Vec<Effect>,
+    ) {
         let sample = Sample {
             at: reading.event_at,
             heard_at: reading.received_at,
@@ -507,16 +657,25 @@ impl Shard {
             usable: reading.quality != Quality::Bad,
         };
         let newest = Newest { at: reading.event_at, key: (reading.value.to_bits(), reading.quality.code()), revision: reading.revision };
-        self.apply(
-            Subject::Point(reading.point),
-            Resolved { sample, newest, device_at: reading.device_at, flags: reading.flags },
-            now,
-            new_id,
-            out,
-        );
+        if let Some(state) = &self.slots[slot as usize] {
+            // What is not a subject's newest value any more, or never was, must be found until history has it.
+            let known = state.newest.filter(|have| state.round == self.round && have.at < newest.at);
+            let overtaken = state.newest.is_some_and(|have| have.at > newest.at).then_some(newest);
+            for n in known.into_iter().chain(overtaken) {
+                self.decided.insert((reading.point, n.at), (n.key, n.revision));
+            }
+        }
+        self.apply(slot, Resolved { sample, newest, device_at: reading.device_at, flags: reading.flags }, now, new_id, out);
     }
 
-    fn apply_position(&mut self, position: &Position, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
+    fn apply_position(
+        &mut self,
+        slot: u32,
+        position: &Position,
+        now: Timestamp,
+        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
+        out: &mut Vec<Effect>,
+    ) {
         let sample = Sample {
             at: position.event_at,
             heard_at: position.received_at,
@@ -530,25 +689,13 @@ impl Shard {
             track.advance(&rules, seen(position), position.flags.has(Flags::DRIFT));
         }
         let newest = Newest { at: position.event_at, key: (u64::from(position.body_crc), 0), revision: 0 };
-        self.apply(
-            Subject::Vehicle(position.vehicle),
-            Resolved { sample, newest, device_at: position.device_at, flags: position.flags },
-            now,
-            new_id,
-            out,
-        );
+        self.apply(slot, Resolved { sample, newest, device_at: position.device_at, flags: position.flags }, now, new_id, out);
     }
 
-    fn apply(
-        &mut self,
-        subject: Subject,
-        kept: Resolved,
-        now: Timestamp,
-        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(state) = self.subjects.get_mut(&subject) else { return };
+    fn apply(&mut self, slot: u32, kept: Resolved, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
+        let Some(state) = &mut self.slots[slot as usize] else { return };
         let Resolved { sample, newest, device_at, flags } = kept;
+        state.round = self.round;
         if let (true, Some(device_at)) = (flags.has(Flags::CLOCK_BAD), device_at) {
             state.distrusted.insert(device_at, (sample.at, newest.key));
             if state.distrusted.len() > DISTRUSTED_MAX {
@@ -566,47 +713,78 @@ impl Shard {
             state.live.hear(sample.heard_at, &mut changes);
         }
         if live {
+            if state.pending.capacity() == 0 {
+                // Nearly always one waits; Vec's own four would cost a hundred bytes a point.
+                state.pending.reserve_exact(1);
+            }
             let at = state.pending.partition_point(|s| s.at < sample.at);
             state.pending.insert(at, sample);
         } else {
             // A straggler of a rule that stands live would only repeat it as a second alarm; other rules must still speak.
-            let live = &state.live;
-            let muted = |rule: &str| !flags.has(Flags::BACKFILL) && live.stands(rule);
-            state.historic.sample_unless(&muted, sample, now, new_id, &mut changes);
+            let historic =
+                state.historic.get_or_insert_with(|| Box::new(Machine::new(state.subject, Arc::clone(state.live.rules()), true)));
+            let standing = &state.live;
+            let muted = |rule: &str| !flags.has(Flags::BACKFILL) && standing.stands(rule);
+            historic.sample_unless(&muted, sample, now, new_id, &mut changes);
             state.late_heard_at = Some(sample.heard_at);
         }
         out.extend(changes.into_iter().map(Effect::Alarm));
+        let mut planned = live;
         if state.pending.len() > PENDING_MAX {
             let mut changes = Vec::new();
             let first = state.pending.remove(0);
             state.live.sample(first, now, new_id, &mut changes);
             out.extend(changes.into_iter().map(Effect::Alarm));
+            planned = false;
         }
-        self.reschedule(subject);
+        if live && state.near_at != Some(sample.heard_at) {
+            state.near_at = Some(sample.heard_at);
+            let at = if self.near.back().is_none_or(|(last, _)| *last <= sample.heard_at) {
+                self.near.len()
+            } else {
+                self.near.partition_point(|(heard_at, _)| *heard_at <= sample.heard_at)
+            };
+            self.near.insert(at, (sample.heard_at, slot));
+        }
+        if !planned {
+            self.plan(slot, Timestamp::MIN);
+        }
     }
 
     /// Runs everything due by `now`, in order of its due time.
     fn pass_time(&mut self, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
         let reorder_us = self.reorder_us();
-        let mut changes = Vec::new();
-        while let Some(&(at, subject)) = self.wake.first()
+        let mut due = std::mem::take(&mut self.due);
+        while let Some(&(heard_at, slot)) = self.near.front()
+            && heard_at.plus_us(reorder_us) <= now
+        {
+            self.near.pop_front();
+            if let Some(state) = &mut self.slots[slot as usize] {
+                state.near_at = None;
+                due.push((state.due(reorder_us).unwrap_or(Timestamp::MAX), state.subject, slot));
+            }
+        }
+        while let Some(&(at, slot)) = self.far.first()
             && at <= now
         {
-            self.wake.pop_first();
-            let Some(state) = self.subjects.get_mut(&subject) else { continue };
-            state.wake_at = None;
-            // A due sample takes along all that are earlier in event time.
-            let n_due = state.pending.iter().rposition(|s| s.heard_at.plus_us(reorder_us) <= now).map_or(0, |i| i + 1);
-            for sample in state.pending.drain(..n_due) {
-                state.live.sample(sample, now, new_id, &mut changes);
+            self.far.pop_first();
+            if let Some(state) = &mut self.slots[slot as usize] {
+                state.far_at = None;
+                due.push((state.due(reorder_us).unwrap_or(Timestamp::MAX), state.subject, slot));
             }
-            state.live.tick(now, new_id, &mut changes);
-            if state.late_heard_at.is_some_and(|heard| heard.plus_us(STRETCH_IDLE_US) <= now) {
-                state.late_heard_at = None;
-                state.historic.finish(&mut changes);
-            }
-            self.reschedule_after(subject, now);
         }
+        due.sort_unstable();
+        due.dedup();
+        let mut changes = Vec::new();
+        for (at, _, slot) in due.drain(..) {
+            if at <= now
+                && let Some(state) = &mut self.slots[slot as usize]
+            {
+                state.look(now, reorder_us, new_id, &mut changes);
+            }
+            self.plan(slot, now);
+        }
+        self.due = due;
         out.extend(changes.into_iter().map(Effect::Alarm));
         self.end_stretches(now, out);
     }
@@ -615,31 +793,37 @@ impl Shard {
         self.bounds.reorder_ms.clamp(0, 1_000) * 1_000
     }
 
-    fn reschedule(&mut self, subject: Subject) {
-        self.reschedule_after(subject, Timestamp::MIN);
+    /// Sees to it that a slot is looked at in time, but never at or before `after`: what could not be done by then waits.
+    fn plan(&mut self, slot: u32, after: Timestamp) {
+        let Some(state) = &mut self.slots[slot as usize] else { return };
+        let Some(at) = state.due_far().map(|at| at.max(after.plus_us(1))) else { return };
+        if state.far_at.is_none_or(|have| at < have) {
+            if let Some(have) = state.far_at.replace(at) {
+                self.far.remove(&(have, slot));
+            }
+            self.far.insert((at, slot));
+        }
     }
 
-    /// Plans the next look at a subject, never at or before `after`: what could not be done by then waits for the next sample.
-    fn reschedule_after(&mut self, subject: Subject, after: Timestamp) {
-        let reorder_us = self.reorder_us();
-        let Some(state) = self.subjects.get_mut(&subject) else { return };
-        let pending = state.pending.iter().map(|s| s.heard_at.plus_us(reorder_us)).min();
-        let late = state.late_heard_at.map(|at| at.plus_us(STRETCH_IDLE_US));
-        let wake_at = [pending, state.live.next_due(), late].into_iter().flatten().min().map(|at| at.max(after.plus_us(1)));
-        if wake_at != state.wake_at {
-            if let Some(at) = state.wake_at.take() {
-                self.wake.remove(&(at, subject));
-            }
-            if let Some(at) = wake_at {
-                self.wake.insert((at, subject));
-            }
-            state.wake_at = wake_at;
+    /// Takes a subject in that comes from a checkpoint.
+    fn take_over(&mut self, state: SubjectState) {
+        let heard: Vec<Timestamp> = state.pending.iter().map(|s| s.heard_at).collect();
+        let slot = self.insert(state);
+        for heard_at in heard {
+            let at = self.near.partition_point(|(have, _)| *have <= heard_at);
+            self.near.insert(at, (heard_at, slot));
         }
+        self.plan(slot, Timestamp::MIN);
     }
 
     /// How many subjects want to be looked at by `now`.
     pub fn due(&self, now: Timestamp) -> usize {
-        self.wake.iter().take_while(|(at, _)| *at <= now).count()
+        let reorder_us = self.reorder_us();
+        let near = self.near.iter().take_while(|(heard_at, _)| heard_at.plus_us(reorder_us) <= now).map(|(_, slot)| *slot);
+        let far = self.far.iter().take_while(|(at, _)| *at <= now).map(|(_, slot)| *slot);
+        let slots: BTreeSet<u32> = near.chain(far).collect();
+        let is_due = |slot: &u32| self.slots[*slot as usize].as_ref().and_then(|s| s.due(reorder_us)).is_some_and(|at| at <= now);
+        slots.iter().filter(|slot| is_due(slot)).count()
     }
 
     /// One event when a source's clock is found off, and one when it is right again; nothing is corrected silently.
@@ -716,14 +900,12 @@ impl Shard {
         if !flags.has(Flags::LATE) && !flags.has(Flags::BACKFILL) {
             return;
         }
-        let stretch = self.stretches.entry(batch.source.clone()).or_insert(Stretch {
-            from: at,
-            to: at,
-            n_readings: 0,
-            heard_at: batch.received_at,
-            enterprise: batch.enterprise,
-            backfill: false,
-        });
+        if !self.stretches.contains_key(&batch.source) {
+            let new =
+                Stretch { from: at, to: at, n_readings: 0, heard_at: batch.received_at, enterprise: batch.enterprise, backfill: false };
+            self.stretches.insert(batch.source.clone(), new);
+        }
+        let Some(stretch) = self.stretches.get_mut(&batch.source) else { return };
         stretch.from = stretch.from.min(at);
         stretch.to = stretch.to.max(at);
         stretch.n_readings += 1;
@@ -750,6 +932,53 @@ fn can_drift(flags: Flags) -> bool {
 /// When and where a position was.
 fn seen(position: &Position) -> Seen {
     Seen { at: position.event_at, place: position.place() }
+}
+
+/// A subject of a checkpoint before version 3; see [`super::shard_v1`].
+#[derive(Deserialize)]
+pub(super) struct SubjectV1 {
+    config: SubjectConfig,
+    live: MachineV1,
+    historic: MachineV1,
+    newest: Option<Newest>,
+    pending: Vec<Sample>,
+    distrusted: BTreeMap<Timestamp, (Timestamp, (u64, u8))>,
+    late_heard_at: Option<Timestamp>,
+    _wake_at: Option<Timestamp>,
+}
+
+/// A shard of such a checkpoint.
+#[derive(Deserialize)]
+pub(super) struct ShardV1 {
+    bounds: TimeBounds,
+    subjects: BTreeMap<Subject, SubjectV1>,
+    _wake: BTreeSet<(Timestamp, Subject)>,
+    clocks: HashMap<String, i64>,
+    stretches: BTreeMap<String, Stretch>,
+}
+
+impl ShardV1 {
+    /// The same state in today's form.
+    pub(super) fn into_shard(self, whereabouts: BTreeMap<VehicleId, Whereabouts>) -> Shard {
+        let mut shard = Shard { clocks: self.clocks, stretches: self.stretches, whereabouts, ..Shard::new(self.bounds) };
+        for (subject, old) in self.subjects {
+            let rules = &old.config.rules;
+            shard.take_over(SubjectState {
+                subject,
+                range: old.config.range,
+                live: old.live.restore(rules),
+                historic: old.late_heard_at.map(|_| Box::new(old.historic.restore(rules))),
+                newest: old.newest,
+                pending: old.pending,
+                distrusted: old.distrusted,
+                late_heard_at: old.late_heard_at,
+                near_at: None,
+                far_at: None,
+                round: 0,
+            });
+        }
+        shard
+    }
 }
 
 /// One resolved value on its way to the machines.
