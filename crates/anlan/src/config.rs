@@ -370,7 +370,12 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("history.seal_after_readings", "readings", "内存中的读数达到此数即提前封块", "readings in memory that start a seal before its time"),
     ("history.seal_window_s", "s", "数据块的时间宽度；建库时固定", "width of a block; fixed when the data directory is made"),
     ("history.keep_log_s", "s", "日志分段至少保留的时间", "log segments younger than this are kept even if nobody needs them"),
-    ("history.checkpoint_ms", "ms", "规则状态存盘的最长间隔（每约200万条读数也存一次）", "longest time between saves of rule state (also after some 2 million readings)"),
+    (
+        "history.checkpoint_ms",
+        "ms",
+        "规则状态存盘的最长间隔（每约200万条读数也存一次）",
+        "longest time between saves of rule state (also after some 2 million readings)",
+    ),
     ("history.merge_look_ms", "ms", "多久查看一次可合并的数据块", "how often blocks to merge are looked for"),
     (
         "clock.ntp_server",

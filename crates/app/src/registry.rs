@@ -26,6 +26,8 @@ pub const N_SHARDS: u16 = 64;
 /// Everything known, at one instant.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// Counts up with every change that was read.
+    pub generation: u64,
     /// Divisions by code.
     pub regions: BTreeMap<RegionCode, Region>,
     /// Enterprises.
@@ -168,7 +170,7 @@ impl Registry {
             return Ok(());
         }
         let covers = self.wanted.load(Ordering::SeqCst);
-        let mut next = Snapshot::read(&self.store).await?;
+        let mut next = Snapshot { generation: covers, ..Snapshot::read(&self.store).await? };
         let mut credentials = self.store.credentials().await?;
         credentials.terminal_key = self.terminal_key;
         let polls: Vec<_> = self.store.all_modbus().await?.into_iter().map(Arc::new).collect();

@@ -151,8 +151,7 @@ fn shard_step() -> u64 {
         u64::from(output.kept.stored)
     };
     batches.iter().for_each(|batch| drop(step(batch)));
-    let kept =
-        measured_part(|| rest.iter().map(&mut step).sum::<u64>());
+    let kept = measured_part(|| rest.iter().map(&mut step).sum::<u64>());
     assert_eq!(kept, rest.len() as u64 * POINTS as u64, "every reading is kept");
     kept
 }

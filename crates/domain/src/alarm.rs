@@ -322,8 +322,7 @@ impl MachineV1 {
     pub fn restore(self, rules: &Arc<[Rule]>) -> Machine {
         let phase = |rule: &Rule| self.rules.iter().find(|(was, _)| was.id == rule.id).map(|(_, phase)| phase.clone()).unwrap_or_default();
         let phases = rules.iter().map(phase).collect();
-        let mut machine =
-            Machine { subject: self.subject, historic: self.historic, rules: Arc::clone(rules), phases, last: self.last };
+        let mut machine = Machine { subject: self.subject, historic: self.historic, rules: Arc::clone(rules), phases, last: self.last };
         machine.tidy();
         machine
     }

@@ -97,6 +97,14 @@ pub(crate) fn put_zigzag(out: &mut Vec<u8>, value: i64) {
 pub(crate) fn pack(values: &[i64], out: &mut Vec<u8>) {
     let mut scratch = [0i64; RUN];
     for run in values.chunks(RUN) {
+        // A column that says the same all along (arrival, period, next point) needs no median.
+        if let [first, rest @ ..] = run
+            && rest.iter().all(|v| v == first)
+        {
+            put_zigzag(out, *first);
+            out.extend_from_slice(&[0, 0]);
+            continue;
+        }
         let sorted = &mut scratch[..run.len()];
         sorted.copy_from_slice(run);
         let middle = run.len() / 2;

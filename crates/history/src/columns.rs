@@ -66,11 +66,13 @@ pub(crate) fn take_times(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<i64>> 
 /// `value` as an integer of `10^-decimals`, if dividing gives back the very same bits.
 pub(crate) fn scaled(value: f64, decimals: u8) -> Option<i64> {
     let by = POW10[usize::from(decimals)];
-    let n = (value * by).round();
+    let n = value * by;
     if n.abs() >= EXACT {
         return None;
     }
-    ((n as i64) as f64 / by).to_bits().eq(&value.to_bits()).then_some(n as i64)
+    // To the nearest, without a call; where it errs by one the test says no, and no decimal fraction lies there.
+    let n = (n + 0.5_f64.copysign(n)) as i64;
+    (n as f64 / by).to_bits().eq(&value.to_bits()).then_some(n)
 }
 
 /// The value of a scaled integer.
@@ -104,25 +106,34 @@ const VALUES_DIRECT: u8 = 0;
 const VALUES_DELTA: u8 = 1;
 const VALUES_XOR: u8 = 2;
 
+/// All values with the fewest decimals that do for each of them; `None` if there are no such, or if they are many more than most need.
+fn quick_scaled(values: &[f64]) -> Option<(u8, Vec<i64>)> {
+    let least = (0..=3u8).find(|d| values.first().is_none_or(|v| scaled(*v, *d).is_some()))?;
+    // A decimal fraction stays one with more decimals: 12.3 is 123/10 and 1230/100, the same quotient.
+    (least..=least + 1).find_map(|d| Some((d, values.iter().map(|v| scaled(*v, d)).collect::<Option<Vec<_>>>()?)))
+}
+
 fn put_values(values: &[f64], out: &mut Vec<u8>) {
-    let Some(decimals) = common_decimals(values) else {
-        out.push(VALUES_XOR);
-        put_xor(values, out);
-        return;
-    };
     let mut exceptions = Vec::new();
-    let mut before = 0i64;
-    let ints: Vec<i64> = values
-        .iter()
-        .enumerate()
-        .map(|(i, value)| {
-            before = scaled(*value, decimals).unwrap_or_else(|| {
-                exceptions.push((i, value.to_bits()));
+    let (decimals, ints) = match quick_scaled(values) {
+        Some(found) => found,
+        None => {
+            let Some(decimals) = common_decimals(values) else {
+                out.push(VALUES_XOR);
+                put_xor(values, out);
+                return;
+            };
+            let mut before = 0i64;
+            let scale = |(i, value): (usize, &f64)| {
+                before = scaled(*value, decimals).unwrap_or_else(|| {
+                    exceptions.push((i, value.to_bits()));
+                    before
+                });
                 before
-            });
-            before
-        })
-        .collect();
+            };
+            (decimals, values.iter().enumerate().map(scale).collect())
+        }
+    };
     let deltas: Vec<i64> = ints.windows(2).map(|w| w[1] - w[0]).collect();
     let (mut direct, mut delta) = (Vec::new(), Vec::new());
     pack(&ints, &mut direct);

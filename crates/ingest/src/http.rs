@@ -289,7 +289,8 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
                 (Cow::Borrowed(&bytes[..]), Vec::new())
             };
             let speaker = Speaker { code: &code, credential: &credential, protocol: Protocol::Http.as_str(), backfill: wants_backfill };
-            let routed = payload::read(form, &plain, &ctx.credentials.load(), speaker, received_at, &ctx.limits);
+            let memory = ctx.memory();
+            let routed = payload::read(form, &plain, memory, &ctx.credentials.load(), speaker, received_at, &ctx.limits);
             if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
                 ctx.quarantine(Protocol::Http, &code, first.to_string(), &plain);
             }

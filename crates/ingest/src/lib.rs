@@ -21,6 +21,7 @@ pub mod mqtt;
 mod offer;
 mod payload;
 pub mod poll;
+mod series;
 mod stats;
 mod trust;
 mod wire;
@@ -49,6 +50,7 @@ pub struct Context {
     codes_given: enrol::CodesGiven,
     afterlife: mqtt::Afterlife,
     gate: limits::Gate,
+    series: series::SeriesCache,
     log: LogThrottle,
 }
 
@@ -73,8 +75,14 @@ impl Context {
             codes_given: enrol::CodesGiven::default(),
             afterlife: mqtt::Afterlife::default(),
             gate,
+            series: series::SeriesCache::default(),
             log: LogThrottle::default(),
         }
+    }
+
+    /// What makes reading payloads cheap; ask before loading the credentials.
+    fn memory(&self) -> payload::Memory<'_> {
+        payload::Memory { intake: &*self.intake, series: &self.series, generation: self.intake.generation() }
     }
 
     /// Puts bytes that could not be read aside for a person, cut to what the quarantine takes.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use anlan_model::batch::Prebound;
 use anlan_model::{Batch, Intake, Kept, RawPosition, RawReading, Refusal, Source, SourceEvent, Timestamp};
 use tokio::sync::mpsc;
 
@@ -15,6 +16,7 @@ pub(crate) struct Content {
     pub(crate) source: Source,
     pub(crate) received_at: Timestamp,
     pub(crate) readings: Vec<RawReading>,
+    pub(crate) bound: Prebound,
     pub(crate) positions: Vec<RawPosition>,
     pub(crate) events: Vec<SourceEvent>,
     pub(crate) backfill: bool,
@@ -22,14 +24,22 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn new(source: Source, received_at: Timestamp) -> Self {
-        Self { source, received_at, readings: Vec::new(), positions: Vec::new(), events: Vec::new(), backfill: false }
+        Self {
+            source,
+            received_at,
+            readings: Vec::new(),
+            bound: Prebound::default(),
+            positions: Vec::new(),
+            events: Vec::new(),
+            backfill: false,
+        }
     }
     pub(crate) fn event(source: Source, received_at: Timestamp, event: SourceEvent) -> Self {
         Self { events: vec![event], ..Self::new(source, received_at) }
     }
     /// Readings and positions.
     pub(crate) fn count(&self) -> u64 {
-        (self.readings.len() + self.positions.len()) as u64
+        (self.readings.len() + self.bound.readings.len() + self.positions.len()) as u64
     }
 }
 
@@ -56,6 +66,7 @@ impl Offers {
             source: content.source,
             received_at: content.received_at,
             readings: content.readings,
+            bound: content.bound,
             positions: content.positions,
             events: content.events,
             backfill: content.backfill,

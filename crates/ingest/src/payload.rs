@@ -5,12 +5,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::PoisonError;
 
-use anlan_model::{Credentials, DeviceCredential, DeviceId, Quality, RawReading, Source, Timestamp};
-use anlan_protocols::line::{self, Precision};
+use anlan_model::batch::BoundReading;
+use anlan_model::{Credentials, DeviceCredential, DeviceId, Intake, Quality, RawReading, Source, Timestamp};
+use anlan_protocols::line::{self, LinePoint, Plain, Precision};
 use anlan_protocols::telemetry;
 
 use crate::offer::Content;
+use crate::series::{Known, Series, SeriesCache};
 use crate::{Limits, Reason, trust};
 
 /// How the bytes are written.
@@ -84,6 +87,8 @@ struct Collector<'a> {
     received_at: Timestamp,
     left: usize,
     index: HashMap<(DeviceId, bool), usize>,
+    /// The last answer of `index`: neighbours are mostly of one device.
+    last: Option<((DeviceId, bool), usize)>,
     routed: Routed,
 }
 
@@ -114,30 +119,49 @@ impl Collector<'_> {
         }
         self.left -= 1;
         let backfill = backfill || self.speaker.backfill;
-        let at = *self.index.entry((credential.device, backfill)).or_insert_with(|| {
-            let source = Source::Device { device: credential.device, protocol: self.speaker.protocol };
-            self.routed.contents.push(Content { backfill, ..Content::new(source, self.received_at) });
-            self.routed.contents.len() - 1
-        });
-        self.routed.contents[at].readings.push(reading);
+        self.content(credential.device, backfill).readings.push(reading);
         true
     }
+
+    fn content(&mut self, device: DeviceId, backfill: bool) -> &mut Content {
+        let key = (device, backfill);
+        let at = match self.last {
+            Some((last, at)) if last == key => at,
+            _ => *self.index.entry(key).or_insert_with(|| {
+                let source = Source::Device { device, protocol: self.speaker.protocol };
+                self.routed.contents.push(Content { backfill, ..Content::new(source, self.received_at) });
+                self.routed.contents.len() - 1
+            }),
+        };
+        self.last = Some((key, at));
+        &mut self.routed.contents[at]
+    }
+}
+
+/// What makes reading cheap: who knows points by code, and what is remembered of that.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub(crate) intake: &'a dyn Intake,
+    pub(crate) series: &'a SeriesCache,
+    /// [`Intake::generation`], asked before the credentials were loaded: a right that is taken away ends with its generation.
+    pub(crate) generation: u64,
 }
 
 /// Reads a payload of `speaker`.
 pub(crate) fn read(
     form: Form,
     bytes: &[u8],
+    memory: Memory<'_>,
     credentials: &Credentials,
     speaker: Speaker<'_>,
     received_at: Timestamp,
     limits: &Limits,
 ) -> Routed {
     let left = limits.max_readings_per_message;
-    let mut all = Collector { credentials, speaker, received_at, left, index: HashMap::new(), routed: Routed::default() };
+    let mut all = Collector { credentials, speaker, received_at, left, index: HashMap::new(), last: None, routed: Routed::default() };
     match form {
         Form::Json => json(bytes, &mut all),
-        Form::Line(precision) => lines(bytes, precision, &mut all),
+        Form::Line(precision) => lines(bytes, precision, memory, &mut all),
     }
     all.routed
 }
@@ -159,8 +183,58 @@ fn json(bytes: &[u8], all: &mut Collector<'_>) {
     }
 }
 
-fn lines(bytes: &[u8], precision: Precision, all: &mut Collector<'_>) {
-    let parsed = line::parse(bytes, precision);
+/// Lines of series that were read before.
+struct Remembered<'a, 'b> {
+    memory: Memory<'a>,
+    known: &'a Known,
+    learned: HashMap<Box<[u8]>, Series, foldhash::fast::RandomState>,
+    all: &'a mut Collector<'b>,
+}
+
+impl line::Known for Remembered<'_, '_> {
+    fn take(&mut self, line: &Plain<'_>) -> bool {
+        let Some(series) = self.known.get(self.memory.generation, line.series) else { return false };
+        let point = |(i, name): (usize, &[u8])| {
+            let here = series.fields.get(i).filter(|(known, _)| **known == *name);
+            here.or_else(|| series.fields.iter().find(|(known, _)| **known == *name)).map(|(_, point)| *point)
+        };
+        let n = line.fields.len();
+        if self.all.left < n || !line.fields.iter().enumerate().all(|(i, (name, _))| point((i, name)).is_some()) {
+            return false;
+        }
+        self.all.left -= n;
+        let bound = &mut self.all.content(series.device, self.all.speaker.backfill).bound;
+        bound.generation = self.memory.generation;
+        let fields = line.fields.iter().enumerate().filter_map(|(i, (name, value))| Some((point((i, name))?, *value)));
+        bound.readings.extend(fields.map(|(point, value)| BoundReading { point, device_at: line.at, value, quality: Quality::Good }));
+        true
+    }
+
+    fn learn(&mut self, line: &Plain<'_>, points: &[LinePoint]) {
+        if self.learned.contains_key(line.series) {
+            return;
+        }
+        let (own, all) = (self.all.speaker, &self.all);
+        let named = points.first().and_then(|p| p.device_tag.as_deref()).unwrap_or(own.code);
+        let Some(credential) = trust::spoken_for(all.credentials, own.code, own.credential, named) else { return };
+        let field = |((name, _), point): (&(&[u8], f64), &LinePoint)| {
+            Some((Box::from(*name), self.memory.intake.find(credential.device, &point.code)?))
+        };
+        let fields: Vec<_> = line.fields.iter().zip(points).filter_map(field).collect();
+        self.learned.insert(line.series.into(), Series { device: credential.device, fields });
+    }
+}
+
+fn lines(bytes: &[u8], precision: Precision, memory: Memory<'_>, all: &mut Collector<'_>) {
+    let speaker = all.speaker.credential.device;
+    let known = memory.series.of(speaker);
+    let (parsed, learned) = {
+        let known = known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = Remembered { memory, known: &known, learned: HashMap::default(), all: &mut *all };
+        let parsed = line::parse_with(bytes, precision, &mut remembered);
+        (parsed, remembered.learned)
+    };
+    memory.series.learn(speaker, memory.generation, learned);
     all.routed.ignored = parsed.ignored as u64;
     for error in &parsed.errors {
         all.problem(Reason::Unreadable, Some(error.line), format!("column {}: {}", error.column, error.reason));
@@ -179,5 +253,66 @@ fn lines(bytes: &[u8], precision: Precision, all: &mut Collector<'_>) {
         if all.routed.problems.len() > n_problems {
             refused = Some(point.line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anlan_model::{Batch, PointId, Quarantined};
+
+    use super::*;
+
+    /// Knows the points `a` and `b` of every device: 10 times the device's id, plus 1 or 2.
+    struct Registry;
+    impl Intake for Registry {
+        fn offer(&self, _: Batch) {}
+        fn quarantine(&self, _: Quarantined) {}
+        fn find(&self, device: DeviceId, code: &str) -> Option<PointId> {
+            let n = ["a", "b"].iter().position(|c| *c == code)?;
+            Some(PointId::new(device.get() * 10 + n as i64 + 1))
+        }
+    }
+
+    /// What came of a body: `device:code=value` of readings by name, `device:#point=value` of those already bound, problems.
+    fn check(series: &SeriesCache, generation: u64, credentials: &Credentials, body: &str, limits: &Limits, expected: &str) {
+        let credential = &credentials.devices["gw"];
+        let speaker = Speaker { code: "gw", credential, protocol: "http", backfill: false };
+        let memory = Memory { intake: &Registry, series, generation };
+        let routed = read(Form::Line(Precision::Seconds), body.as_bytes(), memory, credentials, speaker, Timestamp::EPOCH, limits);
+        let mut words = Vec::new();
+        for content in &routed.contents {
+            let Source::Device { device, .. } = content.source else { panic!("a terminal") };
+            words.extend(content.readings.iter().map(|r| format!("{device}:{}={}", r.code, r.value)));
+            words.extend(content.bound.readings.iter().map(|r| format!("{device}:#{}={}", r.point, r.value)));
+        }
+        words.extend(routed.problems.iter().map(ToString::to_string));
+        assert_eq!(words.join(" "), expected, "{body}");
+    }
+
+    #[test]
+    fn a_series_is_read_by_name_once_until_something_changes() {
+        let device = |id: i64, gateway: bool| DeviceCredential {
+            device: DeviceId::new(id),
+            secret_hash: [0; 32],
+            enterprise: Some(anlan_model::EnterpriseId::new(1)),
+            gateway,
+            may_backfill: false,
+            disabled: false,
+        };
+        let mut credentials = Credentials::default();
+        credentials.devices.extend([("gw".to_owned(), device(1, true)), ("d2".to_owned(), device(2, false))]);
+        let (series, limits) = (SeriesCache::default(), Limits::default());
+        let body = "a value=1 1\nb,device=d2 value=2 1\nnew value=3 1\na value=4 2";
+        check(&series, 1, &credentials, body, &limits, "1:a=1 1:new=3 1:a=4 2:b=2");
+        check(&series, 1, &credentials, body, &limits, "1:new=3 1:#11=1 1:#11=4 2:#22=2");
+        check(&series, 1, &credentials, "a s=\"t\",value=5 3\na value=6,x=7 3", &limits, "1:a=5 1:a=6 1:a.x=7");
+        let few = Limits { max_readings_per_message: 1, ..Limits::default() };
+        let told = "1:#11=1 line 2: too many readings in one message; those before are kept";
+        check(&series, 1, &credentials, "a value=1 1\na value=2 2", &few, told);
+        // A right that is taken away ends with its generation.
+        credentials.devices.insert("gw".to_owned(), device(1, false));
+        let refused = "1:a=1 1:new=3 1:a=4 line 2: this credential may not speak for device \"d2\"";
+        check(&series, 2, &credentials, body, &limits, refused);
+        check(&series, 2, &credentials, body, &limits, "1:new=3 1:#11=1 1:#11=4 line 2: this credential may not speak for device \"d2\"");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Quality, Timestamp};
+use crate::{DeviceId, PointId, Quality, Timestamp};
 
 /// How a source proved who it is; shown on the vehicle and on the alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +61,28 @@ pub struct RawReading {
     pub value: f64,
     /// As the device says.
     pub quality: Quality,
+}
+
+/// One value bound to its point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoundReading {
+    /// Point.
+    pub point: PointId,
+    /// Device time, if any.
+    pub device_at: Option<Timestamp>,
+    /// Value.
+    pub value: f64,
+    /// Quality as sent.
+    pub quality: Quality,
+}
+
+/// Values whose points [`Intake::find`] has named before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prebound {
+    /// What [`Intake::generation`] was before that.
+    pub generation: u64,
+    /// The values, all of the batch's device.
+    pub readings: Vec<BoundReading>,
 }
 
 /// One position as decoded, before it is bound to a vehicle.
@@ -187,6 +209,8 @@ pub struct Batch {
     pub received_at: Timestamp,
     /// Values.
     pub readings: Vec<RawReading>,
+    /// Values that came after those, already bound.
+    pub bound: Prebound,
     /// Positions.
     pub positions: Vec<RawPosition>,
     /// Events.
@@ -256,6 +280,15 @@ pub enum CommandBody {
 pub trait Intake: Send + Sync {
     /// Takes a batch; its reply is called exactly once, now or after the sync.
     fn offer(&self, batch: Batch);
+    /// Counts up whenever what [`Intake::find`] says, or who may speak for whom, may have changed.
+    fn generation(&self) -> u64 {
+        0
+    }
+    /// The point of a device by its code, if it is known; for [`Batch::bound`].
+    fn find(&self, device: DeviceId, code: &str) -> Option<PointId> {
+        let _ = (device, code);
+        None
+    }
     /// Keeps bytes that could not be read, in a bounded store, and counts them. Not durable before it returns.
     fn quarantine(&self, entry: Quarantined);
 }

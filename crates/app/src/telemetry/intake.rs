@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use anlan_model::{Batch, Clock as _, DataEvent, DeviceId, Effect, EnterpriseId, Intake, Quarantined, Refusal, Source, SourceEvent, Trust};
+use anlan_model::{
+    Batch, Clock as _, DataEvent, DeviceId, Effect, EnterpriseId, Intake, PointId, Quarantined, Refusal, Source, SourceEvent, Trust,
+};
 use anlan_store::StoreError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +95,14 @@ impl Intake for AppIntake {
         }
     }
 
+    fn generation(&self) -> u64 {
+        self.app.registry.get().generation
+    }
+
+    fn find(&self, device: DeviceId, code: &str) -> Option<PointId> {
+        self.app.registry.get().point_by_code.get(&device)?.get(code).copied()
+    }
+
     fn quarantine(&self, entry: Quarantined) {
         metrics::counter!("ingest_quarantined_total", "protocol" => entry.protocol).increment(1);
         if self.quarantine.try_send(entry).is_err() {
@@ -116,12 +126,25 @@ fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
         },
     };
     let mut readings = Vec::with_capacity(batch.readings.len());
+    if let Source::Device { device, .. } = &batch.source
+        && batch.bound.generation != snapshot.generation
+    {
+        let still = |r: &BoundReading| snapshot.points.get(&r.point).is_some_and(|p| p.device == *device);
+        if !batch.bound.readings.iter().all(still) {
+            return Err(batch);
+        }
+    }
     if let (Source::Device { device, .. }, false) = (&batch.source, batch.readings.is_empty()) {
         let codes = snapshot.point_by_code.get(device);
         for raw in &batch.readings {
             let Some(point) = codes.and_then(|codes| codes.get(&raw.code)) else { return Err(batch) };
             readings.push(BoundReading { point: *point, device_at: raw.device_at, value: raw.value, quality: raw.quality });
         }
+    }
+    if readings.is_empty() {
+        readings = batch.bound.readings
+    } else {
+        readings.extend(batch.bound.readings)
     }
     let vehicle = match &batch.source {
         Source::Terminal { phone, .. } => snapshot.vehicle_by_phone.get(phone).copied(),

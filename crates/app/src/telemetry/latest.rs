@@ -1,17 +1,16 @@
 //! The newest value of every point and vehicle, as durable; what screens and live streams read.
 
-use std::collections::HashMap;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
+use anlan_model::{IdMap, PointId, Position, Reading, Timestamp, VehicleId};
 
 /// Newest values with a sequence number each, so that a subscriber can ask "what changed since".
 #[derive(Default)]
 pub struct Latest {
     sequence: AtomicU64,
-    points: RwLock<HashMap<PointId, (u64, Reading)>>,
-    vehicles: RwLock<HashMap<VehicleId, (u64, Position)>>,
+    points: RwLock<IdMap<PointId, (u64, Reading)>>,
+    vehicles: RwLock<IdMap<VehicleId, (u64, Position)>>,
 }
 
 impl Latest {

@@ -45,18 +45,7 @@ pub trait Lookup {
     fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32>;
 }
 
-/// One value bound to its point.
-#[derive(Clone, Debug)]
-pub struct BoundReading {
-    /// Point.
-    pub point: PointId,
-    /// Device time, if any.
-    pub device_at: Option<Timestamp>,
-    /// Value.
-    pub value: f64,
-    /// Quality as sent.
-    pub quality: Quality,
-}
+pub use anlan_model::batch::BoundReading;
 
 /// A batch bound to points and vehicles, ready for its shard.
 pub struct Bound {

@@ -393,7 +393,7 @@ const VEHICLE: VehicleId = VehicleId::new(7);
 fn road() -> Shard {
     let mut shard = Shard::new(TimeBounds::default());
     shard.set_drift_rules(DriftRules { speed_max_kmh: 180.0, jump_min_m: 500.0, agree: 3, satellites_min: 4 });
-    let config = SubjectConfig { subject: Subject::Vehicle(VEHICLE), rules: vec![], range: None, newest: None };
+    let config = SubjectConfig { subject: Subject::Vehicle(VEHICLE), rules: Vec::new().into(), range: None, newest: None };
     shard.configure(&[config], at(0.0), &mut Vec::new());
     shard
 }

@@ -202,6 +202,7 @@ impl Node {
             source: Source::Device { device: device.parse().unwrap(), protocol: "mqtt" },
             received_at: now,
             readings: vec![RawReading { code: code.to_owned(), device_at: Some(now), value, quality: Quality::Good }],
+            bound: anlan_model::batch::Prebound::default(),
             positions: vec![],
             events: vec![],
             backfill: false,

@@ -86,13 +86,14 @@ fn status_text(payload: &[u8]) -> String {
 
 /// Reads a payload; one that has unreadable parts is put aside whole.
 fn read(ctx: &Context, source: &str, form: Form, payload: &[u8], named: &str, received_at: Timestamp) -> Routed {
+    let memory = ctx.memory();
     let snapshot = ctx.credentials.load();
     let Some(credential) = snapshot.devices.get(named) else { return Routed::default() };
     // A gateway on another device's topic speaks as that device, with the gateway's own right to back-fill.
     let may_backfill = snapshot.devices.get(source).is_some_and(|c| c.may_backfill);
     let credential = DeviceCredential { may_backfill, ..credential.clone() };
     let speaker = Speaker { code: named, credential: &credential, protocol: Protocol::Mqtt.as_str(), backfill: false };
-    let routed = payload::read(form, payload, &snapshot, speaker, received_at, &ctx.limits);
+    let routed = payload::read(form, payload, memory, &snapshot, speaker, received_at, &ctx.limits);
     if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
         ctx.quarantine(Protocol::Mqtt, source, first.to_string(), payload);
     }

@@ -51,7 +51,7 @@ pub struct FakeIntake {
 
 impl Intake for FakeIntake {
     fn offer(&self, batch: Batch) {
-        let Batch { source, received_at, readings, positions, events, backfill, reply } = batch;
+        let Batch { source, received_at, readings, bound: _, positions, events, backfill, reply } = batch;
         let stored = (readings.len() + positions.len()) as u32;
         let seen = Seen { source, received_at, readings, positions, events, backfill };
         let mut mode = self.mode.lock().unwrap();
