@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::pressure::{Class, Pressure};
-use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds, Whereabouts};
+use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds};
 use super::{Latest, LogStatus};
 use crate::registry::N_SHARDS;
 use crate::settings::History;

@@ -152,6 +152,7 @@ impl Node {
                 source: Source::Terminal { phone: phone.to_owned(), trust: Trust::Listed },
                 received_at: self.app.clock.now(),
                 readings: vec![],
+                bound: anlan_model::batch::Prebound::default(),
                 positions: vec![position],
                 events: vec![],
                 backfill: false,
