@@ -57,7 +57,8 @@ pub fn batches(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<
     let id = |point: usize| PointId::new(point as i64 + 1);
     let configs: Vec<(u16, SubjectConfig)> = (0..shape.points())
         .map(|point| {
-            let config = SubjectConfig { subject: Subject::Point(id(point)), rules: rules(&workload, point), range: None, newest: None };
+            let config =
+                SubjectConfig { subject: Subject::Point(id(point)), rules: rules(&workload, point).into(), range: None, newest: None };
             (shard_of(point / shape.points_per_station), config)
         })
         .collect();

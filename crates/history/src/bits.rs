@@ -130,7 +130,7 @@ fn pack_run(run: &[i64], median: i64, out: &mut Vec<u8>) {
             break;
         }
         let mut cost = run.len() * candidate;
-        for (wide, n) in widths.iter().enumerate().skip(candidate + 1) {
+        for (wide, n) in widths.iter().enumerate().take(widest + 1).skip(candidate + 1) {
             cost += usize::from(*n) * 8 * (1 + (wide - candidate).div_ceil(7));
         }
         if cost < best {
@@ -147,15 +147,13 @@ fn pack_run(run: &[i64], median: i64, out: &mut Vec<u8>) {
         for value in distance {
             acc |= u128::from(value & mask) << filled;
             filled += width;
-            while filled >= 8 {
-                out.push(acc as u8);
-                acc >>= 8;
-                filled -= 8;
+            if filled >= 64 {
+                out.extend_from_slice(&(acc as u64).to_le_bytes());
+                acc >>= 64;
+                filled -= 64;
             }
         }
-        if filled > 0 {
-            out.push(acc as u8);
-        }
+        out.extend_from_slice(&(acc as u64).to_le_bytes()[..filled.div_ceil(8)]);
     }
     if patched > 0 {
         for (i, value) in distance.iter().enumerate() {

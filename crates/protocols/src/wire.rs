@@ -152,8 +152,14 @@ pub fn xor(bytes: &[u8]) -> u8 {
 
 /// Lower-case hex. Also how a BCD number is shown as it stands on the wire, impossible digits included.
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |n: u8| char::from_digit(u32::from(n & 0x0f), 16).unwrap_or('0');
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(*b)]).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |n: u8| DIGITS.get(usize::from(n & 0x0f)).copied().unwrap_or('0');
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(*byte));
+    }
+    text
 }
 
 /// Why a text is not hex.

@@ -162,7 +162,7 @@ pub fn read_frame(escaped: &[u8]) -> Result<Frame, FrameError> {
     if escaped.len() > ESCAPED_MAX {
         return Err(FrameError::Oversized);
     }
-    let plain = unescape(escaped)?;
+    let mut plain = unescape(escaped)?;
     let (&found, content) = plain.split_last().ok_or(FrameError::Short { have: 0 })?;
     let computed = wire::xor(content);
     let short = FrameError::Short { have: plain.len() };
@@ -172,7 +172,10 @@ pub fn read_frame(escaped: &[u8]) -> Result<Frame, FrameError> {
     if computed != found {
         return Err(FrameError::Checksum { found, computed });
     }
-    let body = r.rest().to_vec();
+    let header_len = r.at();
+    plain.pop();
+    plain.drain(..header_len);
+    let body = plain;
     let length_ok = usize::from(header.body_len) == body.len();
     Ok(Frame { header, body, length_ok })
 }
@@ -183,18 +186,21 @@ pub fn read_frame(escaped: &[u8]) -> Result<Frame, FrameError> {
 /// [`FrameError::BadEscape`] for anything else after 7D, the end included.
 pub fn unescape(escaped: &[u8]) -> Result<Vec<u8>, FrameError> {
     let mut plain = Vec::with_capacity(escaped.len());
-    let mut bytes = escaped.iter().copied().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        if byte != ESCAPE {
-            plain.push(byte);
-            continue;
-        }
-        match bytes.next().map(|(_, byte)| byte) {
-            Some(0x01) => plain.push(ESCAPE),
-            Some(0x02) => plain.push(DELIMITER),
-            other => return Err(FrameError::BadEscape { at, byte: other.unwrap_or(DELIMITER) }),
-        }
+    let mut rest = escaped;
+    while let Some(at) = memchr::memchr(ESCAPE, rest) {
+        let (before, pair) = rest.split_at(at);
+        plain.extend_from_slice(before);
+        plain.push(match pair.get(1) {
+            Some(0x01) => ESCAPE,
+            Some(0x02) => DELIMITER,
+            other => {
+                let at = escaped.len().saturating_sub(pair.len());
+                return Err(FrameError::BadEscape { at, byte: other.copied().unwrap_or(DELIMITER) });
+            }
+        });
+        rest = pair.get(2..).unwrap_or_default();
     }
+    plain.extend_from_slice(rest);
     Ok(plain)
 }
 
@@ -296,7 +302,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let unscanned = self.buf.get(self.scanned..).unwrap_or_default();
-            let mark = unscanned.iter().position(|b| *b == DELIMITER).map(|i| self.scanned.saturating_add(i));
+            let mark = memchr::memchr(DELIMITER, unscanned).map(|i| self.scanned.saturating_add(i));
             let Some(mark) = mark else {
                 self.scanned = self.buf.len();
                 if self.overrun {

@@ -427,7 +427,11 @@ impl Line<'_> {
     /// A name up to a blank, the end or one of `stops`, escapes removed. A backslash before anything else stands for itself.
     fn text(&mut self, stops: &[u8], empty: LineFault) -> Result<String, LineFault> {
         let start = self.at;
-        let mut text = Vec::new();
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        let end = rest.iter().position(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\\') || stops.contains(b)).unwrap_or(rest.len());
+        // Bytes that can only stand for themselves.
+        let mut text = rest.get(..end).unwrap_or_default().to_vec();
+        self.at = start.saturating_add(end);
         while let Some(byte) = self.peek() {
             if byte == b' ' || stops.contains(&byte) {
                 break;
@@ -440,9 +444,9 @@ impl Line<'_> {
                 }
                 _ => text.push(byte),
             }
-            if self.at > LINE_MAX {
-                return Err(LineFault::TooLong);
-            }
+        }
+        if self.at > LINE_MAX {
+            return Err(LineFault::TooLong);
         }
         if text.is_empty() {
             return Err(empty);
