@@ -81,6 +81,9 @@ pub struct Machine {
     historic: bool,
     #[serde(skip)]
     rules: Arc<[Rule]>,
+    /// The shortest silence that a rule calls stale, microseconds; follows from the rules.
+    #[serde(skip)]
+    silence_us: Option<i64>,
     /// One per rule; none at all while every rule is normal, as nearly every subject is nearly always.
     phases: Vec<Phase>,
     last: Option<Sample>,
@@ -89,11 +92,13 @@ pub struct Machine {
 impl Machine {
     /// A machine with nothing heard yet.
     pub fn new(subject: Subject, rules: impl Into<Arc<[Rule]>>, historic: bool) -> Self {
-        Self { subject, historic, rules: rules.into(), phases: Vec::new(), last: None }
+        let rules = rules.into();
+        Self { subject, historic, silence_us: silence_us(&rules), rules, phases: Vec::new(), last: None }
     }
 
     /// Gives a deserialized machine its rules back, the same and in the same order.
     pub fn restore(&mut self, rules: Arc<[Rule]>) {
+        self.silence_us = silence_us(&rules);
         self.rules = rules;
         if self.phases.len() != self.rules.len() {
             self.phases.clear();
@@ -287,10 +292,13 @@ impl Machine {
         if self.historic {
             return None;
         }
+        if self.phases.is_empty() {
+            return Some(self.last?.heard_at.plus_us(self.silence_us?));
+        }
         let due = |(i, rule): (usize, &Rule)| match self.phases.get(i).unwrap_or(&Phase::Normal) {
             Phase::Pending { heard_at, .. } => Some(heard_at.plus_us(rule.on_delay_us)),
             Phase::Leaving { heard_at, .. } => Some(heard_at.plus_us(rule.off_delay_us)),
-            Phase::Normal if rule.kind == RuleKind::Stale => self.last.map(|last| last.heard_at.plus_us((rule.threshold * 1e6) as i64 + 1)),
+            Phase::Normal if rule.kind == RuleKind::Stale => self.last.map(|last| last.heard_at.plus_us(stale_after_us(rule))),
             Phase::Normal | Phase::Standing { .. } => None,
         };
         self.rules.iter().enumerate().filter_map(due).min()
@@ -322,10 +330,18 @@ impl MachineV1 {
     pub fn restore(self, rules: &Arc<[Rule]>) -> Machine {
         let phase = |rule: &Rule| self.rules.iter().find(|(was, _)| was.id == rule.id).map(|(_, phase)| phase.clone()).unwrap_or_default();
         let phases = rules.iter().map(phase).collect();
-        let mut machine = Machine { subject: self.subject, historic: self.historic, rules: Arc::clone(rules), phases, last: self.last };
+        let mut machine = Machine { phases, last: self.last, ..Machine::new(self.subject, Arc::clone(rules), self.historic) };
         machine.tidy();
         machine
     }
+}
+
+fn stale_after_us(rule: &Rule) -> i64 {
+    (rule.threshold * 1e6) as i64 + 1
+}
+
+fn silence_us(rules: &[Rule]) -> Option<i64> {
+    rules.iter().filter(|rule| rule.kind == RuleKind::Stale).map(stale_after_us).min()
 }
 
 /// Whether the sample breaks the rule, and the value that says so; `None` if it cannot tell.
