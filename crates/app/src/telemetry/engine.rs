@@ -27,7 +27,7 @@ const FORMAT: u8 = 1;
 /// Version byte in front of a checkpoint.
 const CHECKPOINT_FORMAT: u8 = 3;
 /// Domain time is looked at this often without input (real time).
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(20);
 /// Pause between looks for space on a full disk (real time).
 const FULL_RETRY: Duration = Duration::from_millis(250);
 /// [`LogStatus::failed`] while the disk is full.

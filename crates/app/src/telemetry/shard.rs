@@ -27,13 +27,13 @@ pub struct TimeBounds {
     pub past_s: i64,
     /// A device time further ahead than this is never believed. Seconds, default 120.
     pub future_s: i64,
-    /// How long rules wait for readings that overtook each other. Milliseconds, default 400, at most 1,000.
+    /// How long rules wait for readings that overtook each other. Milliseconds, default 80, at most 1,000.
     pub reorder_ms: i64,
 }
 
 impl Default for TimeBounds {
     fn default() -> Self {
-        Self { past_s: 86_400, future_s: 120, reorder_ms: 400 }
+        Self { past_s: 86_400, future_s: 120, reorder_ms: 80 }
     }
 }
 

@@ -52,7 +52,7 @@ fn high(threshold: f64) -> Rule {
 
 impl Bench {
     fn new() -> Self {
-        let mut shard = Shard::new(TimeBounds::default());
+        let mut shard = Shard::new(TimeBounds { reorder_ms: 400, ..TimeBounds::default() });
         let config =
             SubjectConfig { subject: Subject::Point(POINT), rules: vec![high(50.0)].into(), range: Some((0.0, 100.0)), newest: None };
         shard.configure(&[config], at(0.0), &mut Vec::new());
