@@ -7,6 +7,7 @@ pub use anlan_store::{DeviceChange, DeviceFilter, DeviceRow};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{AppError, Faults};
+use crate::registry::Touched;
 use crate::validate::{self, Page, Paging};
 use crate::{App, access, point};
 
@@ -95,7 +96,7 @@ pub async fn create(app: &App, scope: &Scope, wish: DeviceWish) -> Result<(Devic
         secret_hash,
     };
     let made = app.store.create_device(&scope, &new, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Device(made.id)]).await?;
     Ok((made, secret))
 }
 
@@ -113,7 +114,7 @@ pub async fn update(app: &App, scope: &Scope, id: DeviceId, change: DeviceChange
     };
     faults.check()?;
     app.store.update_device(&act, id, &change, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Device(id)]).await?;
     get(app, scope, id).await
 }
 
@@ -125,7 +126,7 @@ pub async fn replace_secret(app: &App, scope: &Scope, id: DeviceId) -> Result<St
     let scope = scope.with(Permission::ManageDevices)?;
     let (secret, hash) = new_secret()?;
     app.store.set_device_secret(&scope, id, hash, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Device(id)]).await?;
     Ok(secret)
 }
 

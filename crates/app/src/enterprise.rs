@@ -5,6 +5,7 @@ use anlan_model::{Clock as _, EnterpriseId, Permission, Scope};
 pub use anlan_store::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
 
 use crate::error::{AppError, Faults};
+use crate::registry::Touched;
 use crate::validate::{self, Page, Paging};
 use crate::{App, point};
 
@@ -59,7 +60,7 @@ pub async fn create(app: &App, scope: &Scope, new: NewEnterprise) -> Result<Ente
     let (Some(code), Some(name), Some(sector), Some(place)) = (code, name, sector, place) else { return Err(AppError::not_found()) };
     let new = NewEnterprise { code, name, sector, place, region: new.region };
     let made = app.store.create_enterprise(&scope, &new, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Enterprise(made.id)]).await?;
     Ok(made)
 }
 
@@ -80,6 +81,6 @@ pub async fn update(app: &App, scope: &Scope, id: EnterpriseId, change: Enterpri
     };
     faults.check()?;
     app.store.update_enterprise(&act, id, &change, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Enterprise(id)]).await?;
     get(app, scope, id).await
 }

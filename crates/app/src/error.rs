@@ -139,6 +139,7 @@ impl From<StoreError> for AppError {
             StoreError::StillStanding => Self::conflict("alarm.still_standing"),
             StoreError::LastAdministrator => Self::conflict("user.last_administrator"),
             StoreError::Cursor => Self::invalid("cursor.malformed", "cursor"),
+            StoreError::Busy => Self::new(Kind::TooMany { retry_after_s: 2 }, "store.busy"),
             StoreError::Database(_) => Self { source: Some(error.into()), ..Self::new(Kind::Unavailable, "store.unavailable") },
             other => Self { source: Some(other.into()), ..Self::new(Kind::Internal, "internal") },
         }

@@ -68,10 +68,20 @@ pub struct App {
     pub commands: Arc<tokio::sync::Notify>,
     /// Clock and proof of life, as last measured.
     pub health: health::Health,
+    /// Changes under way, see [`App::see_through`].
+    changes: tokio_util::task::TaskTracker,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
     /// The engine, for the test clock and backups.
     engine: telemetry::engine::EngineHandle,
+}
+
+impl App {
+    /// Runs a change to its end even if whoever asked for it leaves meanwhile: what was committed must also become live. `None` if it
+    /// panicked.
+    pub async fn see_through<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        self.changes.spawn(change).await.ok()
+    }
 }
 
 /// What the sockets say about themselves; implemented where `ingest` is wired.

@@ -10,6 +10,7 @@ use anlan_model::{Clock as _, DeviceId, Permission, Scope};
 
 use crate::App;
 use crate::error::{AppError, Faults};
+use crate::registry::Touched;
 use crate::validate;
 
 /// The protocol word of devices that are polled.
@@ -118,7 +119,7 @@ pub async fn put(app: &App, scope: &Scope, device: DeviceId, wish: MapWish) -> R
     }
     faults.check()?;
     app.store.put_modbus(&scope, device, &map, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Device(device)]).await?;
     Ok(map)
 }
 
@@ -129,7 +130,7 @@ pub async fn put(app: &App, scope: &Scope, device: DeviceId, wish: MapWish) -> R
 pub async fn delete(app: &App, scope: &Scope, device: DeviceId) -> Result<(), AppError> {
     let scope = scope.with(Permission::ManageDevices)?;
     app.store.delete_modbus(&scope, device, app.clock.now()).await?;
-    Ok(app.registry.refresh().await?)
+    Ok(app.registry.renew([Touched::Device(device)]).await?)
 }
 
 fn word<T>(field: &str, value: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, AppError> {

@@ -10,6 +10,7 @@ pub use anlan_store::{PointChange, PointFilter, PointPut, PointRow};
 
 use crate::App;
 use crate::error::{AppError, Faults, Kind};
+use crate::registry::Touched;
 use crate::validate::{self, Page, Paging};
 
 /// Most points of one request.
@@ -178,7 +179,7 @@ pub async fn put(app: &App, scope: &Scope, device: DeviceId, points: Vec<PointPu
         app.store.device(&limits, device).await.map_err(|e| within(e, Permission::ManageLimits))?;
     }
     let made = app.store.upsert_points(&act, device, &clean, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::PointsOf(device)]).await?;
     let mut views = Vec::with_capacity(made.len());
     let now = app.clock.now();
     let filter = PointFilter { device: Some(device), ..PointFilter::default() };
@@ -255,7 +256,7 @@ pub async fn update(app: &App, scope: &Scope, id: PointId, change: PointChange) 
     faults.note(validate::limits("", change.limits.as_ref().unwrap_or(&current.limits), source.as_ref()));
     faults.check()?;
     app.store.update_point(&act, id, &change, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::PointsOf(current.device)]).await?;
     get(app, scope, id).await
 }
 

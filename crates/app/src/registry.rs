@@ -1,10 +1,11 @@
 //! Enterprises, devices, points and vehicles in memory, as last committed; and the credentials that sockets check.
 //!
-//! One immutable snapshot, replaced whole after a change. Never the truth: that is `store`. Start at [`Registry::refresh`].
+//! An immutable snapshot, renewed after a change by rereading what the change touched. Never the truth: that is `store`.
+//! Start at [`Registry::renew`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anlan_domain::alarm::Rule;
 use anlan_domain::pack::RuleBook;
@@ -12,6 +13,7 @@ use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Region, Vehicle};
 use anlan_model::{Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
+use anlan_store::credential::of_device;
 use anlan_store::{Store, StoreError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -23,31 +25,63 @@ use crate::telemetry::shard::SubjectConfig;
 /// How many virtual shards a log has, for its whole life.
 pub const N_SHARDS: u16 = 64;
 
-/// Everything known, at one instant.
-#[derive(Debug, Default)]
+/// Sets of rules that are kept whether anybody uses them or not.
+const SETS: usize = 4_096;
+
+/// Everything known, at one instant. Each map is shared with the snapshots before it until it changes.
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Counts up with every change that was read.
     pub generation: u64,
     /// Divisions by code.
-    pub regions: BTreeMap<RegionCode, Region>,
+    pub regions: Arc<BTreeMap<RegionCode, Region>>,
     /// Enterprises.
-    pub enterprises: HashMap<EnterpriseId, Arc<Enterprise>>,
+    pub enterprises: Arc<HashMap<EnterpriseId, Arc<Enterprise>>>,
     /// Devices.
-    pub devices: HashMap<DeviceId, Arc<Device>>,
+    pub devices: Arc<HashMap<DeviceId, Arc<Device>>>,
     /// Devices by code.
-    pub device_by_code: HashMap<String, DeviceId>,
+    pub device_by_code: Arc<HashMap<String, DeviceId>>,
     /// Points.
-    pub points: HashMap<PointId, Arc<Point>>,
+    pub points: Arc<HashMap<PointId, Arc<Point>>>,
     /// Points by device and code.
-    pub point_by_code: HashMap<DeviceId, HashMap<String, PointId>>,
+    pub point_by_code: Arc<HashMap<DeviceId, Arc<HashMap<String, PointId>>>>,
     /// Points of an enterprise, in id order.
-    pub points_of: HashMap<EnterpriseId, Vec<PointId>>,
+    pub points_of: Arc<HashMap<EnterpriseId, Vec<PointId>>>,
     /// Vehicles.
-    pub vehicles: HashMap<VehicleId, Arc<Vehicle>>,
+    pub vehicles: Arc<HashMap<VehicleId, Arc<Vehicle>>>,
     /// Devices at least one of whose points has a rule.
-    pub ruled: HashSet<DeviceId>,
+    pub ruled: Arc<HashSet<DeviceId>>,
     /// Vehicles by phone.
-    pub vehicle_by_phone: HashMap<String, VehicleId>,
+    pub vehicle_by_phone: Arc<HashMap<String, VehicleId>>,
+}
+
+/// What a change touched: it is reread, and what hangs on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touched {
+    /// Its row, and the territory of its vehicles.
+    Enterprise(EnterpriseId),
+    /// Its row, credential, register map and points.
+    Device(DeviceId),
+    /// The points of a device.
+    PointsOf(DeviceId),
+    /// Its row and credential.
+    Vehicle(VehicleId),
+}
+
+/// Rows as last committed.
+#[derive(Default)]
+struct Rows {
+    enterprises: Vec<Enterprise>,
+    devices: Vec<Device>,
+    /// Every point of each device that has any here.
+    points: Vec<Point>,
+    vehicles: Vec<Vehicle>,
+}
+
+impl Rows {
+    fn n(&self) -> usize {
+        self.enterprises.len() + self.devices.len() + self.points.len() + self.vehicles.len()
+    }
 }
 
 impl Snapshot {
@@ -56,29 +90,59 @@ impl Snapshot {
     /// # Errors
     /// What the store says.
     pub async fn read(store: &Store) -> Result<Self, StoreError> {
-        let mut next = Self::default();
-        for region in store.regions().await? {
-            next.regions.insert(region.code.clone(), region);
-        }
-        for enterprise in store.all_enterprises().await? {
-            next.enterprises.insert(enterprise.id, Arc::new(enterprise));
-        }
-        for device in store.all_devices().await? {
-            next.device_by_code.insert(device.code.clone(), device.id);
-            next.devices.insert(device.id, Arc::new(device));
-        }
-        for point in store.all_points().await? {
-            next.point_by_code.entry(point.device).or_default().insert(point.code.clone(), point.id);
-            if let Some(enterprise) = point.enterprise {
-                next.points_of.entry(enterprise).or_default().push(point.id);
-            }
-            next.points.insert(point.id, Arc::new(point));
-        }
-        for vehicle in store.all_vehicles().await? {
-            next.vehicle_by_phone.insert(vehicle.phone.clone(), vehicle.id);
-            next.vehicles.insert(vehicle.id, Arc::new(vehicle));
-        }
+        let regions = store.regions().await?.into_iter().map(|region| (region.code.clone(), region)).collect();
+        let mut next = Self { regions: Arc::new(regions), ..Self::default() };
+        next.take(Rows {
+            enterprises: store.all_enterprises().await?,
+            devices: store.all_devices().await?,
+            points: store.all_points().await?,
+            vehicles: store.all_vehicles().await?,
+        });
         Ok(next)
+    }
+
+    /// Puts rows in the place of those known by the same id. Nothing is ever deleted, and codes and phones never change.
+    fn take(&mut self, rows: Rows) {
+        for enterprise in rows.enterprises {
+            Arc::make_mut(&mut self.enterprises).insert(enterprise.id, Arc::new(enterprise));
+        }
+        for device in rows.devices {
+            Arc::make_mut(&mut self.device_by_code).insert(device.code.clone(), device.id);
+            Arc::make_mut(&mut self.devices).insert(device.id, Arc::new(device));
+        }
+        let mut by_device: BTreeMap<DeviceId, HashMap<String, PointId>> = BTreeMap::new();
+        for point in rows.points {
+            by_device.entry(point.device).or_default().insert(point.code.clone(), point.id);
+            self.take_point(point);
+        }
+        for (device, codes) in by_device {
+            Arc::make_mut(&mut self.point_by_code).insert(device, Arc::new(codes));
+        }
+        for vehicle in rows.vehicles {
+            if self.vehicle_by_phone.get(&vehicle.phone) != Some(&vehicle.id) {
+                Arc::make_mut(&mut self.vehicle_by_phone).insert(vehicle.phone.clone(), vehicle.id);
+            }
+            Arc::make_mut(&mut self.vehicles).insert(vehicle.id, Arc::new(vehicle));
+        }
+    }
+
+    fn take_point(&mut self, point: Point) {
+        let (id, owner) = (point.id, point.enterprise);
+        let before = Arc::make_mut(&mut self.points).insert(id, Arc::new(point));
+        let owner_before = before.and_then(|p| p.enterprise);
+        if owner_before == owner {
+            return;
+        }
+        let points_of = Arc::make_mut(&mut self.points_of);
+        if let Some(left) = owner_before.and_then(|e| points_of.get_mut(&e)) {
+            left.retain(|p| *p != id);
+        }
+        if let Some(owner) = owner {
+            let points = points_of.entry(owner).or_default();
+            if let Err(place) = points.binary_search(&id) {
+                points.insert(place, id);
+            }
+        }
     }
 
     /// The shard of a device's readings: its enterprise's, or its own if it has none.
@@ -113,35 +177,82 @@ pub struct Registry {
     rules: Arc<RuleBook>,
     road: Arc<RoadRules>,
     live: Live,
-    /// Key of the codes that 0x8100 issues; made once, kept with the settings.
-    terminal_key: [u8; 32],
-    /// Asked for and done; a caller whose wish is covered by a later run does not run again.
-    wanted: AtomicU64,
+    due: Mutex<Due>,
+    /// The newest wish that is live; held while rows are read.
     done: tokio::sync::Mutex<u64>,
+    rereads: AtomicU64,
+    rows_read: AtomicU64,
+    sets: Mutex<Sets>,
+}
+
+/// Sets of rules in use, by their bytes.
+#[derive(Default)]
+struct Sets {
+    known: HashMap<Vec<u8>, Arc<[Rule]>>,
+    /// Forgets what nobody uses when there are more than this.
+    most: usize,
+}
+
+impl Sets {
+    fn shared(&mut self, rules: Vec<Rule>) -> Arc<[Rule]> {
+        let key = postcard::to_allocvec(&rules).expect("plain data always encodes");
+        if let Some(set) = self.known.get(&key) {
+            return Arc::clone(set);
+        }
+        if self.known.len() >= self.most {
+            self.known.retain(|_, set| Arc::strong_count(set) > 1);
+            self.most = (2 * self.known.len()).max(SETS);
+        }
+        let set: Arc<[Rule]> = rules.into();
+        self.known.insert(key, Arc::clone(&set));
+        set
+    }
+}
+
+/// What waits to be reread, with the newest wish for it. An entry goes only once it is live, so that neither a failure nor a caller
+/// who leaves loses it.
+#[derive(Default)]
+struct Due {
+    wish: u64,
+    touched: BTreeMap<Touched, u64>,
 }
 
 impl Registry {
-    pub(crate) fn new(
+    /// Reads everything and tells the engine every rule. `terminal_key` is the key of the codes that 0x8100 issues.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn open(
         store: Store,
         engine: EngineHandle,
         rules: Arc<RuleBook>,
         road: Arc<RoadRules>,
         live: Live,
         terminal_key: [u8; 32],
-    ) -> Self {
-        Self {
+    ) -> Result<Self, StoreError> {
+        let mut next = Snapshot { generation: 1, ..Snapshot::read(&store).await? };
+        let credentials = Credentials { terminal_key, ..store.credentials().await? };
+        let polls: Polls = Arc::new(store.all_modbus().await?.into_iter().map(Arc::new).collect());
+        let registry = Self {
             snapshot: ArcSwap::default(),
-            credentials: Arc::default(),
-            polls: watch::Sender::default(),
+            credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+            polls: watch::Sender::new(polls),
             store,
             engine,
             rules,
             road,
             live,
-            terminal_key,
-            wanted: AtomicU64::new(0),
+            due: Mutex::default(),
             done: tokio::sync::Mutex::new(0),
-        }
+            rereads: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
+            sets: Mutex::default(),
+        };
+        let configs = registry.configs(&next, next.points.keys(), next.vehicles.keys());
+        next.ruled = Arc::new(ruled(&next, &configs).collect());
+        registry.engine.configure_all(configs);
+        registry.snapshot.store(Arc::new(next));
+        Ok(registry)
     }
 
     /// What is known now.
@@ -159,54 +270,122 @@ impl Registry {
         self.polls.subscribe()
     }
 
-    /// Reads everything anew, tells the engine which rules changed, then shows the new snapshot. Concurrent calls share one run.
+    /// How often rows were read again since the start, and how many.
+    pub fn reread(&self) -> (u64, u64) {
+        (self.rereads.load(Ordering::Relaxed), self.rows_read.load(Ordering::Relaxed))
+    }
+
+    /// Reads what a committed change touched, tells the engine which rules changed, then shows the new snapshot; live when it returns.
+    /// Changes that wait at the same time share one reading.
     ///
     /// # Errors
-    /// What the store says; the old snapshot stays.
-    pub async fn refresh(&self) -> Result<(), StoreError> {
-        let wish = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+    /// What the store says; the old snapshot stays, and the next call reads this too.
+    pub async fn renew(&self, touched: impl IntoIterator<Item = Touched>) -> Result<(), StoreError> {
+        let wish = {
+            let mut due = self.due();
+            due.wish += 1;
+            let wish = due.wish;
+            due.touched.extend(touched.into_iter().map(|t| (t, wish)));
+            wish
+        };
         let mut done = self.done.lock().await;
         if *done >= wish {
             return Ok(());
         }
-        let covers = self.wanted.load(Ordering::SeqCst);
-        let mut next = Snapshot { generation: covers, ..Snapshot::read(&self.store).await? };
-        let mut credentials = self.store.credentials().await?;
-        credentials.terminal_key = self.terminal_key;
-        let polls: Vec<_> = self.store.all_modbus().await?.into_iter().map(Arc::new).collect();
-
-        // The engine must know a point before a reading of it can arrive, so it is told first.
-        let configs = self.configs(&next);
-        let ruled = configs.iter().filter(|(_, config)| !config.rules.is_empty()).filter_map(|(_, config)| match config.subject {
-            Subject::Point(id) => next.points.get(&id).map(|point| point.device),
-            Subject::Vehicle(_) => None,
-        });
-        next.ruled = ruled.collect();
-        self.engine.configure(configs);
-        self.credentials.store(Arc::new(credentials));
-        self.snapshot.store(Arc::new(next));
-        self.polls.send_if_modified(|have| {
-            let changed = **have != polls;
-            if changed {
-                *have = Arc::new(polls);
-            }
-            changed
-        });
-        self.live.renew();
+        let (covers, touched) = {
+            let due = self.due();
+            (due.wish, due.touched.keys().copied().collect::<Vec<_>>())
+        };
+        if !touched.is_empty() {
+            self.read_again(&touched).await?;
+        }
+        self.due().touched.retain(|_, wish| *wish > covers);
         *done = covers;
         Ok(())
     }
 
-    /// Every subject with its shard and rules, in a fixed order.
-    fn configs(&self, snapshot: &Snapshot) -> Vec<(u16, SubjectConfig)> {
-        // Thousands of points are judged by the same rules: each set exists once, not once per point.
-        let mut known: HashMap<Vec<u8>, Arc<[Rule]>> = HashMap::new();
-        let mut shared = |rules: Vec<Rule>| {
-            let key = postcard::to_allocvec(&rules).expect("plain data always encodes");
-            Arc::clone(known.entry(key).or_insert_with(|| rules.into()))
+    fn due(&self) -> std::sync::MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn read_again(&self, touched: &[Touched]) -> Result<(), StoreError> {
+        let enterprises: Vec<_> = touched.iter().filter_map(|t| if let Touched::Enterprise(id) = t { Some(*id) } else { None }).collect();
+        let devices: Vec<_> = touched.iter().filter_map(|t| if let Touched::Device(id) = t { Some(*id) } else { None }).collect();
+        let vehicles: Vec<_> = touched.iter().filter_map(|t| if let Touched::Vehicle(id) = t { Some(*id) } else { None }).collect();
+        let has_points: BTreeSet<_> =
+            touched.iter().filter_map(|t| if let Touched::Device(id) | Touched::PointsOf(id) = t { Some(*id) } else { None }).collect();
+        let rows = Rows {
+            enterprises: self.store.enterprises_among(&enterprises).await?,
+            devices: self.store.devices_among(&devices).await?,
+            points: self.store.points_of(&has_points.into_iter().collect::<Vec<_>>()).await?,
+            vehicles: self.store.vehicles_among(&vehicles, &enterprises).await?,
         };
-        let mut all = Vec::with_capacity(snapshot.points.len() + snapshot.vehicles.len());
-        all.extend(snapshot.points.values().map(|point| {
+        let terminals = self.store.terminals_among(&vehicles).await?;
+        let polled = self.store.modbus_among(&devices).await?;
+        self.rereads.fetch_add(1, Ordering::Relaxed);
+        self.rows_read.fetch_add(rows.n() as u64, Ordering::Relaxed);
+        metrics::counter!("anlan_registry_rereads_total").increment(1);
+        metrics::counter!("anlan_registry_rows_read_total").increment(rows.n() as u64);
+
+        let credentials = (!devices.is_empty() || !vehicles.is_empty()).then(|| {
+            let mut credentials = Arc::unwrap_or_clone(self.credentials.load_full());
+            credentials.devices.extend(rows.devices.iter().map(|d| (d.code.clone(), of_device(d))));
+            credentials.terminals.extend(terminals);
+            credentials
+        });
+        let (points, moved): (Vec<_>, Vec<_>) = (rows.points.iter().map(|p| p.id).collect(), rows.vehicles.iter().map(|v| v.id).collect());
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        next.take(rows);
+        next.generation += 1;
+
+        // The engine must know a point before a reading of it can arrive, so it is told first.
+        let configs = self.configs(&next, &points, &moved);
+        let is_ruled: HashSet<_> = ruled(&next, &configs).collect();
+        for device in points.iter().filter_map(|id| next.points.get(id)).map(|p| p.device).collect::<BTreeSet<_>>() {
+            if next.ruled.contains(&device) != is_ruled.contains(&device) {
+                let all = Arc::make_mut(&mut next.ruled);
+                if is_ruled.contains(&device) {
+                    all.insert(device)
+                } else {
+                    all.remove(&device)
+                };
+            }
+        }
+        self.engine.configure(configs);
+        if let Some(credentials) = credentials {
+            self.credentials.store(Arc::new(credentials));
+        }
+        self.snapshot.store(Arc::new(next));
+        self.polls.send_if_modified(|have| {
+            if devices.is_empty() {
+                return false;
+            }
+            let mut all: BTreeMap<_, _> = have.iter().map(|p| (p.device, p.clone())).collect();
+            devices.iter().for_each(|id| _ = all.remove(id));
+            all.extend(polled.into_iter().map(|p| (p.device, Arc::new(p))));
+            let all: Vec<_> = all.into_values().collect();
+            let changed = **have != all;
+            if changed {
+                *have = Arc::new(all);
+            }
+            changed
+        });
+        self.live.renew();
+        Ok(())
+    }
+
+    /// These subjects with their shards and rules, in a fixed order.
+    fn configs<'a>(
+        &self,
+        snapshot: &Snapshot,
+        points: impl IntoIterator<Item = &'a PointId>,
+        vehicles: impl IntoIterator<Item = &'a VehicleId>,
+    ) -> Vec<(u16, SubjectConfig)> {
+        // Thousands of points are judged by the same rules: each set exists once, not once per point.
+        let mut sets = self.sets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shared = |rules: Vec<Rule>| sets.shared(rules);
+        let mut all = Vec::new();
+        all.extend(points.into_iter().filter_map(|id| snapshot.points.get(id)).map(|point| {
             let range = match (point.range_low, point.range_high) {
                 (None, None) => None,
                 (low, high) => Some((low.unwrap_or(f64::MIN), high.unwrap_or(f64::MAX))),
@@ -215,7 +394,7 @@ impl Registry {
                 SubjectConfig { subject: Subject::Point(point.id), rules: shared(self.rules.for_point(point)), range, newest: None };
             (snapshot.shard_of_device(point.device), config)
         }));
-        all.extend(snapshot.vehicles.values().map(|vehicle| {
+        all.extend(vehicles.into_iter().filter_map(|id| snapshot.vehicles.get(id)).map(|vehicle| {
             let config = SubjectConfig {
                 subject: Subject::Vehicle(vehicle.id),
                 rules: shared(
@@ -230,4 +409,12 @@ impl Registry {
         all.sort_by_key(|(shard, config)| (*shard, config.subject));
         all
     }
+}
+
+/// Devices of those points among `configs` that have a rule.
+fn ruled<'a>(snapshot: &'a Snapshot, configs: &'a [(u16, SubjectConfig)]) -> impl Iterator<Item = DeviceId> + 'a {
+    configs.iter().filter(|(_, config)| !config.rules.is_empty()).filter_map(|(_, config)| match config.subject {
+        Subject::Point(id) => snapshot.points.get(&id).map(|point| point.device),
+        Subject::Vehicle(_) => None,
+    })
 }

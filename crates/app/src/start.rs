@@ -105,9 +105,8 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     };
     projector.begin().await??;
 
-    let registry =
-        Registry::new(store.clone(), opened.handle.clone(), book.clone(), road.clone(), live.clone(), terminal_key(&store).await?);
-    registry.refresh().await?;
+    let key = terminal_key(&store).await?;
+    let registry = Registry::open(store.clone(), opened.handle.clone(), book.clone(), road.clone(), live.clone(), key).await?;
     let app = Arc::new(App {
         store,
         clock,
@@ -123,6 +122,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         health: crate::health::Health::default(),
+        changes: TaskTracker::new(),
         backup: tokio::sync::Mutex::new(()),
         engine: opened.handle.clone(),
     });
@@ -143,6 +143,10 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
 impl Running {
     /// Stops in order: no new batches, engine takes what it has and syncs, projector applies it. Sockets must be closed before.
     pub async fn stop(self) {
+        self.app.changes.close();
+        if tokio::time::timeout(STOP_WITHIN, self.app.changes.wait()).await.is_err() {
+            warn!("a change did not end within {STOP_WITHIN:?}; the database rolls it back");
+        }
         self.intake_stop.cancel();
         self.engine.stop();
         let (thread, keeper) = (self.thread, self.keeper);

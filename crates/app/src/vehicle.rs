@@ -8,6 +8,7 @@ pub use anlan_store::{VehicleChange, VehicleFilter, VehicleRow};
 use crate::App;
 use crate::error::{AppError, Faults};
 use crate::point::{Window, off_thread};
+use crate::registry::Touched;
 use crate::validate::{self, Page, Paging};
 
 /// A vehicle and where it was last.
@@ -123,7 +124,7 @@ pub async fn update(app: &App, scope: &Scope, id: VehicleId, change: VehicleChan
     };
     faults.check()?;
     app.store.update_vehicle(&act, id, &change, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Vehicle(id)]).await?;
     get(app, scope, id).await
 }
 
@@ -134,7 +135,7 @@ pub async fn update(app: &App, scope: &Scope, id: VehicleId, change: VehicleChan
 pub async fn adopt(app: &App, scope: &Scope, id: VehicleId) -> Result<VehicleView, AppError> {
     let act = scope.with(Permission::ManageDevices)?;
     app.store.adopt_vehicle(&act, id, app.clock.now()).await?;
-    app.registry.refresh().await?;
+    app.registry.renew([Touched::Vehicle(id)]).await?;
     get(app, scope, id).await
 }
 

@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::problem::Failure;
 use crate::{ARRIVING, BODY_LIMIT, OPEN_BODY_BYTES, Shared};
@@ -43,7 +44,7 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
 }
 
 /// Where a request takes its place; `None` for the pages that must answer when everything else is full.
-fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Semaphore> {
+fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Arc<Semaphore>> {
     match (request.method(), request.uri().path()) {
         (_, "/healthz" | "/readyz") => None,
         // Their bodies are read before anybody is known, and before they take a place.
@@ -98,16 +99,26 @@ async fn arrived(shared: &Shared, request: Request) -> Result<Request, Failure> 
 
 /// Bounds the requests in work and times them.
 pub(crate) async fn limit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let is_open = places(&shared, &request).is_some_and(|places| std::ptr::eq(places, Arc::as_ptr(&shared.open_requests)));
+    let is_open = places(&shared, &request).is_some_and(|places| Arc::ptr_eq(places, &shared.open_requests));
     let request = match if is_open { arrived(&shared, request).await } else { Ok(request) } {
         Ok(request) => request,
         Err(failure) => return failure.into_response(),
     };
-    let Ok(_place) = places(&shared, &request).map(Semaphore::try_acquire).transpose() else {
+    let Ok(place) = places(&shared, &request).cloned().map(Semaphore::try_acquire_owned).transpose() else {
         return Failure::from(AppError::new(Kind::Unavailable, "server.busy")).into_response();
     };
     let from = Instant::now();
-    let response = next.run(request).await;
+    let response = if request.method().is_safe() {
+        let _place = place;
+        next.run(request).await
+    } else {
+        let change = async move {
+            let _place = place;
+            next.run(request).await
+        };
+        let done = shared.app.see_through(change.in_current_span()).await;
+        done.unwrap_or_else(|| Failure::from(AppError::new(Kind::Internal, "internal")).into_response())
+    };
     let class = match response.status().as_u16() / 100 {
         2 => "2xx",
         3 => "3xx",

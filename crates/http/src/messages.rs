@@ -156,6 +156,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ),
     ("sign_in.slow_down", "尝试次数过多，请在 {seconds} 秒后再试。", "Too many tries; wait {seconds} seconds."),
     ("sign_in.wrong", "用户名或密码不正确。", "Wrong user name or password."),
+    ("store.busy", "正在等待保存的修改过多，请稍后再试。", "Too many changes wait to be stored; try again in a moment."),
     (
         "store.unavailable",
         "数据库暂时不可用：监测数据仍在接收，暂不能修改或处置。",

@@ -488,3 +488,56 @@ async fn readings_leave_as_a_table_in_which_no_name_is_a_formula() {
     assert!(lines[1].starts_with("GT-101,\"'=HYPERLINK(\"\"x\"\")\",") && lines[1].contains(",30.5,"), "{}", lines[1]);
     assert_eq!(lines[2..], [""]);
 }
+
+#[tokio::test]
+async fn a_change_rereads_what_it_changed_and_changes_that_wait_share_a_reading() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let points = |n: usize| json!({"points": (0..n).map(|i| json!({"code": format!("P{i}"), "name": "点"})).collect::<Vec<_>>()});
+    let mut devices = Vec::new();
+    for n in 0..30 {
+        devices.push(node.device(&format!("D{n}"), Some(&enterprise)).await);
+    }
+    for device in &devices {
+        let before = node.app.registry.reread();
+        node.admin("PUT", &format!("/api/v1/devices/{device}/points"), points(20)).await.ok(200);
+        let after = node.app.registry.reread();
+        assert_eq!((after.0 - before.0, after.1 - before.1), (1, 20), "however many there are");
+    }
+    let before = node.app.registry.reread();
+    node.enterprise("E2", ELSEWHERE).await;
+    assert_eq!(node.app.registry.reread().1 - before.1, 1);
+
+    let before = node.app.registry.reread();
+    let crowd = devices.iter().map(|device| {
+        let (path, node) = (format!("/api/v1/devices/{device}/points"), &node);
+        async move {
+            node.admin("PUT", &path, points(21)).await.ok(200);
+            let known = node.app.registry.get();
+            assert!(known.point_by_code[&device.parse().unwrap()].contains_key("P20"), "live before it is answered");
+        }
+    });
+    futures_util::future::join_all(crowd).await;
+    let after = node.app.registry.reread();
+    assert!(after.0 - before.0 <= 30 && after.1 - before.1 <= 30 * 21, "{before:?} {after:?}");
+    let known = node.app.registry.get();
+    assert_eq!((known.points.len(), known.points_of[&enterprise.parse().unwrap()].len()), (630, 630));
+}
+
+#[tokio::test]
+async fn a_device_that_changes_hands_takes_its_points_along() {
+    let node = node().await;
+    let (first, second) = (node.enterprise("E1", HERE).await, node.enterprise("E2", HERE).await);
+    let device = node.device("D1", Some(&first)).await;
+    let point = node.point(&device, "GT-101").await;
+    node.reading(&device, "GT-101", 10.0).await;
+    let moved = json!({"revision": 1, "enterprise": second});
+    node.admin("PATCH", &format!("/api/v1/devices/{device}"), moved).await.ok(200);
+    let known = node.app.registry.get();
+    assert_eq!(known.points[&point.parse().unwrap()].enterprise, second.parse().ok());
+    assert!(known.points_of[&first.parse().unwrap()].is_empty());
+    assert_eq!(known.points_of[&second.parse().unwrap()], [point.parse().unwrap()]);
+    // Its new shard judges it: above the limit of 25 there is an alarm.
+    node.reading(&device, "GT-101", 30.0).await;
+    assert_eq!(node.get("/api/v1/alarms").await["alarms"].as_array().map(Vec::len), Some(1));
+}

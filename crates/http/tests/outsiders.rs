@@ -6,6 +6,7 @@ mod common;
 
 use std::fmt::Write as _;
 
+use anlan_app::registry::Touched;
 use anlan_model::{Clock as _, Role, Trust};
 use common::{ELSEWHERE, HERE, Node, PASSWORD, ask, node, text};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ async fn world() -> World {
     let point = node.point(&device, "GT-101").await;
     let vehicle = node.app.store.ensure_vehicle("13900000001", Trust::Listed, true, node.app.clock.now()).await.unwrap();
     let vehicle_id = vehicle.id.to_string();
-    node.app.registry.refresh().await.unwrap();
+    node.app.registry.renew([Touched::Vehicle(vehicle.id)]).await.unwrap();
     let owned = json!({"revision": vehicle.revision, "enterprise": enterprise, "plate": "测A00001"});
     node.admin("PATCH", &format!("/api/v1/vehicles/{vehicle_id}"), owned).await.ok(200);
     node.reading(&device, "GT-101", 30.0).await;

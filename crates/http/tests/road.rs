@@ -2,6 +2,7 @@
 
 mod common;
 
+use anlan_app::registry::Touched;
 use anlan_model::{Clock as _, Timestamp, Trust};
 use common::{ELSEWHERE, HERE, Node, ask, node, position, text};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ const PHONE: &str = "13900000007";
 /// A dangerous-goods vehicle of an operator here.
 async fn vehicle(node: &Node, phone: &str, enterprise: &str) -> String {
     let row = node.app.store.ensure_vehicle(phone, Trust::Listed, true, node.app.clock.now()).await.unwrap();
-    node.app.registry.refresh().await.unwrap();
+    node.app.registry.renew([Touched::Vehicle(row.id)]).await.unwrap();
     let owned = json!({"revision": row.revision, "enterprise": enterprise, "kind": "hazmat", "plate": "测A00007"});
     node.admin("PATCH", &format!("/api/v1/vehicles/{}", row.id), owned).await.ok(200);
     row.id.to_string()

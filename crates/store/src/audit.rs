@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::db::{Row, Sql, Tx, sql};
+use crate::line::Turn;
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -185,11 +186,13 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
 
     /// Begins a change by a person or by the node: row, audit and outbox in one transaction.
     pub(crate) async fn change<'a>(&self, scope: &'a Scope, now: Timestamp) -> Result<Change<'a>, StoreError> {
+        // What the node does of itself does not queue up behind a crowd of people.
+        let turn = if scope.user.is_some() { Some(self.line.enter().await?) } else { None };
         let mut tx = self.db.begin().await?;
         // Taking the head's row lock first makes changes one after another, so entries form a chain and nobody deadlocks.
         let head = tx.row(sql("UPDATE audit_head SET n_entries = n_entries + 0 WHERE id = 1 RETURNING n_entries, hash")).await?;
         let head = head.ok_or_else(|| StoreError::Corrupt("the audit has no head".to_owned()))?;
-        Ok(Change { n_entries: head.get("n_entries")?, hash: head.get("hash")?, tx, scope, now })
+        Ok(Change { n_entries: head.get("n_entries")?, hash: head.get("hash")?, tx, scope, now, _turn: turn })
     }
 }
 
@@ -200,6 +203,8 @@ pub(crate) struct Change<'a> {
     pub(crate) now: Timestamp,
     n_entries: i64,
     hash: String,
+    // After the transaction: it must have ended when the next one begins.
+    _turn: Option<Turn>,
 }
 
 /// Whose row it is, for the scope of the audit.

@@ -24,6 +24,9 @@ const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 8;
 
+/// Arguments of one list: SQLite takes 32,766 in all, PostgreSQL 65,535; a small piece also keeps the statement cache small.
+pub(crate) const PIECE: usize = 500;
+
 /// Pools of one of the two databases.
 #[derive(Clone, Debug)]
 pub(crate) enum Db {
@@ -81,6 +84,16 @@ impl Db {
     /// The only row of a reading statement, if there is one.
     pub(crate) async fn row(&self, sql: Sql) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(sql).await?.into_iter().next())
+    }
+    /// Rows of `select` whose `column` is one of `values`, in no order; read in pieces, since a statement takes only so many arguments.
+    pub(crate) async fn rows_among<T: ToValue>(&self, select: &str, column: &str, values: &[T]) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::new();
+        for piece in values.chunks(PIECE) {
+            let mut q = sql(select);
+            q.and_in(column, piece);
+            found.extend(self.rows(q).await?);
+        }
+        Ok(found)
     }
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {

@@ -109,6 +109,15 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// These devices, as far as they exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn devices_among(&self, ids: &[DeviceId]) -> Result<Vec<Device>, StoreError> {
+        let rows = self.db.rows_among(&format!("SELECT {COLUMNS} FROM device AS d WHERE 1 = 1"), "d.id", ids).await?;
+        rows.iter().map(read).collect()
+    }
+
     /// Makes a device.
     ///
     /// # Errors

@@ -108,6 +108,15 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// These enterprises, as far as they exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn enterprises_among(&self, ids: &[EnterpriseId]) -> Result<Vec<Enterprise>, StoreError> {
+        let rows = self.db.rows_among(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE 1 = 1"), "e.id", ids).await?;
+        rows.iter().map(read).collect()
+    }
+
     /// Makes an enterprise.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// It would leave the node without anybody who can manage it.
     #[error("the last administrator of the node cannot be removed")]
     LastAdministrator,
+    /// Too many changes wait for the database already.
+    #[error("too many changes wait for the database")]
+    Busy,
     /// The cursor was not made by this list.
     #[error("not a cursor of this list")]
     Cursor,

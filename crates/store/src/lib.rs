@@ -6,6 +6,7 @@
 
 mod db;
 mod error;
+mod line;
 mod migrate;
 mod page;
 mod scope;
@@ -50,12 +51,13 @@ pub use road::{RoadBy, RoadDay, RoadSums};
 pub use session::{NewSession, Session, SignInFailures};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
 pub use user::{NewUser, UserChange};
-pub use vehicle::{VehicleChange, VehicleFilter, VehicleRow};
+pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     db: db::Db,
+    line: line::Line,
 }
 
 impl Store {
@@ -66,7 +68,7 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         migrate::migrate(&db, real_now()).await?;
-        Ok(Self { db })
+        Ok(Self { db, line: line::Line::default() })
     }
 
     /// Asks the database for a sign of life.

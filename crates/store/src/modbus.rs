@@ -8,10 +8,15 @@ use anlan_model::{DeviceId, PointId, Scope, Timestamp};
 use serde_json::json;
 
 use crate::audit::{Change, Entry, difference};
-use crate::db::sql;
+use crate::db::{Row, sql};
 use crate::point::{canonical, codes, insert, visible_device, write};
 use crate::scope::Owner;
 use crate::{Store, StoreError};
+
+const POLLED: &str = "SELECT d.id, d.code, m.map
+FROM modbus_map AS m
+INNER JOIN device AS d ON d.id = m.device_id
+WHERE d.disabled = 0 AND d.protocol = 'modbus'";
 
 impl Store {
     /// The map of a device, if it has one.
@@ -37,12 +42,15 @@ WHERE d.id = $1")
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn all_modbus(&self) -> Result<Vec<Polled>, StoreError> {
-        let rows = self.db.rows(sql("SELECT d.id, d.code, m.map
-FROM modbus_map AS m
-INNER JOIN device AS d ON d.id = m.device_id
-WHERE d.disabled = 0 AND d.protocol = 'modbus'
-ORDER BY d.id"));
-        rows.await?.iter().map(|row| Ok(Polled { device: row.get("id")?, code: row.get("code")?, map: row.json("map")? })).collect()
+        self.db.rows(sql(&format!("{POLLED}\nORDER BY d.id"))).await?.iter().map(read).collect()
+    }
+
+    /// The same for these devices alone, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn modbus_among(&self, devices: &[DeviceId]) -> Result<Vec<Polled>, StoreError> {
+        self.db.rows_among(POLLED, "d.id", devices).await?.iter().map(read).collect()
     }
 
     /// Sets or replaces the map of a device; its points are made where they are missing, confirmed, and get the period of their poll.
@@ -123,4 +131,8 @@ RETURNING revision");
         change.record(Entry { action: "delete", noun: "modbus", subject: device.to_string(), detail: json!({}), row, holder }).await?;
         change.commit().await
     }
+}
+
+fn read(row: &Row) -> Result<Polled, StoreError> {
+    Ok(Polled { device: row.get("id")?, code: row.get("code")?, map: row.json("map")? })
 }

@@ -1,12 +1,14 @@
 //! Measuring points (测点) and their limits; and the set of points a scope may see.
 
+use std::collections::HashMap;
+
 use anlan_model::noun::{Limits, LimitsSource, Point};
 use anlan_model::{DeviceId, EnterpriseId, Level, PointId, PointSet, Scope, Timestamp, Wgs84};
 use serde_json::{Value as Json, json};
 
 use crate::alarm::{WORST, read_worst};
 use crate::audit::{Change, Entry, and_equal, check_revision, difference};
-use crate::db::{Row, Sql, sql};
+use crate::db::{PIECE, Row, Sql, sql};
 use crate::enterprise::read_place;
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
@@ -143,6 +145,15 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// Every point of these devices.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn points_of(&self, devices: &[DeviceId]) -> Result<Vec<Point>, StoreError> {
+        let rows = self.db.rows_among(&format!("SELECT {COLUMNS}\n{FROM}"), "p.device_id", devices).await?;
+        rows.iter().map(read).collect()
+    }
+
     /// Sets points of a device by code: unknown codes are made, known ones replaced; all are confirmed.
     /// Answers the points in the order given.
     ///
@@ -211,45 +222,29 @@ impl Store {
     pub async fn ensure_points(&self, device: DeviceId, wanted: &[String], now: Timestamp) -> Result<Vec<Point>, StoreError> {
         let scope = Scope::node();
         let mut change = self.change(&scope, now).await?;
-        let enterprise = visible_device(&mut change, device).await?;
-        let mut known = codes(&mut change, device, wanted.iter().map(String::as_str)).await?;
-        let mut made = Vec::new();
-        for code in wanted {
-            if known.contains_key(code) {
-                continue;
-            }
-            let mut point = Point {
-                id: PointId::new(0),
-                device,
-                enterprise,
-                site: String::new(),
-                code: code.clone(),
-                name: code.clone(),
-                unit: String::new(),
-                kind: String::new(),
-                period_s: 0.0,
-                range_low: None,
-                range_high: None,
-                limits: Limits::default(),
-                limits_source: None,
-                confirmed: false,
-                place: None,
-                revision: 1,
-            };
-            point.id = insert(&mut change, &point).await?;
-            let row = canonical(&point);
-            change.tell("point", &row).await?;
-            made.push(row);
-            known.insert(code.clone(), point);
-        }
-        if !made.is_empty() {
-            let holder = change.holder(enterprise).await?;
-            let detail = json!({"points": made.iter().map(|row| &row["code"]).collect::<Vec<_>>()});
-            let row = Json::Array(made);
-            change.record(Entry { action: "first_seen", noun: "point", subject: device.to_string(), detail, row, holder }).await?;
+        let (known, made) = ensure(&mut change, device, wanted).await?;
+        if made {
             change.commit().await?;
         }
         Ok(wanted.iter().filter_map(|code| known.get(code).cloned()).collect())
+    }
+
+    /// [`Self::ensure_points`] of several devices in one transaction; a device that is gone is passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; nothing is made then.
+    pub async fn ensure_points_of(&self, wanted: &[(DeviceId, Vec<String>)], now: Timestamp) -> Result<(), StoreError> {
+        let scope = Scope::node();
+        let mut change = self.change(&scope, now).await?;
+        let mut any = false;
+        for (device, codes) in wanted {
+            match ensure(&mut change, *device, codes).await {
+                Ok((_, made)) => any |= made,
+                Err(StoreError::NotFound) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if any { change.commit().await } else { Ok(()) }
     }
 
     /// Changes a point.
@@ -312,15 +307,57 @@ pub(crate) async fn visible_device(change: &mut Change<'_>, device: DeviceId) ->
     change.tx.row(q).await?.ok_or(StoreError::NotFound)?.get("enterprise_id")
 }
 
+/// Makes what is unknown of `wanted`, with one audit entry; every point named, and whether any was made.
+async fn ensure(change: &mut Change<'_>, device: DeviceId, wanted: &[String]) -> Result<(HashMap<String, Point>, bool), StoreError> {
+    let enterprise = visible_device(change, device).await?;
+    let mut known = codes(change, device, wanted.iter().map(String::as_str)).await?;
+    let mut made = Vec::new();
+    for code in wanted {
+        if known.contains_key(code) {
+            continue;
+        }
+        let mut point = Point {
+            id: PointId::new(0),
+            device,
+            enterprise,
+            site: String::new(),
+            code: code.clone(),
+            name: code.clone(),
+            unit: String::new(),
+            kind: String::new(),
+            period_s: 0.0,
+            range_low: None,
+            range_high: None,
+            limits: Limits::default(),
+            limits_source: None,
+            confirmed: false,
+            place: None,
+            revision: 1,
+        };
+        point.id = insert(change, &point).await?;
+        let row = canonical(&point);
+        change.tell("point", &row).await?;
+        made.push(row);
+        known.insert(code.clone(), point);
+    }
+    let any = !made.is_empty();
+    if any {
+        let holder = change.holder(enterprise).await?;
+        let detail = json!({"points": made.iter().map(|row| &row["code"]).collect::<Vec<_>>()});
+        let row = Json::Array(made);
+        change.record(Entry { action: "first_seen", noun: "point", subject: device.to_string(), detail, row, holder }).await?;
+    }
+    Ok((known, any))
+}
+
 pub(crate) async fn codes<'a>(
     change: &mut Change<'_>,
     device: DeviceId,
     wanted: impl Iterator<Item = &'a str>,
-) -> Result<std::collections::HashMap<String, Point>, StoreError> {
-    let mut known = std::collections::HashMap::new();
+) -> Result<HashMap<String, Point>, StoreError> {
+    let mut known = HashMap::new();
     let wanted: Vec<&str> = wanted.collect();
-    // SQLite takes 32,766 arguments, PostgreSQL 65,535; pieces of 500 also keep the statement cache small.
-    for piece in wanted.chunks(500) {
+    for piece in wanted.chunks(PIECE) {
         let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
         q.push("\n  AND p.device_id = {}", &[&device]).and_in("p.code", piece);
         for row in change.tx.rows(q).await? {

@@ -1,6 +1,6 @@
 //! Vehicles (车辆), known by the phone number of their terminal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anlan_model::noun::Vehicle;
 use anlan_model::{EnterpriseId, Level, RegionCode, Scope, Timestamp, Trust, VehicleId};
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::alarm::{WORST, read_worst};
 use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
-use crate::db::{Row, Sql, sql};
+use crate::db::{PIECE, Row, Sql, sql};
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -34,6 +34,17 @@ pub struct VehicleFilter {
     pub region: Option<RegionCode>,
     /// Of this operator.
     pub enterprise: Option<EnterpriseId>,
+}
+
+/// A terminal that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// Its phone number; leading zeros do not matter.
+    pub phone: &'a str,
+    /// How it is believed.
+    pub trust: Trust,
+    /// Whether a vehicle that is made is adopted from the start.
+    pub adopted: bool,
 }
 
 /// Fields to change; `None` leaves a field as it is.
@@ -115,48 +126,72 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// These vehicles and those of these operators, as far as they exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn vehicles_among(&self, ids: &[VehicleId], operators: &[EnterpriseId]) -> Result<Vec<Vehicle>, StoreError> {
+        let select = format!("SELECT {COLUMNS}\n{FROM}");
+        let mut rows = self.db.rows_among(&select, "v.id", ids).await?;
+        rows.extend(self.db.rows_among(&select, "v.enterprise_id", operators).await?);
+        rows.iter().map(read).collect()
+    }
+
     /// The vehicle of a terminal's phone number, made if it is unknown; `adopted` counts only then. A known vehicle whose
     /// terminal is believed in another way than before gets the new `trust`, with an audit entry.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn ensure_vehicle(&self, phone: &str, trust: Trust, adopted: bool, now: Timestamp) -> Result<Vehicle, StoreError> {
-        let phone = match phone.trim_start_matches('0') {
-            "" => "0",
-            digits => digits,
-        };
+        let mut made = self.ensure_vehicles(&[Seen { phone, trust, adopted }], now).await?;
+        made.pop().ok_or(StoreError::NotFound)
+    }
+
+    /// The vehicles of several terminals, in the order given, as [`Self::ensure_vehicle`] says, in one transaction: a fleet that comes at
+    /// once costs one sync, not one a vehicle.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; nothing is made then.
+    pub async fn ensure_vehicles(&self, seen: &[Seen<'_>], now: Timestamp) -> Result<Vec<Vehicle>, StoreError> {
         let scope = Scope::node();
         let mut change = self.change(&scope, now).await?;
-        let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
-        q.push("\n  AND v.phone = {}", &[&phone]);
-        if let Some(row) = change.tx.row(q).await? {
-            let before = read(&row)?;
-            if before.trust == trust {
-                return Ok(before);
+        let phones: Vec<&str> = seen.iter().map(|s| bare(s.phone)).collect();
+        let mut known = HashMap::new();
+        for piece in phones.chunks(PIECE) {
+            let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+            q.and_in("v.phone", piece);
+            for row in change.tx.rows(q).await? {
+                let vehicle = read(&row)?;
+                known.insert(vehicle.phone.clone(), vehicle);
             }
-            let after = Vehicle { trust, revision: before.revision + 1, ..before.clone() };
-            write(&mut change, &after).await?;
-            finish(change, "update", difference(&canonical(&before), &canonical(&after)), &after).await?;
-            return Ok(after);
         }
-        // Whoever registered with this number before it was known may hold code 0, so an adopted vehicle never has that one.
-        let insert = sql("INSERT INTO vehicle (phone, trust, adopted, code_generation) VALUES ($1, $2, $3, $4) RETURNING id");
-        let insert = insert.bind(phone).bind(trust.as_str()).bind(adopted).bind(i64::from(adopted));
-        let row = change.tx.row(insert).await?.ok_or(StoreError::NotFound)?;
-        let made = Vehicle {
-            id: row.get("id")?,
-            phone: phone.to_owned(),
-            plate: String::new(),
-            kind: String::new(),
-            enterprise: None,
-            region: None,
-            trust,
-            adopted,
-            speed_limit_kmh: None,
-            revision: 1,
-        };
-        finish(change, "first_seen", canonical(&made), &made).await?;
-        Ok(made)
+        let (mut vehicles, mut any) = (Vec::with_capacity(seen.len()), false);
+        for (phone, Seen { trust, adopted, .. }) in phones.into_iter().zip(seen) {
+            let before = known.get(phone);
+            let (action, detail, after) = match before {
+                Some(before) if before.trust == *trust => {
+                    vehicles.push(before.clone());
+                    continue;
+                }
+                Some(before) => {
+                    let after = Vehicle { trust: *trust, revision: before.revision + 1, ..before.clone() };
+                    write(&mut change, &after).await?;
+                    ("update", difference(&canonical(before), &canonical(&after)), after)
+                }
+                None => {
+                    let made = insert(&mut change, phone, *trust, *adopted).await?;
+                    ("first_seen", canonical(&made), made)
+                }
+            };
+            tell(&mut change, action, detail, &after).await?;
+            any = true;
+            vehicles.push(after.clone());
+            known.insert(phone.to_owned(), after);
+        }
+        if any {
+            change.commit().await?;
+        }
+        Ok(vehicles)
     }
 
     /// Adopts a vehicle that was only heard so far and gives its terminal half an hour to fetch an authentication code. For an
@@ -237,13 +272,45 @@ WHERE id = $9");
     change.tx.run(q.bind(v.adopted).bind(v.speed_limit_kmh).bind(v.revision).bind(v.id)).await.map(drop)
 }
 
+async fn insert(change: &mut Change<'_>, phone: &str, trust: Trust, adopted: bool) -> Result<Vehicle, StoreError> {
+    // Whoever registered with this number before it was known may hold code 0, so an adopted vehicle never has that one.
+    let q = sql("INSERT INTO vehicle (phone, trust, adopted, code_generation) VALUES ($1, $2, $3, $4) RETURNING id");
+    let q = q.bind(phone).bind(trust.as_str()).bind(adopted).bind(i64::from(adopted));
+    let row = change.tx.row(q).await?.ok_or(StoreError::NotFound)?;
+    Ok(Vehicle {
+        id: row.get("id")?,
+        phone: phone.to_owned(),
+        plate: String::new(),
+        kind: String::new(),
+        enterprise: None,
+        region: None,
+        trust,
+        adopted,
+        speed_limit_kmh: None,
+        revision: 1,
+    })
+}
+
 async fn finish(mut change: Change<'_>, action: &'static str, detail: Json, after: &Vehicle) -> Result<(), StoreError> {
+    tell(&mut change, action, detail, after).await?;
+    change.commit().await
+}
+
+/// Outbox and audit of what was done to `after`.
+async fn tell(change: &mut Change<'_>, action: &'static str, detail: Json, after: &Vehicle) -> Result<(), StoreError> {
     let operator = change.holder(after.enterprise).await?;
     let holder = Holder { region: operator.region.or_else(|| after.region.clone()), ..operator };
     let row = canonical(after);
     change.tell("vehicle", &row).await?;
-    change.record(Entry { action, noun: "vehicle", subject: after.id.to_string(), detail, row, holder }).await?;
-    change.commit().await
+    change.record(Entry { action, noun: "vehicle", subject: after.id.to_string(), detail, row, holder }).await
+}
+
+/// A phone number without leading zeros.
+fn bare(phone: &str) -> &str {
+    match phone.trim_start_matches('0') {
+        "" => "0",
+        digits => digits,
+    }
 }
 
 fn read_row(row: &Row) -> Result<VehicleRow, StoreError> {

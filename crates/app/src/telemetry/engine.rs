@@ -3,7 +3,7 @@
 //! Order is everything: decide, log, sync, publish, reply. Nothing leaves before the sync; a failed log refuses until restart.
 //! Start at [`Engine::run`]; [`open`] is recovery.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
@@ -91,7 +91,8 @@ pub enum EngineError {
 }
 
 enum Control {
-    Configure(Vec<(u16, SubjectConfig)>),
+    /// Subjects with their shards and rules; `true` = there are no others.
+    Configure(Vec<(u16, SubjectConfig)>, bool),
     Settle(oneshot::Sender<(usize, u64)>),
     Stage(PathBuf, oneshot::Sender<Result<u64, HistoryError>>),
 }
@@ -157,10 +158,19 @@ impl EngineHandle {
     }
 
     /// Tells the engine every subject with its shard and rules; it takes over what differs before any later batch.
+    pub fn configure_all(&self, configs: Vec<(u16, SubjectConfig)>) {
+        self.control(Control::Configure(configs, true));
+    }
+
+    /// The same for subjects that are new or changed; the others stay as they are.
     pub fn configure(&self, configs: Vec<(u16, SubjectConfig)>) {
+        self.control(Control::Configure(configs, false));
+    }
+
+    fn control(&self, control: Control) {
         self.with(|queues| {
             if !queues.stopping {
-                queues.control.push_back(Control::Configure(configs));
+                queues.control.push_back(control);
             }
         });
     }
@@ -168,11 +178,7 @@ impl EngineHandle {
     /// Runs everything due by now and returns how much that was and the log position that holds it; `None` if the engine has stopped.
     pub async fn settle(&self) -> Option<(usize, u64)> {
         let (send, receive) = oneshot::channel();
-        self.with(|queues| {
-            if !queues.stopping {
-                queues.control.push_back(Control::Settle(send));
-            }
-        });
+        self.control(Control::Settle(send));
         receive.await.ok()
     }
 
@@ -180,11 +186,7 @@ impl EngineHandle {
     /// stopped.
     pub async fn stage(&self, into: PathBuf) -> Option<Result<u64, HistoryError>> {
         let (send, receive) = oneshot::channel();
-        self.with(|queues| {
-            if !queues.stopping {
-                queues.control.push_back(Control::Stage(into, send));
-            }
-        });
+        self.control(Control::Stage(into, send));
         receive.await.ok()
     }
 
@@ -412,7 +414,7 @@ impl Engine {
             let mut settled = Vec::new();
             for control in control {
                 match control {
-                    Control::Configure(configs) => self.configure(configs, &mut group),
+                    Control::Configure(configs, all) => self.configure(configs, all, &mut group),
                     Control::Settle(reply) => settled.push(reply),
                     Control::Stage(into, reply) => {
                         let _ = reply.send(self.writer.stage(&into).map(|lsn| lsn.0));
@@ -516,14 +518,16 @@ impl Engine {
         n_due
     }
 
-    /// Takes over what differs: subjects that are new, changed, moved to another shard or gone.
-    fn configure(&mut self, wanted: Vec<(u16, SubjectConfig)>, group: &mut Group) {
+    /// Takes over what differs: subjects that are new, changed, moved to another shard or (if `wanted` is `all`) gone.
+    fn configure(&mut self, wanted: Vec<(u16, SubjectConfig)>, all: bool, group: &mut Group) {
         let now = self.now();
         let mut changed: BTreeMap<u16, (Vec<SubjectConfig>, Vec<Subject>)> = BTreeMap::new();
-        let mut seen = HashMap::with_capacity(wanted.len());
+        let mut seen = HashSet::new();
         for (shard, mut config) in wanted {
-            seen.insert(config.subject, shard);
-            let was = self.home.get(&config.subject).copied();
+            let was = self.home.insert(config.subject, shard);
+            if all {
+                seen.insert(config.subject);
+            }
             if was == Some(shard) && self.shards[usize::from(shard)].has(&config) {
                 continue;
             }
@@ -535,10 +539,15 @@ impl Engine {
             }
             changed.entry(shard).or_default().0.push(config);
         }
-        for (subject, shard) in self.home.iter().filter(|(subject, _)| !seen.contains_key(subject)) {
-            changed.entry(*shard).or_default().1.push(*subject);
+        if all {
+            self.home.retain(|subject, shard| {
+                let stays = seen.contains(subject);
+                if !stays {
+                    changed.entry(*shard).or_default().1.push(*subject);
+                }
+                stays
+            });
         }
-        self.home = seen;
         for (n, (configs, mut forgotten)) in changed {
             forgotten.sort_unstable();
             let shard = &mut self.shards[usize::from(n)];

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use anlan_model::{
     Batch, Clock as _, DataEvent, DeviceId, Effect, EnterpriseId, Intake, PointId, Quarantined, Refusal, Source, SourceEvent, Trust,
 };
-use anlan_store::StoreError;
+use anlan_store::{Seen, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -18,7 +18,7 @@ use super::engine::EngineHandle;
 use super::pressure::Class;
 use super::shard::{Bound, BoundReading};
 use crate::App;
-use crate::registry::Snapshot;
+use crate::registry::{Snapshot, Touched};
 
 /// Batches that may wait for something to be created.
 const SLOW_QUEUE: usize = 20_000;
@@ -235,6 +235,9 @@ async fn create_unknown(
     }
 }
 
+/// Points made in one transaction: others wait for the database meanwhile.
+const POINTS_AT_ONCE: usize = 2_000;
+
 /// Creates what the batches name and nobody knows, and renews the registry once.
 async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
     let now = app.clock.now();
@@ -242,6 +245,8 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
     let mut codes: BTreeMap<DeviceId, BTreeSet<String>> = BTreeMap::new();
     let mut new_of: HashMap<Option<EnterpriseId>, usize> = HashMap::new();
     let mut phones: BTreeMap<String, Trust> = BTreeMap::new();
+    let has_terminals = batches.iter().any(|batch| matches!(batch.source, Source::Terminal { .. }));
+    let n_open = if has_terminals { snapshot.vehicles.values().filter(|v| !v.adopted).count() } else { 0 };
     for batch in batches.iter_mut() {
         match &batch.source {
             Source::Device { device, .. } if snapshot.devices.contains_key(device) => {
@@ -249,7 +254,7 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
                 let is_known = |code: &str| known.is_some_and(|codes| codes.contains_key(code));
                 // One credential must not fill the node with points: beyond the limit unknown codes are dropped and counted.
                 let new = codes.entry(*device).or_default();
-                let room = app.settings.points_per_device_max.saturating_sub(known.map_or(0, HashMap::len));
+                let room = app.settings.points_per_device_max.saturating_sub(known.map_or(0, |codes| codes.len()));
                 // Nor must the many devices of one enterprise.
                 let owner = snapshot.devices.get(device).and_then(|d| d.enterprise);
                 let has = owner.and_then(|e| snapshot.points_of.get(&e)).map_or(0, Vec::len);
@@ -277,26 +282,36 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
             // Registered a moment ago, perhaps; the renewed registry will tell.
             Source::Device { .. } => {}
             Source::Terminal { phone, trust } => {
-                let n_open = snapshot.vehicles.values().filter(|v| !v.adopted).count() + phones.len();
-                let new = !snapshot.vehicle_by_phone.contains_key(phone) && n_open < app.settings.vehicles_open_max;
+                let new = !snapshot.vehicle_by_phone.contains_key(phone) && n_open + phones.len() < app.settings.vehicles_open_max;
                 if new || is_believed_anew(&snapshot, &batch.source) {
                     phones.insert(phone.clone(), *trust);
                 }
             }
         }
     }
+    // Only a person adopts; a terminal that authenticated was adopted before.
+    let seen: Vec<_> = phones.iter().map(|(phone, trust)| Seen { phone, trust: *trust, adopted: *trust > Trust::Open }).collect();
+    let mut touched = Vec::new();
     let created = async {
-        for (device, codes) in codes.iter().filter(|(_, codes)| !codes.is_empty()) {
-            app.store.ensure_points(*device, &codes.iter().cloned().collect::<Vec<_>>(), now).await?;
+        let (mut some, mut n) = (Vec::new(), 0);
+        let mut wanted = codes.into_iter().filter(|(_, codes)| !codes.is_empty()).peekable();
+        while let Some((device, codes)) = wanted.next() {
+            n += codes.len();
+            touched.push(Touched::PointsOf(device));
+            some.push((device, codes.into_iter().collect()));
+            if n >= POINTS_AT_ONCE || wanted.peek().is_none() {
+                app.store.ensure_points_of(&some, now).await?;
+                (some, n) = (Vec::new(), 0);
+            }
         }
-        for (phone, trust) in &phones {
-            // Only a person adopts; a terminal that authenticated was adopted before.
-            app.store.ensure_vehicle(phone, *trust, *trust > Trust::Open, now).await?;
+        if !seen.is_empty() {
+            let vehicles = app.store.ensure_vehicles(&seen, now).await?;
+            touched.extend(vehicles.iter().map(|v| Touched::Vehicle(v.id)));
         }
         Ok(())
     };
     let created: Result<(), StoreError> = created.await;
-    app.registry.refresh().await.and(created)
+    app.registry.renew(touched).await.and(created)
 }
 
 async fn keep_quarantined(app: Arc<App>, mut entries: mpsc::Receiver<Quarantined>, stop: CancellationToken) {
