@@ -149,8 +149,14 @@ fn sealed(history: &Path, at_ms: i64) -> anyhow::Result<Reader> {
 /// 100,000 points at 10 s for up to an hour, sent as fast as the server takes it; then q1, q4, q5, size and restart.
 pub fn w1(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let dir = fresh_dir()?;
-    let city = provision(dir.path(), &Workload::new(options.seed, Shape::W1))?;
     let node = Node::start(&options.anlan, dir.path(), &[])?;
+    let (begun, cpu) = (Instant::now(), node.process.cpu_s()?);
+    let city = provision(&node, &Workload::new(options.seed, Shape::W1))?;
+    emit(
+        Line::new("w1.provision", begun.elapsed().as_secs_f64(), "s")
+            .goal(Goal::AtMost(60.0))
+            .note(format!("100,000 points with limits over the API; {:.1} CPU s", node.process.cpu_s()? - cpu)),
+    );
     let run = Run {
         seed: options.seed,
         shape: Shape::W1,
@@ -263,8 +269,8 @@ fn many_points(reader: &Reader, city: &City, run: &Run, peer: &Peer, emit: &mut 
 pub fn w2(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let dir = fresh_dir()?;
     let shape = Shape::W2;
-    let city = provision(dir.path(), &Workload::new(options.seed, shape))?;
     let node = Node::start(&options.anlan, dir.path(), &[])?;
+    let city = provision(&node, &Workload::new(options.seed, shape))?;
     let run = Run {
         seed: options.seed,
         shape,

@@ -116,8 +116,8 @@ async fn probe(node: &Node, point: &str, credential: &mqtt::Credential) -> anyho
 pub fn run(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let dir = fresh_dir()?;
     let workload = Workload::new(options.seed, Shape::W1);
-    let city = provision(dir.path(), &workload)?;
     let node = Node::start(&options.anlan, dir.path(), &[])?;
+    let city = provision(&node, &workload)?;
     let credential = node.device("PROBE")?;
     let api = node.api()?;
     let devices = api.list("/api/v1/devices?limit=1000&q=PROBE", "devices")?;

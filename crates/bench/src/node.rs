@@ -4,20 +4,16 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anlan_model::noun::{Limits, LimitsSource};
-use anlan_model::{RegionCode, Scope, Timestamp};
 use anlan_sim::Credentials;
-use anlan_sim::api::Api;
+use anlan_sim::api::{Api, in_parallel};
 use anlan_sim::workload::{COUNTIES, Workload, station_code};
-use anlan_store::{NewDevice, NewEnterprise, PointPut, Store};
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::process::Process;
 
-/// Of every device of W.
-const SECRET: &str = "workload";
+/// Clients that provision at the same time.
+const CLIENTS: usize = 16;
 /// Of the administrator.
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -98,68 +94,47 @@ impl Node {
     }
 }
 
-/// Makes W's stations with their points and limits in the database of `data`, before a node runs there: over the API, which reads its whole registry
-/// anew after each request, 100,000 points take a quarter of an hour.
+/// Makes W's stations with their points and limits over the API, as an integrator does.
 ///
 /// A county's stations belong to one operator, whose gateway speaks for all of them: a batch of thousands of samples needs one credential.
-pub fn provision(data: &Path, workload: &Workload) -> anyhow::Result<City> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(fill(data, workload))
-}
-
-async fn fill(data: &Path, workload: &Workload) -> anyhow::Result<City> {
-    let store = Store::open(&format!("sqlite:{}", data.join("anlan.sqlite").display())).await?;
-    let (scope, now, shape) = (Scope::node(), Timestamp::from_micros(crate::now_ms()? * 1_000), workload.shape);
-    let device = |code: &str, owner, gateway| NewDevice {
-        code: code.to_owned(),
-        name: code.to_owned(),
-        enterprise: Some(owner),
-        protocol: "http".to_owned(),
-        gateway,
-        may_backfill: true,
-        secret_hash: Sha256::digest(SECRET).into(),
+pub fn provision(node: &Node, workload: &Workload) -> anyhow::Result<City> {
+    let (api, shape) = (node.api()?, workload.shape);
+    let text = |value: &Value| value.as_str().map(str::to_owned).context("a text");
+    let device = |code: &str, owner: &str, gateway: bool| {
+        json!({ "code": code, "name": code, "enterprise": owner, "protocol": "http", "gateway": gateway, "may_backfill": true })
     };
     let (mut owners, mut gateways) = (Vec::new(), Vec::new());
     for county in COUNTIES {
-        let region = RegionCode::new(county).context("a division")?;
-        let new =
-            NewEnterprise { code: format!("W-{county}"), name: format!("W {county}"), region, sector: "hazchem".to_owned(), place: None };
-        let owner = store.create_enterprise(&scope, &new, now).await?.id;
+        let new = json!({ "code": format!("W-{county}"), "name": format!("W {county}"), "region": county, "sector": "hazchem" });
+        let owner = text(&api.post("/api/v1/enterprises", &new)?["id"])?;
         let code = format!("WG{county}");
-        store.create_device(&scope, &device(&code, owner, true), now).await?;
-        gateways.push((code, SECRET.to_owned()));
+        let made = api.post("/api/v1/devices", &device(&code, &owner, true))?;
+        gateways.push((code, text(&made["secret"])?));
         owners.push(owner);
     }
-    let (mut devices, mut points) = (Vec::new(), Vec::new());
-    for station in 0..shape.stations {
-        let made = store.create_device(&scope, &device(&station_code(station), owners[shape.county_of(station)], false), now).await?.id;
+    let stations: Vec<usize> = (0..shape.stations).collect();
+    let made = in_parallel(&stations, CLIENTS, |station| {
+        let made = api.post("/api/v1/devices", &device(&station_code(*station), &owners[shape.county_of(*station)], false))?;
+        let id = text(&made["id"])?;
         let first = station * shape.points_per_station;
-        let wanted: Vec<PointPut> = (first..first + shape.points_per_station).map(|point| point_put(workload, point)).collect();
-        let rows = store.upsert_points(&scope, made, &wanted, now).await?;
-        for want in &wanted {
-            let row = rows.iter().find(|row| row.code == want.code).context("every point")?;
-            points.push(row.id.to_string());
-        }
-        devices.push(made.to_string());
-    }
-    Ok(City { gateways, devices, points })
+        let points: Vec<Value> = (first..first + shape.points_per_station).map(|point| point_put(workload, point)).collect();
+        let rows = api.put(&format!("/api/v1/devices/{id}/points"), &json!({ "points": points }))?;
+        // In the order given.
+        let ids = rows["points"].as_array().context("points")?.iter().map(|row| text(&row["id"])).collect::<anyhow::Result<Vec<_>>>()?;
+        anyhow::ensure!(ids.len() == points.len(), "{} of {} points were made", ids.len(), points.len());
+        anyhow::Ok((id, ids))
+    })?;
+    let (devices, points): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    Ok(City { gateways, devices, points: points.concat() })
 }
 
 /// No period: a catch-up hour must not end in 100,000 alarms of silence.
-fn point_put(workload: &Workload, point: usize) -> PointPut {
+fn point_put(workload: &Workload, point: usize) -> Value {
     let kind = workload.kind(point);
     let (hh, h, deadband) = workload.limits(point);
-    PointPut {
-        code: workload.code(point),
-        name: format!("{} {point}", kind.name),
-        unit: kind.unit.to_owned(),
-        kind: kind.name.to_owned(),
-        site: String::new(),
-        period_s: 0.0,
-        range_low: None,
-        range_high: None,
-        limits: Limits { hh: Some(hh), h: Some(h), deadband, ..Limits::default() },
-        limits_source: Some(LimitsSource { document: "workload W (invented)".to_owned(), clause: "generator".to_owned() }),
-        place: None,
-    }
+    json!({
+        "code": workload.code(point), "name": format!("{} {point}", kind.name), "unit": kind.unit, "kind": kind.name,
+        "limits": { "hh": hh, "h": h, "deadband": deadband },
+        "limits_source": { "document": "workload W (invented)", "clause": "generator" },
+    })
 }
