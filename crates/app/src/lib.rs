@@ -68,6 +68,8 @@ pub struct App {
     pub commands: Arc<tokio::sync::Notify>,
     /// Clock and proof of life, as last measured.
     pub health: health::Health,
+    /// A turn per question about many points: each takes a core for a while.
+    many: tokio::sync::Semaphore,
     /// Changes under way, see [`App::see_through`].
     changes: tokio_util::task::TaskTracker,
     /// Held while a backup is made.

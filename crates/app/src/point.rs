@@ -2,11 +2,15 @@
 //!
 //! Every reader goes through a [`PointSet`] that `store` made from the scope. History is file I/O and runs off the async threads.
 
+use std::sync::Arc;
+
 use anlan_domain::alarm::Rule;
-pub use anlan_history::Rollup;
+pub use anlan_history::{Figure, Rollup};
 use anlan_model::noun::Point;
 use anlan_model::{Clock as _, DeviceId, Permission, PointId, PointSet, Reading, RuleKind, Scope, Timestamp};
 pub use anlan_store::{PointChange, PointFilter, PointPut, PointRow};
+
+use tokio::sync::SemaphorePermit;
 
 use crate::App;
 use crate::error::{AppError, Faults, Kind};
@@ -17,6 +21,24 @@ use crate::validate::{self, Page, Paging};
 const PUT_MAX: usize = 1_000;
 /// Most windows of one rollup answer: eight days of minutes, a year of hours and more.
 const WINDOWS_MAX: i64 = 11_520;
+
+/// Most points × hours that one question about many may cover where stored hours answer: 100,000 points for ten days, some seconds of a
+/// core.
+const POINT_HOURS_MAX: i64 = 24_000_000;
+/// The same where every reading is looked at.
+const POINT_HOURS_READ_MAX: i64 = 240_000;
+/// Most points of one ranking.
+const TOP_MAX: usize = 100;
+const HOUR_US: i64 = 3_600_000_000;
+
+/// A point of a ranking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopPoint {
+    /// The point.
+    pub point: Arc<Point>,
+    /// Name of its owner.
+    pub enterprise_name: Option<String>,
+}
 
 /// A point with its newest value.
 #[derive(Clone, Debug, PartialEq)]
@@ -272,6 +294,15 @@ pub async fn readings(app: &App, scope: &Scope, id: PointId, window: Window) -> 
     Ok(window.page(found, |r| r.event_at))
 }
 
+fn step_us(step: &str) -> Result<i64, AppError> {
+    match step {
+        "60s" => Ok(60_000_000),
+        "1h" => Ok(HOUR_US),
+        "1d" => Ok(24 * HOUR_US),
+        other => Err(AppError::invalid("word.unknown", "step").with("word", other)),
+    }
+}
+
 /// Least, greatest, mean and count per window of `step` (`60s`, `1h`, `1d`).
 ///
 /// # Errors
@@ -285,12 +316,7 @@ pub async fn rollup(
     to: Option<Timestamp>,
 ) -> Result<Vec<Rollup>, AppError> {
     let seen = visible(app, scope, id).await?;
-    let step_us: i64 = match step {
-        "60s" => 60_000_000,
-        "1h" => 3_600_000_000,
-        "1d" => 86_400_000_000,
-        other => return Err(AppError::invalid("word.unknown", "step").with("word", other)),
-    };
+    let step_us = step_us(step)?;
     let to = to.unwrap_or_else(|| app.clock.now().plus_us(step_us)).floor_us(1);
     // Without a start: as many windows as one answer holds, the newest.
     let from = from.unwrap_or_else(|| to.plus_us(-step_us.saturating_mul(WINDOWS_MAX)));
@@ -299,6 +325,96 @@ pub async fn rollup(
     }
     let telemetry = app.telemetry.clone();
     Ok(off_thread(move || telemetry.rollup(&seen, id, step_us, from, to)).await??)
+}
+
+/// Least, greatest, mean and count per window of every point that passes the filter, taken together. Without a time: the last 24 hours.
+///
+/// # Errors
+/// No permission to view, an unknown step, more than one answer may cost.
+pub async fn rollup_all(
+    app: &App,
+    scope: &Scope,
+    filter: &PointFilter,
+    step: &str,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<Vec<Rollup>, AppError> {
+    let step_us = step_us(step)?;
+    let (from, to) = day_before(app, from, to)?;
+    if to.since_us(from) / step_us > WINDOWS_MAX {
+        return Err(AppError::invalid("rollup.too_long", "from").with("max", WINDOWS_MAX));
+    }
+    let most = if step_us < HOUR_US { POINT_HOURS_READ_MAX } else { POINT_HOURS_MAX };
+    let (seen, _turn) = many(app, scope, filter, (from, to), most).await?;
+    let telemetry = app.telemetry.clone();
+    Ok(off_thread(move || telemetry.rollup_all(&seen, step_us, from, to)).await??)
+}
+
+/// The `n` points that pass the filter and stand out by `figure` (`max`, `min`, `mean`), with what the whole time said of each. Without a
+/// time: the last 24 hours.
+///
+/// # Errors
+/// No permission to view, an unknown figure, `n` not 1 to 100, more than one answer may cost.
+pub async fn top(
+    app: &App,
+    scope: &Scope,
+    filter: &PointFilter,
+    figure: &str,
+    n: usize,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<Vec<(TopPoint, Rollup)>, AppError> {
+    let figure = match figure {
+        "max" => Figure::Max,
+        "min" => Figure::Min,
+        "mean" => Figure::Mean,
+        other => return Err(AppError::invalid("word.unknown", "figure").with("word", other)),
+    };
+    if n == 0 || n > TOP_MAX {
+        return Err(AppError::invalid("number.range", "n").with("min", 1).with("max", TOP_MAX));
+    }
+    let (from, to) = day_before(app, from, to)?;
+    let (seen, _turn) = many(app, scope, filter, (from, to), POINT_HOURS_MAX).await?;
+    let telemetry = app.telemetry.clone();
+    let found = off_thread(move || telemetry.top(&seen, figure, n, from, to)).await??;
+    // Whose ids came through the scope may be named.
+    let known = app.registry.get();
+    let named = |(id, rollup): (PointId, Rollup)| {
+        let point = known.points.get(&id)?.clone();
+        let enterprise_name = point.enterprise.and_then(|e| known.enterprises.get(&e)).map(|e| e.name.clone());
+        Some((TopPoint { point, enterprise_name }, rollup))
+    };
+    Ok(found.into_iter().filter_map(named).collect())
+}
+
+/// The time asked for; by default the 24 hours before `to`, and `to` is now.
+fn day_before(app: &App, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(Timestamp, Timestamp), AppError> {
+    let to = to.unwrap_or_else(|| app.clock.now());
+    let from = from.unwrap_or_else(|| to.plus_us(-24 * HOUR_US));
+    if from >= to {
+        return Err(AppError::invalid("window.empty", "to"));
+    }
+    Ok((from, to))
+}
+
+/// The points that a question is about, if it does not cost too much, and its turn.
+async fn many<'a>(
+    app: &'a App,
+    scope: &Scope,
+    filter: &PointFilter,
+    (from, to): (Timestamp, Timestamp),
+    most: i64,
+) -> Result<(PointSet, SemaphorePermit<'a>), AppError> {
+    let scope = scope.with(Permission::View)?;
+    let seen = app.store.point_set(&scope, filter).await?;
+    let hours = to.since_us(from).div_euclid(HOUR_US).saturating_add(1);
+    let cost = hours.saturating_mul(i64::try_from(seen.len()).unwrap_or(i64::MAX));
+    if cost > most {
+        let refusal = AppError::invalid("rollup.too_much", "from");
+        return Err(refusal.with("points", seen.len()).with("max_hours", most / (seen.len() as i64).max(1)));
+    }
+    let turn = app.many.acquire().await.map_err(|_| AppError::new(Kind::Internal, "internal"))?;
+    Ok((seen, turn))
 }
 
 async fn visible(app: &App, scope: &Scope, id: PointId) -> Result<PointSet, AppError> {

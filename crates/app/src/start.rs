@@ -29,6 +29,9 @@ use crate::{App, Settings, rules};
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
+/// Questions about many points worked on at once; others wait, as many as the API lets in.
+const QUESTIONS: usize = 2;
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -122,6 +125,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         health: crate::health::Health::default(),
+        many: tokio::sync::Semaphore::new(QUESTIONS),
         changes: TaskTracker::new(),
         backup: tokio::sync::Mutex::new(()),
         engine: opened.handle.clone(),

@@ -143,6 +143,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "时间范围过长，最多 {max} 个统计窗口，请缩短或加大步长。",
         "Too many windows (at most {max}); shorten the time or widen the step.",
     ),
+    (
+        "rollup.too_much",
+        "涉及 {points} 个测点，时间范围最长 {max_hours} 小时，请缩短时间或缩小范围。",
+        "This is about {points} points: at most {max_hours} hours; shorten the time or ask about fewer.",
+    ),
     ("row.not_found", "不存在，或不在您的管辖范围内。", "Nothing there that you may see."),
     ("scope.outside", "超出您的管辖范围。", "Outside your territory."),
     ("server.busy", "服务器繁忙，请稍后重试。", "The server is busy; try again later."),

@@ -541,3 +541,42 @@ async fn a_device_that_changes_hands_takes_its_points_along() {
     node.reading(&device, "GT-101", 30.0).await;
     assert_eq!(node.get("/api/v1/alarms").await["alarms"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test]
+async fn questions_about_many_points_see_what_the_asker_sees() {
+    let node = node().await;
+    let (here, there) = (node.enterprise("E1", HERE).await, node.enterprise("E2", ELSEWHERE).await);
+    let mut ids = Vec::new();
+    for (code, enterprise, value) in [("D1", &here, 10.0), ("D2", &here, 20.0), ("D3", &there, 30.0)] {
+        let device = node.device(code, Some(enterprise)).await;
+        ids.push(node.point(&device, "GT-101").await);
+        node.reading(&device, "GT-101", value).await;
+    }
+    let watch = node.person("watch", json!([{"role": "supervisor", "region": HERE}])).await;
+    let ask = async |who: &str, path: &str| ask(&node.router, "GET", path, Some(who), None).await;
+    let named = |answer: &Value| answer["points"].as_array().unwrap().iter().map(|p| text(&p["id"])).collect::<Vec<_>>();
+
+    let all = ask(&node.admin, "/api/v1/points/top").await.ok(200);
+    assert_eq!(named(&all), [ids[2].clone(), ids[1].clone(), ids[0].clone()]);
+    assert_eq!((&all["points"][0]["max"], &all["points"][0]["enterprise_name"]), (&json!(30.0), &json!("企业E2")));
+    assert_eq!(named(&ask(&node.admin, "/api/v1/points/top?figure=min&n=1").await.ok(200)), [ids[0].clone()]);
+    assert_eq!(named(&ask(&node.admin, "/api/v1/points/top?region=5304&kind=pressure").await.ok(200)), Vec::<String>::new());
+    assert_eq!(named(&ask(&watch, "/api/v1/points/top").await.ok(200)), [ids[1].clone(), ids[0].clone()]);
+    assert_eq!(named(&ask(&watch, &format!("/api/v1/points/top?region={ELSEWHERE}")).await.ok(200)), Vec::<String>::new());
+
+    let rollup = async |who: &str, rest: &str| ask(who, &format!("/api/v1/points/rollup?step=1h{rest}")).await.ok(200)["rollup"].clone();
+    let together = rollup(&node.admin, "").await;
+    assert_eq!((&together[0]["max"], &together[0]["min"], &together[0]["count"]), (&json!(30.0), &json!(10.0), &json!(3)));
+    assert_eq!(rollup(&watch, "").await[0]["max"], 20.0);
+    assert_eq!(rollup(&watch, &format!("&enterprise={there}")).await, json!([]));
+    assert_eq!(rollup(&node.admin, &format!("&region={HERE}&kind=gas_combustible")).await[0]["count"], 2);
+
+    let refused = async |path: &str| ask(&node.admin, path).await.refused(400).remove(0);
+    assert_eq!(refused("/api/v1/points/top?n=0").await, ("number.range".into(), "n".into()));
+    assert_eq!(refused("/api/v1/points/top?figure=most").await, ("word.unknown".into(), "figure".into()));
+    assert_eq!(refused("/api/v1/points/rollup?step=2h").await, ("word.unknown".into(), "step".into()));
+    let endless = "/api/v1/points/top?from=0001-01-01T00:00:00Z&to=9999-01-01T00:00:00Z";
+    assert_eq!(refused(endless).await, ("rollup.too_much".into(), "from".into()));
+    let backwards = "/api/v1/points/rollup?step=1h&from=2026-11-23T00:00:00Z&to=2026-11-22T00:00:00Z";
+    assert_eq!(refused(backwards).await, ("window.empty".into(), "to".into()));
+}

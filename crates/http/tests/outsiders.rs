@@ -94,6 +94,8 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         }
         "get /points" => (format!("/points?device={d}"), None, Empty("points")),
         "get /points/latest" => (format!("/points/latest?enterprise={e}"), None, Empty("points")),
+        "get /points/rollup" => (format!("/points/rollup?step=1h&enterprise={e}"), None, Empty("rollup")),
+        "get /points/top" => ("/points/top".into(), None, Empty("points")),
         "get /points/{id}" => (format!("/points/{p}"), None, Refused),
         "patch /points/{id}" => (format!("/points/{p}"), Some(json!({"revision": 1, "limits": {}, "limits_source": null})), Refused),
         "get /points/{id}/readings.csv" => (format!("/points/{p}/readings.csv"), None, Refused),

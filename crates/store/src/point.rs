@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anlan_model::noun::{Limits, LimitsSource, Point};
-use anlan_model::{DeviceId, EnterpriseId, Level, PointId, PointSet, Scope, Timestamp, Wgs84};
+use anlan_model::{DeviceId, EnterpriseId, Level, PointId, PointSet, RegionCode, Scope, Timestamp, Wgs84};
 use serde_json::{Value as Json, json};
 
 use crate::alarm::{WORST, read_worst};
@@ -31,6 +31,10 @@ pub struct PointFilter {
     pub device: Option<DeviceId>,
     /// Of this enterprise's devices.
     pub enterprise: Option<EnterpriseId>,
+    /// In this division.
+    pub region: Option<RegionCode>,
+    /// Of this kind.
+    pub kind: Option<String>,
     /// Part of the code, the name or the site.
     pub q: Option<String>,
     /// Only those that nobody has confirmed.
@@ -294,6 +298,11 @@ fn filtered(q: &mut Sql, scope: &Scope, filter: &PointFilter) {
     q.and_visible(scope, Owner::ENTERPRISE);
     and_equal(q, "p.device_id", filter.device.as_ref());
     and_equal(q, "d.enterprise_id", filter.enterprise.as_ref());
+    if let Some(region) = &filter.region {
+        let (from, to) = region.range();
+        q.push("\n  AND e.region >= {} AND e.region < {}", &[&from, &to]);
+    }
+    and_equal(q, "p.kind", filter.kind.as_ref());
     q.and_search(&["p.code", "p.name", "p.site"], filter.q.as_deref());
     if filter.unconfirmed {
         q.push("\n  AND p.confirmed = 0", &[]);

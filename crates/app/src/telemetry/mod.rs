@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anlan_archive::{ArchiveError, Whole};
-use anlan_history::{Reader, Rollup};
+use anlan_history::{Figure, HistoryError, Reader, Rollup};
 use anlan_model::{PointId, PointSet, Position, Reading, Timestamp, VehicleId};
 
 pub use latest::Latest;
@@ -130,6 +130,29 @@ impl Telemetry {
         to: Timestamp,
     ) -> Result<Vec<Rollup>, ArchiveError> {
         if seen.contains(point) { self.whole.rollup(point, step_us, from, to) } else { Ok(Vec::new()) }
+    }
+
+    /// Rollups of all points of the set together; step and range as in [`Self::rollup`]. Of archived days the stored hours answer.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn rollup_all(&self, seen: &PointSet, step_us: i64, from: Timestamp, to: Timestamp) -> Result<Vec<Rollup>, HistoryError> {
+        self.reader.rollup_many(&seen.iter().collect::<Vec<_>>(), step_us, from, to)
+    }
+
+    /// The `n` points of the set that stand out in `[from, to)`. Of archived days the stored hours answer.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn top(
+        &self,
+        seen: &PointSet,
+        figure: Figure,
+        n: usize,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(PointId, Rollup)>, HistoryError> {
+        self.reader.top(&seen.iter().collect::<Vec<_>>(), figure, n, from, to)
     }
 
     /// Newest position of one vehicle.

@@ -59,6 +59,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(modbus::get, modbus::put, modbus::delete))
         .routes(routes!(point::list))
         .routes(routes!(point::latest))
+        .routes(routes!(point::rollup_all))
+        .routes(routes!(point::top))
         .routes(routes!(point::get, point::update))
         .routes(routes!(point::readings))
         .routes(routes!(point::readings_csv))

@@ -1,7 +1,7 @@
 //! Measuring points (测点): newest values, history, limits.
 
 use anlan_app::error::AppError;
-use anlan_app::point::{self, LatestView, PointChange, PointFilter, PointView, Rollup};
+use anlan_app::point::{self, LatestView, PointChange, PointFilter, PointView, Rollup, TopPoint};
 use anlan_app::validate;
 use anlan_domain::alarm::Rule;
 use anlan_model::Reading;
@@ -298,6 +298,12 @@ pub(crate) struct RollupRow {
     count: u64,
 }
 
+impl From<Rollup> for RollupRow {
+    fn from(r: Rollup) -> Self {
+        Self { at: r.at.into(), min: r.min, max: r.max, mean: r.mean, count: r.count }
+    }
+}
+
 /// Windows, oldest first; those without a reading are left out.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RollupList {
@@ -416,6 +422,7 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Quer
         enterprise: id_option("enterprise", query.enterprise.as_deref())?,
         q: query.q,
         unconfirmed: flag("unconfirmed", query.unconfirmed.as_deref())?.unwrap_or(false),
+        ..PointFilter::default()
     };
     let page = point::list(&app, &caller.scope, &filter, &validate::paging(query.cursor, query.limit)?).await?;
     Ok(Json(PointList { points: page.items.into_iter().map(Into::into).collect(), next: page.next }))
@@ -532,6 +539,121 @@ pub(crate) async fn readings_csv(
 pub(crate) async fn rollup(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<RollupQuery>) -> Answer<RollupList> {
     let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
     let rows = point::rollup(&app, &caller.scope, id.read()?, &query.step, from, to).await?;
-    let row = |r: Rollup| RollupRow { at: r.at.into(), min: r.min, max: r.max, mean: r.mean, count: r.count };
-    Ok(Json(RollupList { rollup: rows.into_iter().map(row).collect(), next: None }))
+    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None }))
+}
+
+/// Which points a question is about.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ManyRollupQuery {
+    /// `60s`, `1h` or `1d`; windows count from 1970 UTC. Of archived days only hours are left, which a narrower step gets.
+    step: String,
+    device: Option<String>,
+    enterprise: Option<String>,
+    /// A division and all below it.
+    region: Option<String>,
+    /// A word of `GET /kinds`; without it values of all kinds are taken together.
+    kind: Option<String>,
+    /// RFC 3339, inclusive; left out = 24 hours before `to`.
+    from: Option<String>,
+    /// RFC 3339, exclusive; left out = now.
+    to: Option<String>,
+}
+
+/// Which points are ranked, and by what.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TopQuery {
+    /// `max` (greatest first, the default), `min` (least first) or `mean` (greatest first).
+    figure: Option<String>,
+    /// 1 to 100; 10 if left out.
+    n: Option<usize>,
+    device: Option<String>,
+    enterprise: Option<String>,
+    /// A division and all below it.
+    region: Option<String>,
+    /// A word of `GET /kinds`; without it values of all kinds are compared.
+    kind: Option<String>,
+    /// RFC 3339, inclusive; left out = 24 hours before `to`.
+    from: Option<String>,
+    /// RFC 3339, exclusive; left out = now.
+    to: Option<String>,
+}
+
+/// A point that stands out, and what the whole time said of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TopRow {
+    id: String,
+    code: String,
+    name: String,
+    unit: String,
+    kind: String,
+    site: String,
+    device: String,
+    enterprise: Option<String>,
+    enterprise_name: Option<String>,
+    min: f64,
+    max: f64,
+    mean: f64,
+    count: u64,
+}
+
+/// Points that stand out, the first one most.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TopList {
+    points: Vec<TopRow>,
+    next: Option<String>,
+}
+
+fn filter(
+    app: &anlan_app::App,
+    device: Option<&str>,
+    enterprise: Option<&str>,
+    region: Option<String>,
+    kind: Option<String>,
+) -> Result<PointFilter, AppError> {
+    let known = app.registry.get();
+    Ok(PointFilter {
+        device: id_option("device", device)?,
+        enterprise: id_option("enterprise", enterprise)?,
+        region: region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?,
+        kind: kind.filter(|k| !k.is_empty()),
+        ..PointFilter::default()
+    })
+}
+
+/// Least, greatest, mean and count of each window, all visible points that pass taken together.
+#[utoipa::path(get, path = "/points/rollup", tag = "point", params(ManyRollupQuery), responses((status = 200, body = RollupList)))]
+pub(crate) async fn rollup_all(AppRef(app): AppRef, caller: Caller, Query(query): Query<ManyRollupQuery>) -> Answer<RollupList> {
+    let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
+    let filter = filter(&app, query.device.as_deref(), query.enterprise.as_deref(), query.region, query.kind)?;
+    let rows = point::rollup_all(&app, &caller.scope, &filter, &query.step, from, to).await?;
+    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None }))
+}
+
+/// The visible points that stand out in a time: the highest gas, the lowest level.
+#[utoipa::path(get, path = "/points/top", tag = "point", params(TopQuery), responses((status = 200, body = TopList)))]
+pub(crate) async fn top(AppRef(app): AppRef, caller: Caller, Query(query): Query<TopQuery>) -> Answer<TopList> {
+    let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
+    let filter = filter(&app, query.device.as_deref(), query.enterprise.as_deref(), query.region, query.kind)?;
+    let (figure, n) = (query.figure.as_deref().unwrap_or("max"), query.n.unwrap_or(10));
+    let rows = point::top(&app, &caller.scope, &filter, figure, n, from, to).await?;
+    let row = |(top, r): (TopPoint, Rollup)| TopRow {
+        id: top.point.id.to_string(),
+        code: top.point.code.clone(),
+        name: top.point.name.clone(),
+        unit: top.point.unit.clone(),
+        kind: top.point.kind.clone(),
+        site: top.point.site.clone(),
+        device: top.point.device.to_string(),
+        enterprise: top.point.enterprise.map(|e| e.to_string()),
+        enterprise_name: top.enterprise_name,
+        min: r.min,
+        max: r.max,
+        mean: r.mean,
+        count: r.count,
+    };
+    Ok(Json(TopList { points: rows.into_iter().map(row).collect(), next: None }))
 }
