@@ -185,27 +185,40 @@ pub struct Registry {
     sets: Mutex<Sets>,
 }
 
-/// Sets of rules in use, by their bytes.
+/// Sets of rules in use.
 #[derive(Default)]
 struct Sets {
-    known: HashMap<Vec<u8>, Arc<[Rule]>>,
+    known: HashSet<Set>,
     /// Forgets what nobody uses when there are more than this.
     most: usize,
 }
 
 impl Sets {
     fn shared(&mut self, rules: Vec<Rule>) -> Arc<[Rule]> {
-        let key = postcard::to_allocvec(&rules).expect("plain data always encodes");
-        if let Some(set) = self.known.get(&key) {
-            return Arc::clone(set);
+        let set = Set(rules.into());
+        if let Some(known) = self.known.get(&set) {
+            return Arc::clone(&known.0);
         }
         if self.known.len() >= self.most {
-            self.known.retain(|_, set| Arc::strong_count(set) > 1);
+            self.known.retain(|set| Arc::strong_count(&set.0) > 1);
             self.most = (2 * self.known.len()).max(SETS);
         }
-        let set: Arc<[Rule]> = rules.into();
-        self.known.insert(key, Arc::clone(&set));
-        set
+        let rules = Arc::clone(&set.0);
+        self.known.insert(set);
+        rules
+    }
+}
+
+/// A set of rules that is found by what it says.
+#[derive(PartialEq)]
+struct Set(Arc<[Rule]>);
+
+// A threshold that is no number would only be kept twice.
+impl Eq for Set {}
+
+impl std::hash::Hash for Set {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        postcard::to_allocvec(&self.0[..]).expect("plain data always encodes").hash(state);
     }
 }
 
