@@ -334,6 +334,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/points/rollup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Least, greatest, mean and count of each window, all visible points that pass taken together. */
+        get: operations["rollup_all"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/points/top": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The visible points that stand out in a time: the highest gas, the lowest level. */
+        get: operations["top"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/points/{id}": {
         parameters: {
             query?: never;
@@ -1897,6 +1931,31 @@ export interface components {
              */
             ran: number;
         };
+        /** @description Points that stand out, the first one most. */
+        TopList: {
+            next: string | null;
+            points: components["schemas"]["TopRow"][];
+        };
+        /** @description A point that stands out, and what the whole time said of it. */
+        TopRow: {
+            code: string;
+            /** Format: int64 */
+            count: number;
+            device: string;
+            enterprise: string | null;
+            enterprise_name: string | null;
+            id: string;
+            kind: string;
+            /** Format: double */
+            max: number;
+            /** Format: double */
+            mean: number;
+            /** Format: double */
+            min: number;
+            name: string;
+            site: string;
+            unit: string;
+        };
         /** @description A trip: from standing to standing. */
         Trip: {
             /** Format: double */
@@ -2718,6 +2777,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PointLatestList"];
+                };
+            };
+        };
+    };
+    rollup_all: {
+        parameters: {
+            query: {
+                /** @description `60s`, `1h` or `1d`; windows count from 1970 UTC. Of archived days only hours are left, which a narrower step gets. */
+                step: string;
+                device?: string;
+                enterprise?: string;
+                /** @description A division and all below it. */
+                region?: string;
+                /** @description A word of `GET /kinds`; without it values of all kinds are taken together. */
+                kind?: string;
+                /** @description RFC 3339, inclusive; left out = 24 hours before `to`. */
+                from?: string;
+                /** @description RFC 3339, exclusive; left out = now. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RollupList"];
+                };
+            };
+        };
+    };
+    top: {
+        parameters: {
+            query?: {
+                /** @description `max` (greatest first, the default), `min` (least first) or `mean` (greatest first). */
+                figure?: string;
+                /** @description 1 to 100; 10 if left out. */
+                n?: number;
+                device?: string;
+                enterprise?: string;
+                /** @description A division and all below it. */
+                region?: string;
+                /** @description A word of `GET /kinds`; without it values of all kinds are compared. */
+                kind?: string;
+                /** @description RFC 3339, inclusive; left out = 24 hours before `to`. */
+                from?: string;
+                /** @description RFC 3339, exclusive; left out = now. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TopList"];
                 };
             };
         };
