@@ -100,9 +100,7 @@ impl Node {
 pub fn provision(node: &Node, workload: &Workload) -> anyhow::Result<City> {
     let (api, shape) = (node.api()?, workload.shape);
     let text = |value: &Value| value.as_str().map(str::to_owned).context("a text");
-    let device = |code: &str, owner: &str, gateway: bool| {
-        json!({ "code": code, "name": code, "enterprise": owner, "protocol": "http", "gateway": gateway, "may_backfill": true })
-    };
+    let device = |code: &str, owner: &str, gateway: bool| json!({ "code": code, "name": code, "enterprise": owner, "protocol": "http", "gateway": gateway, "may_backfill": true });
     let (mut owners, mut gateways) = (Vec::new(), Vec::new());
     for county in COUNTIES {
         let new = json!({ "code": format!("W-{county}"), "name": format!("W {county}"), "region": county, "sector": "hazchem" });

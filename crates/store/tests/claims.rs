@@ -426,10 +426,13 @@ async fn lists_find_what_is_asked_for() {
         let found = store.devices(&node, &filter, &all).await.unwrap().items;
         assert_eq!((found.len(), &found[0].device, found[0].points), (1, &p.device, 1));
         assert_eq!(found[0].enterprise_name.as_deref(), Some("AA化工"));
-        let filter =
-            PointFilter {
-                device: Some(p.device.id), enterprise: Some(p.enterprise.id), region: Some(region("5304")), q: Some("gt-".into()), ..PointFilter::default()
-            };
+        let filter = PointFilter {
+            device: Some(p.device.id),
+            enterprise: Some(p.enterprise.id),
+            region: Some(region("5304")),
+            q: Some("gt-".into()),
+            ..PointFilter::default()
+        };
         assert_eq!(store.points(&node, &filter, &all).await.unwrap().items[0].point, p.point);
         assert_eq!(store.point_set(&node, &filter).await.unwrap().iter().collect::<Vec<_>>(), [p.point.id]);
         assert!(store.points(&node, &PointFilter { unconfirmed: true, ..filter }, &all).await.unwrap().items.is_empty());
