@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anlan_app::Settings;
-use anlan_app::settings::{Access, ArchiveSettings, History};
+use anlan_app::settings::{Access, ArchiveSettings, History, Retention};
 use anlan_app::telemetry::shard::TimeBounds;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -40,6 +40,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Its files.
     pub history: History,
+    /// How long it is kept.
+    pub retention: Retention,
     /// The machine's clock.
     pub clock: ClockConfig,
     /// Proof of life outwards.
@@ -287,6 +289,7 @@ impl Config {
             vehicle_offline_s: self.vehicles.offline_s,
             clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
+            retention: self.retention.clone(),
             archive: self.archive.clone(),
             access: self.access.clone(),
         }
@@ -397,6 +400,20 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("archive.region", "text", "S3 服务的区域名", "region of the S3 service"),
     ("archive.after_days", "days", "一天结束后多少天归档", "a day is archived when it has been over for this many days"),
     ("archive.compact_parts", "files", "分区内文件达到此数即合并", "parts of a partition that are merged into one"),
+    (
+        "retention.readings_days",
+        "days",
+        "读数保留的整天数；缺省永久保留，保全优先",
+        "whole days readings are kept; left out = for ever; legal holds come first",
+    ),
+    ("retention.kinds", "days by kind", "按测点类型分别规定，如 `methane = 1095`", "by kind of measurement, such as `methane = 1095`"),
+    ("retention.positions_days", "days", "车辆定位保留的整天数", "whole days positions of vehicles are kept"),
+    (
+        "retention.rollups_days",
+        "days",
+        "小时统计保留的整天数，在读数删除之后仍保留",
+        "whole days stored hourly statistics are kept; they outlive the readings",
+    ),
     ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
     ("access.session_s", "s", "登录的最长有效期", "life of a session"),
     ("access.screen_session_s", "s", "大屏只读登录的有效期", "life of a duty screen's session"),

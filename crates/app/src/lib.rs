@@ -16,12 +16,14 @@ pub mod enterprise;
 pub mod error;
 pub mod event;
 pub mod health;
+pub mod hold;
 pub mod keep;
 pub mod live;
 pub mod modbus;
 pub mod point;
 pub mod projector;
 pub mod registry;
+pub mod retention;
 pub mod road;
 pub mod rules;
 pub mod settings;
@@ -72,6 +74,10 @@ pub struct App {
     many: tokio::sync::Semaphore,
     /// Changes under way, see [`App::see_through`].
     changes: tokio_util::task::TaskTracker,
+    /// Wakes the housekeeping of the history.
+    pub keep: keep::Bell,
+    /// Held while retention drops something.
+    pub dropping: Arc<std::sync::Mutex<()>>,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
     /// The engine, for the test clock and backups.

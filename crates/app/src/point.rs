@@ -15,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 use crate::App;
 use crate::error::{AppError, Faults, Kind};
 use crate::registry::Touched;
+use crate::retention::{self, Gap, Whose};
 use crate::validate::{self, Page, Paging};
 
 /// Most points of one request.
@@ -303,6 +304,15 @@ fn step_us(step: &str) -> Result<i64, AppError> {
     }
 }
 
+/// Which parts of a point's history retention dropped.
+///
+/// # Errors
+/// Not there or not visible.
+pub async fn gaps(app: &App, scope: &Scope, id: PointId, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Gap>, AppError> {
+    app.store.point(&scope.with(Permission::View)?, id).await?;
+    retention::gaps(app, Whose::Point(id), from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX)).await
+}
+
 /// Least, greatest, mean and count per window of `step` (`60s`, `1h`, `1d`).
 ///
 /// # Errors
@@ -348,6 +358,16 @@ pub async fn rollup_all(
     let (seen, _turn) = many(app, scope, filter, (from, to), most).await?;
     let telemetry = app.telemetry.clone();
     Ok(off_thread(move || telemetry.rollup_all(&seen, step_us, from, to)).await??)
+}
+
+/// Days of which retention dropped readings of some point of this node. Without a time: the last 24 hours.
+///
+/// # Errors
+/// No permission to view.
+pub async fn gaps_all(app: &App, scope: &Scope, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Gap>, AppError> {
+    scope.with(Permission::View)?;
+    let (from, to) = day_before(app, from, to)?;
+    retention::gaps(app, Whose::Anybody, from, to).await
 }
 
 /// The `n` points that pass the filter and stand out by `figure` (`max`, `min`, `mean`), with what the whole time said of each. Without a

@@ -1,5 +1,7 @@
 //! What an operator can set, with units and defaults; read by figment in the binary, documented from here.
 
+use std::collections::BTreeMap;
+
 use anlan_model::modbus::Network;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub modbus_devices_max: usize,
     /// Files of the telemetry history.
     pub history: History,
+    /// How long telemetry is kept.
+    pub retention: Retention,
     /// Parquet archive of days that are over.
     pub archive: ArchiveSettings,
     /// People.
@@ -116,6 +120,27 @@ impl Default for ArchiveSettings {
     }
 }
 
+/// How long telemetry is kept, in whole days after the end of a day (UTC). Nothing is dropped unless it is set; legal holds come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Readings of every kind that `kinds` does not name.
+    pub readings_days: Option<u32>,
+    /// Readings by kind of measurement (the word of the pack, such as `methane`).
+    pub kinds: BTreeMap<String, u32>,
+    /// Positions of vehicles.
+    pub positions_days: Option<u32>,
+    /// Stored hourly statistics: they outlive the readings.
+    pub rollups_days: Option<u32>,
+}
+
+impl Retention {
+    /// Whether anything is ever dropped.
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// Settings of sign-in and sessions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -159,6 +184,7 @@ impl Default for Settings {
             modbus_networks: Vec::new(),
             modbus_devices_max: 10_000,
             history: History::default(),
+            retention: Retention::default(),
             archive: ArchiveSettings::default(),
             access: Access::default(),
         }

@@ -127,11 +127,13 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),
         changes: TaskTracker::new(),
+        keep: crate::keep::Bell::default(),
+        dropping: Arc::default(),
         backup: tokio::sync::Mutex::new(()),
         engine: opened.handle.clone(),
     });
     let look_every = std::time::Duration::from_millis(app.settings.history.merge_look_ms);
-    let keeper = Housekeeping::start(opened.keeper, app.telemetry.reader.clone(), app.clock.clone(), look_every)?;
+    let keeper = Housekeeping::start(opened.keeper, app.clone(), look_every)?;
     let engine = opened.engine;
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
@@ -180,6 +182,7 @@ impl App {
         if self.archiver.is_on() {
             archive::round(self, &CancellationToken::new()).await;
         }
+        self.keep.round().await;
         ran
     }
 }

@@ -9,6 +9,7 @@ use crate::App;
 use crate::error::{AppError, Faults};
 use crate::point::{Window, off_thread};
 use crate::registry::Touched;
+use crate::retention::{self, Gap, Whose};
 use crate::validate::{self, Page, Paging};
 
 /// A vehicle and where it was last.
@@ -151,4 +152,13 @@ pub async fn positions(app: &App, scope: &Scope, id: VehicleId, window: Window) 
     let (telemetry, limit) = (app.telemetry.clone(), window.limit as usize + 1);
     let found = off_thread(move || telemetry.positions(&seen, id, from, to, after, limit)).await??;
     Ok(window.page(found, |p| p.event_at))
+}
+
+/// Which parts of a vehicle's track retention dropped.
+///
+/// # Errors
+/// Not there or not visible.
+pub async fn gaps(app: &App, scope: &Scope, id: VehicleId, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Gap>, AppError> {
+    app.store.vehicle(&scope.with(Permission::View)?, id).await?;
+    retention::gaps(app, Whose::Vehicle(id), from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX)).await
 }

@@ -83,6 +83,10 @@ impl BlockMeta {
     pub(crate) fn id(&self) -> BlockId {
         BlockId { seq: self.seq, dir_off: self.dir_off }
     }
+    /// What it is of.
+    pub(crate) fn window(&self) -> Window {
+        Window { shard: self.shard, content: self.content, start: self.start, span: self.span, rank: self.rank }
+    }
     /// What it takes of its file.
     pub(crate) fn bytes(&self) -> u64 {
         self.dir_off - self.data_off + u64::from(self.dir_len)
@@ -731,9 +735,7 @@ fn build_shard(
 pub(crate) struct FileIndex {
     pub(crate) seed: u32,
     /// Zero in files of version 1, which did not say.
-    #[expect(dead_code, reason = "for making a lost manifest again")]
     pub(crate) covered: Lsn,
-    #[expect(dead_code, reason = "for making a lost manifest again")]
     pub(crate) window_us: i64,
     pub(crate) blocks: Vec<BlockMeta>,
 }

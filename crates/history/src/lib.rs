@@ -22,6 +22,7 @@ mod manifest;
 mod merge;
 mod query;
 mod read;
+mod repair;
 mod retention;
 mod rollup;
 mod state;
@@ -38,7 +39,8 @@ pub use error::HistoryError;
 pub use merge::{Haste, Keeper, Merged};
 pub use query::Figure;
 pub use read::{Note, Reader, Tail, TailNotes};
-pub use retention::{Archived, Hold, Policy, Thinned};
+pub use repair::{Lost, RepairReport, repair};
+pub use retention::{Announce, Archived, Dropping, Hold, Left, Policy, Thinned};
 pub use verify::{Finding, VerifyReport, verify};
 pub use write::{Writer, open};
 

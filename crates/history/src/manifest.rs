@@ -118,7 +118,12 @@ impl Manifest {
         self.len > self.compacted_len.saturating_mul(2).max(256 << 10)
     }
 
-    fn take_in(&mut self, row: Row) -> Result<(), &'static str> {
+    /// Gives no number up to `seq` again.
+    pub(crate) fn skip_to(&mut self, seq: u64) {
+        self.next_seq = self.next_seq.max(seq + 1);
+    }
+
+    pub(crate) fn take_in(&mut self, row: Row) -> Result<(), &'static str> {
         if self.files.contains_key(&row.seq) || row.covered < self.covered {
             return Err("a row is out of order");
         }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use anlan_model::{PointId, Timestamp, VehicleId};
 
 use crate::block::{BlockId, BlockMeta, Content, FileWriter, Window};
-use crate::error::Result;
+use crate::disk::block_path;
+use crate::error::{At, Result};
 use crate::manifest::{Kind, Row};
 use crate::merge::{Keeper, PerShard, STEP_BYTES, Thin, merge_shard};
-use crate::{HistoryError, Lsn};
+use crate::{HistoryError, Lsn, Reader};
 
 const DAY_US: i64 = 86_400_000_000;
 /// Directories looked at in one step.
@@ -38,6 +39,33 @@ pub struct Hold {
 /// Says whether the archive holds everything of the day (its start) up to the rank ([`crate::Reader::day_rank`]).
 pub type Archived = Arc<dyn Fn(Timestamp, u64) -> bool + Send + Sync>;
 
+/// What a step is about to drop of one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropping {
+    /// Start of the day (UTC).
+    pub day: Timestamp,
+    /// Readings, revisions counted.
+    pub readings: u64,
+    /// Positions.
+    pub positions: u64,
+    /// Blocks of stored hours.
+    pub rollups: u64,
+}
+
+/// Hears of what goes before it goes, so that nothing leaves unwritten; with `false` it stays. A crash right after it drops the same again.
+pub type Announce = Arc<dyn Fn(&Dropping) -> bool + Send + Sync>;
+
+/// What is left of a point's day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Whatever it had.
+    Everything,
+    /// The statistics of its hours; readings that came after the others were dropped stand beside them.
+    Hours,
+    /// No stored hours of the day stand in the point's shards: its readings were dropped long ago, or there never were any.
+    Unknown,
+}
+
 /// Who keeps how long. A day may go when it ended at least so many days ago.
 #[derive(Clone, Default)]
 pub struct Policy {
@@ -53,6 +81,8 @@ pub struct Policy {
     pub holds: Vec<Hold>,
     /// Set where there is an archive: a day leaves only once it says yes.
     pub archived: Option<Archived>,
+    /// Asked right before something is dropped.
+    pub announce: Option<Announce>,
     /// Changes whenever anything above does: days already looked at are looked at again.
     pub version: u64,
 }
@@ -68,6 +98,15 @@ pub struct Thinned {
     pub bytes: i64,
     /// Rollup blocks dropped.
     pub rollups: u64,
+}
+
+/// What becomes of a shard's day.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Stays,
+    /// The archive does not have it yet.
+    Waits,
+    Goes,
 }
 
 /// The policy on one day.
@@ -112,7 +151,7 @@ impl Policy {
 }
 
 impl Keeper {
-    /// Drops the next part whose time is over at `now`; `None` if there is none (left).
+    /// Drops the next part whose time is over at `now`; `None` if there is none (left), or if [`Policy::announce`] said no.
     ///
     /// # Errors
     /// I/O, damage of a block to be thinned out: what is listed stays as it was.
@@ -150,13 +189,14 @@ impl Keeper {
                 }
                 metas.sort_by_key(|m| (m.rank, m.seq));
                 looks += 1;
-                if self.drops_any(&day, start, &metas)? {
+                let due = self.due(&day, start, &metas)?;
+                if due == Due::Goes {
                     bytes += metas.iter().map(|m| m.bytes()).sum::<u64>();
                     chosen.push((shard, metas));
                     if bytes > STEP_BYTES {
                         break;
                     }
-                } else {
+                } else if due == Due::Stays {
                     for meta in &metas {
                         self.looked_at.insert(meta.id(), sign);
                     }
@@ -166,7 +206,7 @@ impl Keeper {
                 }
             }
             if !chosen.is_empty() {
-                return self.thin_day(&day, start, &chosen, now).map(Some);
+                return self.thin_day(&day, start, &chosen, now);
             }
             if looks > LOOKS {
                 // The rest is looked at in the next step.
@@ -177,22 +217,21 @@ impl Keeper {
     }
 
     /// Whether anything in these blocks of a shard's day may go now.
-    fn drops_any(&self, day: &Day<'_>, start: i64, metas: &[Arc<BlockMeta>]) -> Result<bool> {
+    fn due(&self, day: &Day<'_>, start: i64, metas: &[Arc<BlockMeta>]) -> Result<Due> {
         let data: Vec<_> = metas.iter().filter(|m| m.content == Content::Data).collect();
-        let at = Timestamp::from_micros(start);
-        if let (Some(archived), Some(rank)) = (&day.policy.archived, data.iter().map(|m| m.rank).max())
-            && !archived(at, rank)
-        {
-            return Ok(false);
-        }
+        let mut any = data.is_empty() && self.drops_rollups(day);
         for meta in &data {
             let directory = self.shared.load_directory(meta)?;
-            if directory.points.iter().any(|e| day.drops_point(e.point)) || directory.vehicles.iter().any(|e| day.drops_vehicle(e.vehicle))
-            {
-                return Ok(true);
-            }
+            any = any
+                || directory.points.iter().any(|e| day.drops_point(e.point))
+                || directory.vehicles.iter().any(|e| day.drops_vehicle(e.vehicle));
         }
-        Ok(data.is_empty() && self.drops_rollups(day))
+        // Only what would go is asked for: the archive may take the question for a promise.
+        Ok(match (any, &day.policy.archived, data.iter().map(|m| m.rank).max()) {
+            (false, ..) => Due::Stays,
+            (true, Some(archived), Some(rank)) if !archived(Timestamp::from_micros(start), rank) => Due::Waits,
+            (true, ..) => Due::Goes,
+        })
     }
 
     /// Hours of a held day stay whole.
@@ -200,7 +239,7 @@ impl Keeper {
         over(day.policy.rollup_days, day.age) && day.points.is_empty()
     }
 
-    fn thin_day(&mut self, day: &Day<'_>, start: i64, shards: &PerShard, now: Timestamp) -> Result<Thinned> {
+    fn thin_day(&mut self, day: &Day<'_>, start: i64, shards: &PerShard, now: Timestamp) -> Result<Option<Thinned>> {
         let shared = Arc::clone(&self.shared);
         let (seq, span) = (shared.manifest().reserve(), shared.day_us());
         let mut file = FileWriter::create(&shared.dir, shared.seed, seq)?;
@@ -224,12 +263,46 @@ impl Keeper {
         let covered = shared.state().covered;
         let (file_len, blocks) = file.finish(covered, shared.window_us)?.unwrap_or_default();
         thinned.bytes -= file_len as i64;
+        let Thinned { readings, positions, rollups, .. } = thinned;
+        let dropping = Dropping { day: Timestamp::from_micros(start), readings, positions, rollups };
+        if readings + positions + rollups > 0 && day.policy.announce.as_ref().is_some_and(|announce| !announce(&dropping)) {
+            // Nobody lists the new file: it may as well go at once.
+            if file_len > 0 {
+                let path = block_path(&shared.dir, seq);
+                std::fs::remove_file(&path).at("remove", &path)?;
+            }
+            return Ok(None);
+        }
         shared.change(Row { kind: Kind::Change, seq, covered: Lsn::ZERO, at: now, file_len, blocks, gone })?;
         // What was looked at and is gone is forgotten before it piles up.
         if self.looked_at.len() > LOOKED_AT_MAX {
             self.looked_at.clear();
         }
         shared.remove_unheld()?;
-        Ok(thinned)
+        Ok(Some(thinned))
+    }
+}
+
+impl Reader {
+    /// What retention has left of the point's day that begins at `day` (UTC).
+    ///
+    /// # Errors
+    /// I/O, damage.
+    pub fn left_of(&self, point: PointId, day: Timestamp) -> Result<Left, HistoryError> {
+        let shared = self.shared();
+        let metas: Vec<Arc<BlockMeta>> = {
+            let state = shared.state();
+            let shards = state.points.get(&point).map_or_else(|| state.rollups.keys().copied().collect(), |slot| slot.shards.clone());
+            shards.iter().filter_map(|s| state.rollups.get(s)?.get(&day.micros())?.last().cloned()).collect()
+        };
+        let mut left = if metas.is_empty() { Left::Unknown } else { Left::Everything };
+        for meta in metas {
+            let rollups = shared.load_rollups(&meta)?;
+            let Some((chunk, i)) = rollups.find(point) else { continue };
+            if shared.rollup_chunk(&meta, &rollups, chunk)?.get(i).is_some_and(|(closed, _)| *closed) {
+                left = Left::Hours;
+            }
+        }
+        Ok(left)
     }
 }

@@ -67,7 +67,7 @@ pub fn open(dir: &Path, options: Options) -> Result<(Writer, Reader), HistoryErr
     Ok((writer, reader))
 }
 
-fn take_lock(dir: &Path) -> Result<File> {
+pub(crate) fn take_lock(dir: &Path) -> Result<File> {
     let path = dir.join(LOCK);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
     match lock.try_lock() {

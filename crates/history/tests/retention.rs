@@ -4,9 +4,9 @@ mod common;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use anlan_history::{Haste, Hold, Keeper, Policy, Reader, Record, Rollup, Thinned, verify};
+use anlan_history::{Dropping, Haste, Hold, Keeper, Left, Policy, Reader, Record, Rollup, Thinned, verify};
 use anlan_model::{Flags, PointId, Quality, Reading, Timestamp, VehicleId};
 use common::{DAY, HOUR, open, position, reading, t};
 
@@ -79,6 +79,8 @@ fn days_leave_by_kind_and_their_hours_stay() {
         for p in 1..=POINTS {
             for day in 0..3 {
                 assert_eq!(count(reader, p, day), if kept(p, day) { 36 } else { 0 }, "point {p} day {day}");
+                let left = if kept(p, day) { Left::Everything } else { Left::Hours };
+                assert_eq!(reader.left_of(PointId::new(p), t(DAY + day * 24 * HOUR)).expect("reads"), left, "point {p} day {day}");
             }
         }
         let after: Vec<_> = (1..=POINTS).flat_map(|p| [days(reader, p, HOUR), days(reader, p, 24 * HOUR)]).collect();
@@ -120,6 +122,33 @@ fn days_leave_by_kind_and_their_hours_stay() {
     assert_eq!(thinned.readings, (10 + 10 * 2) * 36);
     assert!(thinned.rollups > 0);
     assert_eq!(days(&reader, 15, 24 * HOUR).len(), 1);
+    assert_eq!(reader.left_of(PointId::new(15), t(DAY)).expect("reads"), Left::Unknown);
+}
+
+#[test]
+fn what_goes_is_announced_first_and_stays_where_nobody_writes_it_down() {
+    let dir = tempfile::tempdir().expect("makes");
+    fill(dir.path());
+    let (writer, reader) = open(dir.path());
+    let mut keeper = writer.keeper();
+    let (now, files) = (t(DAY + 73 * HOUR), || std::fs::read_dir(dir.path()).expect("lists").count());
+    let before = files();
+    let deaf: anlan_history::Announce = Arc::new(|_| false);
+    let policy = Policy { default_days: Some(2), announce: Some(deaf), version: 1, ..Policy::default() };
+    assert_eq!(keeper.thin(now, &policy).expect("looks"), None);
+    assert_eq!((count(&reader, 1, 0), files()), (36, before));
+
+    let heard: Arc<Mutex<Vec<Dropping>>> = Arc::default();
+    let (book, watching) = (heard.clone(), reader.clone());
+    let announce: anlan_history::Announce = Arc::new(move |dropping| {
+        assert_eq!(count(&watching, 1, 0), 36, "it goes after it was announced");
+        book.lock().expect("whole").push(*dropping);
+        true
+    });
+    let thinned = thin_all(&mut keeper, now, &Policy { announce: Some(announce), ..policy });
+    let heard = heard.lock().expect("whole").clone();
+    assert_eq!(heard, [Dropping { day: t(DAY), readings: POINTS as u64 * 36, positions: 0, rollups: 0 }]);
+    assert_eq!((thinned.readings, count(&reader, 1, 0)), (heard[0].readings, 0));
 }
 
 #[test]

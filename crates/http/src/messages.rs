@@ -122,6 +122,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("password.is_username", "密码不能与用户名相同。", "The password must not be the user name."),
     ("password.too_long", "密码最多 {max} 个字符。", "The password has at most {max} characters."),
     ("password.too_short", "密码至少 {min} 个字符。", "The password needs at least {min} characters."),
+    ("period.order", "结束时间必须晚于开始时间。", "The end must be later than the beginning."),
     (
         "permission.missing",
         "没有所需权限（{permission}），请联系管理员。",

@@ -124,6 +124,12 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /audit" => ("/audit".into(), None, Empty("entries")),
         "get /events" => ("/events".into(), None, Empty("events")),
         "get /quarantine" => ("/quarantine".into(), None, Empty("entries")),
+        "get /holds" => ("/holds".into(), None, Empty("holds")),
+        "post /holds" => {
+            let body = json!({"enterprise": e, "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z", "reason": "x"});
+            ("/holds".into(), Some(body), Refused)
+        }
+        "post /holds/{id}/release" => ("/holds/1/release".into(), Some(json!({"reason": "x"})), Refused),
         "get /commands" => (format!("/commands?vehicle={v}"), None, Empty("commands")),
         "post /commands" => ("/commands".into(), Some(json!({"vehicle": v, "body": {"kind": "query_position"}})), Refused),
         _ => return None,

@@ -948,3 +948,57 @@ async fn road_days_are_replaced_and_summed_under_the_scope() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_hold_names_what_its_enterprise_had_and_ends_by_being_released() {
+    on_both(|store| async move {
+        let (first, second) = (plant(&store, "AA", "530402").await, plant(&store, "BB", "530423").await);
+        let wide = Scope::node();
+        let new = NewHold {
+            enterprise: Some(first.enterprise.id),
+            points: vec![second.point.id],
+            vehicles: Vec::new(),
+            from: NOW,
+            to: after(60),
+            reason: "案".into(),
+        };
+        let county = county("530402");
+        assert!(matches!(store.create_hold(&county, &new, NOW).await, Err(StoreError::OutOfScope)));
+        let nobody = NewHold { points: vec![anlan_model::PointId::new(999)], ..new.clone() };
+        assert!(matches!(store.create_hold(&wide, &nobody, NOW).await, Err(StoreError::Missing { field: "points" })));
+        let id = store.create_hold(&wide, &new, NOW).await.unwrap();
+        let standing = store.standing_holds().await.unwrap();
+        assert_eq!((standing.len(), standing[0].id), (1, id), "the refused one left nothing");
+        assert_eq!((&standing[0].points, &standing[0].vehicles), (&vec![first.point.id, second.point.id], &vec![first.vehicle.id]));
+        assert!(store.holds(&county, &Paging::default()).await.unwrap().items.is_empty());
+        assert!(matches!(store.release_hold(&county, id, "完", after(1)).await, Err(StoreError::OutOfScope)));
+        store.release_hold(&wide, id, "完", after(1)).await.unwrap();
+        assert!(matches!(store.release_hold(&wide, id, "完", after(2)).await, Err(StoreError::NotFound)));
+        assert!(store.standing_holds().await.unwrap().is_empty());
+        let listed = store.holds(&wide, &Paging::default()).await.unwrap().items;
+        assert_eq!((listed.len(), listed[0].released_at, listed[0].release_reason.as_deref()), (1, Some(after(1)), Some("完")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_day_remembers_what_was_dropped_of_it() {
+    on_both(|store| async move {
+        let midnight = Timestamp::from_secs(NOW.micros().div_euclid(86_400_000_000) * 86_400);
+        let drop = |readings, positions| RetentionDrop { day: midnight, readings, positions, rollups: 0 };
+        store.note_drop(&drop(7, 0), NOW).await.unwrap();
+        store.note_drop(&drop(0, 2), after(5)).await.unwrap();
+        let day = midnight.micros().div_euclid(86_400_000_000);
+        let want = DroppedDay { day, readings_at: Some(NOW), positions_at: Some(after(5)), rollups_at: None };
+        let end = midnight.plus_us(86_400_000_000);
+        assert_eq!(store.dropped_days(Timestamp::MIN, Timestamp::MAX).await.unwrap(), [want]);
+        assert_eq!(store.dropped_days(end.plus_us(-1), end).await.unwrap(), [want]);
+        assert!(store.dropped_days(end, Timestamp::MAX).await.unwrap().is_empty());
+        assert!(store.dropped_days(Timestamp::MIN, midnight).await.unwrap().is_empty());
+        let filter = AuditFilter { noun: Some("history".into()), ..AuditFilter::default() };
+        let entries = store.audit(&Scope::node(), &filter, &Paging::default()).await.unwrap().items;
+        assert_eq!(entries.iter().map(|e| e.detail["readings"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(7)]);
+        assert!(entries.iter().all(|e| e.user.is_none() && e.action == "drop"));
+    })
+    .await;
+}

@@ -249,6 +249,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists holds, released ones too, newest first. */
+        get: operations["list"];
+        put?: never;
+        /** Sets a hold; when this has answered, nothing it names is dropped any more. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/holds/{id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Releases a hold; what it held leaves when its time is over. */
+        post: operations["release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/kinds": {
         parameters: {
             query?: never;
@@ -1056,6 +1091,14 @@ export interface components {
             devices: components["schemas"]["Device"][];
             next: string | null;
         };
+        /** @description Days that retention dropped: an empty answer there is not silence. */
+        Dropped: {
+            from: components["schemas"]["At"];
+            /** @description `hours`: the statistics of its hours (`…/rollup?step=1h`); `nothing`: what there was is no longer known. */
+            left: string;
+            /** @description Exclusive. */
+            to: components["schemas"]["At"];
+        };
         /** @description An enterprise with its figures. */
         Enterprise: {
             code: string;
@@ -1128,6 +1171,43 @@ export interface components {
             role: string;
             /** @description `null` = all. */
             sector?: string | null;
+        };
+        /** @description A legal hold. */
+        Hold: {
+            created_at: components["schemas"]["At"];
+            created_by: string;
+            /** @description Everything of this enterprise is held. */
+            enterprise: string | null;
+            /** @description Start of the period, inclusive. Days that the period touches are kept whole. */
+            from: components["schemas"]["At"];
+            id: string;
+            /** @description Held points, those of the enterprise when the hold was set among them. */
+            points: string[];
+            reason: string;
+            release_reason: string | null;
+            released_at: null | components["schemas"]["At"];
+            released_by: string | null;
+            /** @description End of the period, exclusive. */
+            to: components["schemas"]["At"];
+            /** @description Held vehicles, likewise. */
+            vehicles: string[];
+        };
+        /** @description A hold to be set: an enterprise, or up to 1,000 points and vehicles. */
+        HoldBody: {
+            enterprise?: string | null;
+            /** @description RFC 3339, inclusive. */
+            from: string;
+            points?: string[];
+            /** @description The case, the order, who asked. */
+            reason: string;
+            /** @description RFC 3339, exclusive. */
+            to: string;
+            vehicles?: string[];
+        };
+        /** @description A page of holds, newest first. */
+        HoldList: {
+            holds: components["schemas"]["Hold"][];
+            next: string | null;
         };
         /** @description Alarms raised in one hour. */
         HourCounts: {
@@ -1580,6 +1660,8 @@ export interface components {
         };
         /** @description A page of positions, oldest first. */
         PositionList: {
+            /** @description On the first page: what retention dropped of the range. */
+            dropped: components["schemas"]["Dropped"][];
             next: string | null;
             positions: components["schemas"]["Position"][];
         };
@@ -1731,6 +1813,8 @@ export interface components {
         };
         /** @description A page of history, oldest first. */
         ReadingList: {
+            /** @description On the first page: what retention dropped of the range. */
+            dropped: components["schemas"]["Dropped"][];
             next: string | null;
             readings: components["schemas"]["Reading"][];
         };
@@ -1770,6 +1854,10 @@ export interface components {
             next: string | null;
             regions: components["schemas"]["Region"][];
         };
+        /** @description Why a hold ends. */
+        ReleaseBody: {
+            reason: string;
+        };
         /** @description Something a person should look at. */
         RoadFinding: {
             /** @description `verified`, `verified-secondary`, `enterprise`, `product`, `unverified`. */
@@ -1793,6 +1881,8 @@ export interface components {
         };
         /** @description Windows, oldest first; those without a reading are left out. */
         RollupList: {
+            /** @description What retention dropped of the range. Where hours are left, they stand for narrower windows too. */
+            dropped: components["schemas"]["Dropped"][];
             next: string | null;
             rollup: components["schemas"]["RollupRow"][];
         };
@@ -2669,6 +2759,75 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["EventList"];
                 };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldList"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Created"];
+                };
+            };
+        };
+    };
+    release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReleaseBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -8,6 +8,7 @@ mod command;
 mod device;
 mod enterprise;
 mod event;
+mod hold;
 mod live;
 mod modbus;
 mod point;
@@ -86,5 +87,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(event::list))
         .routes(routes!(event::quarantine))
         .routes(routes!(command::list, command::create))
+        .routes(routes!(hold::list, hold::create))
+        .routes(routes!(hold::release))
         .routes(routes!(live::live))
 }

@@ -2,6 +2,7 @@
 
 use anlan_app::error::AppError;
 use anlan_app::point::{self, LatestView, PointChange, PointFilter, PointView, Rollup, TopPoint};
+use anlan_app::retention::Gap;
 use anlan_app::validate;
 use anlan_domain::alarm::Rule;
 use anlan_model::Reading;
@@ -285,6 +286,8 @@ impl From<Reading> for ReadingDto {
 pub(crate) struct ReadingList {
     readings: Vec<ReadingDto>,
     next: Option<String>,
+    /// On the first page: what retention dropped of the range.
+    dropped: Vec<Dropped>,
 }
 
 /// One window.
@@ -309,6 +312,24 @@ impl From<Rollup> for RollupRow {
 pub(crate) struct RollupList {
     rollup: Vec<RollupRow>,
     next: Option<String>,
+    /// What retention dropped of the range; of many points: of any. Where hours are left, they stand for narrower windows too.
+    dropped: Vec<Dropped>,
+}
+
+/// Days that retention dropped: an empty answer there is not silence.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Dropped {
+    from: At,
+    /// Exclusive.
+    to: At,
+    /// `hours`: the statistics of its hours (`…/rollup?step=1h`); `nothing`: what there was is no longer known.
+    left: &'static str,
+}
+
+impl From<Gap> for Dropped {
+    fn from(gap: Gap) -> Self {
+        Self { from: gap.from.into(), to: gap.to.into(), left: if gap.hours { "hours" } else { "nothing" } }
+    }
 }
 
 /// Which points.
@@ -479,8 +500,14 @@ pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, id: PathId, Body
 /// History of a point, oldest first, newest revision of each instant.
 #[utoipa::path(get, path = "/points/{id}/readings", tag = "point", params(("id" = String, Path), HistoryQuery), responses((status = 200, body = ReadingList)))]
 pub(crate) async fn readings(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<HistoryQuery>) -> Answer<ReadingList> {
-    let page = point::readings(&app, &caller.scope, id.read()?, query.read()?).await?;
-    Ok(Json(ReadingList { readings: page.items.into_iter().map(Into::into).collect(), next: page.next }))
+    let (id, window) = (id.read()?, query.read()?);
+    let gaps = match window.cursor {
+        None => point::gaps(&app, &caller.scope, id, window.from, window.to).await?,
+        Some(_) => Vec::new(),
+    };
+    let page = point::readings(&app, &caller.scope, id, window).await?;
+    let dropped = gaps.into_iter().map(Into::into).collect();
+    Ok(Json(ReadingList { readings: page.items.into_iter().map(Into::into).collect(), next: page.next, dropped }))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -538,8 +565,10 @@ pub(crate) async fn readings_csv(
 #[utoipa::path(get, path = "/points/{id}/rollup", tag = "point", params(("id" = String, Path), RollupQuery), responses((status = 200, body = RollupList)))]
 pub(crate) async fn rollup(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<RollupQuery>) -> Answer<RollupList> {
     let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
-    let rows = point::rollup(&app, &caller.scope, id.read()?, &query.step, from, to).await?;
-    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None }))
+    let id = id.read()?;
+    let rows = point::rollup(&app, &caller.scope, id, &query.step, from, to).await?;
+    let dropped = point::gaps(&app, &caller.scope, id, from, to).await?.into_iter().map(Into::into).collect();
+    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None, dropped }))
 }
 
 /// Which points a question is about.
@@ -630,7 +659,8 @@ pub(crate) async fn rollup_all(AppRef(app): AppRef, caller: Caller, Query(query)
     let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
     let filter = filter(&app, query.device.as_deref(), query.enterprise.as_deref(), query.region, query.kind)?;
     let rows = point::rollup_all(&app, &caller.scope, &filter, &query.step, from, to).await?;
-    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None }))
+    let dropped = point::gaps_all(&app, &caller.scope, from, to).await?.into_iter().map(Into::into).collect();
+    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None, dropped }))
 }
 
 /// The visible points that stand out in a time: the highest gas, the lowest level.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
-use super::point::HistoryQuery;
+use super::point::{Dropped, HistoryQuery};
 use crate::dto::{At, Level, id, id_option, nullable};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
 
@@ -147,6 +147,8 @@ pub(crate) struct VehicleLatestList {
 pub(crate) struct PositionList {
     positions: Vec<PositionDto>,
     next: Option<String>,
+    /// On the first page: what retention dropped of the range.
+    dropped: Vec<Dropped>,
 }
 
 /// Which vehicles.
@@ -259,6 +261,12 @@ pub(crate) async fn adopt(AppRef(app): AppRef, caller: Caller, id: PathId) -> An
 /// Positions of a vehicle, oldest first.
 #[utoipa::path(get, path = "/vehicles/{id}/positions", tag = "vehicle", params(("id" = String, Path), HistoryQuery), responses((status = 200, body = PositionList)))]
 pub(crate) async fn positions(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<HistoryQuery>) -> Answer<PositionList> {
-    let page = vehicle::positions(&app, &caller.scope, id.read()?, query.read()?).await?;
-    Ok(Json(PositionList { positions: page.items.iter().map(Into::into).collect(), next: page.next }))
+    let (id, window) = (id.read()?, query.read()?);
+    let gaps = match window.cursor {
+        None => vehicle::gaps(&app, &caller.scope, id, window.from, window.to).await?,
+        Some(_) => Vec::new(),
+    };
+    let page = vehicle::positions(&app, &caller.scope, id, window).await?;
+    let dropped = gaps.into_iter().map(Into::into).collect();
+    Ok(Json(PositionList { positions: page.items.iter().map(Into::into).collect(), next: page.next, dropped }))
 }

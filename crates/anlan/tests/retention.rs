@@ -1,0 +1,204 @@
+//! Days leave when their time is over, unless somebody holds them or the archive lacks them; answers say what is gone.
+
+mod common;
+#[path = "common/jt808.rs"]
+mod jt808;
+
+use std::process::Command;
+
+use common::{Mqtt, Server, rfc3339};
+use jt808::{Position, Terminal};
+use serde_json::{Value, json};
+
+/// 2026-11-10T00:00:00Z.
+const DAY0: i64 = 1_794_268_800_000_000;
+const DAY_US: i64 = 86_400_000_000;
+const HOUR_US: i64 = 3_600_000_000;
+const PHONE: &str = "013900000001";
+
+/// Housekeeping that does not wait for its turn.
+const EAGER: [(&str, &str); 2] = [("ANLAN_HISTORY__CHECKPOINT_MS", "20"), ("ANLAN_HISTORY__MERGE_LOOK_MS", "20")];
+
+fn advance_to(server: &Server, us: i64) {
+    let (status, body) = server.post("/api/v1/test/clock", &json!({ "set": rfc3339(us) }));
+    assert_eq!(status, 200, "{body}");
+}
+
+/// An enterprise with a device of two points, one of which measures methane; its id and those of device and points.
+struct Place {
+    enterprise: String,
+    device: String,
+    points: [String; 2],
+    mqtt: Mqtt,
+    code: String,
+}
+
+fn place(server: &Server, code: &str) -> Place {
+    let enterprise = server.enterprise(&format!("E-{code}"));
+    let (device, secret) = server.device(code, Some(&enterprise));
+    let points = json!({ "points": [
+        { "code": "TI-1", "name": "温度", "unit": "℃", "kind": "temperature" },
+        { "code": "CH4-1", "name": "甲烷", "unit": "%", "kind": "methane" },
+    ] });
+    let (status, made) = server.put(&format!("/api/v1/devices/{device}/points"), &points);
+    assert_eq!(status, 200, "{made}");
+    let listed = server.get(&format!("/api/v1/points?device={device}"));
+    let id = |code: &str| {
+        let found = listed["points"].as_array().unwrap().iter().find(|p| p["code"] == code);
+        found.and_then(|p| p["id"].as_str()).unwrap().to_owned()
+    };
+    let mqtt = Mqtt::connect(&server.mqtt, code, &secret).unwrap();
+    Place { enterprise, device, points: [id("TI-1"), id("CH4-1")], mqtt, code: code.to_owned() }
+}
+
+/// A reading an hour of each point.
+fn send(place: &mut Place, day: i64) {
+    let message = |hour: i64| {
+        let at = rfc3339(DAY0 + day * DAY_US + hour * HOUR_US + 1_000_000);
+        json!({ "at": at, "values": { "TI-1": 20.0 + hour as f64, "CH4-1": 0.25 } })
+    };
+    let code = place.code.clone();
+    place.mqtt.publish(&code, &Value::Array((0..24).map(message).collect())).unwrap();
+}
+
+fn count(server: &Server, place: &Place) -> [usize; 2] {
+    [server.readings(&place.device, "TI-1").len(), server.readings(&place.device, "CH4-1").len()]
+}
+
+fn dropped(from_day: i64, to_day: i64, left: &str) -> Value {
+    json!({ "from": rfc3339(DAY0 + from_day * DAY_US), "to": rfc3339(DAY0 + to_day * DAY_US), "left": left })
+}
+
+fn audited(server: &Server) -> Vec<Value> {
+    server.get("/api/v1/audit?noun=history&limit=1000")["entries"].as_array().unwrap().clone()
+}
+
+#[test]
+fn days_leave_by_kind_a_hold_keeps_them_and_answers_say_what_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut settings = EAGER.to_vec();
+    settings.extend([
+        ("ANLAN_RETENTION__READINGS_DAYS", "5"),
+        ("ANLAN_RETENTION__KINDS", "{methane=12}"),
+        ("ANLAN_RETENTION__POSITIONS_DAYS", "5"),
+        ("ANLAN_RETENTION__ROLLUPS_DAYS", "20"),
+        ("ANLAN_JT808__UNKNOWN", "accept"),
+    ]);
+    let mut server = Server::start_with(&data, &settings, &["--test-clock", &rfc3339(DAY0)]);
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    let (mut held, mut free) = (place(&server, "H-1"), place(&server, "F-1"));
+    let mut terminal = Terminal::connect(&server.jt808);
+    for day in 0..3 {
+        advance_to(&server, DAY0 + (day + 1) * DAY_US);
+        send(&mut held, day);
+        send(&mut free, day);
+        let position = Position::at(DAY0 + day * DAY_US + 5 * HOUR_US);
+        assert!(terminal.ask(0x0200, PHONE, &position.bytes()).is_some(), "the position of day {day} is answered");
+    }
+    let vehicle =
+        server.wait("the vehicle", |s| s.get(&format!("/api/v1/vehicles?phone={PHONE}"))["vehicles"][0]["id"].as_str().map(str::to_owned));
+    let track = format!("/api/v1/vehicles/{vehicle}/positions");
+    assert_eq!(server.get(&track)["positions"].as_array().map(Vec::len), Some(3));
+
+    // Somebody asks for the first two days of one enterprise to be kept.
+    let hold = json!({ "enterprise": held.enterprise, "from": rfc3339(DAY0), "to": rfc3339(DAY0 + 2 * DAY_US), "reason": "〔2026〕7 号" });
+    let (status, made) = server.post("/api/v1/holds", &hold);
+    assert_eq!(status, 201, "{made}");
+    let hold = made["id"].as_str().unwrap().to_owned();
+
+    // A day before the time of the first is over, nothing has gone.
+    advance_to(&server, DAY0 + 6 * DAY_US - 1);
+    assert_eq!((count(&server, &held), count(&server, &free)), ([72, 72], [72, 72]));
+    assert_eq!(audited(&server), Vec::<Value>::new());
+
+    // The third day ended five days ago.
+    advance_to(&server, DAY0 + 8 * DAY_US);
+    server.wait("what is free goes", |s| (count(s, &free)[0] == 0 && count(s, &held)[0] == 48).then_some(()));
+    assert_eq!((count(&server, &held), count(&server, &free)), ([48, 72], [0, 72]));
+    server.wait("positions go", |s| s.get(&track)["positions"].as_array().unwrap().is_empty().then_some(()));
+    let check = |server: &Server| {
+        let answer = |place: &Place, point: usize, what: &str| server.get(&format!("/api/v1/points/{}/{what}", place.points[point]));
+        assert_eq!(answer(&free, 0, "readings")["dropped"], json!([dropped(0, 3, "hours")]));
+        assert_eq!(answer(&held, 0, "readings")["dropped"], json!([dropped(2, 3, "hours")]));
+        assert_eq!(answer(&free, 1, "readings")["dropped"], json!([]));
+        assert_eq!(server.get(&track)["dropped"], json!([dropped(0, 3, "nothing")]));
+        // The hours say what the readings said.
+        let days = answer(&free, 0, &format!("rollup?step=1d&from={}&to={}", rfc3339(DAY0), rfc3339(DAY0 + 3 * DAY_US)));
+        assert_eq!(days["dropped"], json!([dropped(0, 3, "hours")]));
+        let days = days["rollup"].as_array().unwrap();
+        assert_eq!(days.len(), 3);
+        for day in days {
+            assert_eq!((&day["count"], &day["min"], &day["max"], &day["mean"]), (&json!(24), &json!(20.0), &json!(43.0), &json!(31.5)));
+        }
+    };
+    check(&server);
+    let entries = audited(&server);
+    let days: std::collections::BTreeSet<&str> = entries.iter().filter_map(|e| e["subject"].as_str()).collect();
+    assert_eq!(Vec::from_iter(days), ["2026-11-10", "2026-11-11", "2026-11-12"]);
+    let readings: u64 = entries.iter().filter_map(|e| e["detail"]["readings"].as_u64()).sum();
+    let positions: u64 = entries.iter().filter_map(|e| e["detail"]["positions"].as_u64()).sum();
+    assert_eq!((readings, positions), (72 + 24, 3), "{entries:?}");
+
+    // It stays so over a restart, and every file is sound.
+    server.stop();
+    let verify = || Command::new(env!("CARGO_BIN_EXE_anlan")).args(["history", "verify", "--data"]).arg(&data).output().unwrap();
+    let report = verify();
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stdout));
+    server.restart();
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    advance_to(&server, DAY0 + 8 * DAY_US);
+    check(&server);
+    assert_eq!((count(&server, &held), count(&server, &free)), ([48, 72], [0, 72]));
+
+    // Released, what was held goes; then methane; then the hours, and nobody pretends that there never was anything.
+    let (status, body) = server.post(&format!("/api/v1/holds/{hold}/release"), &json!({ "reason": "结案" }));
+    assert_eq!(status, 204, "{body}");
+    server.wait("what was held goes", |s| (count(s, &held) == [0, 72]).then_some(()));
+    advance_to(&server, DAY0 + 30 * DAY_US);
+    let point = format!("/api/v1/points/{}", free.points[1]);
+    server.wait("all is gone", |s| (s.get(&format!("{point}/readings"))["dropped"] == json!([dropped(0, 3, "nothing")])).then_some(()));
+    assert_eq!((count(&server, &held), count(&server, &free)), ([0, 0], [0, 0]));
+    let hours = server.get(&format!("{point}/rollup?step=1h&from={}&to={}", rfc3339(DAY0), rfc3339(DAY0 + 3 * DAY_US)));
+    assert_eq!((&hours["rollup"], &hours["dropped"]), (&json!([]), &json!([dropped(0, 3, "nothing")])));
+    server.stop();
+    let report = verify();
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stdout));
+}
+
+#[test]
+fn what_is_not_archived_is_not_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let archive = dir.path().join("archive");
+    let mut settings = EAGER.to_vec();
+    settings.extend([
+        ("ANLAN_RETENTION__READINGS_DAYS", "1"),
+        ("ANLAN_ARCHIVE__URL", archive.to_str().unwrap()),
+        ("ANLAN_ARCHIVE__AFTER_DAYS", "6"),
+    ]);
+    let server = Server::start_with(&data, &settings, &["--test-clock", &rfc3339(DAY0)]);
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    let mut place = place(&server, "A-1");
+    advance_to(&server, DAY0 + DAY_US);
+    send(&mut place, 0);
+    // Long over, and not archived yet; the clock answers when everything due has run.
+    let sealed = |server: &Server| {
+        let text = server.get("/metrics");
+        let line = text.as_str().unwrap().lines().find(|l| l.starts_with("anlan_history_sealed_readings ")).map(str::to_owned);
+        line.and_then(|l| l.split(' ').nth(1)?.parse::<f64>().ok())
+    };
+    advance_to(&server, DAY0 + 5 * DAY_US);
+    server.wait("it is sealed", |s| (sealed(s) == Some(48.0)).then_some(()));
+    advance_to(&server, DAY0 + 5 * DAY_US + HOUR_US);
+    assert_eq!(sealed(&server), Some(48.0));
+    assert_eq!(audited(&server), Vec::<Value>::new());
+    // Archived, it leaves the hot files; whoever asks sees no difference.
+    let before = server.readings(&place.device, "TI-1");
+    advance_to(&server, DAY0 + 8 * DAY_US);
+    server.wait("it is dropped", |s| (sealed(s) == Some(0.0)).then_some(()));
+    assert_eq!(audited(&server).len(), 1);
+    let answer = server.get(&format!("/api/v1/points/{}/readings", place.points[0]));
+    assert_eq!((answer["readings"].as_array(), &answer["dropped"]), (Some(&before), &json!([])));
+    assert_eq!(before.len(), 24);
+}

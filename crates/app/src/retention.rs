@@ -1,0 +1,203 @@
+//! Retention (数据保存期限): who keeps how long, what stands in its way, and an honest answer about what has gone.
+//!
+//! Settings say how many whole days; legal holds come first ([`crate::hold`]); where there is an archive, it must have the day. Nothing is
+//! dropped unless the database says what is held, and has taken down what goes. An answer about a time that was dropped says so: [`gaps`].
+//! The order on disk is `history`'s. Start at [`thin`].
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, PoisonError};
+
+use anlan_archive::Day;
+use anlan_history::{Dropping, HistoryError, Hold, Keeper, Left, Policy, Thinned};
+use anlan_model::{Clock as _, PointId, Timestamp, VehicleId};
+use anlan_store::{HoldRow, RetentionDrop, StoreError};
+use tokio::runtime::Handle;
+use tracing::{error, info};
+
+use crate::App;
+use crate::error::AppError;
+use crate::point::off_thread;
+
+/// Part of a history that retention dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Start, a day's (UTC).
+    pub from: Timestamp,
+    /// End, exclusive, a day's.
+    pub to: Timestamp,
+    /// Whether the statistics of its hours are left; otherwise nothing is, and what there was is no longer known.
+    pub hours: bool,
+}
+
+/// Whose history.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose {
+    Point(PointId),
+    Vehicle(VehicleId),
+    /// Any point's.
+    Anybody,
+}
+
+/// What retention dropped of `from <= event_at < to` and no archive has; the caller was shown to see it.
+///
+/// # Errors
+/// The database, the files.
+pub(crate) async fn gaps(app: &App, whose: Whose, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>, AppError> {
+    let mut days = app.store.dropped_days(from, to).await?;
+    let (archive, reader) = (app.telemetry.whole.archive().cloned(), app.telemetry.reader.clone());
+    days.retain(|d| archive.as_ref().is_none_or(|archive| !archive.holds(Day::new(d.day))));
+    if days.is_empty() {
+        return Ok(Vec::new());
+    }
+    let look = move || -> Result<Vec<Gap>, HistoryError> {
+        let mut found = Vec::new();
+        for d in days {
+            let (start, end) = (Day::new(d.day).start(), Day::new(d.day).end());
+            let hours = match whose {
+                Whose::Point(_) | Whose::Anybody if d.readings_at.is_none() => continue,
+                Whose::Anybody => d.rollups_at.is_none(),
+                Whose::Point(point) => match reader.left_of(point, start)? {
+                    Left::Hours => true,
+                    Left::Unknown if d.rollups_at.is_some() => false,
+                    Left::Everything | Left::Unknown => continue,
+                },
+                Whose::Vehicle(_) if d.positions_at.is_none() => continue,
+                // A held vehicle keeps what others lost.
+                Whose::Vehicle(vehicle) if !reader.positions(vehicle, start, end, None, 1)?.is_empty() => continue,
+                Whose::Vehicle(_) => false,
+            };
+            found.push(Gap { from: start, to: end, hours });
+        }
+        Ok(found)
+    };
+    Ok(joined(off_thread(look).await??))
+}
+
+/// Days that follow each other and of which the same is left, as one.
+fn joined(days: Vec<Gap>) -> Vec<Gap> {
+    let mut out: Vec<Gap> = Vec::new();
+    for day in days {
+        match out.last_mut() {
+            Some(last) if last.to == day.from && last.hours == day.hours => last.to = day.to,
+            _ => out.push(day),
+        }
+    }
+    out
+}
+
+/// Drops the next part whose time is over; whether there was one. For the thread of [`crate::keep`].
+///
+/// # Errors
+/// I/O, damage: what is listed stays as it was.
+pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Result<bool, HistoryError> {
+    if !app.settings.retention.is_set() {
+        return Ok(false);
+    }
+    // A hold that is set from here on waits until this step is done (`hold::create`).
+    let _dropping = app.dropping.lock().unwrap_or_else(PoisonError::into_inner);
+    match runtime.block_on(app.store.standing_holds()) {
+        Ok(holds) => {
+            let mut policy = policy(app, &holds);
+            let (app, runtime, now) = (app.clone(), runtime.clone(), app.clock.now());
+            policy.announce = Some(Arc::new(move |dropping| write_down(&app, &runtime, dropping)));
+            Ok(keeper.thin(now, &policy)?.inspect(count_thinned).is_some())
+        }
+        Err(failure) => {
+            unasked(&failure);
+            Ok(false)
+        }
+    }
+}
+
+/// Nothing goes that the database does not know of first.
+fn write_down(app: &App, runtime: &Handle, dropping: &Dropping) -> bool {
+    let Dropping { day, readings, positions, rollups } = *dropping;
+    match runtime.block_on(app.store.note_drop(&RetentionDrop { day, readings, positions, rollups }, app.clock.now())) {
+        Ok(()) => true,
+        Err(failure) => {
+            metrics::counter!("anlan_history_keep_failed_total").increment(1);
+            error!(error = &failure as &dyn std::error::Error, "the database does not take down what is to be dropped, so it stays");
+            false
+        }
+    }
+}
+
+fn unasked(failure: &StoreError) {
+    metrics::counter!("anlan_history_keep_failed_total").increment(1);
+    error!(error = failure as &dyn std::error::Error, "the database does not say what is held, so nothing is dropped");
+}
+
+/// Who keeps how long, as settings, registry and holds say now.
+fn policy(app: &App, holds: &[HoldRow]) -> Policy {
+    let (settings, known) = (&app.settings.retention, app.registry.get());
+    let mut point_days = HashMap::new();
+    if !settings.kinds.is_empty() {
+        let named = known.points.values().filter_map(|p| Some((p.id, Some(*settings.kinds.get(&p.kind)?))));
+        point_days.extend(named);
+    }
+    let hold = |h: &HoldRow| {
+        let (mut points, mut vehicles) = (HashSet::from_iter(h.points.iter().copied()), HashSet::from_iter(h.vehicles.iter().copied()));
+        if let Some(enterprise) = h.enterprise {
+            // What it has got since it was held is held too.
+            points.extend(known.points_of.get(&enterprise).into_iter().flatten().copied());
+            vehicles.extend(known.vehicles.values().filter(|v| v.enterprise == Some(enterprise)).map(|v| v.id));
+        }
+        Hold { points, vehicles, from: h.from.micros(), to: h.to.micros() }
+    };
+    let mut policy = Policy {
+        default_days: settings.readings_days,
+        point_days,
+        position_days: settings.positions_days,
+        rollup_days: settings.rollups_days,
+        holds: holds.iter().map(hold).collect(),
+        ..Policy::default()
+    };
+    policy.version = version(&policy);
+    if crate::archive::place(&app.settings.archive).is_some() {
+        let (whole, reader) = (app.telemetry.whole.clone(), app.telemetry.reader.clone());
+        // Blocks hold nothing beyond the newest seal; where the archive has looked that far, it has all of the day.
+        policy.archived = Some(Arc::new(move |day, _| match whole.release(Day::of(day)) {
+            Ok(through) => through.is_some_and(|through| through >= reader.stats().sealed_lsn),
+            Err(failure) => {
+                error!(error = &failure as &dyn std::error::Error, "the archive does not release a day, so nothing of it is dropped");
+                false
+            }
+        }));
+    }
+    policy
+}
+
+/// Differs when the policy does.
+fn version(policy: &Policy) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (policy.default_days, policy.position_days, policy.rollup_days).hash(&mut hasher);
+    let mut days: Vec<_> = policy.point_days.iter().collect();
+    days.sort_unstable();
+    days.hash(&mut hasher);
+    for hold in &policy.holds {
+        let (mut points, mut vehicles) = (Vec::from_iter(&hold.points), Vec::from_iter(&hold.vehicles));
+        points.sort_unstable();
+        vehicles.sort_unstable();
+        (hold.from, hold.to, points, vehicles).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn count_thinned(done: &Thinned) {
+    metrics::counter!("anlan_history_dropped_readings_total").increment(done.readings);
+    metrics::counter!("anlan_history_dropped_positions_total").increment(done.positions);
+    metrics::counter!("anlan_history_dropped_bytes_total").increment(u64::try_from(done.bytes).unwrap_or(0));
+    metrics::counter!("anlan_history_dropped_rollups_total").increment(done.rollups);
+    if done.readings + done.positions + done.rollups > 0 {
+        info!(
+            readings = done.readings,
+            positions = done.positions,
+            bytes = done.bytes,
+            "retention dropped {} readings and {} positions, {} bytes",
+            done.readings,
+            done.positions,
+            done.bytes
+        );
+    }
+}
