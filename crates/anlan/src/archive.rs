@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anlan_app::archive::{Archiver, place};
+use anlan_app::archive::{Archiver, owner, place};
 use anlan_app::registry::Snapshot;
 use anlan_archive::{Archive, Day, Whole};
+use anlan_history::{Lsn, RepairReport};
 use anlan_model::Timestamp;
 use anlan_store::Store;
 use anyhow::Context as _;
@@ -110,4 +111,36 @@ async fn archive(data: &Path, config: &Config, now: Timestamp) -> anyhow::Result
     let round = archiver.round(&store, &known, &whole, now, CancellationToken::new()).await;
     store.close().await;
     Ok(round?)
+}
+
+/// For each lost period of a repair: whether the archive has all of it, so that readers look there from now on. Empty without an archive.
+///
+/// What came after the archive looked last is not in it; it is in the log, where the repair has found it, if the log reaches back that far.
+pub fn recover(data: &Path, config: &Config, report: &RepairReport) -> anyhow::Result<Vec<bool>> {
+    let Some(place) = place(&config.archive) else { return Ok(Vec::new()) };
+    let runtime = serve::runtime()?;
+    let owner = runtime.block_on(async {
+        let store = Store::open(&serve::store_url(config, data)).await.context("open the database, which says whose archive it is")?;
+        let owner = owner(&store).await;
+        store.close().await;
+        anyhow::Ok(owner?)
+    })?;
+    let (data, parts, report) = (data.to_owned(), config.archive.compact_parts, report.clone());
+    let work = move || -> Result<Vec<bool>, anlan_archive::ArchiveError> {
+        let archive = Archive::open(&place, &data, &owner, parts)?;
+        let joined = report.log_from.is_some_and(|first| Lsn(archive.through().0 + 1) >= first);
+        let mut found = Vec::with_capacity(report.lost.len());
+        for lost in &report.lost {
+            let days = || (Day::of(lost.from).number()..=Day::of(lost.to.plus_us(-1)).number()).map(Day::new);
+            let all = joined && days().all(|day| archive.holds(day));
+            if all {
+                for day in days() {
+                    archive.release(day)?;
+                }
+            }
+            found.push(all);
+        }
+        Ok(found)
+    };
+    runtime.block_on(async { Ok(tokio::task::spawn_blocking(work).await??) })
 }

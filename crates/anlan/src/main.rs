@@ -107,6 +107,17 @@ enum HistoryCommand {
         #[arg(long)]
         data: PathBuf,
     },
+    /// Mend what can be mended: sound parts of damaged files are kept, the rest is read again from the log and, where it is configured, from
+    /// the archive; what is lost is named, period by period. Damaged files are put aside in `history/damaged`, none is deleted. The node
+    /// must be stopped. Exit code 1 if anything stays lost or damaged.
+    Repair {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Print what the log says happened (alarms, data events, command answers), oldest first, one JSON object a line:
     /// what the database must show. The node must be stopped.
     Effects {
@@ -168,6 +179,7 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(args),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
+        Command::History { command: HistoryCommand::Repair { data, config } } => repair(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Effects { data } } => effects(&data),
         Command::Archive { command } => archive::run(command),
         Command::Audit { command: AuditCommand::Verify { data, config } } => serve::verify_audit(&data, config.as_deref()),
@@ -192,6 +204,22 @@ fn verify(data: &std::path::Path) -> anyhow::Result<ExitCode> {
     let report = anlan_history::verify(&data.join("history"))?;
     println!("{report}");
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn repair(data: &std::path::Path, config: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
+    let config = serve::load(config)?;
+    serve::start_logging(&config);
+    let report = anlan_history::repair(&data.join("history"))?;
+    println!("{report}");
+    let mut is_whole = report.left.is_empty();
+    let archived = if report.lost.is_empty() { Vec::new() } else { archive::recover(data, &config, &report)? };
+    for (i, lost) in report.lost.iter().enumerate() {
+        match archived.get(i) {
+            Some(true) => println!("archive: {} from {} to {} is read from the archive from now on", lost.what, lost.from, lost.to),
+            _ => is_whole = false,
+        }
+    }
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn effects(data: &std::path::Path) -> anyhow::Result<ExitCode> {

@@ -202,3 +202,67 @@ fn what_is_not_archived_is_not_dropped() {
     assert_eq!((answer["readings"].as_array(), &answer["dropped"]), (Some(&before), &json!([])));
     assert_eq!(before.len(), 24);
 }
+
+#[test]
+fn repair_names_what_is_lost_and_reads_it_from_the_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, archive) = (dir.path().join("data"), dir.path().join("archive"));
+    let mut settings = EAGER.to_vec();
+    let url = ("ANLAN_ARCHIVE__URL", archive.to_str().unwrap());
+    settings.extend([url, ("ANLAN_ARCHIVE__AFTER_DAYS", "1"), ("ANLAN_HISTORY__SEGMENT_BYTES", "100"), ("ANLAN_HISTORY__KEEP_LOG_S", "0")]);
+    let mut server = Server::start_with(&data, &settings, &["--test-clock", &rfc3339(DAY0)]);
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    let mut place = place(&server, "R-1");
+    for day in 0..4 {
+        advance_to(&server, DAY0 + (day + 1) * DAY_US);
+        send(&mut place, day);
+    }
+    // The log of the first days is gone, their readings stand in blocks and in the archive.
+    advance_to(&server, DAY0 + 9 * DAY_US);
+    send(&mut place, 8);
+    advance_to(&server, DAY0 + 12 * DAY_US);
+    let first = data.join("history/log-0000000000000001.anl");
+    server.wait("the log is released", |_| (!first.exists()).then_some(()));
+    let before = ["TI-1", "CH4-1"].map(|code| server.readings(&place.device, code));
+    assert_eq!(before[0].len(), 5 * 24);
+    server.stop();
+
+    let files = || {
+        let entries = std::fs::read_dir(data.join("history")).unwrap().map(|e| e.unwrap().path());
+        entries.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("block-"))).collect::<Vec<_>>()
+    };
+    let damaged = files();
+    for path in &damaged {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[20] ^= 0x10;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let history = |what: &str, settings: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anlan"));
+        command.args(["history", what, "--data"]).arg(&data).env("ANLAN_LOG__FILTER", "error").envs(settings.iter().copied());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let verified = history("verify", &[]);
+    assert_eq!(verified.0, Some(1), "{}", verified.1);
+    let repaired = history("repair", &[url]);
+    assert_eq!(repaired.0, Some(0), "{}", repaired.1);
+    assert!(repaired.1.contains("lost: point ") && repaired.1.contains("is read from the archive from now on"), "{}", repaired.1);
+    assert!(damaged.iter().all(|p| !p.exists() && data.join("history/damaged").join(p.file_name().unwrap()).exists()));
+    let verified = history("verify", &[]);
+    assert_eq!(verified.0, Some(0), "{}", verified.1);
+    server.restart();
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    advance_to(&server, DAY0 + 12 * DAY_US);
+    assert_eq!(["TI-1", "CH4-1"].map(|code| server.readings(&place.device, code)), before);
+    server.stop();
+
+    // Without an archive it is gone, and the command says so.
+    let mut bytes = std::fs::read(&files()[0]).unwrap();
+    bytes[20] ^= 0x10;
+    std::fs::write(&files()[0], bytes).unwrap();
+    let repaired = history("repair", &[]);
+    assert_eq!(repaired.0, Some(1), "{}", repaired.1);
+    assert!(repaired.1.contains("NOT WHOLE"), "{}", repaired.1);
+    assert_eq!(history("repair", &[]), (Some(0), "nothing to repair\n".to_owned()));
+}

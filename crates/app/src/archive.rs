@@ -110,7 +110,10 @@ pub fn place(settings: &ArchiveSettings) -> Option<Place> {
 }
 
 /// What this node signs its archive with, so that no second one writes there.
-async fn owner(store: &Store) -> Result<String, StoreError> {
+///
+/// # Errors
+/// The database.
+pub async fn owner(store: &Store) -> Result<String, StoreError> {
     store.setting_or_put("archive_owner", &uuid::Uuid::now_v7().to_string()).await
 }
 

@@ -24,7 +24,7 @@ impl Writer {
     pub fn stage(&mut self, into: &Path) -> Result<Lsn, HistoryError> {
         let durable = self.durable();
         // No merge lists or removes files meanwhile.
-        let _still = self.shared.manifest();
+        let _still = self.shared.sure_manifest()?;
         fs::create_dir(into).at("create", into)?;
         let dir = self.dir().to_path_buf();
         for entry in fs::read_dir(&dir).at("list", &dir)? {

@@ -434,7 +434,7 @@ pub(crate) fn section_positions(packed: &[u8]) -> Option<Vec<Position>> {
 /// A block file being written; nobody sees it before [`FileWriter::finish`] and its manifest row.
 pub(crate) struct FileWriter {
     path: PathBuf,
-    temporary: PathBuf,
+    temporary: Temporary,
     file: BufWriter<File>,
     seed: u32,
     seq: u64,
@@ -452,18 +452,27 @@ pub(crate) struct Window {
     pub(crate) rank: u64,
 }
 
+/// A file that goes with its writer, unless it got its own name: what a full disk stopped must not fill it for good.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 impl FileWriter {
     pub(crate) fn create(dir: &Path, seed: u32, seq: u64) -> Result<Self> {
         let path = block_path(dir, seq);
-        let temporary = disk::temporary(&path);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&temporary).at("create", &temporary)?);
+        let temporary = Temporary(disk::temporary(&path));
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&temporary.0).at("create", &temporary.0)?);
         let mut head = Vec::with_capacity(FILE_HEAD);
         head.extend_from_slice(&MAGIC);
         head.extend_from_slice(&[VERSION, 0, 0, 0]);
         head.extend_from_slice(&seed.to_le_bytes());
         let sum = crc(seed, &head);
         head.extend_from_slice(&sum.to_le_bytes());
-        file.write_all(&head).at("write", &temporary)?;
+        file.write_all(&head).at("write", &temporary.0)?;
         Ok(Self { path, temporary, file, seed, seq, end: FILE_HEAD as u64, blocks: Vec::new() })
     }
 
@@ -474,8 +483,8 @@ impl FileWriter {
 
     /// Closes a block of which `data_len` bytes were written: adds its directory.
     pub(crate) fn close(&mut self, window: Window, data_len: u64, directory: &[u8], readings: u64, positions: u64) -> Result<()> {
-        let packed = deflate(directory, LEVEL).at("compress", &self.temporary)?;
-        self.file.write_all(&packed).at("write", &self.temporary)?;
+        let packed = deflate(directory, LEVEL).at("compress", &self.temporary.0)?;
+        self.file.write_all(&packed).at("write", &self.temporary.0)?;
         let Window { shard, content, start, span, rank } = window;
         let meta = BlockMeta {
             seq: self.seq,
@@ -507,17 +516,17 @@ impl FileWriter {
 
     /// Writes bytes of the block being made.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).at("write", &self.temporary)
+        self.file.write_all(bytes).at("write", &self.temporary.0)
     }
 
     pub(crate) fn at<T>(&self, done: std::io::Result<T>) -> Result<T> {
-        done.at("compress", &self.temporary)
+        done.at("compress", &self.temporary.0)
     }
 
     /// Makes the file durable under its name; its length and blocks. A file without a block is not made: `None`.
     pub(crate) fn finish(mut self, covered: Lsn, window_us: i64) -> Result<Option<(u64, Vec<BlockMeta>)>> {
         if self.blocks.is_empty() {
-            std::fs::remove_file(&self.temporary).at("remove", &self.temporary)?;
+            std::fs::remove_file(&self.temporary.0).at("remove", &self.temporary.0)?;
             return Ok(None);
         }
         let mut index = Vec::new();
@@ -529,9 +538,9 @@ impl FileWriter {
         index.extend_from_slice(&index_len.to_le_bytes());
         index.extend_from_slice(&sum.to_le_bytes());
         index.extend_from_slice(&END_MAGIC);
-        self.file.write_all(&index).at("write", &self.temporary)?;
-        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", &self.temporary)?;
-        file.sync_all().at("sync", &self.temporary)?;
+        self.file.write_all(&index).at("write", &self.temporary.0)?;
+        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error).at("write", &self.temporary.0)?;
+        file.sync_all().at("sync", &self.temporary.0)?;
         disk::publish(&self.path)?;
         Ok(Some((self.end + index.len() as u64, self.blocks)))
     }

@@ -86,8 +86,11 @@ pub(crate) struct Manifest {
     pub(crate) compacted_len: u64,
     /// Whether bytes behind the last row are no row.
     pub(crate) torn: bool,
-    /// An append failed: what the disk holds is unknown until the directory is opened again.
-    pub(crate) broken: bool,
+    /// Writing failed: what the disk holds behind the last row is unknown until the list was written anew ([`compact`]). Whatever it
+    /// holds is a list that was true, so no file of either may be touched before.
+    pub(crate) in_doubt: bool,
+    /// Files of rows that failed: strangers once the doubt is over.
+    pub(crate) strangers: Vec<u64>,
     next_seq: u64,
 }
 
@@ -103,7 +106,8 @@ impl Manifest {
             len: HEAD as u64,
             compacted_len: HEAD as u64,
             torn: false,
-            broken: false,
+            in_doubt: false,
+            strangers: Vec::new(),
             next_seq: 1,
         }
     }
@@ -167,7 +171,8 @@ pub(crate) fn create(dir: &Path, seed: u32, window_us: i64) -> Result<Manifest> 
     Ok(Manifest::new(seed, window_us))
 }
 
-/// Writes the manifest anew with one row per file in `files`: after it the file is the whole new list, or still the old one.
+/// Writes the manifest anew with one row per file in `files`: after it the file is the whole new list, or still the old one, and nobody
+/// knows which if it fails.
 pub(crate) fn compact(dir: &Path, manifest: &mut Manifest, files: &BTreeMap<u64, Listed>) -> Result<()> {
     let mut bytes = head_bytes(manifest.seed, manifest.window_us);
     for (seq, file) in files {
@@ -189,8 +194,11 @@ pub(crate) fn compact(dir: &Path, manifest: &mut Manifest, files: &BTreeMap<u64,
         let row = Row { kind: Kind::Seal, seq, covered: manifest.covered, at, file_len, blocks, gone: Vec::new() };
         put_row(&row, manifest.seed, &mut bytes);
     }
+    // The old file under the new length, or the new one under the old, would be torn by the next row.
+    manifest.in_doubt = true;
     disk::write_atomic(&dir.join(MANIFEST), &bytes)?;
     (manifest.version, manifest.len, manifest.compacted_len) = (VERSION, bytes.len() as u64, bytes.len() as u64);
+    manifest.in_doubt = false;
     Ok(())
 }
 
@@ -304,22 +312,25 @@ fn put_row(row: &Row, seed: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&body);
 }
 
-/// Appends a row and syncs. On failure the row is taken back as far as the disk lets us; the caller stops writing.
+/// Appends a row and syncs. A failure leaves the list in doubt: it must be written anew before the next row.
+///
+/// A sync that failed cannot be repeated, for the kernel may call pages clean that never reached the disk; a new file has no such pages.
 pub(crate) fn append(dir: &Path, manifest: &mut Manifest, row: &Row) -> Result<()> {
-    if manifest.broken {
+    if manifest.in_doubt {
         return Err(HistoryError::Broken);
     }
     let mut bytes = Vec::new();
     put_row(row, manifest.seed, &mut bytes);
     let path = dir.join(MANIFEST);
     let mut file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
+    manifest.in_doubt = true;
     let done = file.seek(SeekFrom::Start(manifest.len)).and_then(|_| file.write_all(&bytes)).and_then(|()| file.sync_data());
     if let Err(e) = done {
         // What the disk holds behind the last row is unknown now; cutting it off is the best that can be tried.
         let _ = file.set_len(manifest.len);
-        manifest.broken = true;
         return Err(e).at("write", &path);
     }
+    manifest.in_doubt = false;
     manifest.len += bytes.len() as u64;
     manifest.covered = manifest.covered.max(row.covered);
     if row.kind == Kind::Seal {

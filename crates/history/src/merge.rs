@@ -16,7 +16,7 @@ use crate::block::{BlockId, BlockMeta, Content, Directory, FileWriter, Window, s
 use crate::columns::{Arrivals, decode_series};
 use crate::error::{At, Result};
 use crate::head::settle;
-use crate::manifest::{self, Kind, Listed, Row};
+use crate::manifest::{Kind, Row};
 use crate::rollup::{Builder, Chunk, HourRow, Rollups, hours_of};
 use crate::state::{Shared, State};
 use crate::write::Writer;
@@ -132,18 +132,11 @@ impl Keeper {
     }
 
     fn compact_manifest(&self) -> Result<()> {
-        let mut manifest = self.shared.manifest();
+        let mut manifest = self.shared.sure_manifest()?;
         if !manifest.is_mostly_history() {
             return Ok(());
         }
-        let listed = |b: &crate::state::BlockFile| {
-            let mut blocks: Vec<BlockMeta> = b.blocks.iter().map(|m| BlockMeta::clone(m)).collect();
-            // The index tells offsets by distance.
-            blocks.sort_by_key(|b| b.data_off);
-            Listed { len: b.len, at: b.at, blocks }
-        };
-        let files: BTreeMap<u64, Listed> = self.shared.state().files.iter().map(|(seq, b)| (*seq, listed(b))).collect();
-        manifest::compact(&self.shared.dir, &mut manifest, &files)
+        self.shared.rewrite(&mut manifest)
     }
 
     fn merge(&self, job: &Job, now: Timestamp) -> Result<Merged> {

@@ -4,7 +4,8 @@
 //! - A lost or damaged **manifest** is made again from the block files, which say everything about themselves.
 //! - Of a damaged **block file** the sound blocks and the sound sections of the others are copied into a new file; what is missing then is
 //!   looked for in the log.
-//! - A damaged **table of last values** is computed by the next open; a damaged **checkpoint** falls back to the one before.
+//! - A damaged **table of last values** is put aside and computed by the next open; a damaged **checkpoint** is put aside if the other one
+//!   is sound.
 //! - Damage inside the **log** is left as it is and told: nobody can say what stood there. A backup can.
 //!
 //! Each change is one manifest row, as in a merge. Start at [`repair`].
@@ -17,14 +18,15 @@ use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
 
 use crate::block::{self, BlockMeta, Content, Directory, FileIndex, FileWriter, inflate, section_positions};
 use crate::columns::decode_series;
-use crate::disk::{self, MANIFEST, block_path, crc, log_path};
+use crate::disk::{self, CHECKPOINT, CHECKPOINT_BEFORE, MANIFEST, block_path, crc, last_path, log_path};
 use crate::error::{At, Result};
+use crate::last::Table;
 use crate::manifest::{self, Kind, Listed, Manifest, Row, Sealed};
 use crate::rollup::Rollups;
 use crate::state::State;
-use crate::verify::Finding;
+use crate::verify::{Finding, verify};
 use crate::write::take_lock;
-use crate::{HistoryError, Lsn, Options, log};
+use crate::{HistoryError, Lsn, Options, checkpoint, log};
 
 const DAMAGED: &str = "damaged";
 
@@ -54,6 +56,8 @@ pub struct RepairReport {
     pub lost: Vec<Lost>,
     /// Readings and positions written anew from the log.
     pub recovered: u64,
+    /// First record of the log: what came before it cannot be found there.
+    pub log_from: Option<Lsn>,
 }
 
 impl fmt::Display for RepairReport {
@@ -98,7 +102,7 @@ enum Who {
 /// [`HistoryError::Locked`] if a process has it open; I/O; [`HistoryError::Version`] for files of a newer release.
 pub fn repair(dir: &Path) -> Result<RepairReport, HistoryError> {
     let _lock = take_lock(dir)?;
-    let mut report = RepairReport::default();
+    let mut report = RepairReport { log_from: disk::numbered(dir, "log")?.first().map(|first| Lsn(*first)), ..RepairReport::default() };
     let mut manifest = match manifest::load(dir) {
         Ok(Some(manifest)) => manifest,
         Ok(None) | Err(HistoryError::Damaged { .. }) => match make_manifest(dir, &mut report)? {
@@ -119,7 +123,40 @@ pub fn repair(dir: &Path) -> Result<RepairReport, HistoryError> {
     if !holes.is_empty() {
         fill(dir, &mut manifest, &holes, &mut report)?;
     }
+    mend_rest(dir, &manifest, &mut report)?;
+    for finding in verify(dir)?.damage {
+        if !report.left.contains(&finding) {
+            report.left.push(finding);
+        }
+    }
     Ok(report)
+}
+
+/// Tables and checkpoints that stand-ins exist for.
+fn mend_rest(dir: &Path, manifest: &Manifest, report: &mut RepairReport) -> Result<()> {
+    let mut away = |path: &Path, instead: &str| -> Result<()> {
+        let to = put_aside(dir, path)?;
+        fs::remove_file(path).at("remove", path)?;
+        disk::sync_dir(dir)?;
+        report.done.push(format!("put the damaged {} aside as {}, {instead}", path.display(), to.display()));
+        Ok(())
+    };
+    if let Some(sealed) = manifest.sealed {
+        let path = last_path(dir, sealed.seq);
+        if disk::read_if_there(&path)?.is_some_and(|bytes| Table::parse(&bytes, manifest.seed).is_none()) {
+            away(&path, "the next start computes it")?;
+        }
+    }
+    let both = checkpoint::read(dir, manifest.seed)?;
+    // Damaged ones are `Some(None)`; with no sound one left, it is not for us to say that the rules begin anew.
+    if both.iter().any(|c| matches!(c, Some(Some(_)))) {
+        for (name, found) in [CHECKPOINT, CHECKPOINT_BEFORE].iter().zip(&both) {
+            if matches!(found, Some(None)) {
+                away(&dir.join(name), "the other one counts")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A name in `damaged/` that is not taken.

@@ -14,7 +14,7 @@ use crate::disk::{block_path, crc};
 use crate::error::{At, Result};
 use crate::head::{Frozen, PointHead, VehicleHead};
 use crate::log::Segment;
-use crate::manifest::{self, Manifest, Row};
+use crate::manifest::{self, Listed, Manifest, Row};
 use crate::rollup::{Chunk, Rollups};
 use crate::{HistoryError, Lsn, Stats};
 
@@ -284,12 +284,41 @@ impl Shared {
         if DAY_US % self.window_us == 0 { DAY_US } else { self.window_us }
     }
 
+    /// The manifest, written anew if an earlier failure left it in doubt.
+    pub(crate) fn sure_manifest(&self) -> Result<MutexGuard<'_, Manifest>> {
+        let mut manifest = self.manifest();
+        if manifest.in_doubt {
+            self.rewrite(&mut manifest)?;
+            tracing::info!("the list of blocks, in doubt since a write of it failed, was written anew");
+            for seq in std::mem::take(&mut manifest.strangers) {
+                // What stays is removed by the next open.
+                let _ = std::fs::remove_file(block_path(&self.dir, seq));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the manifest anew from what counts.
+    pub(crate) fn rewrite(&self, manifest: &mut Manifest) -> Result<()> {
+        let listed = |b: &BlockFile| {
+            let mut blocks: Vec<BlockMeta> = b.blocks.iter().map(|m| BlockMeta::clone(m)).collect();
+            // The index tells offsets by distance.
+            blocks.sort_by_key(|b| b.data_off);
+            Listed { len: b.len, at: b.at, blocks }
+        };
+        let files: BTreeMap<u64, Listed> = self.state().files.iter().map(|(seq, b)| (*seq, listed(b))).collect();
+        manifest::compact(&self.dir, manifest, &files)
+    }
+
     /// Makes a change of blocks count: manifest row, synced, then memory. The files left without a block go later (`remove_unheld`).
     pub(crate) fn change(&self, mut row: Row) -> Result<()> {
-        let mut manifest = self.manifest();
+        let mut manifest = self.sure_manifest()?;
         // A seal may have been listed since the change was begun.
         row.covered = manifest.covered;
-        manifest::append(&self.dir, &mut manifest, &row)?;
+        if let Err(e) = manifest::append(&self.dir, &mut manifest, &row) {
+            manifest.strangers.push(row.seq);
+            return Err(e);
+        }
         let mut state = self.state_mut();
         state.take_away(&row.gone);
         state.add_blocks(row.seq, row.file_len, row.at, &row.blocks);

@@ -273,6 +273,8 @@ struct Sealed {
 /// A seal under way.
 #[derive(Debug)]
 struct Sealing {
+    /// Written, and not yet in the manifest: the row failed and is tried again. Its file stays untouched, for it may be listed.
+    written: Option<Sealed>,
     seq: u64,
     covered: Lsn,
     sealed_at: Timestamp,
@@ -483,7 +485,7 @@ impl Writer {
         self.shared.state_mut().freeze();
         self.last_seal = Some(now);
         let seq = self.shared.manifest().reserve();
-        self.sealing = Some(Sealing { seq, covered, sealed_at: now, thread: None });
+        self.sealing = Some(Sealing { seq, covered, sealed_at: now, thread: None, written: None });
         self.spawn();
     }
 
@@ -510,25 +512,34 @@ impl Writer {
     /// Takes over the seal under way if it is finished (or waits for it), and starts a failed one again.
     fn take_over(&mut self, wait: bool) -> Result<()> {
         let Some(sealing) = &mut self.sealing else { return Ok(()) };
-        if sealing.thread.is_none() {
+        if sealing.thread.is_none() && sealing.written.is_none() {
             self.spawn();
         }
         let Some(sealing) = &mut self.sealing else { return Ok(()) };
         if !wait && sealing.thread.as_ref().is_some_and(|t| !t.is_finished()) {
             return Ok(());
         }
-        let Some(thread) = sealing.thread.take() else {
-            return Err(std::io::Error::other("no sealing thread")).at("seal", &self.shared.dir);
+        let sealed = match (sealing.written.take(), sealing.thread.take()) {
+            (Some(sealed), _) => sealed,
+            (None, Some(thread)) => {
+                thread.join().map_err(|_| std::io::Error::other("the sealing thread panicked")).at("seal", &self.shared.dir)??
+            }
+            (None, None) => return Err(std::io::Error::other("no sealing thread")).at("seal", &self.shared.dir),
         };
-        let sealed = thread.join().map_err(|_| std::io::Error::other("the sealing thread panicked")).at("seal", &self.shared.dir)??;
         let (seq, covered, at) = (sealing.seq, sealing.covered, sealing.sealed_at);
         let row = Row { kind: Kind::Seal, seq, covered, at, file_len: sealed.file_len, blocks: sealed.blocks, gone: Vec::new() };
-        let mut manifest = self.shared.manifest();
-        let before = manifest.sealed.map(|s| s.seq);
-        if let Err(e) = manifest::append(&self.shared.dir, &mut manifest, &row) {
-            self.broken = true;
-            return Err(e);
-        }
+        let listed = self.shared.sure_manifest().and_then(|mut manifest| {
+            let before = manifest.sealed.map(|s| s.seq);
+            manifest::append(&self.shared.dir, &mut manifest, &row)?;
+            Ok((manifest, before))
+        });
+        let (manifest, before) = match listed {
+            Ok(listed) => listed,
+            Err(e) => {
+                sealing.written = Some(Sealed { file_len: row.file_len, blocks: row.blocks });
+                return Err(e);
+            }
+        };
         let frozen = self.shared.state_mut().publish(covered, seq, row.file_len, at, &row.blocks);
         drop(manifest);
         drop(frozen);

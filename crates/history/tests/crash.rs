@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anlan_history::{HistoryError, Lsn, Options, Record, verify};
+use anlan_history::{Haste, HistoryError, Lsn, Options, Record, verify};
 use anlan_model::{PointId, Timestamp, VehicleId};
 use common::{DAY, HOUR, file, open, position, reading, record, t};
 
@@ -359,6 +359,61 @@ fn after_a_failed_write_nothing_is_visible_and_the_writer_refuses() {
     assert_eq!(all(&reader, 1).len(), 3);
     writer.append(&record(1, DAY, vec![reading(1, DAY + 9, 9.0)])).expect("appends");
     assert_eq!(writer.sync().expect("syncs"), Lsn(4));
+}
+
+/// A list of blocks that cannot be written, as on a full disk, though it can be opened; what it was.
+fn block_manifest(dir: &Path) -> Vec<u8> {
+    let path = dir.join("manifest");
+    let bytes = fs::read(&path).expect("reads");
+    fs::remove_file(&path).expect("removes");
+    std::os::unix::fs::symlink("/dev/full", &path).expect("links");
+    // Writing it anew fails too.
+    fs::create_dir(dir.join("manifest.tmp")).expect("makes");
+    bytes
+}
+
+/// There is room again; of what failed, half a row may have reached the disk.
+fn free_manifest(dir: &Path, bytes: &[u8], torn: &[u8]) {
+    let path = dir.join("manifest");
+    fs::remove_dir(dir.join("manifest.tmp")).expect("removes");
+    fs::remove_file(&path).expect("removes");
+    fs::write(&path, [bytes, torn].concat()).expect("writes");
+}
+
+#[test]
+fn a_list_of_blocks_that_cannot_be_written_is_tried_again() {
+    for (torn, seal_first) in [(&b""[..], true), (b"ANMR half a row", false)] {
+        let dir = tempfile::tempdir().expect("makes");
+        full(dir.path());
+        let (mut writer, reader) = open(dir.path());
+        let now = t(DAY + 30 * HOUR);
+        writer.append(&record(1, DAY, vec![reading(1, DAY + 20 * HOUR, 9.0)])).expect("appends");
+        writer.sync().expect("syncs");
+        let bytes = block_manifest(dir.path());
+        let whole = all(&reader, 1);
+        for turn in 0..4 {
+            if (turn % 2 == 0) == seal_first {
+                assert!(matches!(writer.seal_now(now), Err(HistoryError::Io { .. })));
+            } else {
+                assert!(matches!(writer.keeper().step(now, Haste::Eager), Err(HistoryError::Io { .. })));
+            }
+            // Meanwhile everything is there, and the log goes on.
+            assert_eq!(all(&reader, 1), whole);
+            writer.sync().expect("goes on");
+        }
+        free_manifest(dir.path(), &bytes, torn);
+        writer.append(&record(1, DAY, vec![reading(1, DAY + 21 * HOUR, 10.0)])).expect("appends");
+        writer.sync().expect("syncs");
+        writer.seal_now(now).expect("seals");
+        let mut keeper = writer.keeper();
+        while keeper.step(now, Haste::Eager).expect("merges").is_some() {}
+        let whole: Vec<f64> = whole.into_iter().chain([10.0]).collect();
+        assert_eq!(all(&reader, 1), whole);
+        drop((writer, keeper, reader));
+        let report = verify(dir.path()).expect("verifies");
+        assert!(report.is_sound() && report.remains.is_empty(), "what failed leaves nothing behind: {report}");
+        assert_eq!(all(&open(dir.path()).1, 1), whole);
+    }
 }
 
 #[test]

@@ -113,3 +113,45 @@ fn a_lost_manifest_is_made_again() {
     assert!(after.is_sound(), "{after}");
     assert!(ask(&reader(dir.path())) == want);
 }
+
+#[test]
+fn tables_and_checkpoints_have_stand_ins_and_damage_in_the_log_is_told() {
+    let whole = tempfile::tempdir().expect("makes");
+    fill(whole.path(), true);
+    let want = ask(&reader(whole.path()));
+    let hit = |names: &[&str]| {
+        let dir = tempfile::tempdir().expect("makes");
+        for entry in fs::read_dir(whole.path()).expect("lists") {
+            let path = entry.expect("entry").path();
+            fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("copies");
+        }
+        let named = |n: &&str| Some(dir.path().join(n)).filter(|p| p.exists()).unwrap_or_else(|| file(dir.path(), n));
+        let paths: Vec<_> = names.iter().map(named).collect();
+        for path in &paths {
+            flip(path, fs::metadata(path).expect("there").len() / 2);
+        }
+        assert!(!verify(dir.path()).expect("verifies").is_sound());
+        let before: Vec<_> = paths.iter().map(|p| fs::read(p).expect("reads")).collect();
+        let report = repair(dir.path()).expect("repairs");
+        let aside = |path: &Path| dir.path().join("damaged").join(path.file_name().expect("a name"));
+        for (path, bytes) in paths.iter().zip(before) {
+            let found = if report.left.is_empty() { aside(path) } else { path.clone() };
+            assert_eq!(fs::read(found).expect("kept"), bytes, "{report}");
+        }
+        (dir, report)
+    };
+    for name in ["last-", "checkpoint", "checkpoint.before"] {
+        let (dir, report) = hit(&[name]);
+        assert!(report.left.is_empty() && report.lost.is_empty() && report.done.len() == 1, "{report}");
+        let after = verify(dir.path()).expect("verifies");
+        assert!(after.is_sound(), "{after}");
+        let reader = reader(dir.path());
+        assert!(ask(&reader) == want && reader.last_checkpoint().expect("reads").is_some(), "{name}");
+    }
+    // Nobody else knows what stood in these.
+    let (_dir, report) = hit(&["checkpoint", "checkpoint.before"]);
+    assert_eq!((report.left.len(), report.done.len()), (2, 0), "{report}");
+    let (_dir, report) = hit(&["log-0000000000000001.anl"]);
+    assert!(report.left.iter().all(|f| f.file.to_string_lossy().contains("log-")) && report.done.is_empty(), "{report}");
+    assert!(report.to_string().contains("NOT WHOLE"), "{report}");
+}
