@@ -1881,7 +1881,7 @@ export interface components {
         };
         /** @description Windows, oldest first; those without a reading are left out. */
         RollupList: {
-            /** @description What retention dropped of the range. Where hours are left, they stand for narrower windows too. */
+            /** @description What retention dropped of the range; of many points: of any. Where hours are left, they stand for narrower windows too. */
             dropped: components["schemas"]["Dropped"][];
             next: string | null;
             rollup: components["schemas"]["RollupRow"][];
