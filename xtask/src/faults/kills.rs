@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::journal::{Loss, Word, act, class};
 use super::node::{Node, Start};
-use super::world::World;
+use super::world::{RELEASES_LOG, World};
 use super::{Bench, Random, Tally};
 
 /// Kills before a node is checked to the end and the next begins.
@@ -123,7 +123,8 @@ fn life(
     tally: &mut Tally,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let mut world = World::new(&bench.binary, &bench.shim, place, &[], random)?;
+    let settings: &[(&str, &str)] = if random.below(3) == 0 { &[RELEASES_LOG] } else { &[] };
+    let mut world = World::new(&bench.binary, &bench.shim, place, settings, random)?;
     break_it(&world.node, broken)?;
     // Shared memory syncs at once; a disk does not, and what is lost is what waits for its sync.
     world.node.journal.set(Word::DelayClass, class::ALL)?;

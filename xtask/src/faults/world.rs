@@ -15,6 +15,8 @@ use super::device::{self, Device, POINT, Speech};
 use super::node::{Api, Node, Start};
 use super::{Random, Tally};
 
+/// With this setting log segments go as soon as nobody needs them.
+pub const RELEASES_LOG: (&str, &str) = ("ANLAN_HISTORY__KEEP_LOG_S", "0");
 /// How long the projector may need to reach the log's end once nothing comes in.
 const SETTLE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -40,6 +42,8 @@ pub struct World {
     /// Of the device whose point has limits.
     alarm_device: String,
     enterprise: String,
+    /// The log is all there, so that the database's alarms can be compared with it one by one.
+    keeps_log: bool,
     /// Alarms of which the book was kept at the last look.
     n_acts_checked: [usize; 3],
     random: Random,
@@ -68,6 +72,7 @@ impl World {
             acts: Acts::default(),
             alarm_device: String::new(),
             enterprise,
+            keeps_log: !settings.iter().any(|(key, _)| *key == RELEASES_LOG.0),
             n_acts_checked: [0; 3],
             random: Random(random.next()),
         };
@@ -327,7 +332,7 @@ impl World {
         self.check(true, tally)?;
         tally.acknowledged += self.n_acknowledged();
         // Sensors that fell silent raise alarms while one looks: what is compared is what both held at one position.
-        let (shown, position) = loop {
+        let (mut shown, position) = loop {
             let before = self.settle()?;
             let mut shown: BTreeMap<String, String> = BTreeMap::new();
             for alarm in self.duty.all("/api/v1/alarms?", "alarms")? {
@@ -355,6 +360,10 @@ impl World {
                 Some("returned") => drop(logged.insert(id_of(&effect)?, effect["returned_at"].as_str().unwrap_or_default().to_owned())),
                 _ => {}
             }
+        }
+        if !self.keeps_log {
+            // What was released is in the database; what is still in the log must be.
+            shown.retain(|id, _| logged.contains_key(id));
         }
         if shown != logged {
             let odd = logged.iter().find(|(id, at)| shown.get(*id) != Some(at)).or(shown.iter().find(|(id, _)| !logged.contains_key(*id)));
