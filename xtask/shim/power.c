@@ -6,11 +6,12 @@
  * remaining entries back, newest first, gets what a disk may hold after the power failed. The same shim fails, shortens and slows calls.
  *
  * It never decides anything: switches and counters stand in the head of the journal, set and read by xtask/src/faults/journal.rs, which
- * also knows this layout. It sees what passes through libc; a raw system call or a mapping for writing is counted, not caught.
+ * also knows this layout. It sees what passes through libc. Mappings for writing and the calls at the end of this file are counted, not
+ * caught; a system call made without libc is neither: nothing here knows of it, so the node must make none (rustix: feature use-libc).
  *
  * Stricter than ext4: syncing a new file does not keep its name; only syncing its directory does (fsync(2), "Calling fsync() does not
- * necessarily ensure that the entry in the directory containing the file has also reached disk"). A rename is one act, kept by syncing the
- * directory of the new name. After a failed sync its bytes stay lost unless they are written again (Linux marks such pages clean).
+ * necessarily ensure that the entry in the directory containing the file has also reached disk"). A rename or exchange is one act, kept by
+ * syncing the directory of the new name. After a failed sync its bytes stay lost unless they are written again (Linux marks such pages clean).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -63,7 +64,7 @@ enum { A_WRITE = 1, A_NAME = 2, A_SYNC = 4 };
 /* kill_mode */
 enum { BEFORE = 0, MIDDLE = 1, AFTER = 2 };
 
-enum { WRITE = 1, TRUNCATE = 2, CREATE = 10, UNLINK = 11, RENAME = 12, MKDIR = 13, RMDIR = 14, LINK = 15 };
+enum { WRITE = 1, TRUNCATE = 2, CREATE = 10, UNLINK = 11, RENAME = 12, MKDIR = 13, RMDIR = 14, LINK = 15, EXCHANGE = 16 };
 enum { DROPPED = 0, LIVE = 1, STUCK = 2 };
 
 struct entry {
@@ -119,7 +120,7 @@ static int class_of(const char *path, mode_t mode) {
     const char *base = strrchr(path, '/');
     base = base ? base + 1 : path;
     size_t n = strlen(base);
-    int history = strncmp(path + root_len, "/history", 8) == 0;
+    int history = strncmp(path + root_len, "/node/history", 13) == 0;
     if (S_ISDIR(mode)) return history ? HISTORY_DIR : OTHER_DIR;
     /* SQLite's wal-index is rebuilt after a crash; the harness deletes it at the cut. */
     if (n > 4 && strcmp(base + n - 4, "-shm") == 0) return 0;
@@ -534,9 +535,11 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
     pthread_mutex_lock(&lock);
     struct stat st, was;
     int there = lstat(a, &st) == 0;
-    if (!in || !out || flags || (there && S_ISDIR(st.st_mode))) H->unseen++;
-    int replaces = lstat(b, &was) == 0 && bury(b, kept);
-    struct entry *e = there ? note_names(RENAME, st.st_ino, a, b, replaces ? kept : NULL) : NULL;
+    int exchanges = flags == RENAME_EXCHANGE;
+    /* A directory of another name is undone like a file: what was noted below it before is noted under the old name, and undone after it. */
+    if (!in || !out || (flags && !exchanges)) H->unseen++;
+    int replaces = !exchanges && lstat(b, &was) == 0 && !S_ISDIR(was.st_mode) && bury(b, kept);
+    struct entry *e = there ? note_names(exchanges ? EXCHANGE : RENAME, st.st_ino, a, b, replaces ? kept : NULL) : NULL;
     int last = there && due(A_NAME);
     if (last && H->kill_mode == BEFORE) die();
     int done = real(from_dir, from, to_dir, to, flags), error = errno;
@@ -624,7 +627,7 @@ int symlink(const char *target, const char *name) { return symlinkat(target, AT_
 /* The directory whose sync keeps this name. */
 static int stands_in(const struct entry *e, const char *dir) {
     const char *name = (const char *)(e + 1);
-    if (e->kind == RENAME) name += strlen(name) + 1;
+    if (e->kind == RENAME || e->kind == EXCHANGE) name += strlen(name) + 1;
     const char *slash = strrchr(name, '/');
     size_t n = (size_t)(slash - name);
     return strlen(dir) == n && strncmp(name, dir, n) == 0;

@@ -400,6 +400,7 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("archive.region", "text", "S3 服务的区域名", "region of the S3 service"),
     ("archive.after_days", "days", "一天结束后多少天归档", "a day is archived when it has been over for this many days"),
     ("archive.compact_parts", "files", "分区内文件达到此数即合并", "parts of a partition that are merged into one"),
+    ("archive.look_ms", "ms", "多久查看一次到期的日子和迟到的数据", "how often days that are due and late data are looked for"),
     (
         "retention.readings_days",
         "days",

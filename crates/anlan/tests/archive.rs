@@ -3,7 +3,7 @@
 //!
 //! DuckDB (PyPI `duckdb`) is installed in the target directory, as is moto (PyPI `moto[server]`) for the bucket of a binary with the feature
 //! `s3`; where they cannot be had: `skipped: 1`.
-//! The full day, by hand: docs/reference/archive.md, "A whole day of the workload".
+//! The full day and the bucket run by hand: docs/reference/archive.md, "Proof".
 
 mod common;
 
@@ -253,9 +253,9 @@ impl Moto {
         const SCRIPT: &str = r"
 import os, sys, boto3
 from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(port=0)
+server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
 server.start()
-host, port = server.get_host_and_port()
+_, port = server.get_host_and_port()
 endpoint = f'http://127.0.0.1:{port}'
 s3 = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1')
 s3.create_bucket(Bucket='years')

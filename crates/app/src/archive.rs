@@ -19,8 +19,6 @@ use crate::App;
 use crate::registry::Snapshot;
 use crate::settings::ArchiveSettings;
 
-/// Whether a day is due is looked at this often; a day is due once a day.
-const EVERY: Duration = Duration::from_secs(60);
 /// A subject that was never seen before belonged where it does now since ever: 0001-01-01.
 const EVER: i64 = -719_162;
 /// Region of what belongs to nobody.
@@ -143,7 +141,7 @@ pub(crate) async fn round(app: &App, stop: &CancellationToken) {
     let now = app.clock.now();
     if let Err(failure) = app.archiver.round(&app.store, &app.registry.get(), &app.telemetry.whole, now, stop.clone()).await {
         metrics::counter!("anlan_archive_failed_total").increment(1);
-        warn!(error = &failure as &dyn std::error::Error, "archiving failed; next try within a minute");
+        warn!(error = &failure as &dyn std::error::Error, "archiving failed; tried again soon");
     }
 }
 
@@ -157,7 +155,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(Duration::from_millis(app.settings.archive.look_ms.max(1))) => {}
         }
     }
 }

@@ -112,11 +112,13 @@ pub struct ArchiveSettings {
     pub after_days: u32,
     /// Parts of a partition that are merged into one. Default 4.
     pub compact_parts: usize,
+    /// Whether a day is due, and what came late, is looked at this often, in ms of real time. Default 60,000: a day is due once a day.
+    pub look_ms: u64,
 }
 
 impl Default for ArchiveSettings {
     fn default() -> Self {
-        Self { url: None, endpoint: None, region: None, after_days: 7, compact_parts: 4 }
+        Self { url: None, endpoint: None, region: None, after_days: 7, compact_parts: 4, look_ms: 60_000 }
     }
 }
 

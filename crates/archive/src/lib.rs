@@ -4,6 +4,8 @@
 //! ClickHouse and Spark read as they are; what comes late becomes further parts, and parts are merged. Each (point, event_at, revision)
 //! stands in exactly one visible file. Nothing here knows rules, SQL or sockets, reads a clock, or decides when a day is due.
 //!
+//! Files and manifests are versioned; `testdata/v1` holds an example that must be readable for ever.
+//!
 //! Start at [`Archive`] (writing), [`Whole`] (reading), `table.rs` (the files). What outsiders may rely on: `docs/reference/archive.md`.
 
 mod archive;

@@ -3,6 +3,7 @@
 //! What is compared is **CPU seconds of the server process per million samples** and ratios, never a lone wall time: machines are shared and noisy.
 //! Clients run on the same cores and are not counted. Sources of goals and workload: docs/performance.md. Start at [`SECTIONS`].
 
+mod archive;
 mod engine;
 mod history;
 mod live;
@@ -39,6 +40,9 @@ pub struct Options {
     /// Hours of W2 (200 points at 10 s); 168 is the week.
     #[arg(long, default_value_t = 168)]
     w2_hours: i64,
+    /// Stations of 100 points whose day is archived; 1 to 100.
+    #[arg(long, default_value_t = 10)]
+    archive_stations: usize,
     /// JT/T 808 connections.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
@@ -56,6 +60,7 @@ type Section = fn(&Options, &mut dyn FnMut(Line)) -> anyhow::Result<()>;
 const SECTIONS: &[(&str, Section)] = &[
     ("w1", history::w1),
     ("w2", history::w2),
+    ("archive_day", archive::day),
     ("batches", engine::batches),
     ("rules", engine::rules_rate),
     ("jt808_decode", engine::jt808_decode),
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> anyhow::Result<bool> {
     anyhow::ensure!((1..=60).contains(&options.w1_minutes), "--w1-minutes is 1 to 60");
     anyhow::ensure!((1..=168).contains(&options.w2_hours), "--w2-hours is 1 to 168");
+    anyhow::ensure!((1..=100).contains(&options.archive_stations), "--archive-stations is 1 to 100");
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|o| name.contains(o.as_str()));
     anyhow::ensure!(
         SECTIONS.iter().any(|(name, _)| wanted(name)),

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anlan_sim::workload::{COUNTIES, Workload};
+use anlan_sim::workload::{COUNTIES, Sample, Workload};
 use anyhow::{Context as _, bail, ensure};
 
 /// Most samples of one request.
@@ -88,6 +88,22 @@ struct Batch {
 /// Sends `steps` periods that begin at `start_ms`; `steps_per_batch` of them share requests where one has few samples. A point always travels on the
 /// same connection, so its readings stay in order.
 pub fn send(target: &Target, workload: &mut Workload, start_ms: i64, steps: i64, steps_per_batch: i64) -> anyhow::Result<Sent> {
+    let mut step = 0;
+    send_all(target, workload, |workload, samples| {
+        for _ in 0..steps_per_batch.min(steps - step) {
+            workload.step(start_ms + step * workload.shape.period_ms, samples);
+            step += 1;
+        }
+        step < steps
+    })
+}
+
+/// Sends what `next` appends to its list, until it says that this was all.
+pub fn send_all(
+    target: &Target,
+    workload: &mut Workload,
+    mut next: impl FnMut(&mut Workload, &mut Vec<Sample>) -> bool,
+) -> anyhow::Result<Sent> {
     std::thread::scope(|scope| {
         let (mut feeds, mut senders) = (Vec::new(), Vec::new());
         for _ in 0..CONNECTIONS {
@@ -96,15 +112,11 @@ pub fn send(target: &Target, workload: &mut Workload, start_ms: i64, steps: i64,
             feeds.push(feed);
             senders.push(scope.spawn(move || post_all(target, batches)));
         }
-        let mut samples = Vec::new();
-        let mut step = 0;
-        'all: while step < steps {
+        let (mut samples, mut more) = (Vec::new(), true);
+        'all: while more {
             samples.clear();
-            for _ in 0..steps_per_batch.min(steps - step) {
-                workload.step(start_ms + step * workload.shape.period_ms, &mut samples);
-                step += 1;
-            }
-            let county = |s: &anlan_sim::workload::Sample| workload.shape.county_of(s.point as usize / workload.shape.points_per_station);
+            more = next(workload, &mut samples);
+            let county = |s: &Sample| workload.shape.county_of(s.point as usize / workload.shape.points_per_station);
             let mut by_county: [Vec<_>; COUNTIES.len()] = Default::default();
             for s in &samples {
                 by_county[county(s)].push(s);

@@ -57,6 +57,8 @@ pub struct Device {
     pub patience: Duration,
     /// Pause between messages.
     pub pace: Duration,
+    /// How far behind its clock is; a device that tells of days long over keeps merging, archiving and late data at work.
+    pub behind_us: i64,
     /// Values as the alarm rules like them: now below, now above the limit.
     pub is_swinging: bool,
     /// Everything before this index was seen stored or was never acknowledged.
@@ -64,6 +66,8 @@ pub struct Device {
     random: Random,
 }
 
+/// Three days: whole days that are over, and not so long ago that the clock is distrusted (`time.past_s` of the node).
+pub const LONG_AGO_US: i64 = 259_200_000_000;
 /// Name of the one point of each device.
 pub const POINT: &str = "V";
 
@@ -78,6 +82,7 @@ impl Device {
             sent: Vec::new(),
             patience: Duration::from_secs(10),
             pace: Duration::ZERO,
+            behind_us: if speech == Speech::Jt808 { LONG_AGO_US } else { 0 },
             is_swinging: false,
             n_checked: 0,
             random: Random(seed),
@@ -88,9 +93,9 @@ impl Device {
     fn think(&mut self) -> usize {
         let last = self.sent.last().map(|s| s.at_us);
         let at_us = match self.speech {
-            // Terminals tell whole seconds; three days back, so that whole days are over and their blocks are merged.
-            Speech::Jt808 => last.map_or_else(|| (now_us() / 1_000_000 - 259_200) * 1_000_000, |at| at + 1_000_000),
-            _ => last.map_or(i64::MIN, |at| at + 1).max(now_us()),
+            // Terminals tell whole seconds.
+            Speech::Jt808 => last.map_or_else(|| (now_us() - self.behind_us) / 1_000_000 * 1_000_000, |at| at + 1_000_000),
+            _ => last.map_or(i64::MIN, |at| at + 1).max(now_us() - self.behind_us),
         };
         let n = self.sent.len();
         let value = match self.speech {

@@ -138,13 +138,16 @@ const RENAME: u32 = 12;
 const MKDIR: u32 = 13;
 const RMDIR: u32 = 14;
 const LINK: u32 = 15;
+const EXCHANGE: u32 = 16;
 
-/// A disk that can lose power: the directory of one node, and what is not yet synced of it.
+/// A disk that can lose power: one node's data directory, its archive and backups, and what is not yet synced of them.
 pub struct Journal {
     file: File,
     path: PathBuf,
     shim: PathBuf,
-    /// The node's data directory.
+    /// Everything that the shim watches.
+    pub root: PathBuf,
+    /// The node's data directory, below it.
     pub data: PathBuf,
     grave: PathBuf,
 }
@@ -180,21 +183,24 @@ pub fn build_shim() -> anyhow::Result<PathBuf> {
 }
 
 impl Journal {
-    /// An empty journal for the node in `data`, which must exist and be absolute.
+    /// An empty journal for a node below `root`, which must exist.
     ///
     /// # Errors
     /// Shared memory or the directory cannot be written.
-    pub fn create(shim: &Path, data: &Path) -> anyhow::Result<Self> {
-        let data = data.canonicalize().with_context(|| format!("{}", data.display()))?;
-        let grave = data.with_extension("grave");
+    pub fn create(shim: &Path, root: &Path) -> anyhow::Result<Self> {
+        let root = root.canonicalize().with_context(|| format!("{}", root.display()))?;
+        // The shim knows the history by this name.
+        let data = root.join("node");
+        let grave = root.with_extension("grave");
+        fs::create_dir_all(&data)?;
         fs::create_dir_all(&grave)?;
         let memory = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
-        let name = data.file_name().unwrap_or_default().to_string_lossy();
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
         let path = memory.join(format!("anlan-journal-{}-{name}", std::process::id()));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.set_len(HEAD_BYTES + 2 * ARENA_BYTES)?;
         file.write_all_at(&MAGIC.to_le_bytes(), 0)?;
-        let journal = Self { file, path, shim: shim.to_owned(), data, grave };
+        let journal = Self { file, path, shim: shim.to_owned(), root, data, grave };
         journal.set(Word::ArenaBytes, ARENA_BYTES)?;
         Ok(journal)
     }
@@ -202,7 +208,7 @@ impl Journal {
     /// Puts the node under the shim.
     pub fn apply(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.shim).env("ANLAN_FAULTS_JOURNAL", &self.path);
-        command.env("ANLAN_FAULTS_DIR", &self.data).env("ANLAN_FAULTS_GRAVE", &self.grave);
+        command.env("ANLAN_FAULTS_DIR", &self.root).env("ANLAN_FAULTS_GRAVE", &self.grave);
     }
 
     /// Sets a switch; it holds from the node's next call on.
@@ -270,7 +276,7 @@ impl Journal {
         let entries = self.entries()?;
         let mut cut = Cut { unsynced: entries.len() as u64, ..Cut::default() };
         let mut files = HashMap::new();
-        for dir in [&self.data, &self.grave] {
+        for dir in [&self.root, &self.grave] {
             inodes(dir, &mut files)?;
         }
         let (bytes, names): (Vec<&Entry>, Vec<&Entry>) = entries.iter().rev().partition(|e| e.kind <= TRUNCATE);
@@ -311,6 +317,21 @@ struct Kept {
     sectors: HashSet<(u64, u64)>,
     lengths: HashSet<u64>,
     names: HashSet<PathBuf>,
+    /// Directories that keep their new name, newest first: what happened below them before was noted under the old one.
+    moves: Vec<(PathBuf, PathBuf, bool)>,
+}
+
+impl Kept {
+    /// Where the name stands now.
+    fn now(&self, name: PathBuf) -> PathBuf {
+        self.moves.iter().rev().fold(name, |name, (old, new, is_exchange)| {
+            let moved = |from: &Path, to: &Path| {
+                let rest = name.strip_prefix(from).ok()?;
+                Some(if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) })
+            };
+            moved(old, new).or_else(|| is_exchange.then(|| moved(new, old)).flatten()).unwrap_or_else(|| name.clone())
+        })
+    }
 }
 
 fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept: &mut Kept) -> anyhow::Result<u64> {
@@ -362,12 +383,16 @@ fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept:
 fn undo_name(entry: &Entry, is_undone: bool, kept: &mut Kept) -> anyhow::Result<bool> {
     let text = String::from_utf8_lossy(&entry.payload).into_owned();
     let mut parts = text.split('\0').map(PathBuf::from);
-    let (first, second, third) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let touched: Vec<&PathBuf> = if entry.kind == RENAME { vec![&first, &second] } else { vec![&first] };
+    let mut next = || kept.now(parts.next().unwrap_or_default());
+    let (first, second, third) = (next(), next(), next());
+    let touched: Vec<&PathBuf> = if matches!(entry.kind, RENAME | EXCHANGE) { vec![&first, &second] } else { vec![&first] };
     if !is_undone || touched.iter().any(|name| kept.names.contains(*name)) {
         for name in touched {
             // A name that is there has its directory.
             kept.names.extend(name.ancestors().map(Path::to_owned));
+        }
+        if matches!(entry.kind, RENAME | EXCHANGE) && second.is_dir() && has_happened(entry, &second) {
+            kept.moves.push((first, second, entry.kind == EXCHANGE));
         }
         return Ok(false);
     }
@@ -377,6 +402,11 @@ fn undo_name(entry: &Entry, is_undone: bool, kept: &mut Kept) -> anyhow::Result<
         RENAME if first.exists() || !second.exists() => Ok(()),
         RENAME => {
             fs::rename(&second, &first).and_then(|()| if third.as_os_str().is_empty() { Ok(()) } else { fs::hard_link(&third, &second) })
+        }
+        EXCHANGE if !has_happened(entry, &second) => Ok(()),
+        EXCHANGE => {
+            let aside = first.with_extension("aside");
+            fs::rename(&first, &aside).and_then(|()| fs::rename(&second, &first)).and_then(|()| fs::rename(&aside, &second))
         }
         MKDIR => fs::remove_dir_all(&first),
         RMDIR => fs::create_dir(&first),
@@ -388,6 +418,11 @@ fn undo_name(entry: &Entry, is_undone: bool, kept: &mut Kept) -> anyhow::Result<
         Err(e) => Err(e).with_context(|| format!("undo the name {}", first.display())),
         Ok(()) => Ok(true),
     }
+}
+
+/// Whether what was to get this name has it: the kill may have come between the journal and the act.
+fn has_happened(entry: &Entry, new: &Path) -> bool {
+    fs::metadata(new).is_ok_and(|meta| meta.ino() == entry.ino)
 }
 
 fn inodes(dir: &Path, found: &mut HashMap<u64, PathBuf>) -> anyhow::Result<()> {

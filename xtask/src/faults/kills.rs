@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::journal::{Loss, Word, act, class};
 use super::node::{Node, Start};
-use super::world::{RELEASES_LOG, World};
+use super::world::{RELEASES_LOG, World, archives};
 use super::{Bench, Random, Tally};
 
 /// Kills before a node is checked to the end and the next begins.
@@ -55,7 +55,7 @@ pub fn run(bench: &Bench, n: u64, broken: Option<Break>, random: &mut Random, ta
     let at = |part: usize| figures.ready.get(figures.ready.len().saturating_sub(1) * part / 100).copied().unwrap_or_default();
     println!(
         "kills: {} in {:.0} s, {} of them power cuts ({} while starting, {} at a chosen act); {} unsynced acts, {} sectors and {} names undone; \
-         ready after {:?} in the middle, {:?} at most; {} alarms and {} acts of people agree",
+         ready after {:?} in the middle, {:?} at most; {} alarms and {} acts of people agree, {} rows archived, {} backups restored",
         tally.kills,
         began.elapsed().as_secs_f64(),
         tally.cuts,
@@ -68,6 +68,8 @@ pub fn run(bench: &Bench, n: u64, broken: Option<Break>, random: &mut Random, ta
         at(100),
         tally.alarms,
         tally.acts,
+        tally.archived,
+        tally.restored,
     );
     Ok(())
 }
@@ -123,8 +125,12 @@ fn life(
     tally: &mut Tally,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let settings: &[(&str, &str)] = if random.below(3) == 0 { &[RELEASES_LOG] } else { &[] };
-    let mut world = World::new(&bench.binary, &bench.shim, place, settings, random)?;
+    let archive = if random.below(2) == 0 && broken.is_none() { archives(place) } else { Vec::new() };
+    let mut settings: Vec<(&str, &str)> = archive.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    if random.below(3) == 0 {
+        settings.push(RELEASES_LOG);
+    }
+    let mut world = World::new(&bench.binary, &bench.shim, place, &settings, random)?;
     break_it(&world.node, broken)?;
     // Shared memory syncs at once; a disk does not, and what is lost is what waits for its sync.
     world.node.journal.set(Word::DelayClass, class::ALL)?;
@@ -133,7 +139,10 @@ fn life(
         world.node.journal.set(Word::DelayUs, [0, 300, 2_000][random.below(3) as usize])?;
         let when = When::any(random, false);
         when.set(&world.node)?;
-        let wished = world.under_load(|node| {
+        let folder = place.join(format!("backup-{done}"));
+        let wants_backup = broken.is_none() && random.below(5) == 0;
+        let (wished, backup) = world.under_load(|node| {
+            let backup = if wants_backup { node.back_up(&folder)? } else { None };
             match when {
                 When::After(pause) => std::thread::sleep(pause),
                 When::At { .. } => {
@@ -145,8 +154,9 @@ fn life(
             }
             let wished = node.has_ended();
             node.kill()?;
-            Ok(wished)
+            Ok((wished, backup))
         })?;
+        let was_confirmed = backup.is_some_and(|answer| answer.join().is_ok_and(|line| line.contains("\"answer\":\"backup\"")));
         figures.wished += u64::from(wished);
         done += 1;
         end(&world.node, random, tally, figures)?;
@@ -179,6 +189,12 @@ fn life(
         }
         figures.ready.push(world.node.ready_after);
         world.check(false, tally).with_context(|| world.node.said())?;
+        if was_confirmed || folder.exists() {
+            match world.node.restore(&folder) {
+                Ok(()) => tally.restored += 1,
+                Err(failure) => tally.wrong(format!("a backup, confirmed: {was_confirmed}, cannot be restored: {failure:#}")),
+            }
+        }
         if !tally.wrong.is_empty() && broken.is_some() {
             tally.acknowledged += world.n_acknowledged();
             return Ok(());

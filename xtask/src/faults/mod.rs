@@ -62,6 +62,10 @@ pub struct Tally {
     pub alarms: u64,
     /// Acknowledgements, users and commands confirmed to people.
     pub acts: u64,
+    /// Rows found in archives, each day compared with what the API showed.
+    pub archived: u64,
+    /// Backups found whole after the node that made them was gone, all of them restored.
+    pub restored: u64,
     /// Everything that was not as it must be.
     pub wrong: Vec<String>,
 }
@@ -123,6 +127,8 @@ impl Bench {
         let below = data.map_or_else(|| if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }, Path::to_owned);
         let dir = below.join(format!("anlan-faults-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        // The shim compares names; a relative one, or one through a link, would be another.
+        let dir = dir.canonicalize()?;
         // Under a name of its own: a build meanwhile would take it away.
         let own = shell::target_dir().join(format!("faults/anlan-{}", std::process::id()));
         let shim = journal::build_shim()?;

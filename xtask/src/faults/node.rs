@@ -1,9 +1,11 @@
 //! One node under the shim: started, asked over HTTP, killed, stopped. The binary is the real one; nothing of it is linked in here.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -16,6 +18,8 @@ use crate::shell;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// INTERFACES: SIGTERM stops in order within 10 s.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// A kill that waits for a backup to begin does not wait longer.
+const BACKUP_BEGINS_WITHIN: Duration = Duration::from_millis(500);
 const PASSWORD: &str = "correct horse battery";
 
 /// Where a running node listens.
@@ -60,12 +64,12 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// A node in the empty directory `data`, not started. `settings` are `ANLAN_…` variables beside the usual ones.
+    /// A node below the empty directory `place`, not started. `settings` are `ANLAN_…` variables beside the usual ones.
     ///
     /// # Errors
     /// The directory or shared memory cannot be written.
-    pub fn new(binary: &Path, shim: &Path, data: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(data)?;
+    pub fn new(binary: &Path, shim: &Path, place: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(place)?;
         let usual = [
             ("ANLAN_HTTP__LISTEN", "127.0.0.1:0"),
             ("ANLAN_MQTT__LISTEN", "127.0.0.1:0"),
@@ -91,7 +95,7 @@ impl Node {
             ("ANLAN_TIME__PAST_S", "345600"),
         ];
         let settings = usual.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let journal = Journal::create(shim, data)?;
+        let journal = Journal::create(shim, place)?;
         Ok(Self { journal, at: Addresses::default(), ready_after: Duration::ZERO, binary: binary.to_owned(), settings, child: None })
     }
 
@@ -103,7 +107,7 @@ impl Node {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.journal.data.with_extension("log")
+        self.journal.root.with_extension("log")
     }
 
     /// The last lines of what the node said.
@@ -230,6 +234,41 @@ impl Node {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "anlan {} ended with {}: {out}{err}", words.join(" "), output.status);
         Ok(out.into_owned())
+    }
+
+    /// Asks the running node for a backup in the absent folder `to`, and waits until it has begun. The answer's line is empty if the node died.
+    ///
+    /// # Errors
+    /// The harness's own.
+    pub fn back_up(&mut self, to: &Path) -> anyhow::Result<Option<JoinHandle<String>>> {
+        // The socket itself: the command would open the directory round the shim if it found the node dead.
+        let Ok(mut stream) = UnixStream::connect(self.journal.data.join("control.sock")) else { return Ok(None) };
+        let mut line = serde_json::to_vec(&json!({ "ask": "backup", "to": to }))?;
+        line.push(b'\n');
+        let answer = std::thread::spawn(move || {
+            let mut answer = String::new();
+            // An error is the cut itself.
+            let _ = stream.write_all(&line).and_then(|()| BufReader::new(stream).read_line(&mut answer));
+            answer
+        });
+        let until = Instant::now() + BACKUP_BEGINS_WITHIN;
+        let staging = self.journal.data.join("backup-staging");
+        while !self.has_ended() && !staging.exists() && !to.exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Some(answer))
+    }
+
+    /// Restores a backup elsewhere, which checks every file and the history, and forgets it.
+    ///
+    /// # Errors
+    /// It cannot be restored; the error holds what was said.
+    pub fn restore(&self, from: &Path) -> anyhow::Result<()> {
+        let to = self.journal.root.with_extension("restored");
+        let output = Command::new(&self.binary).arg("restore").arg(from).arg("--data").arg(&to).output()?;
+        let _ = std::fs::remove_dir_all(&to);
+        ensure!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Makes the administrator and a duty officer of a new node; a client of each.

@@ -271,7 +271,7 @@ fn clock_jumps(bench: &Bench, random: &mut Random, tally: &mut Tally) -> anyhow:
         ("ANLAN_ACCESS__IDLE_S", month),
     ];
     let mut world = world(bench, "clock-jumps", &settings, random)?;
-    let file = world.node.journal.data.with_extension("clock");
+    let file = world.node.journal.root.with_extension("clock");
     let preload = format!("{}:{library}", bench.shim.display());
     let file_name = file.to_string_lossy().into_owned();
     let variables: [(&str, &str); 5] = [

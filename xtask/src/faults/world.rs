@@ -11,12 +11,20 @@ use anlan_model::Timestamp;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use super::device::{self, Device, POINT, Speech};
+use super::device::{self, Device, LONG_AGO_US, POINT, Speech};
 use super::node::{Api, Node, Start};
 use super::{Random, Tally};
 
 /// With this setting log segments go as soon as nobody needs them.
 pub const RELEASES_LOG: (&str, &str) = ("ANLAN_HISTORY__KEEP_LOG_S", "0");
+/// With these a node archives days that are over into `root`, and looks for more all the time.
+pub fn archives(root: &Path) -> Vec<(&'static str, String)> {
+    let folder = root.join(ARCHIVE).display().to_string();
+    let rest = [("ANLAN_ARCHIVE__AFTER_DAYS", "0"), ("ANLAN_ARCHIVE__COMPACT_PARTS", "2"), ("ANLAN_ARCHIVE__LOOK_MS", "30")];
+    rest.map(|(key, value)| (key, value.to_owned())).into_iter().chain([("ANLAN_ARCHIVE__URL", folder)]).collect()
+}
+
+const ARCHIVE: &str = "archive";
 /// How long the projector may need to reach the log's end once nothing comes in.
 const SETTLE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -42,6 +50,8 @@ pub struct World {
     /// Of the device whose point has limits.
     alarm_device: String,
     enterprise: String,
+    /// Rows of days long over, by table and day, as the API showed them at the last look at everything.
+    old_rows: BTreeMap<(&'static str, String), u64>,
     /// The log is all there, so that the database's alarms can be compared with it one by one.
     keeps_log: bool,
     /// Alarms of which the book was kept at the last look.
@@ -50,12 +60,12 @@ pub struct World {
 }
 
 impl World {
-    /// Starts a new node in `data` and makes everything that load and checks need.
+    /// Starts a new node in `place` and makes everything that load and checks need.
     ///
     /// # Errors
     /// The node refuses anything of it.
-    pub fn new(binary: &Path, shim: &Path, data: &Path, settings: &[(&str, &str)], random: &mut Random) -> anyhow::Result<Self> {
-        let mut node = Node::new(binary, shim, data, settings)?;
+    pub fn new(binary: &Path, shim: &Path, place: &Path, settings: &[(&str, &str)], random: &mut Random) -> anyhow::Result<Self> {
+        let mut node = Node::new(binary, shim, place, settings)?;
         match node.start()? {
             Start::Ready => {}
             Start::Killed => bail!("the node was killed before anybody asked for it"),
@@ -72,6 +82,7 @@ impl World {
             acts: Acts::default(),
             alarm_device: String::new(),
             enterprise,
+            old_rows: BTreeMap::new(),
             keeps_log: !settings.iter().any(|(key, _)| *key == RELEASES_LOG.0),
             n_acts_checked: [0; 3],
             random: Random(random.next()),
@@ -79,6 +90,7 @@ impl World {
         for (speech, code) in [(Speech::Mqtt, "M-1"), (Speech::Mqtt, "M-2"), (Speech::Line, "L-1"), (Speech::Line, "L-2")] {
             world.add_device(speech, code)?;
         }
+        world.devices.last_mut().context("a device")?.behind_us = LONG_AGO_US;
         world.add_device(Speech::Mqtt, "A-1")?;
         let alarming = world.devices.last_mut().context("a device")?;
         (alarming.is_swinging, alarming.pace) = (true, Duration::from_millis(4));
@@ -178,6 +190,7 @@ impl World {
     /// # Errors
     /// The node does not answer. What it says wrong goes into `tally`.
     pub fn check(&mut self, everything: bool, tally: &mut Tally) -> anyhow::Result<()> {
+        self.old_rows.clear();
         for i in 0..self.devices.len() {
             self.check_device(i, everything, tally)?;
         }
@@ -231,6 +244,12 @@ impl World {
                     Some(next) => cursor = format!("&cursor={next}"),
                     None => break,
                 }
+            }
+        }
+        if let (true, Some((_, table))) = (everything && device.behind_us > 0, &rows) {
+            for at in stored.keys() {
+                let day = Timestamp::from_micros(*at).to_string()[..10].to_owned();
+                *self.old_rows.entry((*table, day)).or_default() += 1;
             }
         }
         let mut lost = 0u64;
@@ -348,6 +367,7 @@ impl World {
                 tally.wrong(format!("{failure:#}"));
             }
         }
+        self.check_archive(tally)?;
         let mut logged: BTreeMap<String, String> = BTreeMap::new();
         for line in self.node.run(&["history", "effects"])?.lines() {
             let mut line: Value = serde_json::from_str(line)?;
@@ -371,6 +391,32 @@ impl World {
         }
         tally.alarms += logged.len() as u64;
         tally.acts += (self.acts.acknowledged.len() + self.acts.users.len() + self.acts.commands.len()) as u64;
+        Ok(())
+    }
+
+    /// The stopped node's archive, brought up to date: every file is what its manifest says, and each old day has the rows that the API showed.
+    fn check_archive(&self, tally: &mut Tally) -> anyhow::Result<()> {
+        if !self.node.journal.root.join(ARCHIVE).exists() {
+            return Ok(());
+        }
+        let verified = self.node.run(&["archive", "run"]).and_then(|_| self.node.run(&["archive", "verify"]));
+        let report: Value = match verified {
+            Ok(text) => serde_json::from_str(&text)?,
+            Err(failure) => {
+                tally.wrong(format!("{failure:#}"));
+                return Ok(());
+            }
+        };
+        let days = report["days"].as_array().into_iter().flatten();
+        let found: BTreeMap<(&str, String), u64> =
+            days.filter_map(|d| Some(((d["table"].as_str()?, d["day"].as_str()?.to_owned()), d["rows"].as_u64()?))).collect();
+        for ((table, day), rows) in &self.old_rows {
+            let archived = found.get(&(*table, day.clone())).copied().unwrap_or_default();
+            if archived != *rows {
+                tally.wrong(format!("{table} of {day}: {rows} rows, {archived} of them in the archive"));
+            }
+            tally.archived += archived;
+        }
         Ok(())
     }
 
