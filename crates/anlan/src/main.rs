@@ -118,7 +118,7 @@ enum HistoryCommand {
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Print what the log says happened (alarms, data events, command answers), oldest first, one JSON object a line:
+    /// Print what the log, as far back as it reaches, says happened (alarms, data events, command answers), oldest first, one JSON object a line:
     /// what the database must show. The node must be stopped.
     Effects {
         /// Data directory.
@@ -223,10 +223,16 @@ fn repair(data: &std::path::Path, config: Option<&std::path::Path>) -> anyhow::R
 }
 
 fn effects(data: &std::path::Path) -> anyhow::Result<ExitCode> {
+    use anlan_history::{HistoryError, Lsn};
     use std::io::Write as _;
     let (_writer, reader) = anlan_history::open(&data.join("history"), anlan_history::Options::default())?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for record in reader.tail_notes(anlan_history::Lsn::ZERO) {
+    // Segments that nobody needed any more are gone; what they said is in the database alone.
+    let after = match reader.tail_notes(Lsn::ZERO).next() {
+        Some(Err(HistoryError::NotInLog { first, .. })) => Lsn(first.0.saturating_sub(1)),
+        _ => Lsn::ZERO,
+    };
+    for record in reader.tail_notes(after) {
         let record = record?;
         for effect in anlan_app::telemetry::engine::Notes::decode(&record.notes)?.effects {
             writeln!(out, "{}", json!({ "position": record.lsn, "now": record.now.to_string(), "effect": told(&effect) }))?;
