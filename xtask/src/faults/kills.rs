@@ -16,6 +16,9 @@ const PER_NODE: u64 = 25;
 /// When the wished-for act does not come, the kill comes anyway.
 const PATIENCE: Duration = Duration::from_millis(400);
 
+/// An act that the shim was about to kill in when it was told not to comes to its end within this; syncs are delayed by 2 ms at most.
+const UNDER_WAY: Duration = Duration::from_millis(50);
+
 /// A sync to take away, so that the harness can be seen to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Break {
@@ -174,7 +177,7 @@ fn life(
             }
             When::NEVER.set(&world.node)?;
             // An act that was just under way may still be the one.
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(UNDER_WAY);
             if !is_up || world.node.has_ended() {
                 is_up = false;
                 figures.starting += 1;
