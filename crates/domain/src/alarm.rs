@@ -18,7 +18,7 @@ pub struct Rule {
     pub kind: RuleKind,
     /// Urgency.
     pub level: Level,
-    /// Limit in `unit`; lower end for [`RuleKind::OutOfRange`]; seconds for [`RuleKind::Stale`].
+    /// Limit in `unit`; lower end for [`RuleKind::OutOfRange`]; seconds for [`RuleKind::Stale`] and [`RuleKind::FlatLine`].
     pub threshold: f64,
     /// Upper end for [`RuleKind::OutOfRange`].
     pub upper: Option<f64>,
@@ -175,7 +175,8 @@ impl Machine {
         }
         let before = self.last.replace(sample);
         if self.phases.is_empty() {
-            let breached = |rule: &Rule| matches!(breaches(rule, &sample, before.as_ref(), false), Some((true, _)));
+            let breached =
+                |rule: &Rule| matches!(breaches(rule, &sample, before.as_ref(), false), Some((true, _))) && !is_deaf(self.historic, rule);
             if !self.rules.iter().any(breached) {
                 return;
             }
@@ -185,9 +186,10 @@ impl Machine {
         for (rule, phase) in rules.iter().zip(phases) {
             let standing = matches!(phase, Phase::Standing { .. } | Phase::Leaving { .. });
             let Some((breach, value)) = breaches(rule, &sample, before.as_ref(), standing) else { continue };
-            if breach && *phase == Phase::Normal && muted(&rule.id) {
+            if breach && *phase == Phase::Normal && (muted(&rule.id) || is_deaf(*historic, rule)) {
                 continue;
             }
+            let is_flat = rule.kind == RuleKind::FlatLine;
             let raise = |onset: Timestamp, value: f64, id: AlarmId| raised(*subject, *historic, rule, onset, now, Some(value), id);
             let next = match (std::mem::take(phase), breach) {
                 (Phase::Normal, false) | (Phase::Pending { .. }, false) => Phase::Normal,
@@ -196,9 +198,15 @@ impl Machine {
                     out.push(raise(sample.at, value, id));
                     Phase::Standing { id }
                 }
-                (Phase::Normal, true) => Phase::Pending { since: sample.at, heard_at: sample.heard_at, value },
+                (Phase::Normal, true) => {
+                    // The first of two equal values is where the line began.
+                    let since = before.filter(|_| is_flat).map_or(sample.at, |before| before.at);
+                    Phase::Pending { since, heard_at: sample.heard_at, value }
+                }
                 (Phase::Pending { since, .. }, true) if sample.at.since_us(since) >= rule.on_delay_us => {
                     let id = new_id(now);
+                    // In the unit of its limit: how long nothing moved, in seconds.
+                    let value = if is_flat { sample.at.since_us(since) as f64 / 1e6 } else { value };
                     out.push(raise(since, value, id));
                     Phase::Standing { id }
                 }
@@ -231,7 +239,10 @@ impl Machine {
         let Self { subject, rules, phases, last, .. } = self;
         for (rule, phase) in rules.iter().zip(phases) {
             match phase {
-                Phase::Pending { since, heard_at, value } if now.since_us(*heard_at) >= rule.on_delay_us => {
+                // Time alone makes no line flat: it takes values that arrive and are the same.
+                Phase::Pending { since, heard_at, value }
+                    if now.since_us(*heard_at) >= rule.on_delay_us && rule.kind != RuleKind::FlatLine =>
+                {
                     let id = new_id(now);
                     out.push(raised(*subject, false, rule, *since, now, Some(*value), id));
                     *phase = Phase::Standing { id };
@@ -296,6 +307,7 @@ impl Machine {
             return Some(self.last?.heard_at.plus_us(self.silence_us?));
         }
         let due = |(i, rule): (usize, &Rule)| match self.phases.get(i).unwrap_or(&Phase::Normal) {
+            Phase::Pending { .. } if rule.kind == RuleKind::FlatLine => None,
             Phase::Pending { heard_at, .. } => Some(heard_at.plus_us(rule.on_delay_us)),
             Phase::Leaving { heard_at, .. } => Some(heard_at.plus_us(rule.off_delay_us)),
             Phase::Normal if rule.kind == RuleKind::Stale => self.last.map(|last| last.heard_at.plus_us(stale_after_us(rule))),
@@ -344,6 +356,11 @@ fn silence_us(rules: &[Rule]) -> Option<i64> {
     rules.iter().filter(|rule| rule.kind == RuleKind::Stale).map(stale_after_us).min()
 }
 
+/// Whether a rule says nothing about late and back-filled data: stragglers are too few to tell a flat line from a gap.
+fn is_deaf(historic: bool, rule: &Rule) -> bool {
+    historic && rule.kind == RuleKind::FlatLine
+}
+
 /// Whether the sample breaks the rule, and the value that says so; `None` if it cannot tell.
 fn breaches(rule: &Rule, sample: &Sample, before: Option<&Sample>, standing: bool) -> Option<(bool, f64)> {
     let slack = if standing { rule.deadband } else { 0.0 };
@@ -353,6 +370,11 @@ fn breaches(rule: &Rule, sample: &Sample, before: Option<&Sample>, standing: boo
         RuleKind::Stale => Some((false, value)),
         // A bad value out of range is exactly what this rule is for.
         RuleKind::OutOfRange => Some((value < rule.threshold || rule.upper.is_some_and(|upper| value > upper), value)),
+        // A bad value ends it: what it means is told already. So does a silence as long as the limit: nobody saw whether it moved.
+        RuleKind::FlatLine => {
+            let same = |b: &Sample| b.usable && b.value.to_bits() == value.to_bits() && sample.at.since_us(b.at) < rule.on_delay_us;
+            Some((sample.usable && before.is_some_and(same), value))
+        }
         RuleKind::TerminalBit => Some((sample.bits >> rule.bit.min(31) & 1 == 1, 1.0)),
         _ if !sample.usable => None,
         // The set value itself alarms: a detector set to 25 %LEL alarms at 25 %LEL.
@@ -475,6 +497,36 @@ mod tests {
     #[test]
     fn silence_alarms_once_and_any_sample_ends_it() {
         check(vec![rule(RuleKind::Stale, 30.0)], &[(0, Some(1.0)), (30, None), (31, None), (60, None), (61, Some(1.0))], "stale+30@31 -61");
+    }
+
+    #[test]
+    fn a_value_that_does_not_move_while_readings_come_is_told_once_until_it_moves() {
+        let flat = || vec![Rule { on_delay_us: 30_000_000, ..rule(RuleKind::FlatLine, 30.0) }];
+        let every_10_s = |from: i64, values: &[f64]| -> Vec<(i64, Option<f64>)> {
+            values.iter().enumerate().map(|(i, value)| (from + 10 * i as i64, Some(*value))).collect()
+        };
+        check(flat(), &every_10_s(0, &[1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.1, 2.1]), "flat_line+10@40 -60");
+        check(flat(), &every_10_s(0, &[1.0, 2.0, 2.0, 2.0, 2.5, 2.0, 2.0, 2.0]), "");
+        // −0.0 is another value than 0.0: the instrument said something else.
+        check(flat(), &every_10_s(0, &[0.0, -0.0, 0.0, -0.0, 0.0, -0.0]), "");
+        // Silence is not flatness, and nobody knows what happened in it.
+        check(flat(), &[(0, Some(1.0)), (10, Some(1.0)), (40, None), (100, None), (110, Some(1.0)), (120, Some(1.0))], "");
+        check(flat(), &[every_10_s(0, &[1.0, 1.0]), every_10_s(110, &[1.0; 4])].concat(), "flat_line+110@140");
+    }
+
+    #[test]
+    fn a_bad_value_and_late_data_are_no_flat_line() {
+        let flat = || vec![Rule { on_delay_us: 30_000_000, ..rule(RuleKind::FlatLine, 30.0) }];
+        for (historic, bad_at) in [(false, 2), (true, 9)] {
+            let mut machine = Machine::new(Subject::Point(PointId::new(1)), flat(), historic);
+            let mut out = Vec::new();
+            for i in 0..5 {
+                let at = Timestamp::from_secs(10 * i);
+                let sample = Sample { at, heard_at: at, value: 7.0, bits: 0, usable: i != bad_at };
+                machine.sample(sample, at, &mut |_| AlarmId::new(1), &mut out);
+            }
+            assert_eq!(out, [], "historic {historic}");
+        }
     }
 
     #[test]

@@ -58,13 +58,13 @@ pub struct RuleRow {
     /// Bit of the JT/T 808 alarm word.
     #[serde(default)]
     pub bit: Option<u8>,
-    /// Limit in `unit`, where the rule carries one.
+    /// Limit in `unit`, where the rule carries one; the least of a flat line.
     #[serde(default)]
     pub threshold: Option<f64>,
     /// Unit of the limit.
     #[serde(default)]
     pub unit: Option<String>,
-    /// Multiple of the point's period (stale).
+    /// Multiple of the point's period (stale, flat_line).
     #[serde(default)]
     pub factor: Option<f64>,
     /// Standard, or `product` for a choice of ours.
@@ -194,6 +194,12 @@ impl RuleBook {
                 RuleKind::Stale if row.factor.is_none_or(|f| !(f.is_finite() && f >= 1.0)) => {
                     return wrong(&row.id, "factor", "silence is measured in at least one period");
                 }
+                RuleKind::FlatLine if row.factor.is_none_or(|f| !(f.is_finite() && f >= 2.0)) => {
+                    return wrong(&row.id, "factor", "a flat line takes at least two periods");
+                }
+                RuleKind::FlatLine if row.threshold.is_none_or(|s| !(s.is_finite() && s >= 1.0)) || row.unit.as_deref() != Some("s") => {
+                    return wrong(&row.id, "threshold", "a flat line has a least duration of at least 1, unit s");
+                }
                 _ => {}
             }
         }
@@ -217,7 +223,7 @@ impl RuleBook {
         named.or_else(|| self.rules.iter().filter(of_kind).find(|row| row.applies_to.iter().any(|w| w == "*")))
     }
 
-    /// The rules that hold for a point: its own limits where set, else the pack's default limits of its kind and unit; plus silence and range.
+    /// The rules that hold for a point: its own limits where set, else the pack's default limits of its kind and unit; plus silence, flat line and range.
     ///
     /// An unconfirmed point has none. The level comes from the pack's table; a limit from an unverified source is at most orange.
     pub fn for_point(&self, point: &Point) -> Vec<Rule> {
@@ -274,6 +280,10 @@ impl RuleBook {
         };
         if let (true, Some(row)) = (point.period_s > 0.0, self.row(RuleKind::Stale, &point.kind)) {
             rules.push(plain(row, RuleKind::Stale, point.period_s * row.factor.unwrap_or(1.0), None, "s"));
+        }
+        if let (true, Some(row)) = (point.period_s > 0.0, self.row(RuleKind::FlatLine, &point.kind)) {
+            let limit_s = (point.period_s * row.factor.unwrap_or(2.0)).max(row.threshold.unwrap_or(1.0));
+            rules.push(Rule { on_delay_us: micros(limit_s), ..plain(row, RuleKind::FlatLine, limit_s, None, "s") });
         }
         if let (true, Some(row)) = (point.range_low.is_some() || point.range_high.is_some(), self.row(RuleKind::OutOfRange, &point.kind)) {
             rules.push(plain(

@@ -58,12 +58,24 @@ pub enum RuleKind {
     TerminalBit,
     /// Vehicle faster than its limit.
     Overspeed,
+    /// The same value for longer than the limit, while readings come in: the sensor may be stuck.
+    FlatLine,
 }
 
 impl RuleKind {
     /// Every kind.
-    pub const ALL: [Self; 9] =
-        [Self::Hh, Self::H, Self::L, Self::Ll, Self::Rate, Self::Stale, Self::OutOfRange, Self::TerminalBit, Self::Overspeed];
+    pub const ALL: [Self; 10] = [
+        Self::Hh,
+        Self::H,
+        Self::L,
+        Self::Ll,
+        Self::Rate,
+        Self::Stale,
+        Self::OutOfRange,
+        Self::TerminalBit,
+        Self::Overspeed,
+        Self::FlatLine,
+    ];
     /// The word in packs, on the API and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -76,6 +88,7 @@ impl RuleKind {
             Self::OutOfRange => "out_of_range",
             Self::TerminalBit => "terminal_bit",
             Self::Overspeed => "overspeed",
+            Self::FlatLine => "flat_line",
         }
     }
     /// The kind named by `word`.

@@ -602,7 +602,7 @@ mod tests {
         let event =
             |kind: &str| TruthLine { device: Some("d".into()), event: Some(kind.into()), ..TruthLine::new(TruthKind::ExpectEvent, at(5)) };
         let gap = TruthLine { device: Some("d".into()), until: Some(at(20)), ..TruthLine::new(TruthKind::ExpectGap, at(5)) };
-        let lines = [sent(5, 1.0), sent(10, 2.0), sent(20, 3.0), event("clock_offset"), event("flat_line"), gap];
+        let lines = [sent(5, 1.0), sent(10, 2.0), sent(20, 3.0), event("clock_offset"), event("unheard_of"), gap];
         let rows = |flags: &[&str]| vec![reading(5, 1.0, &[]), reading(10, 2.0, flags), reading(20, 3.0, &[])];
         let heard = vec![json!({ "id": "1", "at": at(6).to_string(), "kind": "clock_offset", "subject": "d", "detail": {} })];
         let report = ask(&lines, rows(&["backfill"]), vec![], vec![], heard);

@@ -113,7 +113,7 @@ pub enum Expected {
     Alarm {
         /// Index of the point on the device; `None` for a vehicle.
         point: Option<usize>,
-        /// Kind of rule: `hh`, `h`, `l`, `ll`, `stale`, `terminal_bit`, `overspeed`.
+        /// Kind of rule: `hh`, `h`, `l`, `ll`, `stale`, `terminal_bit`, `overspeed`, `flat_line`.
         rule: &'static str,
         /// Terminal bit.
         bit: Option<u8>,
@@ -125,7 +125,7 @@ pub enum Expected {
         /// End.
         until_us: i64,
     },
-    /// A data-quality event: `clock_offset`, `taken_over`, or one that no rule of this release judges (`flat_line`, `drift`).
+    /// A data-quality event: `clock_offset`, `taken_over`, `drift`.
     Event {
         /// Its kind.
         event: &'static str,
@@ -148,7 +148,8 @@ pub struct Script<'w> {
 struct DeviceState {
     signals: Vec<Signal>,
     standing: Vec<[bool; 4]>,
-    stuck: HashMap<usize, f64>,
+    /// The value that a point repeats, since when, and the newest sample of it.
+    stuck: HashMap<usize, (f64, i64, i64)>,
     memory: VecDeque<Sample>,
     silent: bool,
     shifted: bool,
@@ -235,7 +236,8 @@ impl<'w> Script<'w> {
                     values[point] = quantize(p.mean + (to - p.mean) * story.height(round_us), p.decimals);
                 }
                 What::Stuck { point } => {
-                    values[point] = *state.stuck.entry(point).or_insert(values[point]);
+                    let held = state.stuck.entry(point).or_insert((values[point], due_us, due_us));
+                    (values[point], held.2) = (held.0, due_us);
                     stuck_now.push(point);
                 }
                 What::PowerLoss => silent = true,
@@ -243,10 +245,14 @@ impl<'w> Script<'w> {
                 What::Overspeed { .. } | What::Teleport | What::Emergency | What::Bits { .. } | What::SecondConnection => {}
             }
         }
-        state.stuck.retain(|point, _| {
+        state.stuck.retain(|point, (_, since_us, until_us)| {
             let goes_on = stuck_now.contains(point);
-            if !goes_on {
-                expect(due_us, Expected::Event { event: "flat_line", point: Some(*point) });
+            let limit_s = levels.flat_after_s(&device.points[*point].kind, device.period_s);
+            // One that only just reaches the limit may or may not be noticed; say nothing then.
+            let limit_us = limit_s.map(|s| ((s + device.period_s) * 1e6) as i64);
+            if !goes_on && limit_us.is_some_and(|limit_us| *until_us - *since_us > limit_us) {
+                let level = levels.of("flat_line").to_owned();
+                expect(*since_us, Expected::Alarm { point: Some(*point), rule: "flat_line", bit: None, level });
             }
             goes_on
         });
@@ -489,10 +495,11 @@ mod tests {
         let world = world();
         let found = alarms(&minutes(&world, 10, true));
         let expected = [
-            ("h", None, "yellow"), // the leak
-            ("h", None, "yellow"), // the leak under a fast clock
-            ("hh", None, "red"),   // the leak
-            ("l", None, "yellow"), // the pressure drop
+            ("flat_line", None, "blue"), // the stuck gauge
+            ("h", None, "yellow"),       // the leak
+            ("h", None, "yellow"),       // the leak under a fast clock
+            ("hh", None, "red"),         // the leak
+            ("l", None, "yellow"),       // the pressure drop
             ("overspeed", None, "orange"),
             ("terminal_bit", Some(0), "red"), // emergency button
             ("terminal_bit", Some(1), "yellow"),
@@ -535,7 +542,9 @@ mod tests {
         let event = |name| {
             steps.iter().flat_map(|s| &s.expect).filter(|e| matches!(e.what, Expected::Event { event, .. } if event == name)).count()
         };
-        assert_eq!((event("clock_offset"), event("drift"), event("flat_line"), event("taken_over")), (4, 1, 1, 1));
+        assert_eq!((event("clock_offset"), event("drift"), event("taken_over")), (4, 1, 1));
+        let is_flat = |e: &&Expect| matches!(e.what, Expected::Alarm { rule: "flat_line", .. });
+        assert_eq!(steps.iter().flat_map(|s| &s.expect).filter(is_flat).count(), 1);
         let shifted = |actor| {
             let of = steps.iter().filter(|s| s.actor == actor).flat_map(|s| &s.messages);
             of.filter(|m| matches!(m, Message::Telemetry { samples, .. } if samples[0].shift_us != 0)).count()

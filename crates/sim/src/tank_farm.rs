@@ -1,4 +1,4 @@
-//! What happens in the tank farms of the play: a leak through both gas levels, a stuck level gauge, a power loss with back-fill.
+//! What happens in the tank farms of the play: a leak through both gas levels, a stuck pressure gauge, a power loss with back-fill.
 //!
 //! The tanks themselves are data (`packs/demo/plants.toml`); the limits are the base pack's and the invented design document's.
 
@@ -9,6 +9,7 @@ use crate::world::World;
 pub(crate) fn stories(world: &World, cycle: usize) -> Vec<Story> {
     let gas = cast(world, "tank_farm", "gas_combustible");
     let level = cast(world, "tank_farm", "level");
+    let pressure = cast(world, "tank_farm", "pressure");
     let mut list = Vec::new();
     let mut play =
         |device: usize, from_s: f64, until_s: f64, what: What| list.push(Story::new(Actor::Device(device), from_s, until_s, what));
@@ -20,7 +21,7 @@ pub(crate) fn stories(world: &World, cycle: usize) -> Vec<Story> {
             play(device, 60.0, 420.0, What::Ramp { point, to: hh * 1.36 });
         }
     }
-    if let Some((device, point)) = role(&level, 1) {
+    if let Some((device, point)) = role(&pressure, 1) {
         play(device, 90.0, 390.0, What::Stuck { point });
     }
     if let Some((device, _)) = role(&level, 2) {

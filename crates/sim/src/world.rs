@@ -120,6 +120,8 @@ pub struct Levels {
     by_bit: HashMap<u8, (String, String)>,
     /// Periods of silence after which a point is stale.
     pub stale_periods: f64,
+    /// Kinds of measurement whose flat lines are told, after how many periods and at least how many seconds.
+    flat: (Vec<String>, f64, f64),
 }
 
 impl Levels {
@@ -130,7 +132,11 @@ impl Levels {
     fn new(rows: Vec<RuleRow>) -> Self {
         let mut levels = Self::default();
         for row in rows {
-            levels.stale_periods = row.factor.unwrap_or(levels.stale_periods);
+            match row.kind.as_str() {
+                "stale" => levels.stale_periods = row.factor.unwrap_or(levels.stale_periods),
+                "flat_line" => levels.flat = (row.applies_to, row.factor.unwrap_or_default(), row.threshold.unwrap_or_default()),
+                _ => {}
+            }
             match row.bit {
                 Some(bit) => _ = levels.by_bit.insert(bit, (row.id, row.level)),
                 None => _ = levels.by_kind.insert(row.kind, row.level),
@@ -141,6 +147,11 @@ impl Levels {
     /// The level of a kind of rule; empty if the pack has no such rule.
     pub fn of(&self, kind: &str) -> &str {
         self.by_kind.get(kind).map_or("", String::as_str)
+    }
+    /// After how many seconds without a move a point of this kind is told to be flat.
+    pub fn flat_after_s(&self, kind: &str, period_s: f64) -> Option<f64> {
+        let (kinds, factor, least_s) = &self.flat;
+        kinds.iter().any(|k| k == kind || k == "*").then(|| (period_s * factor).max(*least_s))
     }
     /// Rule id and level of a terminal bit.
     pub fn bit(&self, bit: u8) -> Option<(&str, &str)> {
@@ -161,6 +172,8 @@ struct RuleRow {
     level: String,
     bit: Option<u8>,
     factor: Option<f64>,
+    threshold: Option<f64>,
+    applies_to: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -842,7 +842,7 @@ export interface components {
             historic: boolean;
             /** @description UUIDv7. */
             id: string;
-            /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`. */
+            /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`. */
             kind: string;
             level: components["schemas"]["Level"];
             /** @description Name of the point or plate of the vehicle. */

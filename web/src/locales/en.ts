@@ -61,6 +61,7 @@ const en: Shape = {
     rate: 'Rate of change',
     stale: 'No data',
     out_of_range: 'Out of range',
+    flat_line: 'Flat line',
     terminal_bit: 'Terminal alarm',
     overspeed: 'Overspeed',
     deadband: 'Deadband',

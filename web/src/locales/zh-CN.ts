@@ -58,6 +58,7 @@ export default {
     rate: '变化率',
     stale: '数据中断',
     out_of_range: '超量程',
+    flat_line: '数据无变化',
     terminal_bit: '终端报警',
     overspeed: '超速',
     deadband: '回差',

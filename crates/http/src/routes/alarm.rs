@@ -20,7 +20,7 @@ pub(crate) struct AlarmDto {
     id: String,
     /// Rule id.
     rule: String,
-    /// `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`.
+    /// `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`.
     kind: &'static str,
     point: Option<String>,
     vehicle: Option<String>,
