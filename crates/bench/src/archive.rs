@@ -186,7 +186,8 @@ pub fn day(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     std::fs::create_dir(&data)?;
     let shape = Shape { stations: options.archive_stations, ..Shape::W2 };
     let mut workload = Workload::new(options.seed, shape);
-    let city = provision(&data, &workload)?;
+    let node = Node::start(&options.anlan, &data, &[])?;
+    let city = provision(&node, &workload)?;
     let ids = city.points.iter().map(|id| id.parse()).collect::<Result<Vec<i64>, _>>()?;
     let start_ms = (now_ms()? / DAY_MS - DAYS_AGO) * DAY_MS;
     let end_ms = start_ms + DAY_MS;
@@ -194,7 +195,6 @@ pub fn day(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
 
     let (mut truth, mut later, mut corrections) = (Truth::default(), Vec::new(), Vec::new());
     let millionths = |workload: &Workload, s: &Sample| (workload.value(s) * 1e6).round() as i128;
-    let node = Node::start(&options.anlan, &data, &[])?;
     let (mut steps, mut n, mut made) = (0..DAY_MS / shape.period_ms, 0_u64, Vec::new());
     send_all(&target(&node, &city), &mut workload, |workload, samples| {
         for step in steps.by_ref().take(STEPS_PER_BATCH) {
