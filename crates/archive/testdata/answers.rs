@@ -4,9 +4,6 @@ use anlan_archive::Archive;
 use anlan_model::{Position, Reading, Timestamp};
 use serde_json::{Value, json};
 
-/// 2026-11-20.
-pub const DAY: i64 = 20_777;
-
 fn reading(r: &Reading) -> Value {
     let device_at = r.device_at.map(Timestamp::micros);
     // Bits, because −0.0 equals 0.0 as a number.
