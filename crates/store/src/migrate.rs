@@ -28,8 +28,23 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("{{BLOB}}", "BLOB", "BYTEA"),
 ];
 
+/// Names and digests, in order.
+pub(crate) fn list() -> impl Iterator<Item = (&'static str, String)> {
+    MIGRATIONS.iter().map(|(name, text)| (*name, digest_of(text)))
+}
+
+fn digest_of(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Brings the database to the newest migration of this release.
 pub(crate) async fn migrate(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    migrate_to(db, now, MIGRATIONS.len()).await
+}
+
+/// Brings it to the schema after the first `n` migrations, as a release that had no more did.
+pub(crate) async fn migrate_to(db: &Db, now: Timestamp, n: usize) -> Result<(), StoreError> {
+    let migrations = &MIGRATIONS[..n.min(MIGRATIONS.len())];
     let mut tx = db.begin().await?;
     if matches!(tx, Tx::Postgres(_)) {
         // Two processes that start at once: the second waits here and then finds nothing to do.
@@ -46,15 +61,15 @@ pub(crate) async fn migrate(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     ))
     .await?;
     let done = tx.rows(sql("SELECT version, digest FROM migration ORDER BY version")).await?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     if let Some(last) = done.last() {
         let found: i64 = last.get("version")?;
         if found > known {
             return Err(StoreError::Newer { found, known });
         }
     }
-    for (version, (name, text)) in (1_i64..).zip(MIGRATIONS) {
-        let digest: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    for (version, (name, text)) in (1_i64..).zip(migrations) {
+        let digest = digest_of(text);
         match done.get(usize::try_from(version - 1).unwrap_or(usize::MAX)) {
             Some(row) if row.get::<String>("digest")? == digest => {}
             Some(_) => return Err(StoreError::Corrupt(format!("migration {name} differs from the one this database was made with"))),

@@ -87,6 +87,33 @@ pub async fn tamper(url: &str, text: &'static str) {
     db.close().await;
 }
 
+/// Names and digests of the migrations, in order.
+pub fn migrations() -> Vec<(&'static str, String)> {
+    crate::migrate::list().collect()
+}
+
+/// Makes a database as a release with only the first `n` migrations left it, and runs `rows` in it.
+///
+/// # Panics
+/// If the database refuses.
+pub async fn of_schema(url: &str, n: usize, rows: String) {
+    let db = crate::db::Db::open(url).await.expect("the database opens");
+    crate::migrate::migrate_to(&db, anlan_model::Timestamp::EPOCH, n).await.expect("the migrations run");
+    let mut tx = db.begin().await.expect("a transaction begins");
+    tx.script(rows).await.expect("the statements run");
+    tx.commit().await.expect("the transaction commits");
+    db.close().await;
+}
+
+/// Answer of a query for one number.
+///
+/// # Panics
+/// If the database refuses.
+pub async fn number(store: &Store, text: &'static str) -> i64 {
+    let row = store.db.row(crate::db::sql(text)).await.expect("the query runs").expect("a row");
+    row.get("n").expect("a number n")
+}
+
 async fn run(server: &str, text: &str) {
     let mut connection = PgConnection::connect(server).await.expect("the test server answers");
     sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned())).execute(&mut connection).await.expect("the test server obeys");

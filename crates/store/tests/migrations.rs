@@ -1,0 +1,119 @@
+//! Migrations go forward only: a written one is never edited, and a database of every earlier schema comes to the newest with all it holds.
+
+use std::path::Path;
+
+use anlan_model::{Scope, Timestamp};
+use anlan_store::testing::{Database, migrations, number, of_schema, postgres_server, sqlite_url};
+use anlan_store::*;
+
+/// A migration, its digest for ever, rows that fit the schema after it, and tables with the number of rows they must have in the end.
+struct Step {
+    name: &'static str,
+    digest: &'static str,
+    rows: &'static str,
+    /// `SELECT COUNT(*) AS n …` and what it says.
+    counts: &'static [(&'static str, i64)],
+}
+
+/// Whoever adds a migration adds a step: rows as they stand in a node that runs with it.
+const STEPS: &[Step] = &[
+    Step {
+        name: "0001_start",
+        digest: "d507623710b56936d99c880da90c59473f24caa17d121fb19b0a151c127aaab9",
+        rows: "INSERT INTO region (code, name, name_en) VALUES ('530402', '红塔区', 'Hongta');
+INSERT INTO enterprise (code, name, region, sector) VALUES ('E-1', '企业', '530402', 'hazchem');
+INSERT INTO device (code, name, enterprise_id, protocol, secret_hash) SELECT 'D-1', '设备', id, 'mqtt', 'hash' FROM enterprise;
+INSERT INTO point (device_id, code, name, limits, confirmed) SELECT id, 'TI-1', '温度', '{}', 1 FROM device;
+INSERT INTO vehicle (phone, enterprise_id, trust, adopted) SELECT '13900000001', id, 'open', 1 FROM enterprise;
+INSERT INTO users (username, name, password, created_at_us) VALUES ('root', '管理员', '$argon2id$x', 1);
+INSERT INTO user_grant (user_id, role) SELECT id, 'administrator' FROM users;
+INSERT INTO alarm (id, rule, kind, subject, point_id, unit, level, value, threshold, source, confidence, onset_at_us, raised_at_us, historic)
+SELECT '01234567-89ab-7def-8123-456789abcdef', 'hh', 'hh', 'point:1', id, '', 'red', 2.5, 2.0, 'x', 'a', 1, 2, 0 FROM point;
+INSERT INTO alarm_handling (alarm_id, level, acknowledged_at_us, acknowledged_by) SELECT id, 'local', 3, '张三' FROM alarm;
+UPDATE projection SET position = 77 WHERE shard = 0;
+INSERT INTO command (device_id, body, state, created_at_us, created_by) SELECT id, '{\"kind\":\"query_position\"}', 'stored', 4, '张三' FROM device;
+INSERT INTO event (at_us, kind, subject, detail) VALUES (5, 'clock_offset', 'device:1', '{}');
+INSERT INTO quarantine (at_us, source, protocol, reason, bytes) VALUES (6, '127.0.0.1', 'jt808', 'checksum', '~');
+INSERT INTO setting (key, value) VALUES ('terminal_key', 'k');",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM alarm_handling WHERE acknowledged_by = '张三'", 1),
+            ("SELECT position AS n FROM projection WHERE shard = 0", 77),
+            ("SELECT COUNT(*) AS n FROM user_grant AS g JOIN users AS u ON u.id = g.user_id", 1),
+            ("SELECT COUNT(*) AS n FROM event", 1),
+            ("SELECT COUNT(*) AS n FROM quarantine", 1),
+            ("SELECT COUNT(*) AS n FROM command", 1),
+        ],
+    },
+    Step {
+        name: "0003_archive",
+        digest: "2f0b8fb69a41b0d0caf2668320eed986a13c1795ac8951b226fe5de0fd1db183",
+        rows: "INSERT INTO archive_subject (kind, subject_id, from_day, region, labels) VALUES ('point', 1, 20000, '530402', '[\"TI-1\"]');",
+        counts: &[("SELECT COUNT(*) AS n FROM archive_subject WHERE region = '530402'", 1)],
+    },
+    Step {
+        name: "0005_modbus",
+        digest: "6af380bb1054bf93700eb6529288baa6c72fe193a1701569168eefce58eedd9d",
+        rows: "INSERT INTO modbus_map (device_id, map) SELECT id, '{}' FROM device;",
+        counts: &[("SELECT COUNT(*) AS n FROM modbus_map AS m JOIN device AS d ON d.id = m.device_id", 1)],
+    },
+    Step {
+        name: "0004_road",
+        digest: "cf001e8359a953ff454aeadfbb73b8f40c02ea4b132c1dad291fb458358bfbd2",
+        rows: "INSERT INTO road_day (day, vehicle_id, networked, n, n_qualified, n_drift, n_no_fix, distance_m, complete_m, driving_s, idle_s,
+  n_trips, n_overspeed, n_fatigue, n_ban, computed_at_us)
+SELECT '2026-11-10', id, 1, 10, 9, 1, 0, 1000.5, 900.5, 60, 5, 1, 0, 0, 0, 7 FROM vehicle;",
+        counts: &[("SELECT n_qualified AS n FROM road_day WHERE day = '2026-11-10'", 9)],
+    },
+    Step {
+        name: "0006_hold",
+        digest: "52868994b5c3138a6dc28d5b991f6354311015b19a65242534898ea2d8f04e9a",
+        rows: "INSERT INTO hold (enterprise_id, from_us, to_us, reason, created_at_us, created_by) SELECT id, 1, 9, '案', 8, '张三' FROM enterprise;
+INSERT INTO hold_item (hold_id, point_id) SELECT h.id, p.id FROM hold AS h, point AS p;
+INSERT INTO dropped_day (day, readings_at_us) VALUES (20000, 9);",
+        counts: &[("SELECT COUNT(*) AS n FROM hold_item AS i JOIN hold AS h ON h.id = i.hold_id", 1), ("SELECT COUNT(*) AS n FROM dropped_day", 1)],
+    },
+];
+
+#[test]
+fn a_written_migration_is_never_edited() {
+    let have = migrations();
+    let want: Vec<(&str, String)> = STEPS.iter().map(|s| (s.name, s.digest.to_owned())).collect();
+    assert_eq!(have, want, "append a migration and its step; what is there stays as it is");
+    // Nobody forgets to list a file.
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")).unwrap().count();
+    assert_eq!(files, have.len());
+}
+
+#[tokio::test]
+async fn a_database_of_every_earlier_schema_comes_to_the_newest_with_all_it_holds() {
+    let on = async |url: &str, n: usize| {
+        of_schema(url, n, STEPS[..n].iter().map(|s| s.rows).collect()).await;
+        let store = Store::open(url).await.unwrap();
+        for (text, want) in STEPS[..n].iter().flat_map(|s| s.counts) {
+            assert_eq!(number(&store, text).await, *want, "from schema {n}: {text}");
+        }
+        // What the newest code reads and writes of it.
+        let node = Scope::node();
+        let all = Paging::all();
+        let points = store.points(&node, &PointFilter::default(), &all).await.unwrap().items;
+        assert_eq!((points.len(), points[0].point.code.as_str()), (1, "TI-1"));
+        let vehicles = store.vehicles(&node, &VehicleFilter::default(), &all).await.unwrap().items;
+        assert_eq!((vehicles.len(), vehicles[0].vehicle.phone.as_str()), (1, "13900000001"));
+        assert_eq!(store.standing_alarms().await.unwrap().len(), 1);
+        assert_eq!(store.projected().await.unwrap(), 77);
+        assert_eq!(store.standing_holds().await.unwrap().len(), usize::from(n >= 5));
+        let note = Note { action: "first", noun: "session", subject: "x".into(), detail: serde_json::json!({}) };
+        store.note(&node, note, Timestamp::EPOCH).await.unwrap();
+        assert!(store.verify_audit().await.unwrap().complete);
+        store.close().await;
+    };
+    for n in 1..=STEPS.len() {
+        let directory = tempfile::tempdir().unwrap();
+        on(&sqlite_url(directory.path()), n).await;
+        if let Some(server) = postgres_server() {
+            let database = Database::create(server).await;
+            on(&database.url, n).await;
+            database.remove().await;
+        }
+    }
+}
