@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anlan_history::{Reader, Rollup};
-use anlan_model::{PointId, Timestamp};
+use anlan_history::Haste;
+use anlan_model::Timestamp;
 use anlan_sim::workload::{COUNTIES, Shape, Workload, station_code};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -139,11 +139,14 @@ fn ingest_lines(name: &str, peer: &Peer, ours: &Ingested, kept: u64, emit: &mut 
     Ok(())
 }
 
-/// Seals what the log still holds and opens the directory for reading in this process.
-fn sealed(history: &Path, at_ms: i64) -> anyhow::Result<Reader> {
+/// Seals what the log still holds of a node that was stopped, merges whatever can be merged, and tells the bytes of the log.
+fn sealed(history: &Path, at_ms: i64) -> anyhow::Result<u64> {
     let (mut writer, reader) = anlan_history::open(history, anlan_history::Options::default())?;
-    writer.seal_now(Timestamp::from_micros(at_ms * 1_000))?;
-    Ok(reader)
+    let now = Timestamp::from_micros(at_ms * 1_000);
+    writer.seal_now(now)?;
+    let mut keeper = writer.keeper();
+    while keeper.step(now, Haste::Eager)?.is_some() {}
+    Ok(reader.stats().log_bytes)
 }
 
 /// 100,000 points at 10 s for up to an hour, sent as fast as the server takes it; then q1, q4, q5, size and restart.
@@ -204,7 +207,7 @@ pub fn w1(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     again.process.stop()?;
 
     let history = dir.path().join("history");
-    let reader = sealed(&history, run.end_ms())?;
+    let log = sealed(&history, run.end_ms())?;
     ingest_lines("w1", &peer, &ours, kept_bytes(&history)?, emit)?;
     emit(
         Line::new("w1.peak_rss", ours.peak_mb, "MB")
@@ -212,34 +215,19 @@ pub fn w1(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
             .goal(Goal::Ratio(0.5))
             .goal(Goal::AtMost(150.0)),
     );
-    let log = reader.stats().log_bytes as f64;
-    emit(Line::new("w1.log_bytes_per_sample", log / ours.sent.samples as f64, "B").note("segments not yet freed"));
-    many_points(&reader, &city, &run, &peer, emit)
+    emit(Line::new("w1.log_bytes_per_sample", log as f64 / ours.sent.samples as f64, "B").note("segments not yet freed"));
+    let node = Node::start(&options.anlan, dir.path(), &[])?;
+    many_points(&node, &run, &peer, emit)
 }
 
 fn firsts(ours: f64, theirs: Option<f64>) -> String {
     theirs.map_or_else(|| format!("first {ours:.1}"), |theirs| format!("first {ours:.1}, peer's first {theirs:.1}"))
 }
 
-/// q4 and q5: what they cost by decoding every sample and, on aligned windows, from the statistics of the blocks. CPU of this process, as the reader is
-/// called in it; the peer's is that of its server.
-fn many_points(reader: &Reader, city: &City, run: &Run, peer: &Peer, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
-    let own = std::process::id();
-    let ids: Vec<PointId> = city.points.iter().map(|id| id.parse().map(PointId::new)).collect::<Result<_, _>>()?;
-    let us = |ms: i64| Timestamp::from_micros(ms * 1_000);
+/// q4 and q5 over HTTP: by decoding every sample, and on aligned windows from the statistics of the blocks. CPU of both servers.
+fn many_points(node: &Node, run: &Run, peer: &Peer, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
+    let agent = ureq::agent();
     let (from, to) = (run.start_ms, run.end_ms());
-    let per_station = run.shape.points_per_station;
-    let county: Vec<PointId> =
-        ids.iter().enumerate().filter(|(p, _)| run.shape.county_of(p / per_station) == 0).map(|(_, id)| *id).collect();
-    // From a millisecond behind the hour no statistic fits.
-    let maxima = |points: &[PointId], from: i64| -> anyhow::Result<Vec<Rollup>> {
-        let mut all = Vec::with_capacity(points.len());
-        for point in points {
-            all.extend(reader.rollup(*point, HOUR_MS * 1_000, us(from), us(to))?);
-        }
-        Ok(all)
-    };
-    let greatest = |rows: &[Rollup]| rows.iter().map(|r| r.max).fold(f64::MIN, f64::max);
     let range = format!("[{}s]", (to - from) / 1_000);
     let at_s = to as f64 / 1e3 - 0.001;
     let q4 = theirs(peer, |v, _| {
@@ -250,19 +238,33 @@ fn many_points(reader: &Reader, city: &City, run: &Run, peer: &Peer, emit: &mut 
         let query = format!("topk(10, max_over_time({{county=~\".+\"}}{range}))");
         timed(v.process.pid(), 2, || v.instant(&query, at_s))
     })?;
-    for (name, points, theirs) in [("q4.hourly_max_of_county", &county, &q4), ("q5.top10_of_all", &ids, &q5)] {
+    let county = format!("/api/v1/points/rollup?step=1h&region={}", COUNTIES[0]);
+    for (name, path, rows, theirs) in
+        [("q4.hourly_max_of_county", county.as_str(), "rollup", &q4), ("q5.top10_of_all", "/api/v1/points/top?n=10", "points", &q5)]
+    {
         let cpu = theirs.as_ref().map(|t| t.2).map_err(Clone::clone);
+        // From a millisecond behind the hour no statistic fits.
         for (way, from, goal, n) in [("decoded", from + 1, 0.2, 2), ("aligned", from, 0.02, 8)] {
-            let (first, median, cpu_ms, rows) = timed(own, n, || maxima(points, from))?;
-            let text = format!("{} rows, median {median:.1} ms, {}", rows.len(), firsts(first, theirs.as_ref().ok().map(|t| t.0)));
-            let agree = theirs.as_ref().ok().and_then(|t| t.3.first()?.1.first().map(|(_, max)| *max));
-            if let (Some(max), "aligned", true) = (agree, way, name.starts_with("q4")) {
-                ensure!((max - greatest(&rows)).abs() < 1e-6, "{name}: the peer finds {max}, we find {}", greatest(&rows));
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let path = format!("{path}{joint}from={}&to={}", rfc(from), rfc(to));
+            let (first, median, cpu_ms, answer) = timed(node.process.pid(), n, || node.get(&agent, &path))?;
+            let answer: Value = serde_json::from_slice(&answer)?;
+            let found = answer[rows].as_array().context("rows")?;
+            let greatest = found.iter().filter_map(|row| row["max"].as_f64()).fold(f64::MIN, f64::max);
+            let text = format!("{} rows, median {median:.1} ms, {}", found.len(), firsts(first, theirs.as_ref().ok().map(|t| t.0)));
+            let agree =
+                theirs.as_ref().ok().map(|t| t.3.iter().filter_map(|(_, v)| v.first()).map(|(_, max)| *max).fold(f64::MIN, f64::max));
+            if let (Some(max), "aligned") = (agree, way) {
+                ensure!((max - greatest).abs() < 1e-6, "{name}: the peer finds {max}, we find {greatest}");
             }
             emit(Line::new(&format!("{name}.{way}"), cpu_ms, "CPU ms").against(VICTORIA, cpu.clone()).goal(Goal::Ratio(goal)).note(text));
         }
     }
     Ok(())
+}
+
+fn rfc(ms: i64) -> String {
+    Timestamp::from_micros(ms * 1_000).to_string()
 }
 
 /// 200 points at 10 s for up to a week, as back-fill; then q2 and q3.
@@ -286,7 +288,6 @@ pub fn w2(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let point = 42;
     let (from, to) = (run.start_ms + 24 * HOUR_MS.min((run.end_ms() - run.start_ms) / 48), run.end_ms());
     let day_end = (from + 24 * HOUR_MS).min(to);
-    let rfc = |ms: i64| Timestamp::from_micros(ms * 1_000).to_string();
     let head = format!("{{device=\"{}\",p=\"{point:02}\"}}", station_code(0));
 
     let path = format!("/api/v1/points/{}/readings?from={}&to={}&limit=10000", city.points[point], rfc(from), rfc(day_end));
@@ -327,7 +328,7 @@ pub fn w2(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
 
     node.process.stop()?;
     let history = dir.path().join("history");
-    drop(sealed(&history, run.end_ms())?);
+    sealed(&history, run.end_ms())?;
     ingest_lines("w2", &peer, &ours, kept_bytes(&history)?, emit)
 }
 

@@ -14,6 +14,7 @@ mod process;
 mod report;
 mod vehicles;
 mod wave;
+mod year;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("mqtt", mqtt::run),
     ("jt808_connections", vehicles::run),
     ("steady", live::run),
+    ("year", year::run),
 ];
 
 fn main() -> ExitCode {

@@ -148,7 +148,14 @@ fn post_all(target: &Target, batches: mpsc::Receiver<Batch>) -> anyhow::Result<S
     for batch in batches {
         let authorization = target.authorization.get(batch.county).map_or("", String::as_str);
         loop {
-            let (status, answer) = connection.post(&target.path, authorization, &batch.body)?;
+            // A server closes a connection that said nothing for a while, and a busy generator does: then a new one is taken, once.
+            let (status, answer) = match connection.post(&target.path, authorization, &batch.body) {
+                Ok(answer) => answer,
+                Err(_) => {
+                    connection = Connection::open(&target.address)?;
+                    connection.post(&target.path, authorization, &batch.body)?
+                }
+            };
             match status {
                 204 => break,
                 429 | 503 => {
