@@ -159,7 +159,7 @@ pub fn run(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
         emit(
             Line::new("live.alarm_to_browser_p99", alarms.p99, "ms")
                 .goal(Goal::AtMost(150.0))
-                .note(format!("median {:.0} ms of {}; rules wait 400 ms for readings that overtook each other", alarms.p50, alarms.n)),
+                .note(format!("median {:.0} ms of {}; rules wait a moment for readings that overtook each other", alarms.p50, alarms.n)),
         );
         Ok(())
     })

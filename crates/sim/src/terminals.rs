@@ -216,7 +216,7 @@ pub async fn run(options: TerminalsOptions) -> Result<TerminalsReport, Terminals
         }
         tasks.spawn(terminal(options.jt808.clone(), world.clone(), n, shared.clone(), stop.clone(), options.seed));
     }
-    // Vehicles are made at first sight, each in a transaction of its own: that takes as long as it takes, if only it goes on.
+    // Vehicles are made at first sight: that takes as long as it takes, if only it goes on.
     let heard = || shared.connected.load(Ordering::Relaxed);
     let (mut before_pause, mut since) = (heard(), Instant::now());
     while heard() < options.count as u64 && since.elapsed() < STUCK && !stop.is_cancelled() {
