@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anlan_history::{Lsn, Reader};
 use anlan_model::Effect;
@@ -19,6 +19,8 @@ use crate::telemetry::engine::Notes;
 
 /// Log records applied in one transaction.
 const PER_TRANSACTION: usize = 500;
+/// The database is told this often (real time) how far the log is without effects: each telling is a transaction with a sync of its own.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Pause after the database did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,7 @@ pub struct Projector {
     pub status: Arc<LogStatus>,
     /// Grows with the log.
     pub durable: watch::Receiver<u64>,
-    /// Grows with what is applied.
+    /// Grows with the position that stands in the database.
     pub projected: watch::Sender<u64>,
 }
 
@@ -59,26 +61,37 @@ impl Projector {
         if projected > durable {
             return Ok(Err(Ahead { projected, durable }));
         }
-        self.note(projected);
+        self.stands(projected);
         Ok(Ok(()))
     }
 
-    fn note(&self, position: u64) {
-        self.status.projected.store(position, Ordering::Relaxed);
+    /// The database has the position.
+    fn stands(&self, position: u64) {
+        self.applied(position);
         self.projected.send_replace(position);
+    }
+
+    /// The database has the effects up to the position, whichever it knows itself.
+    fn applied(&self, position: u64) {
+        self.status.projected.fetch_max(position, Ordering::Relaxed);
     }
 
     /// Runs until stopped, and then until everything durable is applied (or the database does not answer).
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut told = Instant::now();
         loop {
             let stopping = stop.is_cancelled();
-            match self.catch_up().await {
+            let tell = stopping || told.elapsed() >= TELL_EVERY;
+            if tell {
+                told = Instant::now();
+            }
+            match self.catch_up(tell).await {
                 Ok(()) => self.status.store_down.store(0, Ordering::Relaxed),
                 Err(failure) => {
                     self.status.store_down.store(1, Ordering::Relaxed);
                     // A commit whose answer was lost has happened all the same.
                     if let Ok(position) = self.store.projected().await {
-                        self.note(position);
+                        self.stands(position);
                     }
                     warn!(
                         error = &failure as &dyn std::error::Error,
@@ -97,25 +110,41 @@ impl Projector {
             tokio::select! {
                 () = stop.cancelled() => {}
                 grown = self.durable.changed() => if grown.is_err() { return },
+                () = tokio::time::sleep_until((told + TELL_EVERY).into()), if self.lags() => {}
             }
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), ProjectError> {
+    /// Whether the database does not know how far it has the effects.
+    fn lags(&self) -> bool {
+        *self.projected.borrow() < self.status.projected.load(Ordering::Relaxed)
+    }
+
+    /// Applies what is durable; `tell`: the database shall know how far, also where nothing was to apply.
+    async fn catch_up(&mut self, tell: bool) -> Result<(), ProjectError> {
         loop {
-            let from = *self.projected.borrow();
+            let from = self.status.projected.load(Ordering::Relaxed);
             let until = *self.durable.borrow_and_update();
-            if from >= until {
+            let done = from >= until;
+            if done && !(tell && self.lags()) {
                 return Ok(());
             }
-            // Reading the log is file I/O; it stays off the async threads.
-            let reader = self.reader.clone();
-            let found = tokio::task::spawn_blocking(move || collect(&reader, from, until)).await;
-            let Found { effects, position, unreadable } = found.map_err(|_| ProjectError::Log("its reader panicked".to_owned()))?;
-            if position > from {
+            let noted = self.status.noted.load(Ordering::Acquire);
+            let found = if done || noted <= from {
+                Found { effects: Vec::new(), position: until.max(from), unreadable: None }
+            } else {
+                // Reading the log is file I/O; it stays off the async threads.
+                let reader = self.reader.clone();
+                let found = tokio::task::spawn_blocking(move || collect(&reader, from, until)).await;
+                found.map_err(|_| ProjectError::Log("its reader panicked".to_owned()))?
+            };
+            let Found { effects, position, unreadable } = found;
+            if !effects.is_empty() || (tell && position > *self.projected.borrow()) {
                 let changed = self.store.project(position, &effects).await?;
-                self.note(position);
+                self.stands(position);
                 self.live.alarms_changed(&changed);
+            } else {
+                self.applied(position);
             }
             if let Some(reason) = unreadable {
                 return Err(ProjectError::Log(reason));

@@ -10,6 +10,9 @@ use anlan_model::batch::Prebound;
 use anlan_model::{Batch, Intake, Kept, RawPosition, RawReading, Refusal, Source, SourceEvent, Timestamp};
 use tokio::sync::mpsc;
 
+/// Readings of several messages that travel in one batch: what is refused, is refused together.
+const JOINED_MAX: u64 = 1_000;
+
 /// A batch without its reply, so that it can be offered again.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
@@ -36,6 +39,25 @@ impl Content {
     }
     pub(crate) fn event(source: Source, received_at: Timestamp, event: SourceEvent) -> Self {
         Self { events: vec![event], ..Self::new(source, received_at) }
+    }
+    /// Whether `next`, heard right behind it, may travel in the same batch: readings of the same device that are answered alike.
+    pub(crate) fn joins(&self, next: &Self) -> bool {
+        let only_readings = |c: &Self| c.positions.is_empty() && c.events.is_empty();
+        only_readings(self)
+            && only_readings(next)
+            && self.source == next.source
+            && self.backfill == next.backfill
+            && (self.bound.readings.is_empty() || next.bound.readings.is_empty() || self.bound.generation == next.bound.generation)
+            && self.count() + next.count() <= JOINED_MAX
+    }
+    /// Takes `next` in; [`Content::joins`] said yes.
+    pub(crate) fn join(&mut self, next: Self) {
+        self.readings.extend(next.readings);
+        if self.bound.readings.is_empty() {
+            self.bound = next.bound;
+        } else {
+            self.bound.readings.extend(next.bound.readings);
+        }
     }
     /// Readings and positions.
     pub(crate) fn count(&self) -> u64 {
@@ -82,6 +104,11 @@ impl Offers {
             None => std::future::pending().await,
         }
     }
+
+    /// An answer that is there already.
+    pub(crate) fn at_hand(&mut self) -> Option<Answer> {
+        self.receiver.try_recv().ok()
+    }
 }
 
 /// Says "stopping" if a shard drops a reply instead of calling it, so that no message waits for ever.
@@ -126,5 +153,33 @@ mod tests {
         let mut offers = Offers::new(Arc::new(Dropping));
         offers.offer(9, Content::new(Source::Device { device: DeviceId::new(1), protocol: "mqtt" }, Timestamp::EPOCH));
         assert_eq!(offers.next().await, (9, Err(Refusal::Stopping)));
+    }
+
+    #[test]
+    fn readings_of_one_device_travel_together_and_nothing_else_does() {
+        use anlan_model::Quality;
+        use anlan_model::batch::BoundReading;
+        let device = |id| Source::Device { device: DeviceId::new(id), protocol: "mqtt" };
+        let named = |id, code: &str| {
+            let reading = RawReading { code: code.to_owned(), device_at: None, value: 1.0, quality: Quality::Good };
+            Content { readings: vec![reading], ..Content::new(device(id), Timestamp::EPOCH) }
+        };
+        let bound = |generation| {
+            let reading = BoundReading { point: anlan_model::PointId::new(7), device_at: None, value: 2.0, quality: Quality::Good };
+            Content { bound: Prebound { generation, readings: vec![reading] }, ..Content::new(device(1), Timestamp::EPOCH) }
+        };
+        let mut first = named(1, "a");
+        assert!(!first.joins(&named(2, "a")), "another device");
+        assert!(!first.joins(&Content { backfill: true, ..named(1, "a") }), "back-fill waits for itself");
+        let event = Content::event(device(1), Timestamp::EPOCH, SourceEvent::Status { text: "on".to_owned(), lost: false });
+        assert!(!first.joins(&event) && !event.joins(&first));
+        for next in [named(1, "b"), bound(4), bound(4)] {
+            assert!(first.joins(&next));
+            first.join(next);
+        }
+        assert_eq!((first.readings.len(), first.bound.readings.len(), first.bound.generation, first.count()), (2, 2, 4, 4));
+        assert!(!first.joins(&bound(5)), "found in another state of the registry");
+        let full = Content { readings: vec![named(1, "a").readings[0].clone(); JOINED_MAX as usize], ..named(1, "a") };
+        assert!(!full.joins(&named(1, "a")));
     }
 }

@@ -28,6 +28,11 @@ const FORMAT: u8 = 1;
 const CHECKPOINT_FORMAT: u8 = 3;
 /// Domain time is looked at this often without input (real time).
 const TICK: Duration = Duration::from_millis(20);
+/// While many small batches come, a sync waits until this long after the one before (real time), so that it serves more of them.
+const GATHER: Duration = Duration::from_millis(2);
+/// A group of at least so many batches, of at most so many readings each, is such a time.
+const SMALL_BATCHES: usize = 8;
+const SMALL_BATCH: usize = 32;
 /// Pause between looks for space on a full disk (real time).
 const FULL_RETRY: Duration = Duration::from_millis(250);
 /// [`LogStatus::failed`] while the disk is full.
@@ -223,6 +228,8 @@ pub struct Engine {
     checkpoint_every: Duration,
     /// What replay would cost by now, see [`CHECKPOINT_WORK`].
     work: u64,
+    /// When the last group of many small batches was synced; `None`: the last was none.
+    crowded: Option<Instant>,
 }
 
 /// What [`open`] returns.
@@ -292,6 +299,7 @@ pub fn open(
     let at = writer.durable();
     info!(records = n_records, position = at.0, "history open at {}, {n_records} records replayed", at.0);
     status.durable.store(at.0, Ordering::Relaxed);
+    status.noted.store(at.0, Ordering::Relaxed);
     status.pulse.beat();
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
     let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), pressure, status });
@@ -311,6 +319,7 @@ pub fn open(
         projected,
         checkpoint_every: Duration::from_millis(files.checkpoint_ms),
         work,
+        crowded: None,
     };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver, keeper }, reader))
 }
@@ -478,6 +487,14 @@ impl Engine {
         if queues.n_batches == 0 && queues.control.is_empty() && !queues.stopping {
             queues = self.shared.wake.wait_timeout(queues, TICK).map(|(guard, _)| guard).unwrap_or_else(|poisoned| poisoned.into_inner().0);
         }
+        if let Some(rest) = self.crowded.take().and_then(|at| GATHER.checked_sub(at.elapsed()))
+            && queues.n_batches > 0
+            && !queues.stopping
+        {
+            drop(queues);
+            std::thread::sleep(rest);
+            queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
         // On stopping everything accepted is still kept: no limit then.
         let most = if queues.stopping { usize::MAX } else { TAKE_PER_SHARD };
         let mut batches = Vec::new();
@@ -615,14 +632,23 @@ impl Engine {
                     self.shards.iter_mut().for_each(Shard::settled);
                     self.work += records.iter().map(work_of).sum::<u64>();
                     self.latest.publish(records.iter().flat_map(|r| &r.readings), records.iter().flat_map(|r| &r.positions));
+                    if records.iter().any(|r| !r.notes.is_empty()) {
+                        self.shared.status.noted.store(lsn.0, Ordering::Release);
+                    }
                     self.shared.status.durable.store(lsn.0, Ordering::Relaxed);
                     self.durable.send_replace(lsn.0);
                 }
+                let n_batches = replies.len();
+                let n_readings: usize = records.iter().map(|r| r.readings.len()).sum();
+                self.crowded = (n_batches >= SMALL_BATCHES && n_readings <= n_batches * SMALL_BATCH).then(Instant::now);
+                let mut all = anlan_model::Kept::default();
                 for (reply, kept) in replies {
-                    metrics::counter!("telemetry_stored_total").increment(u64::from(kept.stored));
-                    metrics::counter!("telemetry_repeated_total").increment(u64::from(kept.repeated));
+                    all.stored += kept.stored;
+                    all.repeated += kept.repeated;
                     reply(Ok(kept));
                 }
+                metrics::counter!("telemetry_stored_total").increment(u64::from(all.stored));
+                metrics::counter!("telemetry_repeated_total").increment(u64::from(all.repeated));
                 Ok(())
             }
             Err(failure) => {

@@ -37,7 +37,9 @@ pub struct Telemetry {
 pub struct LogStatus {
     /// Last durable log position.
     pub durable: AtomicU64,
-    /// Last position applied to the database.
+    /// No record behind this position has effects.
+    pub noted: AtomicU64,
+    /// Last position whose effects, and all before, are in the database; what is written there may lag behind it by records without any.
     pub projected: AtomicU64,
     /// Batches waiting in shard queues.
     pub queued: AtomicU64,

@@ -146,13 +146,20 @@ struct Message {
     _held: Option<Held>,
 }
 
-/// One batch of a message.
+/// A batch that is out: of one message, or of several that came in one read.
 struct Out {
-    message: u64,
+    messages: Vec<u64>,
     n_readings: u64,
     /// Kept only if a full shard must not lose it: 3.1.1 at QoS 1 and our own events.
     again: Option<Content>,
     attempt: u32,
+}
+
+/// A batch about to go out.
+struct Gathered {
+    content: Content,
+    messages: Vec<u64>,
+    patient: bool,
 }
 
 struct Connection {
@@ -168,6 +175,8 @@ struct Connection {
     /// Why we refused its CONNECT; the session refuses some by itself.
     refused_connect: Option<ConnectRefusal>,
     offers: Offers,
+    /// What the packets at hand brought; it goes out together once they are all read.
+    gathered: Vec<Gathered>,
     messages: HashMap<u64, Message>,
     out: HashMap<u64, Out>,
     reoffers: Vec<(Instant, u64)>,
@@ -201,6 +210,7 @@ impl Connection {
             ended: None,
             refused_connect: None,
             offers: Offers::new(ctx.intake.clone()),
+            gathered: Vec::new(),
             messages: HashMap::new(),
             out: HashMap::new(),
             reoffers: Vec::new(),
@@ -241,6 +251,7 @@ impl Connection {
             }
             while let Some(event) = self.session.next_event() {
                 if let Event::Closed(why) = event {
+                    self.send();
                     self.closed(&why);
                     self.ended = Some(why);
                     let _ = wire.push(&self.session.take_output());
@@ -248,6 +259,7 @@ impl Connection {
                 }
                 self.event(event).await;
             }
+            self.send();
             let output = self.session.take_output();
             if !output.is_empty() && wire.push(&output).is_err() {
                 self.refuse(Reason::SlowReader, "the client does not read what it is sent");
@@ -267,7 +279,13 @@ impl Connection {
                 biased;
                 () = stop.cancelled(), if leaves_by.is_none() => leaves_by = Some(Instant::now() + crate::wire::DRAIN),
                 () = changed.notified() => self.look_who_holds_what(),
-                answer = self.offers.next() => self.answered(answer),
+                answer = self.offers.next() => {
+                    self.answered(answer);
+                    // Those of one sync come together, and are acknowledged with one write.
+                    while let Some(answer) = self.offers.at_hand() {
+                        self.answered(answer);
+                    }
+                }
                 Some(command) = self.commands.recv() => self.command(&command),
                 () = tokio::time::sleep_until(wake) => {
                     let now = Instant::now();
@@ -522,6 +540,7 @@ impl Connection {
                 return self.session.ack(token, PubResult::QuotaExceeded);
             }
             // 3.1.1 cannot be told: not reading on slows its sender.
+            self.send();
             tokio::select! {
                 () = self.ctx.stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -622,15 +641,27 @@ impl Connection {
         self.messages.insert(message, Message { token, qos, n_out: contents.len(), result, refused: None, _held: held });
         let patient = token.is_none() || (qos != Qos::AtMostOnce && self.session.version() != Version::V5);
         for content in contents {
+            match self.gathered.last_mut().filter(|last| last.patient == patient) {
+                Some(last) if last.content.joins(&content) => {
+                    last.content.join(content);
+                    last.messages.push(message);
+                }
+                _ => self.gathered.push(Gathered { content, messages: vec![message], patient }),
+            }
+        }
+    }
+
+    /// Offers what was gathered.
+    fn send(&mut self) {
+        for Gathered { content, messages, patient } in std::mem::take(&mut self.gathered) {
             let id = self.next_id;
             self.next_id += 1;
             let again = patient.then(|| content.clone());
-            self.out.insert(id, Out { message, n_readings: content.count(), again, attempt: 0 });
+            self.out.insert(id, Out { messages, n_readings: content.count(), again, attempt: 0 });
             self.offers.offer(id, content);
         }
     }
 
-    /// A shard answered.
     fn answered(&mut self, (id, result): offer::Answer) {
         let Some(mut out) = self.out.remove(&id) else { return };
         match result {
@@ -644,18 +675,23 @@ impl Connection {
                 self.out.insert(id, out);
                 return;
             }
-            Err(refusal) => {
-                if let Some(message) = self.messages.get_mut(&out.message) {
-                    message.refused.get_or_insert(refusal);
-                }
+            Err(_) => {}
+        }
+        let refusal = result.err();
+        for id in out.messages {
+            let Some(message) = self.messages.get_mut(&id) else { continue };
+            message.refused = message.refused.or(refusal);
+            message.n_out = message.n_out.saturating_sub(1);
+            if message.n_out == 0
+                && let Some(message) = self.messages.remove(&id)
+            {
+                self.acknowledge(message);
             }
         }
-        let Some(message) = self.messages.get_mut(&out.message) else { return };
-        message.n_out = message.n_out.saturating_sub(1);
-        if message.n_out > 0 {
-            return;
-        }
-        let Some(message) = self.messages.remove(&out.message) else { return };
+    }
+
+    /// Everything of the message is kept or refused.
+    fn acknowledge(&mut self, message: Message) {
         self.n_qos0 -= usize::from(message.qos == Qos::AtMostOnce);
         let answer = match message.refused {
             None => message.result,

@@ -93,6 +93,10 @@ impl FakeIntake {
     pub fn n_held(&self) -> usize {
         self.held.lock().unwrap().len()
     }
+    /// Values offered so far.
+    pub fn n_values(&self) -> usize {
+        self.seen.lock().unwrap().iter().map(|s| s.readings.len()).sum()
+    }
     /// Answers everything held.
     pub fn release(&self, result: Result<Kept, Refusal>) {
         for reply in std::mem::take(&mut *self.held.lock().unwrap()) {
