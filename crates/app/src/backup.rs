@@ -160,11 +160,16 @@ async fn assemble(app: &App, data: &Path, staging: &Path, partial: &Path) -> Res
     let staged = staging.join(HISTORY);
     let wanted = app.engine.stage(staged.clone()).await.ok_or(BackupError::Stopped)??;
     let began = Instant::now();
-    while app.telemetry.status().projected < wanted {
-        if began.elapsed() > CATCH_UP_WITHIN {
-            return Err(BackupError::Behind { at: app.telemetry.status().projected, wanted });
+    // The log is cut to what stands in the database, which lags behind what is applied.
+    loop {
+        let at = app.store.projected().await?;
+        if at >= wanted {
+            break;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        if began.elapsed() > CATCH_UP_WITHIN {
+            return Err(BackupError::Behind { at, wanted });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let position = app.store.copy_into(&partial.join(DATABASE)).await?;
     let made_at = app.clock.now();
