@@ -101,6 +101,13 @@ fn days_leave_by_kind_a_hold_keeps_them_and_answers_say_what_is_gone() {
     let track = format!("/api/v1/vehicles/{vehicle}/positions");
     assert_eq!(server.get(&track)["positions"].as_array().map(Vec::len), Some(3));
 
+    // The ratios of a day stand as they were reckoned while its positions were there.
+    let ratios = |server: &Server| server.get("/api/v1/road/ratios?day=2026-11-10")["total"].clone();
+    let (status, body) = server.post(&format!("/api/v1/vehicles/{vehicle}/adopt"), &json!({}));
+    assert!((200..300).contains(&status), "{body}");
+    let reckoned = ratios(&server);
+    assert_eq!((&reckoned["positions"], &reckoned["vehicles"]), (&json!(1), &json!(1)), "{reckoned}");
+
     // Somebody asks for the first two days of one enterprise to be kept.
     let hold = json!({ "enterprise": held.enterprise, "from": rfc3339(DAY0), "to": rfc3339(DAY0 + 2 * DAY_US), "reason": "〔2026〕7 号" });
     let (status, made) = server.post("/api/v1/holds", &hold);
@@ -123,6 +130,10 @@ fn days_leave_by_kind_a_hold_keeps_them_and_answers_say_what_is_gone() {
         assert_eq!(answer(&held, 0, "readings")["dropped"], json!([dropped(2, 3, "hours")]));
         assert_eq!(answer(&free, 1, "readings")["dropped"], json!([]));
         assert_eq!(server.get(&track)["dropped"], json!([dropped(0, 3, "nothing")]));
+        assert_eq!(ratios(server), reckoned);
+        // One that nobody asked for in time is not made up from nothing.
+        let late = server.get("/api/v1/road/ratios?day=2026-11-11")["total"].clone();
+        assert_eq!((&late["pending"], &late["computed_at"]), (&json!(1), &Value::Null), "{late}");
         // The hours say what the readings said.
         let days = answer(&free, 0, &format!("rollup?step=1d&from={}&to={}", rfc3339(DAY0), rfc3339(DAY0 + 3 * DAY_US)));
         assert_eq!(days["dropped"], json!([dropped(0, 3, "hours")]));

@@ -74,6 +74,16 @@ pub(crate) async fn gaps(app: &App, whose: Whose, from: Timestamp, to: Timestamp
     Ok(joined(off_thread(look).await??))
 }
 
+/// Whether retention dropped positions of any vehicle in the range that no archive has.
+///
+/// # Errors
+/// The database.
+pub(crate) async fn are_positions_gone(app: &App, from: Timestamp, to: Timestamp) -> Result<bool, AppError> {
+    let days = app.store.dropped_days(from, to).await?;
+    let archive = app.telemetry.whole.archive();
+    Ok(days.iter().any(|d| d.positions_at.is_some() && archive.is_none_or(|archive| !archive.holds(Day::new(d.day)))))
+}
+
 /// Days that follow each other and of which the same is left, as one.
 fn joined(days: Vec<Gap>) -> Vec<Gap> {
     let mut out: Vec<Gap> = Vec::new();

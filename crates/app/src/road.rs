@@ -205,6 +205,10 @@ async fn refresh(app: &Arc<App>, day: &str, start: Timestamp, patience: Option<D
     let begun = Instant::now();
     let _one = app.road_refresh.lock().await;
     let end = start.plus_us(DAY_US);
+    // What was reckoned while the positions were there stands; without them it would come out as nothing.
+    if crate::retention::are_positions_gone(app, start.plus_us(-LOOK_BACK_US), end).await? {
+        return Ok(());
+    }
     let computed = app.store.road_days_computed(day).await?;
     let before = app.store.road_networked_before(day).await?;
     let now = app.clock.now();

@@ -335,6 +335,7 @@ const en: Shape = {
     table: 'Data table',
     csv: 'Export CSV',
     none: 'No data in this time.',
+    dropped: { hours: 'Raw readings from {from} to {to} have passed their retention and were dropped; hourly statistics remain (show a longer time to see them).', nothing: 'Data from {from} to {to} have passed their retention and were dropped; nothing is left.' },
     min: 'Min',
     max: 'Max',
     mean: 'Mean',

@@ -332,6 +332,7 @@ export default {
     table: '数据表',
     csv: '导出 CSV',
     none: '这段时间没有数据。',
+    dropped: { hours: '{from} 至 {to} 的原始读数已过保存期限并删除，保留每小时统计（查看更长时段可见）。', nothing: '{from} 至 {to} 的数据已过保存期限并删除，不再保留。' },
     min: '最小',
     max: '最大',
     mean: '平均',
