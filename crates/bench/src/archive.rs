@@ -119,6 +119,7 @@ fn from_outside(python: &Path, root: &Path, day: &str) -> anyhow::Result<(String
 import sys, duckdb
 root, day = sys.argv[1], sys.argv[2]
 db = duckdb.connect()
+db.execute('SET enable_progress_bar = false')
 db.execute(f'''
 CREATE VIEW stored AS
 SELECT *, round(value * 1e6)::HUGEINT AS millionths,
