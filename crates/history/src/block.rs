@@ -12,6 +12,7 @@
 //! window; readers merge them, the higher rank wins. `merge.rs` makes one block of several.
 //! Start at [`build`], [`FileWriter`] and [`Directory`].
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -408,9 +409,39 @@ fn take_spans(c: &mut Cursor<'_>, n: usize, start: i64) -> Option<Vec<(u32, i64,
     Some(spans)
 }
 
+thread_local! {
+    /// A seal packs a section per point, and making a context costs more than packing one. By level.
+    static PACKERS: RefCell<Vec<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(Vec::new()) };
+    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn pack_zstd(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    PACKERS.with_borrow_mut(|packers| {
+        let at = packers.iter().position(|(of, _)| *of == level);
+        let at = match at {
+            Some(at) => at,
+            None => {
+                packers.push((level, zstd::bulk::Compressor::new(level)?));
+                packers.len() - 1
+            }
+        };
+        packers[at].1.compress(bytes)
+    })
+}
+
+fn unpack_zstd(packed: &[u8], len: usize) -> std::io::Result<Vec<u8>> {
+    UNPACKER.with_borrow_mut(|unpacker| {
+        let unpacker = match unpacker {
+            Some(unpacker) => unpacker,
+            None => unpacker.insert(zstd::bulk::Decompressor::new()?),
+        };
+        unpacker.decompress(packed, len)
+    })
+}
+
 /// Zstd with the unpacked length in front.
 pub(crate) fn deflate(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    let packed = zstd::bulk::compress(bytes, level)?;
+    let packed = pack_zstd(bytes, level)?;
     let mut out = Vec::with_capacity(packed.len() + 4);
     put_varint(&mut out, bytes.len() as u64);
     out.extend_from_slice(&packed);
@@ -420,7 +451,7 @@ pub(crate) fn deflate(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
 pub(crate) fn inflate(packed: &[u8]) -> Option<Vec<u8>> {
     let mut c = Cursor::new(packed);
     let len = c.len(UNPACKED_MAX)?;
-    let bytes = zstd::bulk::decompress(c.take(c.left())?, len).ok()?;
+    let bytes = unpack_zstd(c.take(c.left())?, len).ok()?;
     (bytes.len() == len).then_some(bytes)
 }
 
