@@ -17,7 +17,13 @@ use tracing::{error, info};
 
 use crate::App;
 use crate::error::AppError;
+use crate::health::ClockState;
 use crate::point::off_thread;
+
+/// A smaller jump moves no day to another age by itself, or nearly none.
+const JUMP_US: i64 = 3_600_000_000;
+/// How long a jump of the clock is doubted, domain time: people have this long to see its banner.
+const DOUBT_US: i64 = 86_400_000_000;
 
 /// Part of a history that retention dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +107,7 @@ fn joined(days: Vec<Gap>) -> Vec<Gap> {
 /// # Errors
 /// I/O, damage: what is listed stays as it was.
 pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Result<bool, HistoryError> {
-    if !app.settings.retention.is_set() {
+    if !app.settings.retention.is_set() || is_clock_doubtful(app.health.clock(), app.settings.clock_offset_max_us, app.clock.now()) {
         return Ok(false);
     }
     // A hold that is set from here on waits until this step is done (`hold::create`).
@@ -118,6 +124,12 @@ pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Res
             Ok(false)
         }
     }
+}
+
+/// A clock that is wrong by years would drop years: while it is known to be off, and for a day after it jumped, nothing goes.
+fn is_clock_doubtful(clock: ClockState, offset_max_us: i64, now: Timestamp) -> bool {
+    let jumped = |(at, by): (Timestamp, i64)| by.abs() >= JUMP_US && now.since_us(at).abs() < DOUBT_US;
+    clock.offset_us.is_some_and(|off| off.abs() > offset_max_us) || clock.stepped.is_some_and(jumped)
 }
 
 /// Nothing goes that the database does not know of first.
@@ -209,5 +221,21 @@ fn count_thinned(done: &Thinned) {
             done.positions,
             done.bytes
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_in_doubt_drops_nothing() {
+        let now = Timestamp::from_micros(1_795_392_000_000_000);
+        let doubtful = |offset_us, stepped| is_clock_doubtful(ClockState { offset_us, stepped, ..ClockState::default() }, 1_000_000, now);
+        assert!(!doubtful(None, None));
+        assert!(!doubtful(Some(-1_000_000), Some((now, JUMP_US - 1))));
+        assert!(doubtful(Some(-1_000_001), None));
+        assert!(doubtful(None, Some((now.plus_us(1 - DOUBT_US), -JUMP_US))));
+        assert!(!doubtful(None, Some((now.plus_us(-DOUBT_US), JUMP_US))));
     }
 }
