@@ -29,6 +29,7 @@ const WORDS: &[(&str, &str, &str)] = &[
 ];
 
 /// Names and digests, in order.
+#[cfg(feature = "testing")]
 pub(crate) fn list() -> impl Iterator<Item = (&'static str, String)> {
     MIGRATIONS.iter().map(|(name, text)| (*name, digest_of(text)))
 }
