@@ -477,6 +477,8 @@ impl Archive {
             self.step()?;
             let key = part.key(day);
             if self.target.size(&key)? == Some(part.bytes) {
+                self.target.settle(&key)?;
+                sync_dir(&self.staging)?;
                 continue;
             }
             let waiting = self.staging.join(staged);

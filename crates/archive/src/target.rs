@@ -123,10 +123,23 @@ impl Target {
                 let dir = path.parent().unwrap_or(root);
                 make_dir(dir)?;
                 fs::rename(staged, &path).at("rename", staged)?;
-                sync_dir(dir)
+                self.settle(key)
             }
             #[cfg(feature = "s3")]
             Self::Bucket(bucket) => bucket.upload(staged, key),
+        }
+    }
+
+    /// Makes durable that an object has its name, and its directories theirs, whoever gave them: a process that was killed may have renamed
+    /// and not come to the sync, and the next one must not build on it.
+    pub(crate) fn settle(&self, key: &str) -> Result<()> {
+        match self {
+            Self::Local(root) => {
+                let path = root.join(key);
+                path.ancestors().skip(1).take_while(|dir| dir.starts_with(root)).try_for_each(sync_dir)
+            }
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => Ok(()),
         }
     }
 
