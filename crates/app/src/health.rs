@@ -80,7 +80,7 @@ impl Health {
     }
 }
 
-/// An engine silent for longer than this has stopped or hangs. It completes a round every 0.1 s when idle; a sync of the slowest
+/// An engine silent for longer than this has stopped or hangs. It completes a round every 0.02 s when idle; a sync of the slowest
 /// disks we support takes less than a second.
 pub const SILENT: Duration = Duration::from_secs(4);
 

@@ -1,5 +1,6 @@
 //! Applies the log's effects to the database, in log order, each position exactly once; then tells the live streams.
 //!
+//! Records without effects cost no transaction: the database hears once a second how far they reach, so what it says may lag, never lead.
 //! The only writer of alarm conditions. Reads the log, not a queue: it can be any distance behind and catches up after an outage.
 
 use std::sync::Arc;
