@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anlan_domain::alarm::Rule;
+use anlan_domain::alarm::{Rule, Shelf};
 use anlan_domain::pack::RuleBook;
 use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
@@ -24,9 +24,6 @@ use crate::telemetry::shard::SubjectConfig;
 
 /// How many virtual shards a log has, for its whole life.
 pub const N_SHARDS: u16 = 64;
-
-/// Sets of rules that are kept whether anybody uses them or not.
-const SETS: usize = 4_096;
 
 /// Everything known, at one instant. Each map is shared with the snapshots before it until it changes.
 #[derive(Clone, Debug, Default)]
@@ -182,44 +179,7 @@ pub struct Registry {
     done: tokio::sync::Mutex<u64>,
     rereads: AtomicU64,
     rows_read: AtomicU64,
-    sets: Mutex<Sets>,
-}
-
-/// Sets of rules in use.
-#[derive(Default)]
-struct Sets {
-    known: HashSet<Set>,
-    /// Forgets what nobody uses when there are more than this.
-    most: usize,
-}
-
-impl Sets {
-    fn shared(&mut self, rules: Vec<Rule>) -> Arc<[Rule]> {
-        let set = Set(rules.into());
-        if let Some(known) = self.known.get(&set) {
-            return Arc::clone(&known.0);
-        }
-        if self.known.len() >= self.most {
-            self.known.retain(|set| Arc::strong_count(&set.0) > 1);
-            self.most = (2 * self.known.len()).max(SETS);
-        }
-        let rules = Arc::clone(&set.0);
-        self.known.insert(set);
-        rules
-    }
-}
-
-/// A set of rules that is found by what it says.
-#[derive(PartialEq)]
-struct Set(Arc<[Rule]>);
-
-// A threshold that is no number would only be kept twice.
-impl Eq for Set {}
-
-impl std::hash::Hash for Set {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        postcard::to_allocvec(&self.0[..]).expect("plain data always encodes").hash(state);
-    }
+    shelf: Mutex<Shelf>,
 }
 
 /// What waits to be reread, with the newest wish for it. An entry goes only once it is live, so that neither a failure nor a caller
@@ -259,7 +219,7 @@ impl Registry {
             done: tokio::sync::Mutex::new(0),
             rereads: AtomicU64::new(0),
             rows_read: AtomicU64::new(0),
-            sets: Mutex::default(),
+            shelf: Mutex::default(),
         };
         let configs = registry.configs(&next, next.points.keys(), next.vehicles.keys());
         next.ruled = Arc::new(ruled(&next, &configs).collect());
@@ -395,8 +355,8 @@ impl Registry {
         vehicles: impl IntoIterator<Item = &'a VehicleId>,
     ) -> Vec<(u16, SubjectConfig)> {
         // Thousands of points are judged by the same rules: each set exists once, not once per point.
-        let mut sets = self.sets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut shared = |rules: Vec<Rule>| sets.shared(rules);
+        let mut shelf = self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shared = |rules: Vec<Rule>| shelf.set(rules);
         let mut all = Vec::new();
         all.extend(points.into_iter().filter_map(|id| snapshot.points.get(id)).map(|point| {
             let range = match (point.range_low, point.range_high) {

@@ -9,7 +9,7 @@ use anlan_app::telemetry::engine;
 use anlan_app::telemetry::pressure::{Class, Pressure};
 use anlan_app::telemetry::shard::{Bound, BoundReading, SubjectConfig, TimeBounds};
 use anlan_app::telemetry::{Latest, LogStatus};
-use anlan_domain::alarm::{Machine, Rule, Sample};
+use anlan_domain::alarm::{Machine, Rule, Sample, Terms};
 use anlan_model::{AlarmId, Level, PointId, RuleKind, Subject, Timestamp};
 use anlan_protocols::jt808::{Frames, Item, Message, Position, Version, encode};
 use anlan_sim::workload::{Shape, Workload};
@@ -26,12 +26,10 @@ const STEPS: i64 = 30;
 const SHARDS: u16 = 64;
 
 fn limit(id: &str, kind: RuleKind, level: Level, threshold: f64, deadband: f64) -> Rule {
-    Rule {
+    let terms = Terms {
         id: id.to_owned(),
         kind,
         level,
-        threshold,
-        upper: None,
         bit: 0,
         deadband,
         on_delay_us: 0,
@@ -39,7 +37,8 @@ fn limit(id: &str, kind: RuleKind, level: Level, threshold: f64, deadband: f64) 
         unit: String::new(),
         source: "workload W (invented)".to_owned(),
         confidence: "product".to_owned(),
-    }
+    };
+    Rule::new(threshold, None, terms)
 }
 
 fn rules(workload: &Workload, point: usize) -> Vec<Rule> {

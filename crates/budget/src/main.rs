@@ -8,7 +8,7 @@
 use std::process::{Command, ExitCode};
 
 use anlan_app::telemetry::shard::{Bound, BoundReading, Lookup, Shard, SubjectConfig, TimeBounds};
-use anlan_domain::alarm::Rule;
+use anlan_domain::alarm::{Rule, Terms};
 use anlan_model::{AlarmId, Flags, Level, PointId, Quality, Reading, RuleKind, Subject, Timestamp, VehicleId};
 use anlan_protocols::jt808::{Frames, Item, Message, Position, Version, encode};
 use anlan_protocols::line::{self, Precision};
@@ -85,12 +85,10 @@ impl Lookup for NoPast {
 }
 
 fn limit(id: &str, kind: RuleKind, level: Level, threshold: f64) -> Rule {
-    Rule {
+    let terms = Terms {
         id: id.to_owned(),
         kind,
         level,
-        threshold,
-        upper: None,
         bit: 0,
         deadband: 1.0,
         on_delay_us: 0,
@@ -98,7 +96,8 @@ fn limit(id: &str, kind: RuleKind, level: Level, threshold: f64) -> Rule {
         unit: "°C".to_owned(),
         source: "budget".to_owned(),
         confidence: "product".to_owned(),
-    }
+    };
+    Rule::new(threshold, None, terms)
 }
 
 fn shard_step() -> u64 {
@@ -145,10 +144,10 @@ fn shard_step() -> u64 {
     // The first steps fill maps and buffers once for ever.
     let rest = batches.split_off(5);
     let mut step = |(bound, now): &(Bound, Timestamp)| {
-        let output = shard.step(bound, *now, &NoPast, &mut new_id).expect("the points are configured");
+        let output = shard.step(std::slice::from_ref(bound), *now, &NoPast, &mut new_id);
         // As after each sync.
         shard.settled();
-        u64::from(output.kept.stored)
+        output.readings.len() as u64
     };
     batches.iter().for_each(|batch| _ = step(batch));
     let kept = measured_part(|| rest.iter().map(&mut step).sum::<u64>());

@@ -6,37 +6,12 @@
 
 use std::sync::Arc;
 
-use anlan_model::{AlarmChange, AlarmId, Level, RaisedAlarm, RuleKind, Subject, Timestamp};
+use anlan_model::{AlarmChange, AlarmId, RaisedAlarm, RuleKind, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// One compiled rule of one subject.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rule {
-    /// Pack row; unique within the subject.
-    pub id: String,
-    /// What it compares.
-    pub kind: RuleKind,
-    /// Urgency.
-    pub level: Level,
-    /// Limit in `unit`; lower end for [`RuleKind::OutOfRange`]; seconds for [`RuleKind::Stale`] and [`RuleKind::FlatLine`].
-    pub threshold: f64,
-    /// Upper end for [`RuleKind::OutOfRange`].
-    pub upper: Option<f64>,
-    /// Bit number for [`RuleKind::TerminalBit`].
-    pub bit: u8,
-    /// How far inside the limit the value must come before the alarm returns; ≥ 0, in `unit`.
-    pub deadband: f64,
-    /// The condition must stand this long before it is raised.
-    pub on_delay_us: i64,
-    /// It must be gone this long before it returns.
-    pub off_delay_us: i64,
-    /// Unit of threshold and value.
-    pub unit: String,
-    /// Standard and clause, or the enterprise's document.
-    pub source: String,
-    /// How sure we are of the source.
-    pub confidence: String,
-}
+mod rule;
+
+pub use rule::{Rule, Shelf, Terms};
 
 /// What a device said at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +59,9 @@ pub struct Machine {
     /// The shortest silence that a rule calls stale, microseconds; follows from the rules.
     #[serde(skip)]
     silence_us: Option<i64>,
+    /// Follows from the rules.
+    #[serde(skip)]
+    calm: Calm,
     /// One per rule; none at all while every rule is normal, as nearly every subject is nearly always.
     phases: Vec<Phase>,
     last: Option<Sample>,
@@ -93,12 +71,12 @@ impl Machine {
     /// A machine with nothing heard yet.
     pub fn new(subject: Subject, rules: impl Into<Arc<[Rule]>>, historic: bool) -> Self {
         let rules = rules.into();
-        Self { subject, historic, silence_us: silence_us(&rules), rules, phases: Vec::new(), last: None }
+        Self { subject, historic, silence_us: silence_us(&rules), calm: Calm::of(&rules), rules, phases: Vec::new(), last: None }
     }
 
     /// Gives a deserialized machine its rules back, the same and in the same order.
     pub fn restore(&mut self, rules: Arc<[Rule]>) {
-        self.silence_us = silence_us(&rules);
+        (self.silence_us, self.calm) = (silence_us(&rules), Calm::of(&rules));
         self.rules = rules;
         if self.phases.len() != self.rules.len() {
             self.phases.clear();
@@ -115,9 +93,10 @@ impl Machine {
         self.last.as_ref()
     }
 
-    /// Whether no condition stands or is about to.
-    pub fn is_quiet(&self) -> bool {
-        self.phases.is_empty()
+    /// Whether no condition stands or is about to, and `sample`, the next in event order, would change nothing of that: whoever judges it
+    /// later, or not before he judges the one behind it, says the same.
+    pub fn stays_quiet(&self, sample: &Sample) -> bool {
+        self.phases.is_empty() && self.calm.holds(sample, self.last.as_ref())
     }
 
     /// Whether a condition of `rule` stands now.
@@ -175,6 +154,9 @@ impl Machine {
         }
         let before = self.last.replace(sample);
         if self.phases.is_empty() {
+            if self.calm.holds(&sample, before.as_ref()) {
+                return;
+            }
             let breached =
                 |rule: &Rule| matches!(breaches(rule, &sample, before.as_ref(), false), Some((true, _))) && !is_deaf(self.historic, rule);
             if !self.rules.iter().any(breached) {
@@ -356,6 +338,61 @@ fn silence_us(rules: &[Rule]) -> Option<i64> {
     rules.iter().filter(|rule| rule.kind == RuleKind::Stale).map(stale_after_us).min()
 }
 
+/// What a sample must keep to, so that none of the rules is broken: nearly every sample is told by a few comparisons, without a look at
+/// the rules, which lie elsewhere. Errs on the side of looking.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Calm {
+    above: f64,
+    below: f64,
+    /// Change per minute; infinite without such a rule.
+    rate: f64,
+    bits: u32,
+    flat: bool,
+}
+
+impl Default for Calm {
+    fn default() -> Self {
+        Self { above: f64::NEG_INFINITY, below: f64::INFINITY, rate: f64::INFINITY, bits: 0, flat: false }
+    }
+}
+
+impl Calm {
+    fn of(rules: &[Rule]) -> Self {
+        let mut calm = Self::default();
+        for rule in rules {
+            match rule.kind {
+                // Any sample ends a silence.
+                RuleKind::Stale => {}
+                RuleKind::OutOfRange => {
+                    calm.above = calm.above.max(rule.threshold);
+                    calm.below = calm.below.min(rule.upper.unwrap_or(f64::INFINITY));
+                }
+                RuleKind::FlatLine => calm.flat = true,
+                RuleKind::TerminalBit => calm.bits |= 1 << rule.bit.min(31),
+                RuleKind::Hh | RuleKind::H | RuleKind::Overspeed => calm.below = calm.below.min(rule.threshold),
+                RuleKind::L | RuleKind::Ll => calm.above = calm.above.max(rule.threshold),
+                RuleKind::Rate => calm.rate = calm.rate.min(rule.threshold),
+            }
+        }
+        calm
+    }
+
+    /// `false` for a sample that may break a rule, or whose quality or neighbour makes it a case of its own.
+    fn holds(&self, sample: &Sample, before: Option<&Sample>) -> bool {
+        let value = sample.value;
+        sample.usable
+            && value > self.above
+            && value < self.below
+            && sample.bits & self.bits == 0
+            && !(self.flat && before.is_some_and(|b| b.value.to_bits() == value.to_bits()))
+            && (self.rate == f64::INFINITY || before.is_none_or(|b| rate_per_min(b, sample).abs() < self.rate))
+    }
+}
+
+fn rate_per_min(before: &Sample, sample: &Sample) -> f64 {
+    (sample.value - before.value) / (sample.at.since_us(before.at) as f64 / 60e6)
+}
+
 /// Whether a rule says nothing about late and back-filled data: stragglers are too few to tell a flat line from a gap.
 fn is_deaf(historic: bool, rule: &Rule) -> bool {
     historic && rule.kind == RuleKind::FlatLine
@@ -382,9 +419,7 @@ fn breaches(rule: &Rule, sample: &Sample, before: Option<&Sample>, standing: boo
         RuleKind::L | RuleKind::Ll => Some((value <= rule.threshold + slack, value)),
         RuleKind::Overspeed => Some((value > rule.threshold - slack, value)),
         RuleKind::Rate => {
-            let before = before.filter(|b| b.usable)?;
-            let minutes = sample.at.since_us(before.at) as f64 / 60e6;
-            let rate = (value - before.value) / minutes;
+            let rate = rate_per_min(before.filter(|b| b.usable)?, sample);
             Some((rate.abs() >= rule.threshold - slack, rate))
         }
     }
@@ -423,17 +458,15 @@ fn raised(
 
 #[cfg(test)]
 mod tests {
-    use anlan_model::PointId;
+    use anlan_model::{Level, PointId};
 
     use super::*;
 
     fn rule(kind: RuleKind, threshold: f64) -> Rule {
-        Rule {
+        let terms = Terms {
             id: kind.as_str().into(),
             kind,
             level: Level::Red,
-            threshold,
-            upper: None,
             bit: 0,
             deadband: 0.0,
             on_delay_us: 0,
@@ -441,7 +474,14 @@ mod tests {
             unit: "%LEL".into(),
             source: "GB/T 50493-2019 5.5.2".into(),
             confidence: "verified-secondary".into(),
-        }
+        };
+        Rule::new(threshold, None, terms)
+    }
+
+    fn with(rule: Rule, change: impl FnOnce(&mut Terms)) -> Rule {
+        let mut terms = (*rule.terms).clone();
+        change(&mut terms);
+        Rule { terms: terms.into(), ..rule }
     }
 
     /// Feeds `(second, value)` samples (a `None` only lets time pass) and writes what happened as `+second` / `-second` of onset and return.
@@ -477,20 +517,20 @@ mod tests {
 
     #[test]
     fn the_deadband_keeps_an_alarm_that_hovers() {
-        let band = Rule { deadband: 5.0, ..rule(RuleKind::H, 25.0) };
+        let band = with(rule(RuleKind::H, 25.0), |t| t.deadband = 5.0);
         check(vec![band], &[(0, Some(26.0)), (1, Some(24.0)), (2, Some(20.1)), (3, Some(19.9)), (4, Some(24.9))], "h+0@0 -3");
     }
 
     #[test]
     fn the_on_delay_counts_from_the_first_breach_and_forgets_a_spike() {
-        let slow = Rule { on_delay_us: 10_000_000, ..rule(RuleKind::H, 25.0) };
+        let slow = with(rule(RuleKind::H, 25.0), |t| t.on_delay_us = 10_000_000);
         check(vec![slow.clone()], &[(0, Some(30.0)), (5, Some(20.0)), (6, Some(30.0)), (15, Some(30.0)), (16, Some(30.0))], "h+6@16");
         check(vec![slow], &[(0, Some(30.0)), (9, None), (10, None)], "h+0@10");
     }
 
     #[test]
     fn the_off_delay_returns_at_the_instant_the_condition_went() {
-        let slow = Rule { off_delay_us: 10_000_000, ..rule(RuleKind::H, 25.0) };
+        let slow = with(rule(RuleKind::H, 25.0), |t| t.off_delay_us = 10_000_000);
         check(vec![slow], &[(0, Some(30.0)), (5, Some(20.0)), (8, Some(30.0)), (9, Some(20.0)), (18, None), (19, None)], "h+0@0 -9");
     }
 
@@ -501,7 +541,7 @@ mod tests {
 
     #[test]
     fn a_value_that_does_not_move_while_readings_come_is_told_once_until_it_moves() {
-        let flat = || vec![Rule { on_delay_us: 30_000_000, ..rule(RuleKind::FlatLine, 30.0) }];
+        let flat = || vec![with(rule(RuleKind::FlatLine, 30.0), |t| t.on_delay_us = 30_000_000)];
         let every_10_s = |from: i64, values: &[f64]| -> Vec<(i64, Option<f64>)> {
             values.iter().enumerate().map(|(i, value)| (from + 10 * i as i64, Some(*value))).collect()
         };
@@ -516,7 +556,7 @@ mod tests {
 
     #[test]
     fn a_bad_value_and_late_data_are_no_flat_line() {
-        let flat = || vec![Rule { on_delay_us: 30_000_000, ..rule(RuleKind::FlatLine, 30.0) }];
+        let flat = || vec![with(rule(RuleKind::FlatLine, 30.0), |t| t.on_delay_us = 30_000_000)];
         for (historic, bad_at) in [(false, 2), (true, 9)] {
             let mut machine = Machine::new(Subject::Point(PointId::new(1)), flat(), historic);
             let mut out = Vec::new();

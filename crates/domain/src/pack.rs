@@ -7,7 +7,7 @@ use anlan_model::noun::Point;
 use anlan_model::{Level, RuleKind};
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::Rule;
+use crate::alarm::{Rule, Terms};
 
 /// What a pack says about measuring and alarming.
 #[derive(Clone, Debug, Default)]
@@ -249,12 +249,10 @@ impl RuleBook {
         let mut rules = Vec::new();
         for (kind, threshold) in limits {
             let (Some(threshold), Some(row)) = (threshold, self.row(kind, &point.kind)) else { continue };
-            rules.push(Rule {
+            let terms = Terms {
                 id: row.id.clone(),
                 kind,
                 level: cap(row, &confidence),
-                threshold,
-                upper: None,
                 bit: 0,
                 deadband: own.deadband,
                 on_delay_us: micros(own.on_delay_s),
@@ -262,14 +260,13 @@ impl RuleBook {
                 unit: if kind == RuleKind::Rate { format!("{}/min", point.unit) } else { point.unit.clone() },
                 source: source.clone(),
                 confidence: confidence.clone(),
-            });
+            };
+            rules.push(Rule::new(threshold, None, terms));
         }
-        let plain = |row: &RuleRow, kind, threshold, upper, unit: &str| Rule {
+        let plain = |row: &RuleRow, kind, unit: &str| Terms {
             id: row.id.clone(),
             kind,
             level: cap(row, &row.confidence),
-            threshold,
-            upper,
             bit: 0,
             deadband: 0.0,
             on_delay_us: 0,
@@ -279,20 +276,15 @@ impl RuleBook {
             confidence: row.confidence.clone(),
         };
         if let (true, Some(row)) = (point.period_s > 0.0, self.row(RuleKind::Stale, &point.kind)) {
-            rules.push(plain(row, RuleKind::Stale, point.period_s * row.factor.unwrap_or(1.0), None, "s"));
+            rules.push(Rule::new(point.period_s * row.factor.unwrap_or(1.0), None, plain(row, RuleKind::Stale, "s")));
         }
         if let (true, Some(row)) = (point.period_s > 0.0, self.row(RuleKind::FlatLine, &point.kind)) {
             let limit_s = (point.period_s * row.factor.unwrap_or(2.0)).max(row.threshold.unwrap_or(1.0));
-            rules.push(Rule { on_delay_us: micros(limit_s), ..plain(row, RuleKind::FlatLine, limit_s, None, "s") });
+            rules.push(Rule::new(limit_s, None, Terms { on_delay_us: micros(limit_s), ..plain(row, RuleKind::FlatLine, "s") }));
         }
         if let (true, Some(row)) = (point.range_low.is_some() || point.range_high.is_some(), self.row(RuleKind::OutOfRange, &point.kind)) {
-            rules.push(plain(
-                row,
-                RuleKind::OutOfRange,
-                point.range_low.unwrap_or(f64::MIN),
-                Some(point.range_high.unwrap_or(f64::MAX)),
-                &point.unit,
-            ));
+            let (low, high) = (point.range_low.unwrap_or(f64::MIN), point.range_high.unwrap_or(f64::MAX));
+            rules.push(Rule::new(low, Some(high), plain(row, RuleKind::OutOfRange, &point.unit)));
         }
         rules
     }
@@ -309,12 +301,10 @@ impl RuleBook {
                 _ => None,
             };
             let Some(threshold) = threshold else { continue };
-            rules.push(Rule {
+            let terms = Terms {
                 id: row.id.clone(),
                 kind,
                 level: cap(row, &row.confidence),
-                threshold,
-                upper: None,
                 bit: row.bit.unwrap_or(0),
                 deadband: 0.0,
                 on_delay_us: if kind == RuleKind::Overspeed { overspeed_s.saturating_mul(1_000_000) } else { 0 },
@@ -322,7 +312,8 @@ impl RuleBook {
                 unit: if kind == RuleKind::Overspeed { "km/h".to_owned() } else { String::new() },
                 source: join(&row.standard, &row.clause),
                 confidence: row.confidence.clone(),
-            });
+            };
+            rules.push(Rule::new(threshold, None, terms));
         }
         rules
     }

@@ -47,9 +47,15 @@ fn position(vehicle: i64, second: i64) -> Position {
     }
 }
 
-/// Every coding once: decimals, −0.0, subnormals, full doubles, gaps, bad and uncertain, all device-time kinds, revisions, late data, two hours.
+/// The same, up to 30 ms beside its time, as of a sensor that wavers around its period.
+fn wavering(point: i64, second: i64, value: f64) -> Reading {
+    let event_at = Timestamp::from_micros(DAY + second * 1_000_000 + if second > 300 { (second * second % 61 - 30) * 1_000 } else { 0 });
+    Reading { event_at, device_at: Some(event_at), ..reading(point, second, value) }
+}
+
+/// Every coding once: decimals, −0.0, subnormals, full doubles, gaps, steps along a grid, bad and uncertain, all device-time kinds, revisions, late data, two hours.
 fn records() -> Vec<Record> {
-    let series = |from: i64, to: i64| (from..to).filter(|i| i % 37 != 5).map(|i| reading(7, i * 30, 21.5 + (i * i % 23) as f64 / 10.0));
+    let series = |from: i64, to: i64| (from..to).filter(|i| i % 37 != 5).map(|i| wavering(7, i * 30, 21.5 + (i * i % 23) as f64 / 10.0));
     let awkward = [-0.0, 0.1 + 0.2, 5e-324, f64::MAX, -1e-9, 4_503_599_627_370_497.5];
     let mut first: Vec<Reading> = series(0, 100).collect();
     first.extend(awkward.iter().enumerate().map(|(i, v)| reading(8, i as i64 * 60, *v)));

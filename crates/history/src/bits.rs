@@ -36,6 +36,10 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         Some(byte)
     }
+    /// The next byte, not taken.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }

@@ -31,11 +31,13 @@ use crate::head::{Frozen, settle};
 
 const MAGIC: [u8; 4] = *b"ANLB";
 const END_MAGIC: [u8; 4] = *b"ANLE";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 pub(crate) const FILE_HEAD: usize = 16;
 pub(crate) const FILE_END: usize = 12;
-/// Zstd level of sections and directories: higher ones save under one per cent on packed bits.
+/// Zstd level of directories and of sections of positions.
 pub(crate) const LEVEL: i32 = 3;
+/// A seal leaves the sections of readings as they are coded: they are merged within the day, and packed then.
+const UNPACKED: i32 = 0;
 /// Shorter sections cannot win against the frame around them.
 const ZSTD_FROM: usize = 96;
 /// A directory or section that unpacks to more than this is damage.
@@ -610,7 +612,7 @@ impl<W: Write> Building<W> {
         let mut bytes = Vec::with_capacity(rows.len() * 2 + 32);
         encode_series(rows, self.dir.arrivals.as_ref(), &mut bytes);
         let mut zstd = false;
-        if bytes.len() >= ZSTD_FROM {
+        if bytes.len() >= ZSTD_FROM && level != UNPACKED {
             let packed = deflate(&bytes, level)?;
             // Under two per cent is not worth the time of every later reader.
             if packed.len() * 50 < bytes.len() * 49 {
@@ -755,7 +757,7 @@ fn build_shard(
             windows
                 .entry(start_of(part[0].event_at.micros()))
                 .or_insert_with(|| Building::new(Vec::new(), None))
-                .add_point(seed, part, LEVEL)?;
+                .add_point(seed, part, UNPACKED)?;
         }
     }
     for id in vehicles {

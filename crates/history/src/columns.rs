@@ -1,6 +1,7 @@
 //! Readings and positions as columns: the one coding used by log frames, head chunks and block sections.
 //!
-//! Times are deltas in the coarsest unit that fits (s, ms, µs). Values that are decimal fractions travel as scaled integers, direct or as
+//! Times are deltas in the coarsest unit that fits (s, ms, µs), those of one point steps along a grid and distances from it where that is
+//! shorter. Values that are decimal fractions travel as scaled integers, direct or as
 //! deltas, whichever is shorter; the test is bit-for-bit, so −0.0, subnormals and 0.1 + 0.2 take the exception list or the XOR coding.
 //! Quality, flags and revisions are run-length coded. Nothing is rounded.
 //! Start at [`encode_series`] (one point) and [`encode_mixed`] (a frame of many points).
@@ -52,6 +53,9 @@ pub(crate) fn take_times(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<i64>> 
         return Some(Vec::new());
     }
     let mut at = cursor.zigzag()?;
+    if cursor.peek()? & GRID != 0 {
+        return take_grid(cursor, at, n);
+    }
     let mut deltas = take_scaled(cursor, n - 1)?;
     deltas.insert(0, 0);
     for slot in &mut deltas {
@@ -59,6 +63,68 @@ pub(crate) fn take_times(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<i64>> 
         *slot = at;
     }
     Some(deltas)
+}
+
+/// Beside the code of the unit: instants are told by the nearest points of a grid.
+const GRID: u8 = 4;
+/// A column of deltas in fewer bits than this a value says all there is to say.
+const GRID_FROM_BITS: usize = 3;
+
+/// Appends the instants of a point like [`put_times`] does, or as steps along a grid and distances from it if that is shorter: a sensor that
+/// wavers around its period has each deviation in two deltas, but only in one distance. A gap is one larger step.
+pub(crate) fn put_instants(times: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) {
+    let start = out.len();
+    put_times(times.clone(), out);
+    let n = times.clone().count();
+    if (out.len() - start) * 8 < n * GRID_FROM_BITS {
+        return;
+    }
+    let mut grid = Vec::with_capacity(out.len() - start);
+    if put_grid(times, n, &mut grid).is_some() && grid.len() < out.len() - start {
+        out.truncate(start);
+        out.extend_from_slice(&grid);
+    }
+}
+
+/// `None` for instants that have no grid.
+fn put_grid(times: impl Iterator<Item = i64> + Clone, n: usize, out: &mut Vec<u8>) -> Option<()> {
+    let first = times.clone().next()?;
+    let mut distances: Vec<i64> = times.skip(1).map(|at| at.checked_sub(first)).collect::<Option<_>>()?;
+    let code = UNITS.iter().rposition(|unit| distances.iter().all(|v| v % unit == 0)).unwrap_or(0);
+    distances.iter_mut().for_each(|v| *v /= UNITS[code]);
+    let mut deltas: Vec<i64> = std::iter::once(&0).chain(&distances).zip(&distances).map(|(a, b)| b - a).collect();
+    let middle = n.checked_sub(1)? / 2;
+    let period = *deltas.select_nth_unstable(middle.min(n.checked_sub(2)?)).1;
+    if period <= 0 {
+        return None;
+    }
+    let (mut at, mut steps) = (0_i64, deltas);
+    for (distance, step) in distances.iter_mut().zip(&mut steps) {
+        *step = (*distance - at + period / 2).div_euclid(period);
+        at += *step * period;
+        *distance -= at;
+    }
+    put_zigzag(out, first);
+    out.push(GRID | code as u8);
+    put_zigzag(out, period);
+    pack(&steps, out);
+    pack(&distances, out);
+    Some(())
+}
+
+fn take_grid(cursor: &mut Cursor<'_>, first: i64, n: usize) -> Option<Vec<i64>> {
+    let unit = *UNITS.get(usize::from(cursor.u8()? & !GRID))?;
+    let period = cursor.zigzag()?;
+    let (mut times, mut distances) = (Vec::new(), Vec::new());
+    unpack(cursor, n - 1, &mut times)?;
+    unpack(cursor, n - 1, &mut distances)?;
+    let mut at = 0_i64;
+    for (slot, distance) in times.iter_mut().zip(distances) {
+        at = at.wrapping_add(slot.wrapping_mul(period));
+        *slot = first.wrapping_add(at.wrapping_add(distance).wrapping_mul(unit));
+    }
+    times.insert(0, first);
+    Some(times)
 }
 
 // ---- values ------------------------------------------------------------------------------------------------------------------------------
@@ -362,7 +428,7 @@ fn take_received(cursor: &mut Cursor<'_>, times: &[i64], arrivals: Option<&Arriv
 /// The columns that charts need (time, value) come first, so that [`decode_plain`] can stop there.
 pub(crate) fn encode_series(rows: &[Reading], arrivals: Option<&Arrivals>, out: &mut Vec<u8>) {
     put_varint(out, rows.len() as u64);
-    put_times(rows.iter().map(|r| r.event_at.micros()), out);
+    put_instants(rows.iter().map(|r| r.event_at.micros()), out);
     let values: Vec<f64> = rows.iter().map(|r| r.value).collect();
     put_values(&values, out);
     put_meta(rows.iter().map(meta_of), out);

@@ -50,3 +50,8 @@ fn version_2_reads_as_it_did() {
 fn version_3_reads_as_it_did() {
     check("v3");
 }
+
+#[test]
+fn version_4_reads_as_it_did() {
+    check("v4");
+}

@@ -404,11 +404,8 @@ fn gunzip(ctx: &Context, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Held>), Unfit> {
 async fn keep(ctx: &Context, contents: Vec<crate::offer::Content>) -> Result<u64, Option<Refusal>> {
     let n = contents.len();
     let mut offers = Offers::new(ctx.intake.clone());
-    let mut readings = 0;
-    for (token, content) in (0u64..).zip(contents) {
-        readings += content.count();
-        offers.offer(token, content);
-    }
+    let readings = contents.iter().map(crate::offer::Content::count).sum();
+    offers.offer_all(contents);
     let all = async {
         let mut first = Ok(());
         for _ in 0..n {

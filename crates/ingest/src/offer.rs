@@ -83,8 +83,17 @@ impl Offers {
 
     /// Offers `content`; the answer comes out of [`Offers::next`] under `token`.
     pub(crate) fn offer(&self, token: u64, content: Content) {
+        self.intake.offer(self.batch(token, content));
+    }
+
+    /// Offers what was heard together; the answers come under the numbers from 0.
+    pub(crate) fn offer_all(&self, contents: Vec<Content>) {
+        self.intake.offer_all((0..).zip(contents).map(|(token, content)| self.batch(token, content)).collect());
+    }
+
+    fn batch(&self, token: u64, content: Content) -> Batch {
         let mut answer = Returned { sender: self.sender.clone(), token, said: false };
-        self.intake.offer(Batch {
+        Batch {
             source: content.source,
             received_at: content.received_at,
             readings: content.readings,
@@ -93,7 +102,7 @@ impl Offers {
             events: content.events,
             backfill: content.backfill,
             reply: Box::new(move |result| answer.say(result)),
-        });
+        }
     }
 
     /// The next answer. Cancel-safe.

@@ -3,7 +3,7 @@
 //! Understands no syntax (that is `anlan_protocols::{telemetry, line}`); decides whose readings they are, whether back-fill is
 //! allowed, and what is wrong with the rest. Good parts are kept beside bad ones. Start at [`read`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::PoisonError;
 
@@ -187,31 +187,34 @@ fn json(bytes: &[u8], all: &mut Collector<'_>) {
 struct Remembered<'a, 'b> {
     memory: Memory<'a>,
     known: &'a Known,
-    learned: HashMap<Box<[u8]>, Series, foldhash::fast::RandomState>,
+    /// The series that followed the last one when they were learned.
+    next: u32,
+    /// In the order of the body, with the words already in it.
+    learned: Vec<(Box<[u8]>, Series)>,
+    learned_words: HashSet<Box<[u8]>, foldhash::fast::RandomState>,
     all: &'a mut Collector<'b>,
 }
 
 impl line::Known for Remembered<'_, '_> {
     fn take(&mut self, line: &Plain<'_>) -> bool {
-        let Some(series) = self.known.get(self.memory.generation, line.series) else { return false };
-        let point = |(i, name): (usize, &[u8])| {
-            let here = series.fields.get(i).filter(|(known, _)| **known == *name);
-            here.or_else(|| series.fields.iter().find(|(known, _)| **known == *name)).map(|(_, point)| *point)
-        };
+        let Some(series) = self.known.find(self.memory.generation, line.series, self.next) else { return false };
+        let point = |(nth, (name, value)): (usize, &(&[u8], f64))| Some((self.known.point(series, nth, name)?, *value));
         let n = line.fields.len();
-        if self.all.left < n || !line.fields.iter().enumerate().all(|(i, (name, _))| point((i, name)).is_some()) {
+        let Some(device) = self.known.device(series).filter(|_| self.all.left >= n) else { return false };
+        if !line.fields.iter().enumerate().all(|field| point(field).is_some()) {
             return false;
         }
-        self.all.left -= n;
-        let bound = &mut self.all.content(series.device, self.all.speaker.backfill).bound;
+        let bound = &mut self.all.content(device, self.all.speaker.backfill).bound;
         bound.generation = self.memory.generation;
-        let fields = line.fields.iter().enumerate().filter_map(|(i, (name, value))| Some((point((i, name))?, *value)));
-        bound.readings.extend(fields.map(|(point, value)| BoundReading { point, device_at: line.at, value, quality: Quality::Good }));
+        let points = line.fields.iter().enumerate().filter_map(point);
+        bound.readings.extend(points.map(|(point, value)| BoundReading { point, device_at: line.at, value, quality: Quality::Good }));
+        self.all.left -= n;
+        self.next = series + 1;
         true
     }
 
     fn learn(&mut self, line: &Plain<'_>, points: &[LinePoint]) {
-        if self.learned.contains_key(line.series) {
+        if self.learned_words.contains(line.series) {
             return;
         }
         let (own, all) = (self.all.speaker, &self.all);
@@ -221,7 +224,9 @@ impl line::Known for Remembered<'_, '_> {
             Some((Box::from(*name), self.memory.intake.find(credential.device, &point.code)?))
         };
         let fields: Vec<_> = line.fields.iter().zip(points).filter_map(field).collect();
-        self.learned.insert(line.series.into(), Series { device: credential.device, fields });
+        let words: Box<[u8]> = line.series.into();
+        self.learned.push((words.clone(), Series { device: credential.device, fields }));
+        self.learned_words.insert(words);
     }
 }
 
@@ -230,7 +235,8 @@ fn lines(bytes: &[u8], precision: Precision, memory: Memory<'_>, all: &mut Colle
     let known = memory.series.of(speaker);
     let (parsed, learned) = {
         let known = known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut remembered = Remembered { memory, known: &known, learned: HashMap::default(), all: &mut *all };
+        let mut remembered =
+            Remembered { memory, known: &known, next: 0, learned: Vec::new(), learned_words: HashSet::default(), all: &mut *all };
         let parsed = line::parse_with(bytes, precision, &mut remembered);
         (parsed, remembered.learned)
     };

@@ -280,6 +280,10 @@ pub enum CommandBody {
 pub trait Intake: Send + Sync {
     /// Takes a batch; its reply is called exactly once, now or after the sync.
     fn offer(&self, batch: Batch);
+    /// The same for batches that were heard together, in their order.
+    fn offer_all(&self, batches: Vec<Batch>) {
+        batches.into_iter().for_each(|batch| self.offer(batch));
+    }
     /// Counts up whenever what [`Intake::find`] says, or who may speak for whom, may have changed.
     fn generation(&self) -> u64 {
         0

@@ -46,6 +46,10 @@ const HOUSE_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_WORK: u64 = 2_000_000;
 const RECORD_WORK: u64 = 10;
 
+/// Batches of one shard share a record of at most so many readings and positions: a frame codes many readings in fewer bytes, and a link or a
+/// reader takes it in one go.
+const RECORD_READINGS: usize = 20_000;
+
 /// What a record says beside readings and positions.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Notes {
@@ -109,6 +113,8 @@ struct Queues {
     n_readings: usize,
     control: VecDeque<Control>,
     stopping: bool,
+    /// The engine waits for something to come: only then does waking it cost a system call.
+    is_idle: bool,
 }
 
 struct Shared {
@@ -127,28 +133,39 @@ impl EngineHandle {
         let mut queues = self.0.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let result = act(&mut queues);
         self.0.status.queued.store(queues.n_batches as u64, Ordering::Relaxed);
+        let wakes = std::mem::take(&mut queues.is_idle);
         drop(queues);
-        self.0.wake.notify_one();
+        if wakes {
+            self.0.wake.notify_one();
+        }
         result
     }
 
     /// Queues a batch for its shard; a stopping engine, or too little room for its class, refuses at once through the batch's reply.
     pub fn offer(&self, shard: u16, class: Class, batch: Bound) {
+        self.offer_all([(shard, class, batch)]);
+    }
+
+    /// The same for batches that were heard together and are best kept together.
+    pub fn offer_all(&self, batches: impl IntoIterator<Item = (u16, Class, Bound)>) {
         let pressure = &self.0.pressure;
-        let refused = self.with(|queues| {
+        let refused: Vec<_> = self.with(|queues| {
             let Queues { shards, n_batches, n_readings, stopping, .. } = queues;
-            let queue = shards.get_mut(usize::from(shard % N_SHARDS)).filter(|_| !*stopping);
-            let Some(queue) = queue else { return Some((batch, Refusal::Stopping, None)) };
-            let n = batch.size();
-            if let Err(cause) = pressure.admits(class, n, queue.len(), *n_readings) {
-                return Some((batch, Refusal::Overloaded, Some(cause)));
-            }
-            queue.push_back(batch);
-            *n_batches += 1;
-            *n_readings += n;
-            None
+            let mut admit = |(shard, class, batch): (u16, Class, Bound)| {
+                let queue = shards.get_mut(usize::from(shard % N_SHARDS)).filter(|_| !*stopping);
+                let Some(queue) = queue else { return Some((class, batch, Refusal::Stopping, None)) };
+                let n = batch.size();
+                if let Err(cause) = pressure.admits(class, n, queue.len(), *n_readings) {
+                    return Some((class, batch, Refusal::Overloaded, Some(cause)));
+                }
+                queue.push_back(batch);
+                *n_batches += 1;
+                *n_readings += n;
+                None
+            };
+            batches.into_iter().filter_map(&mut admit).collect()
         });
-        if let Some((batch, refusal, cause)) = refused {
+        for (class, batch, refusal, cause) in refused {
             metrics::counter!("telemetry_refused_total", "reason" => refusal_label(refusal)).increment(1);
             if let Some(cause) = cause {
                 pressure.refused(class, cause);
@@ -391,6 +408,9 @@ fn read<T>(found: Result<Option<T>, HistoryError>) -> Option<T> {
     })
 }
 
+/// Batches as they were queued, by shard.
+type PerShard = Vec<(u16, Vec<Bound>)>;
+
 /// One group commit in the making.
 #[derive(Default)]
 struct Group {
@@ -482,10 +502,12 @@ impl Engine {
         group
     }
 
-    fn take(&mut self) -> (Vec<(u16, Bound)>, VecDeque<Control>, bool) {
+    fn take(&mut self) -> (PerShard, VecDeque<Control>, bool) {
         let mut queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if queues.n_batches == 0 && queues.control.is_empty() && !queues.stopping {
+            queues.is_idle = true;
             queues = self.shared.wake.wait_timeout(queues, TICK).map(|(guard, _)| guard).unwrap_or_else(|poisoned| poisoned.into_inner().0);
+            queues.is_idle = false;
         }
         if let Some(rest) = self.crowded.take().and_then(|at| GATHER.checked_sub(at.elapsed()))
             && queues.n_batches > 0
@@ -497,29 +519,45 @@ impl Engine {
         }
         // On stopping everything accepted is still kept: no limit then.
         let most = if queues.stopping { usize::MAX } else { TAKE_PER_SHARD };
-        let mut batches = Vec::new();
-        for (queue, shard) in queues.shards.iter_mut().zip(0u16..) {
+        let mut batches = PerShard::new();
+        for (queue, shard) in queues.shards.iter_mut().zip(0u16..).filter(|(queue, _)| !queue.is_empty()) {
             let n = queue.len().min(most);
-            batches.extend(queue.drain(..n).map(|batch| (shard, batch)));
+            batches.push((shard, queue.drain(..n).collect()));
         }
-        queues.n_batches -= batches.len();
-        queues.n_readings -= batches.iter().map(|(_, batch)| batch.size()).sum::<usize>();
+        queues.n_batches -= batches.iter().map(|(_, batches)| batches.len()).sum::<usize>();
+        queues.n_readings -= batches.iter().flat_map(|(_, batches)| batches).map(Bound::size).sum::<usize>();
         metrics::gauge!("anlan_queue_readings").set(queues.n_readings as f64);
         self.shared.status.queued.store(queues.n_batches as u64, Ordering::Relaxed);
         (batches, std::mem::take(&mut queues.control), queues.stopping)
     }
 
-    fn step(&mut self, batches: Vec<(u16, Bound)>, group: &mut Group) {
-        for (n, batch) in batches {
-            let now = self.now();
-            let Some(output) = self.shards[usize::from(n)].step(&batch, now, &Known(&self.reader), &mut new_alarm_id) else {
-                // Bound before its subject moved to another shard or was deleted: not kept, so not acknowledged; it comes again.
-                metrics::counter!("telemetry_refused_total", "reason" => "moved").increment(1);
-                (batch.reply)(Err(Refusal::Overloaded));
-                continue;
-            };
-            group.replies.push((batch.reply, output.kept));
-            group.add(n, now, output, Vec::new(), Vec::new());
+    /// What each shard was sent becomes one record, or a few if it is much.
+    fn step(&mut self, batches: PerShard, group: &mut Group) {
+        for (n, batches) in batches {
+            let mut rest = batches;
+            while !rest.is_empty() {
+                let mut size = 0;
+                let mut fits = |batch: &Bound| {
+                    size += batch.size();
+                    size <= RECORD_READINGS
+                };
+                let part = rest.iter().position(|batch| !fits(batch)).map_or(rest.len(), |at| at.max(1));
+                let later = rest.split_off(part);
+                let now = self.now();
+                let output = self.shards[usize::from(n)].step(&rest, now, &Known(&self.reader), &mut new_alarm_id);
+                for (batch, kept) in rest.into_iter().zip(&output.kept) {
+                    match kept {
+                        Some(kept) => group.replies.push((batch.reply, *kept)),
+                        None => {
+                            // Bound before its subject moved to another shard or was deleted: not kept, so not acknowledged; it comes again.
+                            metrics::counter!("telemetry_refused_total", "reason" => "moved").increment(1);
+                            (batch.reply)(Err(Refusal::Overloaded));
+                        }
+                    }
+                }
+                group.add(n, now, output, Vec::new(), Vec::new());
+                rest = later;
+            }
         }
     }
 

@@ -67,31 +67,40 @@ fn is_believed_anew(snapshot: &Snapshot, source: &Source) -> bool {
 
 impl Intake for AppIntake {
     fn offer(&self, batch: Batch) {
-        let key = source_key(&batch.source);
+        self.offer_all(vec![batch]);
+    }
+
+    fn offer_all(&self, batches: Vec<Batch>) {
         let mut detours = self.detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let snapshot = self.app.registry.get();
-        let batch = if detours.contains_key(&key) || is_believed_anew(&snapshot, &batch.source) {
-            batch
-        } else {
-            let class = Class::of(&snapshot, &batch);
-            match bind(&snapshot, batch) {
-                Ok((shard, bound)) => {
-                    drop(detours);
-                    return self.engine.offer(shard, class, bound);
+        let (mut ready, mut refused) = (Vec::with_capacity(batches.len()), Vec::new());
+        for batch in batches {
+            let on_detour = !detours.is_empty() && detours.contains_key(&source_key(&batch.source));
+            let batch = if on_detour || is_believed_anew(&snapshot, &batch.source) {
+                batch
+            } else {
+                let class = Class::of(&snapshot, &batch);
+                match bind(&snapshot, batch) {
+                    Ok((shard, bound)) => {
+                        ready.push((shard, class, bound));
+                        continue;
+                    }
+                    Err(batch) => batch,
                 }
-                Err(batch) => batch,
+            };
+            let key = source_key(&batch.source);
+            match self.slow.try_send(batch) {
+                Ok(()) => *detours.entry(key).or_default() += 1,
+                Err(mpsc::error::TrySendError::Full(batch)) => refused.push((batch, Refusal::Overloaded)),
+                Err(mpsc::error::TrySendError::Closed(batch)) => refused.push((batch, Refusal::Stopping)),
             }
-        };
-        match self.slow.try_send(batch) {
-            Ok(()) => *detours.entry(key).or_default() += 1,
-            Err(refused) => {
-                drop(detours);
-                let (batch, refusal) = match refused {
-                    mpsc::error::TrySendError::Full(batch) => (batch, Refusal::Overloaded),
-                    mpsc::error::TrySendError::Closed(batch) => (batch, Refusal::Stopping),
-                };
-                (batch.reply)(Err(refusal));
-            }
+        }
+        drop(detours);
+        if !ready.is_empty() {
+            self.engine.offer_all(ready);
+        }
+        for (batch, refusal) in refused {
+            (batch.reply)(Err(refusal));
         }
     }
 

@@ -20,9 +20,9 @@ impl Latest {
         {
             let mut points = self.points.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             for reading in readings {
-                let newer = |(_, have): &(u64, Reading)| (reading.event_at, reading.revision) >= (have.event_at, have.revision);
-                if points.get(&reading.point).is_none_or(newer) {
-                    points.insert(reading.point, (sequence, *reading));
+                let held = points.entry(reading.point).or_insert((sequence, *reading));
+                if (reading.event_at, reading.revision) >= (held.1.event_at, held.1.revision) {
+                    *held = (sequence, *reading);
                 }
             }
         }

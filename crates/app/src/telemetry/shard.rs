@@ -1,6 +1,6 @@
 //! One shard of the telemetry path: what a batch becomes. Readings get their event time, repeats are dropped, rules judge in event order.
 //!
-//! Plain and synchronous: batch + now in, one log record out. No sockets, no files, no clock; history is asked through [`Lookup`].
+//! Plain and synchronous: batches + now in, one log record out. No sockets, no files, no clock; history is asked through [`Lookup`].
 //! Start at [`Shard::step`]; recovery calls [`Shard::replay`] with logged records and only rebuilds state.
 //!
 //! Two halves. *Resolving* decides event time, identity and revision against history, and is done once, before logging.
@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use anlan_domain::alarm::{Machine, MachineV1, Rule, Sample};
+use anlan_domain::alarm::{Machine, MachineV1, Rule, Sample, Shelf};
 use anlan_domain::road::Drift;
 use anlan_domain::road::drift::Seen;
 use anlan_domain::road::rules::DriftRules;
@@ -18,6 +18,7 @@ use anlan_model::{
     Subject, Timestamp, VehicleId, Wgs84, item,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 /// Bounds of a believable device time, relative to when it was received (ARCHITECTURE, "Event time").
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -34,6 +35,12 @@ pub struct TimeBounds {
 impl Default for TimeBounds {
     fn default() -> Self {
         Self { past_s: 86_400, future_s: 120, reorder_ms: 80 }
+    }
+}
+
+impl TimeBounds {
+    fn reorder_us(&self) -> i64 {
+        self.reorder_ms.clamp(0, 1_000) * 1_000
     }
 }
 
@@ -107,8 +114,19 @@ pub struct Output {
     pub positions: Vec<Position>,
     /// What SQL and live streams must learn.
     pub effects: Vec<Effect>,
-    /// Counts for the reply.
-    pub kept: Kept,
+    /// Counts for the reply of each batch; `None`: it names a subject that is not here.
+    pub kept: Vec<Option<Kept>>,
+}
+
+/// A reading on its way through a step.
+struct Heard {
+    point: PointId,
+    at: Timestamp,
+    flags: Flags,
+    slot: u32,
+    /// Number of its batch, and its number in it.
+    batch: u32,
+    reading: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,13 +138,13 @@ struct SubjectState {
     /// Judges late data; made when there is some.
     historic: Option<Box<Machine>>,
     newest: Option<Newest>,
-    /// Samples waiting for readings that they may have overtaken, in event order.
-    pending: Vec<Sample>,
+    /// Samples waiting for readings that they may have overtaken, in event order. Nearly always one, which has its place here.
+    pending: SmallVec<[Sample; 1]>,
     /// Device times of readings whose clock was not believed, for finding repeats.
     distrusted: BTreeMap<Timestamp, (Timestamp, (u64, u8))>,
     /// When late data of this subject was last heard, while a stretch of it is open.
     late_heard_at: Option<Timestamp>,
-    /// When its entry in [`Shard::near`] was heard, if it has one.
+    /// The time of its earliest entry in [`Shard::near`], if it has one.
     #[serde(skip)]
     near_at: Option<Timestamp>,
     /// Its entry in [`Shard::far`], if it has one.
@@ -143,18 +161,30 @@ impl SubjectState {
         let late = self.late_heard_at.map(|at| at.plus_us(STRETCH_IDLE_US));
         [self.live.next_due(), late].into_iter().flatten().min()
     }
+    /// When the first of the samples that wait was heard; `None` if nobody needs to look for their sake: there is none, or there is one that
+    /// will change nothing, and is judged before the next.
+    fn due_near(&self) -> Option<Timestamp> {
+        match self.pending.as_slice() {
+            [] => None,
+            [only] if self.live.last().is_some() && self.live.stays_quiet(only) => None,
+            waiting => waiting.iter().map(|s| s.heard_at).min(),
+        }
+    }
     /// When it wants to be looked at.
     fn due(&self, reorder_us: i64) -> Option<Timestamp> {
-        let pending = self.pending.iter().map(|s| s.heard_at.plus_us(reorder_us)).min();
-        [pending, self.due_far()].into_iter().flatten().min()
+        let near = self.due_near().map(|heard_at| heard_at.plus_us(reorder_us));
+        [near, self.due_far()].into_iter().flatten().min()
     }
-    /// Runs what is due by `now`.
-    fn look(&mut self, now: Timestamp, reorder_us: i64, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, changes: &mut Vec<AlarmChange>) {
-        // A due sample takes along all that are earlier in event time.
+    /// Judges the samples that have waited long enough by `now`. A due sample takes along all that are earlier in event time.
+    fn judge(&mut self, now: Timestamp, reorder_us: i64, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, changes: &mut Vec<AlarmChange>) {
         let n_due = self.pending.iter().rposition(|s| s.heard_at.plus_us(reorder_us) <= now).map_or(0, |i| i + 1);
         for sample in self.pending.drain(..n_due) {
             self.live.sample(sample, now, new_id, changes);
         }
+    }
+    /// Runs what is due by `now`.
+    fn look(&mut self, now: Timestamp, reorder_us: i64, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, changes: &mut Vec<AlarmChange>) {
+        self.judge(now, reorder_us, new_id, changes);
         self.live.tick(now, new_id, changes);
         if self.late_heard_at.is_some_and(|heard| heard.plus_us(STRETCH_IDLE_US) <= now) {
             self.late_heard_at = None;
@@ -163,8 +193,8 @@ impl SubjectState {
                 historic.finish(changes);
             }
         }
-        if self.pending.is_empty() && self.pending.capacity() > PENDING_KEPT {
-            self.pending = Vec::new();
+        if self.pending.is_empty() && self.pending.spilled() {
+            self.pending = SmallVec::new();
         }
     }
 }
@@ -186,8 +216,6 @@ const STRETCH_IDLE_US: i64 = 30_000_000;
 const STRETCH_WORTH_US: i64 = 60_000_000;
 /// Samples of one subject that may wait; the oldest is judged early beyond it.
 const PENDING_MAX: usize = 256;
-/// Room for waiting samples that a subject keeps.
-const PENDING_KEPT: usize = 4;
 /// Readings with a distrusted clock that are remembered per subject for finding repeats: 2.8 hours at one in 10 s.
 /// ARCHITECTURE wishes for 24 h, but 10,000 points behind one wrong gateway clock would then cost gigabytes; beyond it: at least once.
 const DISTRUSTED_MAX: usize = 1_024;
@@ -204,7 +232,8 @@ pub struct Shard {
     /// A forgotten subject leaves a hole, which the next new one fills.
     slots: Vec<Option<SubjectState>>,
     holes: Vec<u32>,
-    /// Slots with samples that wait, by when they were heard; mostly appended to. Every waiting sample has an entry no later than itself.
+    /// Slots with samples that wait, by when the first of them was heard; mostly appended to. A subject whose [`SubjectState::due_near`]
+    /// says so has an entry no later than that.
     near: VecDeque<(Timestamp, u32)>,
     /// Slots that want to be looked at for another reason, at that time or later: a deadline that moves away is not moved here.
     far: BTreeSet<(Timestamp, u32)>,
@@ -253,11 +282,13 @@ impl Serialize for Shard {
 
 impl<'de> Deserialize<'de> for Shard {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let image = Image::<Arc<[Rule]>, SubjectState, BTreeMap<VehicleId, Whereabouts>>::deserialize(deserializer)?;
+        let image = Image::<Vec<Rule>, SubjectState, BTreeMap<VehicleId, Whereabouts>>::deserialize(deserializer)?;
         let (clocks, stretches, whereabouts) = (image.clocks, image.stretches, image.whereabouts);
         let mut shard = Self { clocks, stretches, whereabouts, ..Self::new(image.bounds) };
+        let mut shelf = Shelf::default();
+        let sets: Vec<Arc<[Rule]>> = image.rules.into_iter().map(|rules| shelf.set(rules)).collect();
         for (number, mut state) in image.subjects {
-            let rules = image.rules.get(number as usize).ok_or_else(|| serde::de::Error::custom("a subject without rules"))?;
+            let rules = sets.get(number as usize).ok_or_else(|| serde::de::Error::custom("a subject without rules"))?;
             state.live.restore(Arc::clone(rules));
             if let Some(historic) = &mut state.historic {
                 historic.restore(Arc::clone(rules));
@@ -354,7 +385,8 @@ impl Shard {
 
     /// Whether a subject is configured here just like that.
     pub fn has(&self, config: &SubjectConfig) -> bool {
-        self.state(config.subject).is_some_and(|state| *state.live.rules() == config.rules && state.range == config.range)
+        let same = |rules: &Arc<[Rule]>| Arc::ptr_eq(rules, &config.rules) || *rules == config.rules;
+        self.state(config.subject).is_some_and(|state| same(state.live.rules()) && state.range == config.range)
     }
 
     /// Every subject configured here.
@@ -381,7 +413,7 @@ impl Shard {
                     live,
                     historic: None,
                     newest: config.newest,
-                    pending: Vec::new(),
+                    pending: SmallVec::new(),
                     distrusted: BTreeMap::new(),
                     late_heard_at: None,
                     near_at: None,
@@ -396,6 +428,7 @@ impl Shard {
                     historic.set_rules(Arc::clone(&config.rules), now, &mut changes);
                 }
             }
+            // What waited quietly may be something to say now.
             self.plan(slot, Timestamp::MIN);
         }
         out.extend(changes.into_iter().map(Effect::Alarm));
@@ -433,64 +466,92 @@ impl Shard {
         }
     }
 
-    /// Takes one batch: event times, repeats, revisions, rules. The caller logs the output and only then answers.
+    /// Takes batches that were heard one after the other: event times, repeats, revisions, rules. The caller logs the output as one record and
+    /// only then answers.
     ///
-    /// `None`, and nothing is changed, if it names a subject that is not configured here.
-    pub fn step(
-        &mut self,
-        batch: &Bound,
-        now: Timestamp,
-        lookup: &dyn Lookup,
-        new_id: &mut dyn FnMut(Timestamp) -> AlarmId,
-    ) -> Option<Output> {
-        let slots = batch.readings.iter().map(|r| self.points.get(&r.point).copied()).collect::<Option<Vec<u32>>>()?;
-        let of_vehicles = batch.positions.iter().map(|(id, _)| self.vehicles.get(id).copied()).collect::<Option<Vec<u32>>>()?;
-        let mut out = Output { effects: batch.effects.clone(), ..Output::default() };
+    /// A batch that names a subject that is not configured here changes nothing and has `None` in [`Output::kept`].
+    pub fn step(&mut self, batches: &[Bound], now: Timestamp, lookup: &dyn Lookup, new_id: &mut dyn FnMut(Timestamp) -> AlarmId) -> Output {
+        let mut out = Output { kept: Vec::with_capacity(batches.len()), ..Output::default() };
+        let mut heard: Vec<Heard> = Vec::with_capacity(batches.iter().map(|b| b.readings.len()).sum());
+        let mut seen_positions: Vec<(usize, usize, u32, (Timestamp, Flags))> = Vec::new();
+        for (batch, n) in batches.iter().zip(0u32..) {
+            let (first, first_position) = (heard.len(), seen_positions.len());
+            let Some(of_vehicles) = self.place(batch, n, &mut heard) else {
+                heard.truncate(first);
+                out.kept.push(None);
+                continue;
+            };
+            out.kept.push(Some(Kept::default()));
+            out.effects.extend_from_slice(&batch.effects);
+            let of_readings = batch.readings.iter().map(|r| (r.device_at, batch.backfill));
+            let of_positions = batch.positions.iter().map(|(_, p)| (p.device_at, batch.backfill || p.backfill));
+            let device_times: Vec<_> = of_readings.chain(of_positions).collect();
+            let event_times = event_times(&device_times, batch.received_at, &self.bounds);
+            self.note_clock(batch, &device_times, &event_times, &mut out.effects);
+            let (for_readings, for_positions) = event_times.split_at(batch.readings.len());
+            for (heard, (at, flags)) in heard[first..].iter_mut().zip(for_readings) {
+                (heard.at, heard.flags) = (*at, *flags);
+            }
+            let places = of_vehicles.into_iter().zip(for_positions).enumerate();
+            seen_positions.extend(places.map(|(i, (slot, time))| (n as usize, i, slot, *time)));
+            seen_positions[first_position..].sort_by_key(|(_, _, _, (at, _))| *at);
+        }
         self.pass_time(now, new_id, &mut out.effects);
-        let of_readings = batch.readings.iter().map(|r| (r.device_at, batch.backfill));
-        let of_positions = batch.positions.iter().map(|(_, p)| (p.device_at, batch.backfill || p.backfill));
-        let device_times: Vec<_> = of_readings.chain(of_positions).collect();
-        let event_times = event_times(&device_times, batch.received_at, &self.bounds);
-        self.note_clock(batch, &device_times, &event_times, &mut out.effects);
-        let (for_readings, for_positions) = event_times.split_at(batch.readings.len());
 
         // Point by point and in event order, so that rules and revisions see time run forward; the log gives readings back in this order.
-        let mut order: Vec<(PointId, Timestamp, u32)> =
-            batch.readings.iter().zip(for_readings).zip(0u32..).map(|((r, (at, _)), i)| (r.point, *at, i)).collect();
-        if !order.is_sorted() {
-            order.sort_unstable();
+        let order = |h: &Heard| (h.point, h.at, h.batch, h.reading);
+        if !heard.is_sorted_by_key(order) {
+            heard.sort_unstable_by_key(order);
         }
-        out.readings.reserve_exact(order.len());
-        for (_, _, i) in order {
-            let i = i as usize;
-            match self.resolve_reading(slots[i], &batch.readings[i], for_readings[i], batch.received_at, lookup) {
+        out.readings.reserve_exact(heard.len());
+        for h in heard {
+            let batch = &batches[h.batch as usize];
+            let resolved = self.resolve_reading(h.slot, &batch.readings[h.reading as usize], (h.at, h.flags), batch.received_at, lookup);
+            let kept = out.kept[h.batch as usize].get_or_insert_default();
+            match resolved {
                 Some(reading) => {
                     self.note_late(batch, reading.event_at, reading.flags);
-                    self.apply_reading(slots[i], &reading, now, new_id, &mut out.effects);
+                    self.apply_reading(h.slot, &reading, now, new_id, &mut out.effects);
                     out.readings.push(reading);
-                    out.kept.stored += 1;
+                    kept.stored += 1;
                 }
-                None => out.kept.repeated += 1,
+                None => kept.repeated += 1,
             }
         }
-        let mut order: Vec<usize> = (0..batch.positions.len()).collect();
-        order.sort_by_key(|&i| for_positions[i].0);
-        for i in order {
+        for (n, i, slot, time) in seen_positions {
+            let batch = &batches[n];
             let (vehicle, raw) = &batch.positions[i];
-            match self.resolve_position(*vehicle, raw, for_positions[i], batch.received_at, lookup) {
+            let resolved = self.resolve_position(*vehicle, raw, time, batch.received_at, lookup);
+            let kept = out.kept[n].get_or_insert_default();
+            match resolved {
                 Some(position) => {
                     self.decided_positions.insert((*vehicle, position.event_at), position.body_crc);
                     self.note_late(batch, position.event_at, position.flags);
                     self.note_drift(batch, &position, &mut out.effects);
-                    self.apply_position(of_vehicles[i], &position, now, new_id, &mut out.effects);
+                    self.apply_position(slot, &position, now, new_id, &mut out.effects);
                     out.positions.push(position);
-                    out.kept.stored += 1;
+                    kept.stored += 1;
                 }
-                None => out.kept.repeated += 1,
+                None => kept.repeated += 1,
             }
         }
         self.pass_time(now, new_id, &mut out.effects);
-        Some(out)
+        out
+    }
+
+    /// Appends where the readings of the batch with number `n` lie and returns where its vehicles do; `None` if one of either is not configured
+    /// here. Points that were made together are mostly heard together.
+    fn place(&self, batch: &Bound, n: u32, heard: &mut Vec<Heard>) -> Option<Vec<u32>> {
+        let mut next = 0;
+        for (reading, i) in batch.readings.iter().zip(0u32..) {
+            let slot = match self.slots.get(next as usize) {
+                Some(Some(state)) if state.subject == Subject::Point(reading.point) => next,
+                _ => *self.points.get(&reading.point)?,
+            };
+            next = slot + 1;
+            heard.push(Heard { point: reading.point, at: Timestamp::EPOCH, flags: Flags::empty(), slot, batch: n, reading: i });
+        }
+        batch.positions.iter().map(|(id, _)| self.vehicles.get(id).copied()).collect()
     }
 
     /// Lets time pass without input: reorder windows, delays, silence, ends of late stretches.
@@ -694,18 +755,17 @@ impl Shard {
         if state.newest.is_none_or(|have| (newest.at, newest.revision) >= (have.at, have.revision)) {
             state.newest = Some(newest);
         }
+        let mut changes = Vec::new();
+        // What waited quietly until its time was over comes before.
+        state.judge(now, self.bounds.reorder_us(), new_id, &mut changes);
         let judged = state.live.last().map(|s| s.at);
         let live = !flags.has(Flags::BACKFILL) && !flags.has(Flags::REVISED) && judged.is_none_or(|at| sample.at > at);
-        let mut changes = Vec::new();
         if !flags.has(Flags::BACKFILL) {
             // Heard is heard, also while the sample waits its turn and when the device's clock stepped back.
             state.live.hear(sample.heard_at, &mut changes);
         }
+        let quiet = live && state.pending.is_empty() && judged.is_some() && state.live.stays_quiet(&sample);
         if live {
-            if state.pending.capacity() == 0 {
-                // Nearly always one waits; Vec's own four would cost a hundred bytes a point.
-                state.pending.reserve_exact(1);
-            }
             let at = state.pending.partition_point(|s| s.at < sample.at);
             state.pending.insert(at, sample);
         } else {
@@ -717,32 +777,19 @@ impl Shard {
             historic.sample_unless(&muted, sample, now, new_id, &mut changes);
             state.late_heard_at = Some(sample.heard_at);
         }
-        out.extend(changes.into_iter().map(Effect::Alarm));
-        let mut planned = live;
         if state.pending.len() > PENDING_MAX {
-            let mut changes = Vec::new();
             let first = state.pending.remove(0);
             state.live.sample(first, now, new_id, &mut changes);
-            out.extend(changes.into_iter().map(Effect::Alarm));
-            planned = false;
         }
-        if live && state.near_at != Some(sample.heard_at) {
-            state.near_at = Some(sample.heard_at);
-            let at = if self.near.back().is_none_or(|(last, _)| *last <= sample.heard_at) {
-                self.near.len()
-            } else {
-                self.near.partition_point(|(heard_at, _)| *heard_at <= sample.heard_at)
-            };
-            self.near.insert(at, (sample.heard_at, slot));
-        }
-        if !planned {
+        out.extend(changes.into_iter().map(Effect::Alarm));
+        if !quiet {
             self.plan(slot, Timestamp::MIN);
         }
     }
 
     /// Runs everything due by `now`, in order of its due time.
     fn pass_time(&mut self, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId, out: &mut Vec<Effect>) {
-        let reorder_us = self.reorder_us();
+        let reorder_us = self.bounds.reorder_us();
         let mut due = std::mem::take(&mut self.due);
         while let Some(&(heard_at, slot)) = self.near.front()
             && heard_at.plus_us(reorder_us) <= now
@@ -762,7 +809,9 @@ impl Shard {
                 due.push((state.due(reorder_us).unwrap_or(Timestamp::MAX), state.subject, slot));
             }
         }
-        due.sort_unstable();
+        if !due.is_sorted() {
+            due.sort_unstable();
+        }
         due.dedup();
         let mut changes = Vec::new();
         for (at, _, slot) in due.drain(..) {
@@ -778,13 +827,17 @@ impl Shard {
         self.end_stretches(now, out);
     }
 
-    fn reorder_us(&self) -> i64 {
-        self.bounds.reorder_ms.clamp(0, 1_000) * 1_000
-    }
-
     /// Sees to it that a slot is looked at in time, but never at or before `after`: what could not be done by then waits.
     fn plan(&mut self, slot: u32, after: Timestamp) {
         let Some(state) = &mut self.slots[slot as usize] else { return };
+        if let Some(heard_at) = state.due_near()
+            && state.near_at.is_none_or(|have| heard_at < have)
+        {
+            state.near_at = Some(heard_at);
+            let is_last = self.near.back().is_none_or(|(last, _)| *last <= heard_at);
+            let at = if is_last { self.near.len() } else { self.near.partition_point(|(have, _)| *have <= heard_at) };
+            self.near.insert(at, (heard_at, slot));
+        }
         let Some(at) = state.due_far().map(|at| at.max(after.plus_us(1))) else { return };
         if state.far_at.is_none_or(|have| at < have) {
             if let Some(have) = state.far_at.replace(at) {
@@ -796,18 +849,13 @@ impl Shard {
 
     /// Takes a subject in that comes from a checkpoint.
     fn take_over(&mut self, state: SubjectState) {
-        let heard: Vec<Timestamp> = state.pending.iter().map(|s| s.heard_at).collect();
         let slot = self.insert(state);
-        for heard_at in heard {
-            let at = self.near.partition_point(|(have, _)| *have <= heard_at);
-            self.near.insert(at, (heard_at, slot));
-        }
         self.plan(slot, Timestamp::MIN);
     }
 
     /// How many subjects want to be looked at by `now`.
     pub fn due(&self, now: Timestamp) -> usize {
-        let reorder_us = self.reorder_us();
+        let reorder_us = self.bounds.reorder_us();
         let near = self.near.iter().take_while(|(heard_at, _)| heard_at.plus_us(reorder_us) <= now).map(|(_, slot)| *slot);
         let far = self.far.iter().take_while(|(at, _)| *at <= now).map(|(_, slot)| *slot);
         let slots: BTreeSet<u32> = near.chain(far).collect();
@@ -930,7 +978,7 @@ pub(super) struct SubjectV1 {
     live: MachineV1,
     historic: MachineV1,
     newest: Option<Newest>,
-    pending: Vec<Sample>,
+    pending: SmallVec<[Sample; 1]>,
     distrusted: BTreeMap<Timestamp, (Timestamp, (u64, u8))>,
     late_heard_at: Option<Timestamp>,
     _wake_at: Option<Timestamp>,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
+use anlan_domain::alarm::Terms;
 use anlan_model::{AlarmChange, Level, RuleKind};
 use proptest::prelude::*;
 
@@ -34,12 +35,10 @@ fn at(second: f64) -> Timestamp {
 }
 
 fn high(threshold: f64) -> Rule {
-    Rule {
+    let terms = Terms {
         id: "h".into(),
         kind: RuleKind::H,
         level: Level::Yellow,
-        threshold,
-        upper: None,
         bit: 0,
         deadband: 0.0,
         on_delay_us: 0,
@@ -47,7 +46,14 @@ fn high(threshold: f64) -> Rule {
         unit: "%LEL".into(),
         source: "test".into(),
         confidence: "enterprise".into(),
-    }
+    };
+    Rule::new(threshold, None, terms)
+}
+
+/// A rule of another kind.
+fn of(id: &str, kind: RuleKind, on_delay_us: i64, threshold: f64) -> Rule {
+    let terms = Terms { id: id.into(), kind, on_delay_us, ..(*high(threshold).terms).clone() };
+    Rule::new(threshold, None, terms)
 }
 
 impl Bench {
@@ -78,14 +84,13 @@ impl Bench {
             reply: Box::new(|_| {}),
         };
         let n = &mut self.n_ids;
-        let step = self.shard.step(&batch, at(received), &self.kept.borrow().clone(), &mut |_| {
+        let output = self.shard.step(&[batch], at(received), &self.kept.borrow().clone(), &mut |_| {
             *n += 1;
             AlarmId::new(*n)
         });
-        let output = step.expect("the subject is configured");
         self.shard.settled();
         self.kept.borrow_mut().extend(&output.readings);
-        let kept = output.kept;
+        let kept = output.kept[0].expect("the subject is configured");
         self.log.push((at(received), output));
         kept
     }
@@ -223,10 +228,10 @@ fn positions_of_one_message_at_one_second_are_kept_once_each() {
         backfill: false,
         reply: Box::new(|_| {}),
     };
-    let output = bench.shard.step(&batch, at(0.0), &Vec::new(), &mut |_| AlarmId::new(1)).expect("the vehicle is configured");
+    let output = bench.shard.step(&[batch], at(0.0), &Vec::new(), &mut |_| AlarmId::new(1));
     let kept: Vec<_> = output.positions.iter().map(|p| (p.event_at.since_us(at(-5.0)), p.body_crc)).collect();
     assert_eq!(kept, [(0, 1), (1, 2), (2, 3)]);
-    assert_eq!((output.kept.stored, output.kept.repeated), (3, 2));
+    assert_eq!(output.kept, [Some(Kept { stored: 3, repeated: 2 })]);
 }
 
 #[test]
@@ -253,7 +258,7 @@ fn out_of_range_is_flagged_and_still_judged() {
 #[test]
 fn a_clock_that_steps_back_neither_falls_silent_nor_mutes_other_rules() {
     let mut bench = Bench::new();
-    let stale = Rule { id: "stale".into(), kind: RuleKind::Stale, ..high(30.0) };
+    let stale = of("stale", RuleKind::Stale, 0, 30.0);
     let config = SubjectConfig { subject: Subject::Point(POINT), rules: vec![stale, high(50.0)].into(), range: None, newest: None };
     bench.shard.configure(&[config], at(0.0), &mut Vec::new());
     bench.batch(100.0, &[(Some(200.0), 10.0)], false);
@@ -268,7 +273,7 @@ fn a_clock_that_steps_back_neither_falls_silent_nor_mutes_other_rules() {
 fn a_point_that_comes_from_another_shard_can_fall_silent() {
     let mut bench = Bench::new();
     bench.shard.forget(&[Subject::Point(POINT)], at(0.0), &mut Vec::new());
-    let stale = Rule { id: "stale".into(), kind: RuleKind::Stale, ..high(30.0) };
+    let stale = of("stale", RuleKind::Stale, 0, 30.0);
     let newest = Newest { at: at(-5.0), key: (10f64.to_bits(), 0), revision: 0 };
     let config = SubjectConfig { subject: Subject::Point(POINT), rules: vec![stale].into(), range: None, newest: Some(newest) };
     bench.shard.configure(&[config], at(0.0), &mut Vec::new());
@@ -307,8 +312,9 @@ fn loose(received: f64, values: &[(f64, f64)]) -> Bound {
 fn what_is_decided_but_not_yet_durable_is_known_to_the_next_batch() {
     let mut shard = Bench::new().shard;
     let mut kept = |values: &[(f64, f64)]| {
-        let output = shard.step(&loose(10.0, values), at(10.0), &Vec::new(), &mut |_| AlarmId::new(1)).expect("configured");
-        (output.kept.stored, output.kept.repeated, output.readings.iter().map(|r| r.revision).collect::<Vec<_>>())
+        let output = shard.step(&[loose(10.0, values)], at(10.0), &Vec::new(), &mut |_| AlarmId::new(1));
+        let counts = output.kept[0].expect("configured");
+        (counts.stored, counts.repeated, output.readings.iter().map(|r| r.revision).collect::<Vec<_>>())
     };
     // History knows nothing in this test: everything found again was remembered by the shard.
     assert_eq!(kept(&[(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]), (3, 0, vec![0, 0, 0]));
@@ -322,8 +328,10 @@ fn a_batch_with_a_subject_from_elsewhere_changes_nothing() {
     let mut shard = Bench::new().shard;
     let mut batch = loose(10.0, &[(9.0, 60.0)]);
     batch.readings.push(BoundReading { point: PointId::new(2), device_at: None, value: 1.0, quality: Quality::Good });
-    assert!(shard.step(&batch, at(10.0), &Vec::new(), &mut |_| AlarmId::new(1)).is_none());
-    assert_eq!(shard.state(Subject::Point(POINT)).expect("configured").newest, None);
+    let output = shard.step(&[batch, loose(10.0, &[(9.0, 2.0)])], at(10.0), &Vec::new(), &mut |_| AlarmId::new(1));
+    assert_eq!(output.kept, [None, Some(Kept { stored: 1, repeated: 0 })], "the batch beside it is kept");
+    assert_eq!(output.readings.iter().map(|r| r.value).collect::<Vec<_>>(), [2.0]);
+    assert_eq!(shard.state(Subject::Point(POINT)).expect("configured").newest.map(|n| n.at), Some(at(9.0)), "of the other batch nothing");
 }
 
 proptest! {
@@ -359,7 +367,7 @@ proptest! {
     #[test]
     fn replay_rebuilds_the_same_state(steps in prop::collection::vec((1u8..40, -30i64..30, 0u8..120, prop::bool::weighted(0.1), prop::bool::weighted(0.2)), 1..60)) {
         // Few values, so that lines are flat now and then.
-        let flat = || Rule { id: "flat_line".into(), kind: RuleKind::FlatLine, on_delay_us: 3_000_000, ..high(3.0) };
+        let flat = || of("flat_line", RuleKind::FlatLine, 3_000_000, 3.0);
         let mut bench = Bench::judging(vec![high(50.0), flat()]);
         let mut now = 0.0;
         for (wait, offset, value, backfill, only_tick) in steps {
@@ -382,6 +390,9 @@ proptest! {
             prop_assert_eq!(changes(&effects), logged);
         }
         again.n_ids = bench.n_ids;
+        // What waits quietly is judged before the next reading.
+        bench.batch(now + 50.0, &[(Some(now + 50.0), 1.0)], false);
+        again.batch(now + 50.0, &[(Some(now + 50.0), 1.0)], false);
         // The last steps may have been silent ticks, which are not logged.
         bench.tick(now + 100.0);
         again.tick(now + 100.0);
@@ -428,7 +439,7 @@ fn heard(shard: &mut Shard, received: f64, second: f64, metres: f64, backfill: b
         backfill: false,
         reply: Box::new(|_| {}),
     };
-    shard.step(&batch, at(received), &Vec::<Reading>::new(), &mut |_| AlarmId::new(1)).expect("the vehicle is configured")
+    shard.step(&[batch], at(received), &Vec::<Reading>::new(), &mut |_| AlarmId::new(1))
 }
 
 #[test]

@@ -78,8 +78,8 @@ impl From<Rule> for JudgedDto {
             kind: rule.kind.as_str(),
             level: rule.level.into(),
             threshold: rule.threshold,
-            source: rule.source,
-            confidence: rule.confidence,
+            source: rule.source.clone(),
+            confidence: rule.confidence.clone(),
         }
     }
 }
