@@ -6,7 +6,7 @@
 //! Decoding never panics and never reserves more than the bytes at hand can fill.
 
 /// Values in one packed run.
-const RUN: usize = 128;
+pub(crate) const RUN: usize = 128;
 
 /// Reads little-endian fields; `None` past the end.
 #[derive(Clone, Debug)]

@@ -709,7 +709,7 @@ pub(crate) fn build(
     }
     let mut file = FileWriter::create(dir, seed, seq)?;
     let mut shards: BTreeMap<u16, (Vec<PointId>, Vec<VehicleId>)> = BTreeMap::new();
-    for (id, point) in &frozen.points {
+    for (id, point) in frozen.points.iter() {
         shards.entry(point.shard).or_default().0.push(*id);
     }
     for (id, vehicle) in &frozen.vehicles {
@@ -742,7 +742,9 @@ fn build_shard(
     let mut arrivals: BTreeMap<i64, ArrivalCount> = BTreeMap::new();
     for id in points {
         rows.clear();
-        frozen.points[id].collect(*id, i64::MIN, i64::MAX, &mut rows);
+        if let Some(head) = frozen.points.get(id) {
+            head.collect(*id, i64::MIN, i64::MAX, &mut rows);
+        }
         for r in &rows {
             arrivals.entry(start_of(r.event_at.micros())).or_default().add(r.received_at.micros());
         }
@@ -751,7 +753,9 @@ fn build_shard(
         arrivals.into_iter().map(|(start, a)| (start, Building::new(Vec::new(), a.build()))).collect();
     for id in points {
         rows.clear();
-        frozen.points[id].collect(*id, i64::MIN, i64::MAX, &mut rows);
+        if let Some(head) = frozen.points.get(id) {
+            head.collect(*id, i64::MIN, i64::MAX, &mut rows);
+        }
         settle(&mut rows);
         for part in rows.chunk_by(|a, b| start_of(a.event_at.micros()) == start_of(b.event_at.micros())) {
             windows

@@ -1,6 +1,7 @@
 //! The caller's state as of a record, so that recovery need not replay everything. Two are kept: a damaged one costs time, not data.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use crate::Lsn;
@@ -16,7 +17,13 @@ const STATE_MAX: usize = 4 << 30;
 /// Makes `state` the newest checkpoint; the one before it stays as `checkpoint.before`.
 pub(crate) fn write(dir: &Path, seed: u32, lsn: Lsn, state: &[u8]) -> Result<()> {
     let path = dir.join(CHECKPOINT);
-    let packed = zstd::bulk::compress(state, 1).at("compress", &path)?;
+    // Piece by piece: in one, it would first take as much room again as the state itself.
+    let pack = || {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1)?;
+        encoder.write_all(state)?;
+        encoder.finish()
+    };
+    let packed = pack().at("compress", &path)?;
     let mut bytes = Vec::with_capacity(packed.len() + 32);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[VERSION, 0, 0, 0]);

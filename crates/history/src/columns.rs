@@ -8,7 +8,7 @@
 
 use anlan_model::{Flags, PointId, Position, Quality, Reading, Timestamp, VehicleId};
 
-use crate::bits::{Cursor, pack, put_varint, put_zigzag, unpack};
+use crate::bits::{Cursor, RUN, pack, put_varint, put_zigzag, unpack, zigzag};
 
 /// Most readings or positions in one coded unit; a longer count is damage.
 pub(crate) const ROWS_MAX: usize = 1 << 26;
@@ -179,6 +179,15 @@ fn quick_scaled(values: &[f64]) -> Option<(u8, Vec<i64>)> {
     (least..=least + 1).find_map(|d| Some((d, values.iter().map(|v| scaled(*v, d)).collect::<Option<Vec<_>>>()?)))
 }
 
+/// About the bits that packing takes: how far the values of each run lie from one in its middle.
+fn bits_around_middle(values: &[i64]) -> usize {
+    let of_run = |run: &[i64]| -> usize {
+        let middle = run[run.len() / 2];
+        run.iter().map(|v| 64 - zigzag(v.wrapping_sub(middle)).leading_zeros() as usize).sum()
+    };
+    values.chunks(RUN).map(of_run).sum()
+}
+
 fn put_values(values: &[f64], out: &mut Vec<u8>) {
     let mut exceptions = Vec::new();
     let (decimals, ints) = match quick_scaled(values) {
@@ -201,13 +210,32 @@ fn put_values(values: &[f64], out: &mut Vec<u8>) {
         }
     };
     let deltas: Vec<i64> = ints.windows(2).map(|w| w[1] - w[0]).collect();
-    let (mut direct, mut delta) = (Vec::new(), Vec::new());
-    pack(&ints, &mut direct);
-    if let Some(first) = ints.first() {
-        put_zigzag(&mut delta, *first);
-        pack(&deltas, &mut delta);
-    }
-    let (mode, body) = if direct.len() <= delta.len() { (VALUES_DIRECT, direct) } else { (VALUES_DELTA, delta) };
+    let pack_direct = |body: &mut Vec<u8>| pack(&ints, body);
+    let pack_delta = |body: &mut Vec<u8>| {
+        if let Some(first) = ints.first() {
+            put_zigzag(body, *first);
+            pack(&deltas, body);
+        }
+    };
+    // Mostly one of the two is clearly shorter, and coding the other would be for nothing.
+    let (guess_direct, guess_delta) = (bits_around_middle(&ints), bits_around_middle(&deltas));
+    let mut body = Vec::with_capacity(guess_direct.min(guess_delta) / 8 + 16);
+    let mode = if guess_direct * 8 < guess_delta * 7 {
+        pack_direct(&mut body);
+        VALUES_DIRECT
+    } else {
+        pack_delta(&mut body);
+        let mut direct = Vec::new();
+        if guess_direct * 7 < guess_delta * 8 {
+            pack_direct(&mut direct);
+        }
+        if direct.is_empty() || direct.len() > body.len() {
+            VALUES_DELTA
+        } else {
+            body = direct;
+            VALUES_DIRECT
+        }
+    };
     out.push(mode | (decimals << 4));
     out.extend_from_slice(&body);
     put_varint(out, exceptions.len() as u64);

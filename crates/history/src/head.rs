@@ -9,6 +9,7 @@ use anlan_model::{Flags, IdMap, PointId, Position, Quality, Reading, Timestamp, 
 
 use crate::bits::{Cursor, put_varint, unzigzag, zigzag};
 use crate::columns::{scaled, unscaled};
+use crate::state::Slots;
 
 /// Readings in a chunk: what a look for one instant decodes at most, of those whose span holds it.
 const CHUNK: u16 = 128;
@@ -238,7 +239,7 @@ pub(crate) struct VehicleHead {
 /// The head as it was when sealing began: read-only from then on.
 #[derive(Debug, Default)]
 pub(crate) struct Frozen {
-    pub(crate) points: IdMap<PointId, PointHead>,
+    pub(crate) points: Slots<PointId, PointHead>,
     pub(crate) vehicles: IdMap<VehicleId, VehicleHead>,
     pub(crate) readings: u64,
     pub(crate) positions: u64,

@@ -36,7 +36,7 @@ impl Table {
     /// As `state` has it, counting what is being sealed as sealed.
     pub(crate) fn of(state: &State) -> Self {
         let mut table = Self::default();
-        for (id, slot) in &state.points {
+        for (id, slot) in state.points.iter() {
             let mut shards = slot.shards.clone();
             if let Some(head) = state.sealing.as_ref().and_then(|f| f.points.get(id)) {
                 remember(&mut shards, head.shard);

@@ -28,6 +28,72 @@ pub(crate) struct PointSlot {
     pub(crate) head: PointHead,
 }
 
+/// Values by id, side by side in the order in which they came: what is made together is mostly heard together, and is then found without a
+/// search, one behind the other. Never forgets one.
+#[derive(Debug)]
+pub(crate) struct Slots<K, V> {
+    places: IdMap<K, u32>,
+    held: Vec<(K, V)>,
+}
+
+impl<K, V> Default for Slots<K, V> {
+    fn default() -> Self {
+        Self { places: IdMap::default(), held: Vec::new() }
+    }
+}
+
+impl<K: Copy + Eq + std::hash::Hash, V> Slots<K, V> {
+    pub(crate) fn get(&self, id: &K) -> Option<&V> {
+        self.places.get(id).map(|at| &self.held[*at as usize].1)
+    }
+    pub(crate) fn get_mut(&mut self, id: &K) -> Option<&mut V> {
+        self.places.get(id).map(|at| &mut self.held[*at as usize].1)
+    }
+    /// The place of `id`, which is made if it is new; `likely` is looked at first.
+    pub(crate) fn place(&mut self, id: K, likely: usize, make: impl FnOnce() -> V) -> usize {
+        if self.held.get(likely).is_some_and(|(held, _)| *held == id) {
+            return likely;
+        }
+        match self.places.get(&id) {
+            Some(at) => *at as usize,
+            None => self.push(id, make()),
+        }
+    }
+    fn push(&mut self, id: K, value: V) -> usize {
+        let at = self.held.len();
+        if at == self.held.capacity() {
+            // Doubling would leave a city's worth of slots empty.
+            self.held.reserve_exact((at / 8).max(64));
+        }
+        self.held.push((id, value));
+        self.places.insert(id, at as u32);
+        at
+    }
+    pub(crate) fn at(&mut self, place: usize) -> &mut V {
+        &mut self.held[place].1
+    }
+    pub(crate) fn insert(&mut self, id: K, value: V) {
+        match self.places.get(&id) {
+            Some(at) => self.held[*at as usize].1 = value,
+            None => _ = self.push(id, value),
+        }
+    }
+    pub(crate) fn with_room(n: usize) -> Self {
+        let mut places = IdMap::default();
+        places.reserve(n);
+        Self { places, held: Vec::with_capacity(n) }
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.held.iter().map(|(id, value)| (id, value))
+    }
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.held.iter_mut().map(|(id, value)| (&*id, value))
+    }
+}
+
 /// What is known of a vehicle without opening a block.
 #[derive(Debug)]
 pub(crate) struct VehicleSlot {
@@ -51,7 +117,7 @@ pub(crate) struct BlockFile {
 /// Everything behind the lock.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    pub(crate) points: IdMap<PointId, PointSlot>,
+    pub(crate) points: Slots<PointId, PointSlot>,
     pub(crate) vehicles: IdMap<VehicleId, VehicleSlot>,
     pub(crate) sealing: Option<Arc<Frozen>>,
     pub(crate) blocks: BTreeMap<u16, Windows>,
@@ -72,14 +138,13 @@ pub(crate) struct State {
 impl State {
     /// Takes a durable record's contents in.
     pub(crate) fn apply(&mut self, shard: u16, readings: &[Reading], positions: &[Position]) {
+        let mut place = 0;
         for r in readings {
             let at = r.event_at.micros();
-            let slot = self.points.entry(r.point).or_insert_with(|| PointSlot {
-                first_at: at,
-                last: *r,
-                shards: Vec::new(),
-                head: PointHead::default(),
-            });
+            let make = || PointSlot { first_at: at, last: *r, shards: Vec::new(), head: PointHead::default() };
+            let is_same = self.points.held.get(place).is_some_and(|(held, _)| *held == r.point);
+            place = self.points.place(r.point, if is_same { place } else { place + 1 }, make);
+            let slot = self.points.at(place);
             slot.first_at = slot.first_at.min(at);
             if (r.event_at, r.revision) >= (slot.last.event_at, slot.last.revision) {
                 slot.last = *r;
@@ -113,6 +178,7 @@ impl State {
     /// Moves the head aside for sealing.
     pub(crate) fn freeze(&mut self) -> Arc<Frozen> {
         let mut frozen = Frozen { readings: self.head_readings, positions: self.head_positions, ..Frozen::default() };
+        frozen.points = Slots::with_room(self.points.iter().filter(|(_, s)| !s.head.is_empty()).count());
         for (id, slot) in self.points.iter_mut().filter(|(_, s)| !s.head.is_empty()) {
             frozen.points.insert(*id, std::mem::take(&mut slot.head));
         }
@@ -189,7 +255,7 @@ impl State {
         self.covered = covered;
         let frozen = self.sealing.take();
         if let Some(frozen) = &frozen {
-            for (id, head) in &frozen.points {
+            for (id, head) in frozen.points.iter() {
                 if let Some(slot) = self.points.get_mut(id) {
                     remember(&mut slot.shards, head.shard);
                 }

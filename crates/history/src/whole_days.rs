@@ -22,7 +22,7 @@ impl Reader {
         }
         let frozen = state.sealing.as_ref();
         let hot = state.points.iter().map(|(id, slot)| (id, &slot.head));
-        for (id, head) in hot.chain(frozen.iter().flat_map(|f| &f.points)) {
+        for (id, head) in hot.chain(frozen.iter().flat_map(|f| f.points.iter())) {
             head.each_window(*id, DAY_US, |day| {
                 days.insert(day);
             });

@@ -247,6 +247,8 @@ pub struct Engine {
     work: u64,
     /// When the last group of many small batches was synced; `None`: the last was none.
     crowded: Option<Instant>,
+    /// What the next checkpoint will take, as far as the last one tells.
+    checkpoint_bytes: usize,
 }
 
 /// What [`open`] returns.
@@ -337,13 +339,16 @@ pub fn open(
         checkpoint_every: Duration::from_millis(files.checkpoint_ms),
         work,
         crowded: None,
+        checkpoint_bytes: 0,
     };
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver, keeper }, reader))
 }
 
 /// A checkpoint: version, then the shards.
-pub(super) fn write_checkpoint(shards: &[Shard]) -> Vec<u8> {
-    postcard::to_extend(shards, vec![CHECKPOINT_FORMAT]).expect("plain data always encodes")
+pub(super) fn write_checkpoint(shards: &[Shard], expected_bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(expected_bytes);
+    bytes.push(CHECKPOINT_FORMAT);
+    postcard::to_extend(shards, bytes).expect("plain data always encodes")
 }
 
 /// Reads what [`write_checkpoint`] wrote, now or ever.
@@ -704,7 +709,9 @@ impl Engine {
         let projected = Lsn(*self.projected.borrow());
         let mut kept = self.writer.seal_if_due(now);
         if checkpoint {
-            let state = write_checkpoint(&self.shards);
+            let state = write_checkpoint(&self.shards, self.checkpoint_bytes);
+            // A little room, so that the next one does not double its buffer for the last few bytes.
+            self.checkpoint_bytes = state.len() + state.len() / 16;
             kept = kept.and_then(|()| self.writer.checkpoint(&state));
         }
         if let Err(failure) = kept.and_then(|()| self.writer.release_log(projected, now).map(drop)) {

@@ -372,6 +372,10 @@ impl Shard {
     fn insert(&mut self, state: SubjectState) -> u32 {
         let subject = state.subject;
         let slot = self.holes.pop().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                // Doubling would leave a city's worth of slots empty.
+                self.slots.reserve_exact((self.slots.len() / 8).max(64));
+            }
             self.slots.push(None);
             self.slots.len() as u32 - 1
         });

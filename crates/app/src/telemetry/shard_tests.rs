@@ -472,7 +472,7 @@ fn replay_and_checkpoints_know_where_a_vehicle_is_believed_to_be() {
         let out = heard(&mut shard, second, second, metres, false);
         again.replay(at(second), &[], &out.positions, &mut |_| AlarmId::new(1));
     }
-    let bytes = super::super::engine::write_checkpoint(&[shard]);
+    let bytes = super::super::engine::write_checkpoint(&[shard], 0);
     let mut kept = super::super::engine::read_checkpoint(bytes[0], &bytes[1..]).unwrap().remove(0);
     kept.set_drift_rules(DriftRules { speed_max_kmh: 180.0, jump_min_m: 500.0, agree: 3, satellites_min: 4 });
     for shard in [&mut again, &mut kept] {
@@ -488,7 +488,7 @@ fn checkpoints_of_every_version_are_read_for_ever() {
     let mut shard = road();
     heard(&mut shard, 0.0, 0.0, 0.0, false);
     heard(&mut shard, 30.0, 30.0, 90_000.0, false);
-    let newest = super::super::engine::write_checkpoint(&[shard]);
+    let newest = super::super::engine::write_checkpoint(&[shard], 0);
     if std::env::var_os("UPDATE_TESTDATA").is_some() {
         std::fs::write(dir.join("checkpoint-3.bin"), &newest).unwrap();
     }
