@@ -9,6 +9,9 @@
  * also knows this layout. It sees what passes through libc. Mappings for writing and the calls at the end of this file are counted, not
  * caught; a system call made without libc is neither: nothing here knows of it, so the node must make none (rustix: feature use-libc).
  *
+ * Names are noted as a file system keeps them: a word in a directory that leads to a number (inode), so that a directory which moves or
+ * goes takes along what was noted of it. Numbers must not be used again while the journal lives, which holds on tmpfs.
+ *
  * Stricter than ext4: syncing a new file does not keep its name; only syncing its directory does (fsync(2), "Calling fsync() does not
  * necessarily ensure that the entry in the directory containing the file has also reached disk"). A rename or exchange is one act, kept by
  * syncing the directory of the new name. After a failed sync its bytes stay lost unless they are written again (Linux marks such pages clean).
@@ -69,8 +72,14 @@ enum { DROPPED = 0, LIVE = 1, STUCK = 2 };
 
 struct entry {
     uint32_t len, kind, state, pad;
-    uint64_t seq, ino, off, n_old, old_size, n_new;
-    /* then old bytes, or up to three names each ended by a zero */
+    /* seq is also the name in the grave of the file that the act takes a name from. */
+    uint64_t seq;
+    uint64_t ino;   /* the file written; of a name: what the (first) name leads to before the act, 0 if the act makes it */
+    uint64_t off;   /* of bytes: where; of a name: its directory */
+    uint64_t n_old; /* bytes after this head */
+    uint64_t old_size; /* of bytes: the file's length before; of two names: the second's directory */
+    uint64_t n_new;    /* of bytes: how many are written; of a rename: what it replaces, or 0 */
+    /* then old bytes, or two words each ended by a zero */
 };
 
 static struct head *H;
@@ -218,15 +227,26 @@ static void keep(struct entry *e) {
     n_entries++;
 }
 
-static struct entry *note_names(uint32_t kind, uint64_t ino, const char *a, const char *b, const char *c) {
-    size_t la = strlen(a) + 1, lb = b ? strlen(b) + 1 : 1, lc = c ? strlen(c) + 1 : 1;
-    struct entry *e = note(kind, ino, 0, 0, 0, la + lb + lc);
+/* A word in a directory, absolute path given: its directory's number, 0 if it is not there; `word` points into the path. */
+static uint64_t place(const char *path, const char **word) {
+    char dir[PATH_MAX];
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    *word = slash + 1;
+    snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
+    return stat(dir, &st) == 0 ? st.st_ino : 0;
+}
+
+static struct entry *note_names(uint32_t kind, uint64_t ino, const char *a, const char *b, uint64_t replaced) {
+    const char *first, *second = "";
+    uint64_t first_dir = place(a, &first), second_dir = b ? place(b, &second) : 0;
+    size_t la = strlen(first) + 1, lb = strlen(second) + 1;
+    struct entry *e = note(kind, ino, first_dir, replaced, second_dir, la + lb);
     H->names++;
     if (!e) return NULL;
     char *p = (char *)(e + 1);
-    memcpy(p, a, la);
-    memcpy(p + la, b ? b : "", lb);
-    memcpy(p + la + lb, c ? c : "", lc);
+    memcpy(p, first, la);
+    memcpy(p + la, second, lb);
     keep(e);
     return e;
 }
@@ -480,11 +500,25 @@ int posix_fallocate64(int fd, off64_t off, off64_t n) { return posix_fallocate(f
 
 /* ---- names ---- */
 
-/* Keeps a second name for a file that is about to lose its own, so that its bytes can come back. */
-static int bury(const char *path, char *kept) {
-    snprintf(kept, PATH_MAX, "%s/%llu", grave, (unsigned long long)(H->ops + 1));
+static void grave_of(uint64_t seq, char *kept) { snprintf(kept, PATH_MAX, "%s/%llu", grave, (unsigned long long)seq); }
+
+/* Keeps a second name for a file that is about to lose its own, under the number of the next entry, so that its bytes can come back. */
+static int bury(const char *path) {
+    char kept[PATH_MAX];
+    grave_of(H->ops + 1, kept);
     REAL(linkat);
+    if (real(AT_FDCWD, path, AT_FDCWD, kept, 0) == 0) return 1;
+    if (errno != EEXIST) return 0;
+    /* A process that was killed between here and its note left this behind. */
+    syscall(SYS_unlinkat, AT_FDCWD, kept, 0);
     return real(AT_FDCWD, path, AT_FDCWD, kept, 0) == 0;
+}
+
+static void unbury(const struct entry *e) {
+    char kept[PATH_MAX];
+    if (!e) return;
+    grave_of(e->seq, kept);
+    syscall(SYS_unlinkat, AT_FDCWD, kept, 0);
 }
 
 static int open_tracked(int dirfd, const char *name, int flags, mode_t mode) {
@@ -497,7 +531,7 @@ static int open_tracked(int dirfd, const char *name, int flags, mode_t mode) {
     struct entry *e = NULL;
     int there = stat(path, &st) == 0, last = 0;
     if (!there && (flags & O_CREAT)) {
-        e = note_names(CREATE, 0, path, NULL, NULL);
+        e = note_names(CREATE, 0, path, NULL, 0);
         last = due(A_NAME);
     } else if (there && (flags & O_TRUNC) && st.st_size > 0 && S_ISREG(st.st_mode)) {
         int fd = sys_open(path, O_RDONLY);
@@ -531,23 +565,21 @@ int creat64(const char *name, mode_t mode) { return creat(name, mode); }
 
 int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
     REAL(renameat2);
-    char a[PATH_MAX], b[PATH_MAX], kept[PATH_MAX];
+    char a[PATH_MAX], b[PATH_MAX];
     int in = named(from_dir, from, a), out = named(to_dir, to, b);
     if (!in && !out) return real(from_dir, from, to_dir, to, flags);
     pthread_mutex_lock(&lock);
     struct stat st, was;
-    int there = lstat(a, &st) == 0;
-    int exchanges = flags == RENAME_EXCHANGE;
-    /* A directory of another name is undone like a file: what was noted below it before is noted under the old name, and undone after it. */
-    if (!in || !out || (flags && !exchanges)) H->unseen++;
-    int replaces = !exchanges && lstat(b, &was) == 0 && !S_ISDIR(was.st_mode) && bury(b, kept);
-    struct entry *e = there ? note_names(exchanges ? EXCHANGE : RENAME, st.st_ino, a, b, replaces ? kept : NULL) : NULL;
+    int exchanges = flags == RENAME_EXCHANGE, there = lstat(a, &st) == 0, replaces = !exchanges && lstat(b, &was) == 0, buried = 0;
+    if (!in || !out || (flags && flags != RENAME_NOREPLACE && !exchanges)) H->unseen++;
+    if (there && replaces && !S_ISDIR(was.st_mode) && !(buried = bury(b))) H->unseen++;
+    struct entry *e = there ? note_names(exchanges ? EXCHANGE : RENAME, st.st_ino, a, b, replaces ? was.st_ino : 0) : NULL;
     int last = there && due(A_NAME);
     if (last && H->kill_mode == BEFORE) die();
     int done = real(from_dir, from, to_dir, to, flags), error = errno;
-    if (done != 0) {
-        if (e) drop(e);
-        if (replaces) syscall(SYS_unlinkat, AT_FDCWD, kept, 0);
+    if (done != 0 && e) {
+        drop(e);
+        if (buried) unbury(e);
     }
     if (last) die();
     pthread_mutex_unlock(&lock);
@@ -559,19 +591,23 @@ int rename(const char *from, const char *to) { return renameat2(AT_FDCWD, from, 
 
 int unlinkat(int dirfd, const char *name, int flags) {
     REAL(unlinkat);
-    char path[PATH_MAX], kept[PATH_MAX];
+    char path[PATH_MAX];
     struct stat st;
-    if (!named(dirfd, name, path) || lstat(path, &st) != 0) return real(dirfd, name, flags);
+    if (!named(dirfd, name, path)) return real(dirfd, name, flags);
     pthread_mutex_lock(&lock);
-    int is_dir = (flags & AT_REMOVEDIR) != 0, buried = !is_dir && bury(path, kept);
-    if (!is_dir && !buried) H->unseen++;
-    struct entry *e = note_names(is_dir ? RMDIR : UNLINK, st.st_ino, path, buried ? kept : NULL, NULL);
+    if (lstat(path, &st) != 0) {
+        pthread_mutex_unlock(&lock);
+        return real(dirfd, name, flags);
+    }
+    int is_dir = (flags & AT_REMOVEDIR) != 0, buried = !is_dir && bury(path);
+    if (!is_dir && !buried && !S_ISDIR(st.st_mode)) H->unseen++;
+    struct entry *e = note_names(is_dir ? RMDIR : UNLINK, st.st_ino, path, NULL, 0);
     int last = due(A_NAME);
     if (last && H->kill_mode == BEFORE) die();
     int done = real(dirfd, name, flags), error = errno;
-    if (done != 0) {
-        if (e) drop(e);
-        if (buried) syscall(SYS_unlinkat, AT_FDCWD, kept, 0);
+    if (done != 0 && e) {
+        drop(e);
+        if (buried) unbury(e);
     }
     if (last) die();
     pthread_mutex_unlock(&lock);
@@ -590,8 +626,10 @@ int mkdirat(int dirfd, const char *name, mode_t mode) {
     char path[PATH_MAX];
     if (!named(dirfd, name, path)) return real(dirfd, name, mode);
     pthread_mutex_lock(&lock);
-    struct entry *e = note_names(MKDIR, 0, path, NULL, NULL);
-    int last = due(A_NAME);
+    /* One that is there already is nobody's to undo, killed or not before it is refused. */
+    struct stat st;
+    struct entry *e = lstat(path, &st) == 0 ? NULL : note_names(MKDIR, 0, path, NULL, 0);
+    int last = e && due(A_NAME);
     if (last && H->kill_mode == BEFORE) die();
     int done = real(dirfd, name, mode), error = errno;
     if (done != 0 && e) drop(e);
@@ -607,9 +645,13 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
     char path[PATH_MAX];
     if (!named(to_dir, to, path)) return real(from_dir, from, to_dir, to, flags);
     pthread_mutex_lock(&lock);
-    struct entry *e = note_names(LINK, 0, path, NULL, NULL);
+    struct stat st;
+    struct entry *e = lstat(path, &st) == 0 ? NULL : note_names(LINK, 0, path, NULL, 0);
+    int last = e && due(A_NAME);
+    if (last && H->kill_mode == BEFORE) die();
     int done = real(from_dir, from, to_dir, to, flags), error = errno;
     if (done != 0 && e) drop(e);
+    if (last) die();
     pthread_mutex_unlock(&lock);
     errno = error;
     return done;
@@ -627,20 +669,14 @@ int symlink(const char *target, const char *name) { return symlinkat(target, AT_
 /* ---- syncs ---- */
 
 /* The directory whose sync keeps this name. */
-static int stands_in(const struct entry *e, const char *dir) {
-    const char *name = (const char *)(e + 1);
-    if (e->kind == RENAME || e->kind == EXCHANGE) name += strlen(name) + 1;
-    const char *slash = strrchr(name, '/');
-    size_t n = (size_t)(slash - name);
-    return strlen(dir) == n && strncmp(name, dir, n) == 0;
-}
+static uint64_t stands_in(const struct entry *e) { return e->kind == RENAME || e->kind == EXCHANGE ? e->old_size : e->off; }
 
 /* A name that is gone for good: its file too, if nothing else holds it, and what was journaled of it. */
 static void forget(const struct entry *e) {
-    const char *name = (const char *)(e + 1), *kept = name + strlen(name) + 1;
-    if (e->kind == RENAME) kept += strlen(kept) + 1;
-    if (!*kept || !(e->kind == RENAME || e->kind == UNLINK)) return;
+    char kept[PATH_MAX];
     struct stat st;
+    if (!(e->kind == RENAME || e->kind == UNLINK)) return;
+    grave_of(e->seq, kept);
     if (lstat(kept, &st) != 0) return;
     syscall(SYS_unlinkat, AT_FDCWD, kept, 0);
     uint64_t at = 0;
@@ -681,7 +717,7 @@ static int sync_tracked(int fd, int data_only, int (*real)(int)) {
     for (struct entry *e; (e = next_entry(&at));) {
         if (e->state != LIVE || e->seq > until) continue;
         if (S_ISDIR(st.st_mode)) {
-            if (e->kind >= CREATE && stands_in(e, path)) {
+            if (e->kind >= CREATE && stands_in(e) == st.st_ino) {
                 drop(e);
                 forget(e);
             }

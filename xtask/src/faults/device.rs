@@ -28,6 +28,12 @@ pub struct Sent {
     pub value: f64,
     /// The node said that it is kept.
     pub is_kept: bool,
+    /// In which run of the device it was said first, and in which it was acknowledged.
+    pub said_in: u32,
+    /// See `said_in`.
+    pub kept_in: u32,
+    /// A hold that was confirmed covers it: it must never go.
+    pub is_held: bool,
 }
 
 /// How a device speaks.
@@ -63,6 +69,9 @@ pub struct Device {
     pub is_swinging: bool,
     /// Everything before this index was seen stored or was never acknowledged.
     pub n_checked: usize,
+    /// A hold that was confirmed covers whatever it says from now on.
+    pub is_held: bool,
+    run: u32,
     random: Random,
 }
 
@@ -85,6 +94,8 @@ impl Device {
             behind_us: if speech == Speech::Jt808 { LONG_AGO_US } else { 0 },
             is_swinging: false,
             n_checked: 0,
+            is_held: false,
+            run: 0,
             random: Random(seed),
         }
     }
@@ -110,12 +121,17 @@ impl Device {
             // Every bit of a value must come back.
             _ => f64::from_bits(self.random.next() & !(0x7ff << 52) | (self.random.below(2000) + 20) << 52),
         };
-        self.sent.push(Sent { at_us, value, is_kept: false });
+        self.sent.push(Sent { at_us, value, is_kept: false, said_in: self.run, kept_in: 0, is_held: self.is_held });
         n
+    }
+
+    fn keep(&mut self, i: usize) {
+        (self.sent[i].is_kept, self.sent[i].kept_in) = (true, self.run);
     }
 
     /// Speaks until told to stop or cut off.
     pub fn run(&mut self, at: &Addresses, stop: &AtomicBool) {
+        self.run += 1;
         // An error is the cut itself; what was not answered is said again next time.
         let _ = match self.speech {
             Speech::Mqtt => self.run_mqtt(at, stop),
@@ -151,7 +167,7 @@ impl Device {
             if mqtt.acknowledged()? != expected {
                 anyhow::bail!("a PUBACK out of order");
             }
-            self.sent[i].is_kept = true;
+            self.keep(i);
             self.pause(stop);
         }
     }
@@ -169,7 +185,7 @@ impl Device {
                 batch.push(i);
             }
             match api.post_text(&path, &text)? {
-                204 => batch.into_iter().for_each(|i| self.sent[i].is_kept = true),
+                204 => batch.into_iter().for_each(|i| self.keep(i)),
                 429 | 503 => {
                     again.extend(batch);
                     std::thread::sleep(Duration::from_millis(20));
@@ -213,7 +229,7 @@ impl Device {
                     && plain[14..17] == [0x02, 0x00, 0x00]
                     && let Some(i) = in_flight.remove(&u16::from_be_bytes([plain[12], plain[13]]))
                 {
-                    self.sent[i].is_kept = true;
+                    self.keep(i);
                 }
             }
         }

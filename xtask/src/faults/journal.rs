@@ -3,15 +3,17 @@
 //! The journal is a file in shared memory; reading and writing it as a file sees what the killed process mapped. Never used while the node
 //! runs, but for switches and counters. Start at [`Journal::cut`], which says what a disk may hold after the power failed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use super::Random;
+use super::{At as _, Random};
 use crate::shell;
 
 const SHIM: &str = include_str!("../../shim/power.c");
@@ -120,6 +122,7 @@ pub struct Cut {
     pub names: u64,
 }
 
+/// `struct entry` of `power.c`, which says what the fields mean for bytes and for names.
 #[derive(Debug)]
 struct Entry {
     kind: u32,
@@ -128,6 +131,19 @@ struct Entry {
     old_size: u64,
     n_new: u64,
     payload: Vec<u8>,
+}
+
+/// A word in a directory, by the directory's number.
+type Place = (u64, OsString);
+
+impl Entry {
+    /// The places that a change of names touches: one, or of a rename and an exchange two.
+    fn places(&self) -> (Place, Option<Place>) {
+        let mut words = self.payload.split(|b| *b == 0).map(|word| OsString::from_vec(word.to_vec()));
+        let mut word = || words.next().unwrap_or_default();
+        let first = (self.off, word());
+        (first, matches!(self.kind, RENAME | EXCHANGE).then(|| (self.old_size, word())))
+    }
 }
 
 /// Bytes are 1, lengths 2, names 10 and up.
@@ -165,7 +181,7 @@ impl Drop for Journal {
 /// There is no C compiler, or it refuses.
 pub fn build_shim() -> anyhow::Result<PathBuf> {
     let dir = shell::target_dir().join("faults");
-    fs::create_dir_all(&dir)?;
+    fs::create_dir_all(&dir).at("make", &dir)?;
     let (source, shim) = (dir.join("power.c"), dir.join("power.so"));
     if fs::read_to_string(&source).is_ok_and(|text| text == SHIM) && shim.exists() {
         return Ok(shim);
@@ -173,12 +189,12 @@ pub fn build_shim() -> anyhow::Result<PathBuf> {
     // Under a name of its own first: another run may be using the present one.
     let fresh = dir.join(format!("power.{}.so", std::process::id()));
     let fresh_source = dir.join(format!("power.{}.c", std::process::id()));
-    fs::write(&fresh_source, SHIM)?;
+    fs::write(&fresh_source, SHIM).at("write", &fresh_source)?;
     let mut cc = Command::new("cc");
     cc.args(["-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&fresh).arg(&fresh_source).args(["-ldl", "-lpthread"]);
     shell::run(&mut cc)?;
-    fs::rename(&fresh, &shim)?;
-    fs::rename(&fresh_source, &source)?;
+    fs::rename(&fresh, &shim).at("put in place", &fresh)?;
+    fs::rename(&fresh_source, &source).at("put in place", &fresh_source)?;
     Ok(shim)
 }
 
@@ -188,18 +204,19 @@ impl Journal {
     /// # Errors
     /// Shared memory or the directory cannot be written.
     pub fn create(shim: &Path, root: &Path) -> anyhow::Result<Self> {
-        let root = root.canonicalize().with_context(|| format!("{}", root.display()))?;
+        let root = root.canonicalize().at("find", root)?;
         // The shim knows the history by this name.
         let data = root.join("node");
         let grave = root.with_extension("grave");
-        fs::create_dir_all(&data)?;
-        fs::create_dir_all(&grave)?;
-        let memory = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        for dir in [&data, &grave] {
+            fs::create_dir_all(dir).at("make", dir)?;
+        }
+        let memory = super::memory();
         let name = root.file_name().unwrap_or_default().to_string_lossy();
         let path = memory.join(format!("anlan-journal-{}-{name}", std::process::id()));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        file.set_len(HEAD_BYTES + 2 * ARENA_BYTES)?;
-        file.write_all_at(&MAGIC.to_le_bytes(), 0)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).at("make", &path)?;
+        file.set_len(HEAD_BYTES + 2 * ARENA_BYTES).at("size", &path)?;
+        file.write_all_at(&MAGIC.to_le_bytes(), 0).at("write", &path)?;
         let journal = Self { file, path, shim: shim.to_owned(), root, data, grave };
         journal.set(Word::ArenaBytes, ARENA_BYTES)?;
         Ok(journal)
@@ -216,7 +233,7 @@ impl Journal {
     /// # Errors
     /// I/O.
     pub fn set(&self, word: Word, value: u64) -> anyhow::Result<()> {
-        Ok(self.file.write_all_at(&value.to_le_bytes(), word as u64 * 8)?)
+        self.file.write_all_at(&value.to_le_bytes(), word as u64 * 8).at("write", &self.path)
     }
 
     /// Reads a switch or counter.
@@ -225,7 +242,7 @@ impl Journal {
     /// I/O.
     pub fn get(&self, word: Word) -> anyhow::Result<u64> {
         let mut bytes = [0; 8];
-        self.file.read_exact_at(&mut bytes, word as u64 * 8)?;
+        self.file.read_exact_at(&mut bytes, word as u64 * 8).at("read", &self.path)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -248,9 +265,9 @@ impl Journal {
     fn entries(&self) -> anyhow::Result<Vec<Entry>> {
         let active = self.get(Word::Active)?;
         let mut head = [0; 8];
-        self.file.read_exact_at(&mut head, (Word::Used as u64 + active) * 8)?;
+        self.file.read_exact_at(&mut head, (Word::Used as u64 + active) * 8).at("read", &self.path)?;
         let mut bytes = vec![0; usize::try_from(u64::from_le_bytes(head))?];
-        self.file.read_exact_at(&mut bytes, HEAD_BYTES + active * ARENA_BYTES)?;
+        self.file.read_exact_at(&mut bytes, HEAD_BYTES + active * ARENA_BYTES).at("read", &self.path)?;
         let (mut entries, mut rest) = (Vec::new(), bytes.as_slice());
         while !rest.is_empty() {
             let u32_at = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap_or_default());
@@ -275,14 +292,13 @@ impl Journal {
     pub fn cut(&self, loss: Loss, random: &mut Random) -> anyhow::Result<Cut> {
         let entries = self.entries()?;
         let mut cut = Cut { unsynced: entries.len() as u64, ..Cut::default() };
-        let mut files = HashMap::new();
-        for dir in [&self.root, &self.grave] {
-            inodes(dir, &mut files)?;
-        }
+        let mut disk = Disk::default();
+        let root = disk.read(&self.root)?;
+        disk.read(&self.grave)?;
         let (bytes, names): (Vec<&Entry>, Vec<&Entry>) = entries.iter().rev().partition(|e| e.kind <= TRUNCATE);
         let mut kept = Kept::default();
         for entry in bytes {
-            if let Some(path) = files.get(&entry.ino) {
+            if let Some(path) = disk.paths.get(&entry.ino) {
                 cut.bytes += undo_bytes(path, entry, loss, random, &mut kept)?;
             }
         }
@@ -293,20 +309,27 @@ impl Journal {
                 Loss::Part { in_order: true, .. } => i < first_kept,
                 Loss::Part { names, .. } => random.below(16) < names,
             };
-            cut.names += u64::from(undo_name(entry, is_undone, &mut kept)?);
+            let (first, second) = entry.places();
+            if is_undone && !kept.names.contains(&first) && second.as_ref().is_none_or(|place| !kept.names.contains(place)) {
+                cut.names += u64::from(disk.undo(entry)?);
+            } else {
+                kept.names.extend([first].into_iter().chain(second));
+            }
         }
-        remove_wal_indexes(&self.data)?;
+        let (fresh, old) = (self.root.with_extension("fresh"), self.root.with_extension("old"));
+        disk.write(root, &fresh)?;
+        fs::rename(&self.root, &old).at("move away", &self.root)?;
+        fs::rename(&fresh, &self.root).at("put in place", &fresh)?;
+        fs::remove_dir_all(&old).at("remove", &old)?;
         self.forget()?;
         Ok(cut)
     }
 
     /// Everything as it is now counts as synced.
     fn forget(&self) -> anyhow::Result<()> {
-        self.file.write_all_at(&[0; 24], Word::Active as u64 * 8)?;
-        for file in fs::read_dir(&self.grave)? {
-            fs::remove_file(file?.path())?;
-        }
-        Ok(())
+        self.file.write_all_at(&[0; 24], Word::Active as u64 * 8).at("empty the journal", &self.path)?;
+        fs::remove_dir_all(&self.grave).at("remove", &self.grave)?;
+        fs::create_dir(&self.grave).at("make", &self.grave)
     }
 }
 
@@ -316,26 +339,111 @@ impl Journal {
 struct Kept {
     sectors: HashSet<(u64, u64)>,
     lengths: HashSet<u64>,
-    names: HashSet<PathBuf>,
-    /// Directories that keep their new name, newest first: what happened below them before was noted under the old one.
-    moves: Vec<(PathBuf, PathBuf, bool)>,
+    names: HashSet<Place>,
 }
 
-impl Kept {
-    /// Where the name stands now.
-    fn now(&self, name: PathBuf) -> PathBuf {
-        self.moves.iter().rev().fold(name, |name, (old, new, is_exchange)| {
-            let moved = |from: &Path, to: &Path| {
-                let rest = name.strip_prefix(from).ok()?;
-                Some(if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) })
-            };
-            moved(old, new).or_else(|| is_exchange.then(|| moved(new, old)).flatten()).unwrap_or_else(|| name.clone())
+/// The names of a tree as a file system keeps them: of each directory, by its number, which word leads to which number.
+#[derive(Default)]
+struct Disk {
+    dirs: BTreeMap<u64, BTreeMap<OsString, u64>>,
+    /// Where each number is found as long as nothing is written back.
+    paths: HashMap<u64, PathBuf>,
+}
+
+impl Disk {
+    /// Takes in everything below `dir`; the directory's number.
+    fn read(&mut self, dir: &Path) -> anyhow::Result<u64> {
+        let ino = fs::metadata(dir).at("look at", dir)?.ino();
+        let mut words = BTreeMap::new();
+        for entry in fs::read_dir(dir).at("list", dir)? {
+            let entry = entry.at("list", dir)?;
+            let path = entry.path();
+            let meta = entry.metadata().at("look at", &path)?;
+            let number = if meta.is_dir() { self.read(&path)? } else { meta.ino() };
+            self.paths.entry(number).or_insert(path);
+            words.insert(entry.file_name(), number);
+        }
+        self.paths.insert(ino, dir.to_owned());
+        self.dirs.insert(ino, words);
+        Ok(ino)
+    }
+
+    fn get(&self, (dir, word): &Place) -> Option<u64> {
+        self.dirs.get(dir)?.get(word).copied()
+    }
+
+    fn put(&mut self, (dir, word): Place, number: u64) {
+        self.dirs.entry(dir).or_default().insert(word, number);
+    }
+
+    fn take(&mut self, (dir, word): &Place) -> Option<u64> {
+        self.dirs.get_mut(dir)?.remove(word)
+    }
+
+    /// Takes one change of names back; whether it had happened: the kill may have come between the journal and the act.
+    fn undo(&mut self, entry: &Entry) -> anyhow::Result<bool> {
+        Ok(match (entry.kind, entry.places()) {
+            (CREATE | LINK | MKDIR, (place, _)) => self.take(&place).is_some(),
+            (UNLINK | RMDIR, (place, _)) => {
+                if entry.kind == RMDIR {
+                    // It was empty when it went; what had left it before is put back into it.
+                    self.dirs.entry(entry.ino).or_default();
+                }
+                let has_happened = self.get(&place).is_none();
+                if has_happened {
+                    self.put(place, entry.ino);
+                }
+                has_happened
+            }
+            (RENAME, (from, Some(to))) => {
+                let has_happened = self.get(&to) == Some(entry.ino) && self.get(&from).is_none();
+                if has_happened {
+                    self.take(&to);
+                    self.put(from, entry.ino);
+                    if entry.n_new != 0 {
+                        self.put(to, entry.n_new);
+                    }
+                }
+                has_happened
+            }
+            (EXCHANGE, (from, Some(to))) => match (self.get(&from), self.get(&to)) {
+                (Some(other), Some(moved)) if moved == entry.ino => {
+                    self.put(from, moved);
+                    self.put(to, other);
+                    true
+                }
+                _ => false,
+            },
+            _ => anyhow::bail!("the journal holds an entry of kind {}", entry.kind),
         })
+    }
+
+    /// Makes the directory of this number anew under a name that is free; files get a second name there.
+    fn write(&self, dir: u64, to: &Path) -> anyhow::Result<()> {
+        fs::create_dir(to).at("make", to)?;
+        for (word, number) in self.dirs.get(&dir).into_iter().flatten() {
+            let path = to.join(word);
+            if self.dirs.contains_key(number) {
+                self.write(*number, &path)?;
+            } else if !is_wal_index(word) {
+                let found = self.paths.get(number).with_context(|| format!("nothing is left of {}", path.display()))?;
+                fs::hard_link(found, &path).at("bring back", &path)?;
+            }
+        }
+        match self.paths.get(&dir) {
+            Some(was) => fs::set_permissions(to, fs::metadata(was).at("look at", was)?.permissions()).at("set the mode of", to),
+            None => Ok(()),
+        }
     }
 }
 
+/// SQLite maps this file and builds it anew when nobody has it open; after a power cut it is whatever it is.
+fn is_wal_index(word: &OsStr) -> bool {
+    word.as_bytes().ends_with(b"-shm")
+}
+
 fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept: &mut Kept) -> anyhow::Result<u64> {
-    let file = OpenOptions::new().write(true).read(true).open(path).with_context(|| format!("undo in {}", path.display()))?;
+    let file = OpenOptions::new().write(true).read(true).open(path).at("open for undoing", path)?;
     let (sector, chance) = match loss {
         Loss::Everything => (4096, 16),
         Loss::Part { sector, bytes, .. } => (sector, bytes),
@@ -346,7 +454,7 @@ fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept:
     if grows && !kept.lengths.contains(&entry.ino) {
         length_back = random.below(16) < chance;
         if length_back {
-            file.set_len(entry.old_size)?;
+            file.set_len(entry.old_size).at("set the length of", path)?;
             undone += 1;
         } else {
             kept.lengths.insert(entry.ino);
@@ -355,12 +463,13 @@ fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept:
     if entry.kind == TRUNCATE {
         // What was cut off comes back with the length.
         if length_back {
-            file.write_all_at(&entry.payload, entry.off)?;
+            file.write_all_at(&entry.payload, entry.off).at("undo in", path)?;
         }
         return Ok(undone);
     }
-    let (end, len) = (entry.off + entry.n_new, file.metadata()?.len());
-    let mut at = entry.off;
+    let len = file.metadata().at("look at", path)?.len();
+    // A copy that was cut off had announced a gigabyte.
+    let (mut at, end) = (entry.off, (entry.off + entry.n_new).min(len));
     while at < end {
         let until = ((at / sector + 1) * sector).min(end);
         if !kept.sectors.contains(&(entry.ino, at / sector)) {
@@ -368,8 +477,8 @@ fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept:
                 let old = |at: u64| usize::try_from(at - entry.off).map(|i| i.min(entry.payload.len()));
                 let mut bytes = entry.payload[old(at)?..old(until)?].to_vec();
                 // Never written and yet within the length: zeros.
-                bytes.resize(usize::try_from(until.min(len).saturating_sub(at))?, 0);
-                file.write_all_at(&bytes, at)?;
+                bytes.resize(usize::try_from(until - at)?, 0);
+                file.write_all_at(&bytes, at).at("undo in", path)?;
                 undone += 1;
             } else {
                 kept.sectors.insert((entry.ino, at / sector));
@@ -380,71 +489,136 @@ fn undo_bytes(path: &Path, entry: &Entry, loss: Loss, random: &mut Random, kept:
     Ok(undone)
 }
 
-fn undo_name(entry: &Entry, is_undone: bool, kept: &mut Kept) -> anyhow::Result<bool> {
-    let text = String::from_utf8_lossy(&entry.payload).into_owned();
-    let mut parts = text.split('\0').map(PathBuf::from);
-    let mut next = || kept.now(parts.next().unwrap_or_default());
-    let (first, second, third) = (next(), next(), next());
-    let touched: Vec<&PathBuf> = if matches!(entry.kind, RENAME | EXCHANGE) { vec![&first, &second] } else { vec![&first] };
-    if !is_undone || touched.iter().any(|name| kept.names.contains(*name)) {
-        for name in touched {
-            // A name that is there has its directory.
-            kept.names.extend(name.ancestors().map(Path::to_owned));
-        }
-        if matches!(entry.kind, RENAME | EXCHANGE) && second.is_dir() && has_happened(entry, &second) {
-            kept.moves.push((first, second, entry.kind == EXCHANGE));
-        }
-        return Ok(false);
-    }
-    let settled = match entry.kind {
-        CREATE | LINK => fs::remove_file(&first),
-        UNLINK => fs::hard_link(&second, &first),
-        RENAME if first.exists() || !second.exists() => Ok(()),
-        RENAME => {
-            fs::rename(&second, &first).and_then(|()| if third.as_os_str().is_empty() { Ok(()) } else { fs::hard_link(&third, &second) })
-        }
-        EXCHANGE if !has_happened(entry, &second) => Ok(()),
-        EXCHANGE => {
-            let aside = first.with_extension("aside");
-            fs::rename(&first, &aside).and_then(|()| fs::rename(&second, &first)).and_then(|()| fs::rename(&aside, &second))
-        }
-        MKDIR => fs::remove_dir_all(&first),
-        RMDIR => fs::create_dir(&first),
-        other => anyhow::bail!("the journal holds an entry of kind {other}"),
-    };
-    match settled {
-        // The kill came between the journal and the act.
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists) => Ok(false),
-        Err(e) => Err(e).with_context(|| format!("undo the name {}", first.display())),
-        Ok(()) => Ok(true),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
 
-/// Whether what was to get this name has it: the kill may have come between the journal and the act.
-fn has_happened(entry: &Entry, new: &Path) -> bool {
-    fs::metadata(new).is_ok_and(|meta| meta.ino() == entry.ino)
-}
+    use super::*;
 
-fn inodes(dir: &Path, found: &mut HashMap<u64, PathBuf>) -> anyhow::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        if meta.is_dir() {
-            inodes(&entry.path(), found)?;
-        } else {
-            found.insert(meta.ino(), entry.path());
+    /// Every file and directory below `dir` by path, files with what they hold.
+    fn seen(dir: &Path) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let mut below = vec![dir.to_owned()];
+        while let Some(folder) = below.pop() {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(dir).unwrap().display().to_string();
+                if path.is_dir() {
+                    found.insert(name + "/", String::new());
+                    below.push(path);
+                } else {
+                    found.insert(name, fs::read_to_string(&path).unwrap());
+                }
+            }
         }
+        found
     }
-    Ok(())
-}
 
-/// SQLite maps this file and builds it anew when nobody has it open; after a power cut it is whatever it is.
-fn remove_wal_indexes(dir: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.to_string_lossy().ends_with("-shm") {
-            fs::remove_file(path)?;
-        }
+    fn bench(name: &str) -> Journal {
+        let root = super::super::memory().join(format!("anlan-power-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(&root).unwrap();
+        static SHIM: LazyLock<PathBuf> = LazyLock::new(|| build_shim().unwrap());
+        Journal::create(&SHIM, &root).unwrap()
     }
-    Ok(())
+
+    /// A shell script in the data directory under the shim; its commands stand for the node.
+    fn play(journal: &Journal, script: &str) {
+        let mut sh = Command::new("sh");
+        sh.args(["-ec", script]).current_dir(&journal.data);
+        journal.apply(&mut sh);
+        assert!(sh.status().unwrap().success(), "{script}");
+    }
+
+    /// What is left when the power fails after `script` in a directory that `before` made: everything that is not synced is lost.
+    fn check(name: &str, before: &str, script: &str, left: &[(&str, &str)]) {
+        let journal = bench(name);
+        play(&journal, before);
+        journal.forget().unwrap();
+        play(&journal, script);
+        journal.cut(Loss::Everything, &mut Random(1)).unwrap();
+        let left = left.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        assert_eq!(seen(&journal.data), left, "after {script}");
+        fs::remove_dir_all(&journal.root).unwrap();
+    }
+
+    #[test]
+    fn names_and_bytes_that_nobody_synced_are_undone() {
+        let before = "mkdir d d/e; printf 1 > d/e/f; printf 2 > g";
+        let whole = [("d/", ""), ("d/e/", ""), ("d/e/f", "1"), ("g", "2")];
+        check("write", before, "printf 34 > g; printf 5 >> d/e/f", &whole);
+        check("create", before, "mkdir h; printf 6 > h/i; printf 7 > d/j", &whole);
+        check("replace", before, "mv d/e/f g", &whole);
+        check("remove", before, "rm -r d g", &whole);
+        check("again", before, "rm -r d; mkdir d d/e; printf 8 > d/e/f", &whole);
+        check("move", before, "mv d k; mv k/e l; printf 9 > l/f; rm -r k l", &whole);
+        check("there", before, "mkdir -p d/e; mkdir d || true", &whole);
+    }
+
+    #[test]
+    fn what_was_synced_stays_wherever_its_directory_has_gone_since() {
+        let before = "mkdir d; printf 1 > d/f";
+        check("file", before, "printf 2 > d/g; sync d/g d", &[("d/", ""), ("d/f", "1"), ("d/g", "2")]);
+        check("name-only", before, "printf 2 > d/g; sync d", &[("d/", ""), ("d/f", "1"), ("d/g", "")]);
+        check("bytes-only", before, "printf 2 > d/g; sync d/g", &[("d/", ""), ("d/f", "1")]);
+        check("moved", before, "printf 2 > d/g; sync d/g; mv d e; sync e", &[("d/", ""), ("d/f", "1"), ("d/g", "2")]);
+        check("moved-for-good", before, "printf 2 > d/g; sync d/g; mv d e; sync .", &[("e/", ""), ("e/f", "1")]);
+        check("removed-for-good", before, "rm d/f; sync d; printf 3 > d/f", &[("d/", "")]);
+        check("in-nothing", before, "mkdir e; printf 2 > e/g; sync e/g e", &[("d/", ""), ("d/f", "1")]);
+    }
+
+    /// Exchanges as a journal tells of them, for `mv` of many machines cannot: `from` and `to` are below the data directory.
+    fn exchange(journal: &Journal, from: &str, to: &str) -> Entry {
+        let (a, b, aside) = (journal.data.join(from), journal.data.join(to), journal.data.join("aside"));
+        let number = |path: &Path| fs::metadata(path).unwrap().ino();
+        let (dir, word) = (|path: &Path| number(path.parent().unwrap()), |path: &Path| path.file_name().unwrap().as_bytes().to_vec());
+        let payload = [word(&a), vec![0], word(&b), vec![0]].concat();
+        let entry = Entry { kind: EXCHANGE, ino: number(&a), off: dir(&a), old_size: dir(&b), n_new: 0, payload };
+        for (from, to) in [(&a, &aside), (&b, &a), (&aside, &b)] {
+            fs::rename(from, to).unwrap();
+        }
+        entry
+    }
+
+    #[test]
+    fn folders_exchanged_twice_come_back_in_turn() {
+        let journal = bench("exchange");
+        play(&journal, "mkdir day s s/1 s/2; printf 0 > day/f; printf 1 > s/1/f; printf 2 > s/2/f");
+        let before = seen(&journal.data);
+        let first = exchange(&journal, "s/1", "day");
+        let second = exchange(&journal, "s/2", "day");
+        assert_eq!(seen(&journal.data)["day/f"], "2");
+        let mut disk = Disk::default();
+        let data = disk.read(&journal.data).unwrap();
+        let copy = journal.root.join("copy");
+        for (entry, day) in [(second, "1"), (first, "0")] {
+            assert!(disk.undo(&entry).unwrap());
+            disk.write(data, &copy).unwrap();
+            assert_eq!(seen(&copy)["day/f"], day);
+            let after = seen(&copy);
+            fs::remove_dir_all(&copy).unwrap();
+            assert_eq!(after == before, day == "0");
+            // Killed before the act: nothing to undo.
+            assert!(!disk.undo(&entry).unwrap());
+        }
+        fs::remove_dir_all(&journal.root).unwrap();
+    }
+
+    #[test]
+    fn a_part_of_what_is_lost_is_a_state_some_disk_could_have() {
+        let journal = bench("part");
+        for seed in 0..40 {
+            let mut random = Random(seed);
+            play(&journal, "rm -rf *; mkdir d; printf 0 > d/f");
+            journal.forget().unwrap();
+            play(&journal, "for i in 1 2 3; do printf $i > d/t; mv d/t d/f; mv d e; mkdir -p x/d; mv e d; rm -r x; done");
+            journal.cut(Loss::any(&mut random), &mut random).unwrap();
+            let left = seen(&journal.data);
+            // One of the values, or the zeros or the emptiness of bytes that did not get there.
+            let one = |text: &str| matches!(text, "" | "0" | "1" | "2" | "3" | "\0");
+            assert!(left.values().all(|text| one(text)), "seed {seed}: {left:?}");
+            assert_eq!(left.keys().filter(|path| path.ends_with("/f")).count(), 1, "seed {seed}: {left:?}");
+        }
+        fs::remove_dir_all(&journal.root).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::journal::{Loss, Word, act, class};
 use super::node::{Node, Start};
-use super::world::{RELEASES_LOG, World, archives};
+use super::world::{DROPS, DROPS_HOURS, RELEASES_LOG, World, archives};
 use super::{Bench, Random, Tally};
 
 /// Kills before a node is checked to the end and the next begins.
@@ -49,7 +49,8 @@ pub fn run(bench: &Bench, n: u64, broken: Option<Break>, random: &mut Random, ta
             first_start(bench, random, tally, &mut figures)?;
         }
         let place = bench.place(&format!("kills-{}", tally.kills));
-        life(bench, &place, PER_NODE.min(n - tally.kills), broken, random, tally, &mut figures)?;
+        let kills = PER_NODE.min(n - tally.kills);
+        life(bench, &place, kills, broken, random, tally, &mut figures).with_context(|| format!("the node in {}", place.display()))?;
         if tally.wrong.is_empty() {
             let _ = std::fs::remove_dir_all(&place);
         }
@@ -58,7 +59,8 @@ pub fn run(bench: &Bench, n: u64, broken: Option<Break>, random: &mut Random, ta
     let at = |part: usize| figures.ready.get(figures.ready.len().saturating_sub(1) * part / 100).copied().unwrap_or_default();
     println!(
         "kills: {} in {:.0} s, {} of them power cuts ({} while starting, {} at a chosen act); {} unsynced acts, {} sectors and {} names undone; \
-         ready after {:?} in the middle, {:?} at most; {} alarms and {} acts of people agree, {} rows archived, {} backups restored",
+         ready after {:?} in the middle, {:?} at most; {} alarms and {} acts of people agree, {} rows archived, {} dropped in time, \
+         {} backups restored",
         tally.kills,
         began.elapsed().as_secs_f64(),
         tally.cuts,
@@ -72,6 +74,7 @@ pub fn run(bench: &Bench, n: u64, broken: Option<Break>, random: &mut Random, ta
         tally.alarms,
         tally.acts,
         tally.archived,
+        tally.dropped,
         tally.restored,
     );
     Ok(())
@@ -133,6 +136,14 @@ fn life(
     if random.below(3) == 0 {
         settings.push(RELEASES_LOG);
     }
+    if random.below(2) == 0 && broken.is_none() {
+        settings.extend(DROPS);
+        if random.below(2) == 0 {
+            settings.push(DROPS_HOURS);
+        }
+    }
+    // A hold comes sooner or later, or never.
+    let hold_after = random.below(2 * n);
     let mut world = World::new(&bench.binary, &bench.shim, place, &settings, random)?;
     break_it(&world.node, broken)?;
     // Shared memory syncs at once; a disk does not, and what is lost is what waits for its sync.
@@ -197,6 +208,9 @@ fn life(
                 Ok(()) => tally.restored += 1,
                 Err(failure) => tally.wrong(format!("a backup, confirmed: {was_confirmed}, cannot be restored: {failure:#}")),
             }
+        }
+        if done > hold_after && !world.has_hold() {
+            world.hold().with_context(|| world.node.said())?;
         }
         if !tally.wrong.is_empty() && broken.is_some() {
             tally.acknowledged += world.n_acknowledged();

@@ -54,8 +54,10 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Messages found at the end.
     pub stored: u64,
-    /// Acknowledged and not found.
+    /// Acknowledged and not found, though nobody said that its day was dropped.
     pub lost: u64,
+    /// Acknowledged, gone with its day by retention, and said to be.
+    pub dropped: u64,
     /// Found more than once.
     pub doubled: u64,
     /// Alarms in the log, all compared with the database.
@@ -78,6 +80,21 @@ impl Tally {
     }
 }
 
+/// The harness's own failures name the act and the path: a bare "No such file or directory" tells nobody anything.
+pub trait At<T> {
+    /// "could not `act` `path`: why".
+    ///
+    /// # Errors
+    /// Whatever it was.
+    fn at(self, act: &str, path: &Path) -> anyhow::Result<T>;
+}
+
+impl<T> At<T> for std::io::Result<T> {
+    fn at(self, act: &str, path: &Path) -> anyhow::Result<T> {
+        self.with_context(|| format!("could not {act} {}", path.display()))
+    }
+}
+
 /// splitmix64: the choices of a run follow from its seed (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
@@ -95,6 +112,12 @@ impl Random {
     pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
+}
+
+/// A directory in memory, if the machine has one.
+fn memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 /// Microseconds since 1970.
@@ -123,18 +146,15 @@ impl Drop for Bench {
 
 impl Bench {
     fn new(binary: PathBuf, data: Option<&Path>) -> anyhow::Result<Self> {
-        let memory = Path::new("/dev/shm");
-        let below = data.map_or_else(|| if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }, Path::to_owned);
+        let below = data.map_or_else(memory, Path::to_owned);
         let dir = below.join(format!("anlan-faults-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        std::fs::create_dir_all(&dir).at("make", &dir)?;
         // The shim compares names; a relative one, or one through a link, would be another.
-        let dir = dir.canonicalize()?;
+        let dir = dir.canonicalize().at("find", &dir)?;
         // Under a name of its own: a build meanwhile would take it away.
         let own = shell::target_dir().join(format!("faults/anlan-{}", std::process::id()));
         let shim = journal::build_shim()?;
-        std::fs::hard_link(&binary, &own)
-            .or_else(|_| std::fs::copy(&binary, &own).map(drop))
-            .with_context(|| format!("link {}", own.display()))?;
+        std::fs::hard_link(&binary, &own).or_else(|_| std::fs::copy(&binary, &own).map(drop)).at("link", &own)?;
         Ok(Self { binary: own, shim, dir, is_kept: false })
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
+use super::At as _;
 use super::journal::Journal;
 use crate::shell;
 
@@ -69,7 +70,7 @@ impl Node {
     /// # Errors
     /// The directory or shared memory cannot be written.
     pub fn new(binary: &Path, shim: &Path, place: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(place)?;
+        std::fs::create_dir_all(place).at("make", place)?;
         let usual = [
             ("ANLAN_HTTP__LISTEN", "127.0.0.1:0"),
             ("ANLAN_MQTT__LISTEN", "127.0.0.1:0"),
@@ -131,12 +132,12 @@ impl Node {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_under(&mut self, more: &[(&str, &str)]) -> anyhow::Result<Start> {
-        let log = std::fs::File::create(self.log_path())?;
+        let log = std::fs::File::create(self.log_path()).at("make", &self.log_path())?;
         let mut command = self.command(&["serve"]);
         self.journal.apply(&mut command);
         command.envs(more.iter().copied()).stdout(Stdio::piped()).stderr(log);
         let began = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("start {}", self.binary.display()))?;
+        let mut child = command.spawn().at("start", &self.binary)?;
         let stdout = child.stdout.take().context("the node's stdout")?;
         let (send, receive) = mpsc::channel();
         // Ends with the node's stdout.
@@ -146,15 +147,14 @@ impl Node {
             let _ = send.send(read.map(|_| line));
         });
         let line = match receive.recv_timeout(READY_WITHIN) {
-            Ok(line) => line?,
+            Ok(line) => line.at("hear the ready line of", &self.binary)?,
             Err(_) => {
-                child.kill()?;
-                child.wait()?;
+                end(&mut child)?;
                 bail!("the node is not ready after {READY_WITHIN:?}: {}", self.said());
             }
         };
         if line.is_empty() {
-            let status = child.wait()?;
+            let status = child.wait().at("wait for", &self.binary)?;
             let is_kill = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
             return Ok(if is_kill { Start::Killed } else { Start::Refused(format!("{status}: {}", self.said())) });
         }
@@ -187,8 +187,7 @@ impl Node {
     /// The machine does not let us.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut child) = self.child.take() {
-            child.kill()?;
-            child.wait()?;
+            end(&mut child)?;
         }
         Ok(())
     }
@@ -199,7 +198,8 @@ impl Node {
     /// It does not run.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let id = self.id().context("the node does not run")?;
-        ensure!(Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status()?.success(), "kill -{name} {id} failed");
+        let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().context("could not start kill(1)")?;
+        ensure!(sent.success(), "kill -{name} {id} failed");
         Ok(())
     }
 
@@ -212,13 +212,12 @@ impl Node {
         let mut child = self.child.take().context("the node does not run")?;
         let until = Instant::now() + STOP_WITHIN;
         loop {
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = child.try_wait().at("wait for", &self.binary)? {
                 ensure!(status.success(), "SIGTERM ended with {status}: {}", self.said());
                 return Ok(());
             }
             if Instant::now() >= until {
-                child.kill()?;
-                child.wait()?;
+                end(&mut child)?;
                 bail!("SIGTERM did not end the node within {STOP_WITHIN:?}: {}", self.said());
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -230,7 +229,7 @@ impl Node {
     /// # Errors
     /// It fails; the error holds what it said.
     pub fn run(&self, words: &[&str]) -> anyhow::Result<String> {
-        let output = self.command(words).output()?;
+        let output = self.command(words).output().at("start", &self.binary)?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "anlan {} ended with {}: {out}{err}", words.join(" "), output.status);
         Ok(out.into_owned())
@@ -265,7 +264,7 @@ impl Node {
     /// It cannot be restored; the error holds what was said.
     pub fn restore(&self, from: &Path) -> anyhow::Result<()> {
         let to = self.journal.root.with_extension("restored");
-        let output = Command::new(&self.binary).arg("restore").arg(from).arg("--data").arg(&to).output()?;
+        let output = Command::new(&self.binary).arg("restore").arg(from).arg("--data").arg(&to).output().at("start", &self.binary)?;
         let _ = std::fs::remove_dir_all(&to);
         ensure!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         Ok(())
@@ -286,6 +285,12 @@ impl Node {
         duty.sign_in("duty")?;
         Ok((admin, duty))
     }
+}
+
+fn end(child: &mut Child) -> anyhow::Result<()> {
+    child.kill().context("could not kill the node")?;
+    child.wait().context("could not wait for the killed node")?;
+    Ok(())
 }
 
 /// A signed-in client.
@@ -338,8 +343,14 @@ impl Api {
             "PUT" => self.agent.put(url).header("Authorization", &bearer).send_json(body),
             _ if self.token.is_empty() => self.agent.post(url).send_json(body),
             _ => self.agent.post(url).header("Authorization", &bearer).send_json(body),
-        }?;
-        let text = response.body_mut().with_config().limit(64 << 20).read_to_string()?;
+        }
+        .with_context(|| format!("{method} {path} has no answer"))?;
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()
+            .with_context(|| format!("{method} {path} has half an answer"))?;
         Ok((response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 

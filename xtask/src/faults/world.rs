@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::device::{self, Device, LONG_AGO_US, POINT, Speech};
 use super::node::{Api, Node, Start};
-use super::{Random, Tally};
+use super::{Random, Tally, now_us};
 
 /// With this setting log segments go as soon as nobody needs them.
 pub const RELEASES_LOG: (&str, &str) = ("ANLAN_HISTORY__KEEP_LOG_S", "0");
@@ -23,6 +23,15 @@ pub fn archives(root: &Path) -> Vec<(&'static str, String)> {
     let rest = [("ANLAN_ARCHIVE__AFTER_DAYS", "0"), ("ANLAN_ARCHIVE__COMPACT_PARTS", "2"), ("ANLAN_ARCHIVE__LOOK_MS", "30")];
     rest.map(|(key, value)| (key, value.to_owned())).into_iter().chain([("ANLAN_ARCHIVE__URL", folder)]).collect()
 }
+
+/// With these a node drops readings and positions of days that are over as soon as it may.
+pub const DROPS: [(&str, &str); 2] = [("ANLAN_RETENTION__READINGS_DAYS", "1"), ("ANLAN_RETENTION__POSITIONS_DAYS", "1")];
+/// With this the statistics of their hours go too.
+pub const DROPS_HOURS: (&str, &str) = ("ANLAN_RETENTION__ROLLUPS_DAYS", "1");
+
+/// Device and vehicle that a hold is set on, sooner or later.
+const HELD: &str = "L-3";
+const HELD_PHONE: &str = "13800000002";
 
 const ARCHIVE: &str = "archive";
 /// How long the projector may need to reach the log's end once nothing comes in.
@@ -34,6 +43,34 @@ struct Acts {
     acknowledged: Vec<String>,
     users: Vec<String>,
     commands: Vec<String>,
+    holds: Vec<String>,
+}
+
+/// Where a device's rows are asked for.
+struct Rows {
+    noun: &'static str,
+    table: &'static str,
+    speech: Speech,
+    id: String,
+}
+
+/// What the node shows of one device.
+#[derive(Default)]
+struct Shown {
+    /// Bits of the value and how often it stands there, by device time.
+    rows: HashMap<i64, (u64, u32)>,
+    /// Instants with two values.
+    twice: Vec<i64>,
+    gaps: Vec<Gap>,
+    pages: usize,
+}
+
+/// A time that the node says retention dropped.
+#[derive(Debug)]
+struct Gap {
+    from: i64,
+    to: i64,
+    has_hours: bool,
 }
 
 /// One node, its people and its devices.
@@ -52,6 +89,11 @@ pub struct World {
     enterprise: String,
     /// Rows of days long over, by table and day, as the API showed them at the last look at everything.
     old_rows: BTreeMap<(&'static str, String), u64>,
+    /// Rows of days long over that were acknowledged and dropped, likewise.
+    dropped_rows: BTreeMap<(&'static str, String), u64>,
+    /// Days leave by retention, and no archive has them.
+    drops: bool,
+    archives: bool,
     /// The log is all there, so that the database's alarms can be compared with it one by one.
     keeps_log: bool,
     /// Alarms of which the book was kept at the last look.
@@ -71,6 +113,7 @@ impl World {
             Start::Killed => bail!("the node was killed before anybody asked for it"),
             Start::Refused(why) => bail!("a new node does not start: {why}"),
         }
+        let is_set = |key: &str| settings.iter().any(|(set, _)| *set == key);
         let (admin, duty) = node.set_up()?;
         let enterprise = json!({ "code": "E-1", "name": "演示企业", "region": "530402", "sector": "hazchem" });
         let enterprise = id_of(&admin.must("POST", "/api/v1/enterprises", &enterprise)?)?;
@@ -83,14 +126,23 @@ impl World {
             alarm_device: String::new(),
             enterprise,
             old_rows: BTreeMap::new(),
-            keeps_log: !settings.iter().any(|(key, _)| *key == RELEASES_LOG.0),
+            dropped_rows: BTreeMap::new(),
+            drops: is_set(DROPS[0].0) && !is_set("ANLAN_ARCHIVE__URL"),
+            archives: is_set("ANLAN_ARCHIVE__URL"),
+            keeps_log: !is_set(RELEASES_LOG.0),
             n_acts_checked: [0; 3],
             random: Random(random.next()),
         };
-        for (speech, code) in [(Speech::Mqtt, "M-1"), (Speech::Mqtt, "M-2"), (Speech::Line, "L-1"), (Speech::Line, "L-2")] {
-            world.add_device(speech, code)?;
+        for (speech, code) in
+            [(Speech::Mqtt, "M-1"), (Speech::Mqtt, "M-2"), (Speech::Line, "L-1"), (Speech::Line, "L-2"), (Speech::Line, HELD)]
+        {
+            let is_behind = code == "L-2" || code == HELD;
+            // Only where something is dropped there is something to hold.
+            if code != HELD || is_set(DROPS[0].0) {
+                world.add_device(speech, code)?;
+                world.devices.last_mut().context("a device")?.behind_us = if is_behind { LONG_AGO_US } else { 0 };
+            }
         }
-        world.devices.last_mut().context("a device")?.behind_us = LONG_AGO_US;
         world.add_device(Speech::Mqtt, "A-1")?;
         let alarming = world.devices.last_mut().context("a device")?;
         (alarming.is_swinging, alarming.pace) = (true, Duration::from_millis(4));
@@ -100,7 +152,7 @@ impl World {
             "limits_source": { "document": "GB/T 50493-2019", "clause": "5.5.2" },
         }] });
         world.admin.must("PUT", &format!("/api/v1/devices/{}/points", world.alarm_device), &limits)?;
-        for phone in ["13800000001", "13800000002"] {
+        for phone in ["13800000001", HELD_PHONE] {
             let seed = world.random.next();
             world.devices.push(Device::new(Speech::Jt808, phone, "", "", seed));
         }
@@ -191,100 +243,156 @@ impl World {
     /// The node does not answer. What it says wrong goes into `tally`.
     pub fn check(&mut self, everything: bool, tally: &mut Tally) -> anyhow::Result<()> {
         self.old_rows.clear();
+        self.dropped_rows.clear();
         for i in 0..self.devices.len() {
             self.check_device(i, everything, tally)?;
         }
         if everything {
             self.n_acts_checked = [0; 3];
         }
+        if everything && self.drops {
+            self.check_audit(tally)?;
+        }
         self.check_acts(tally)?;
         self.check_open_alarms(tally)?;
         self.node.journal.check()
     }
 
-    fn check_device(&mut self, i: usize, everything: bool, tally: &mut Tally) -> anyhow::Result<()> {
-        let device = &mut self.devices[i];
-        let begin = if everything { 0 } else { device.n_checked };
-        let Some(first) = device.sent.get(begin) else { return Ok(()) };
-        let from = if everything { String::new() } else { format!("&from={}", Timestamp::from_micros(first.at_us)) };
-        let (noun, rows) = match device.speech {
-            Speech::Jt808 => {
-                let found = self.admin.get(&format!("/api/v1/vehicles?phone={}", device.code))?;
-                (
-                    "vehicle",
-                    found["vehicles"][0]["id"]
-                        .as_str()
-                        .map(|id| (format!("/api/v1/vehicles/{id}/positions?limit=10000{from}"), "positions")),
-                )
-            }
-            _ => {
-                let found = self.admin.get(&format!("/api/v1/points?device={}", device.id))?;
-                (
-                    "point",
-                    found["points"][0]["id"].as_str().map(|id| (format!("/api/v1/points/{id}/readings?limit=10000{from}"), "readings")),
-                )
-            }
+    /// Where the rows of a device are asked for; `None` if the node has not heard of it.
+    fn rows_of(&self, i: usize) -> anyhow::Result<Option<Rows>> {
+        let device = &self.devices[i];
+        let (ask, noun, table) = match device.speech {
+            Speech::Jt808 => (format!("/api/v1/vehicles?phone={}", device.code), "vehicles", "positions"),
+            _ => (format!("/api/v1/points?device={}", device.id), "points", "readings"),
         };
-        let mut stored: HashMap<i64, (u64, u32)> = HashMap::new();
-        let mut newest = None;
-        if let Some((path, list)) = &rows {
-            let mut cursor = String::new();
-            loop {
-                let page = self.admin.get(&format!("{path}{cursor}"))?;
-                for json in page[*list].as_array().context("a list")? {
-                    let (at, value) = device::row(device.speech, json).with_context(|| format!("not a row: {json}"))?;
-                    let entry = stored.entry(at).or_insert((value.to_bits(), 0));
-                    entry.1 += 1;
-                    if entry.0 != value.to_bits() {
-                        tally.wrong(format!("{noun} {}: two values at {at}", device.code));
-                    }
-                    newest = newest.max(Some(at));
-                }
-                match page["next"].as_str() {
-                    Some(next) => cursor = format!("&cursor={next}"),
-                    None => break,
+        let found = self.admin.get(&ask)?;
+        let Some(id) = found[noun][0]["id"].as_str() else { return Ok(None) };
+        Ok(Some(Rows { noun, table, speech: device.speech, id: id.to_owned() }))
+    }
+
+    /// Everything that the node shows of these rows, page after page.
+    fn shown(&self, rows: &Rows, from: &str) -> anyhow::Result<Shown> {
+        let (mut shown, mut cursor) = (Shown::default(), String::new());
+        let until = Instant::now() + SETTLE_WITHIN;
+        loop {
+            let path = format!("/api/v1/{}/{}/{}?limit=10000{from}{cursor}", rows.noun, rows.id, rows.table);
+            let (status, page) = self.admin.ask("GET", &path, &Value::Null)?;
+            if status == 503 && self.archives && Instant::now() < until {
+                // The archive is looked at once the node runs; a day that is there alone is not made up from nothing before.
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            ensure!(status == 200, "GET {path} answers {status}: {page}");
+            shown.pages += 1;
+            for gap in page["dropped"].as_array().context("what was dropped")? {
+                let [from, to] = ["from", "to"].map(|end| gap[end].as_str().and_then(|at| Timestamp::parse(at).ok()));
+                let (from, to) = from.zip(to).with_context(|| format!("not a gap: {gap}"))?;
+                shown.gaps.push(Gap { from: from.micros(), to: to.micros(), has_hours: gap["left"] == "hours" });
+            }
+            for json in page[rows.table].as_array().context("a list")? {
+                let (at, value) = device::row(rows.speech, json).with_context(|| format!("not a row: {json}"))?;
+                let entry = shown.rows.entry(at).or_insert((value.to_bits(), 0));
+                entry.1 += 1;
+                if entry.0 != value.to_bits() {
+                    shown.twice.push(at);
                 }
             }
-        }
-        if let (true, Some((_, table))) = (everything && device.behind_us > 0, &rows) {
-            for at in stored.keys() {
-                let day = Timestamp::from_micros(*at).to_string()[..10].to_owned();
-                *self.old_rows.entry((*table, day)).or_default() += 1;
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(shown),
             }
         }
-        let mut lost = 0u64;
+    }
+
+    fn check_device(&mut self, i: usize, everything: bool, tally: &mut Tally) -> anyhow::Result<()> {
+        let begin = if everything { 0 } else { self.devices[i].n_checked };
+        let Some(first) = self.devices[i].sent.get(begin) else { return Ok(()) };
+        let from = if everything { String::new() } else { format!("&from={}", Timestamp::from_micros(first.at_us)) };
+        let rows = self.rows_of(i)?;
+        let mut shown = rows.as_ref().map(|rows| self.shown(rows, &from)).transpose()?.unwrap_or_default();
+        let newest = shown.rows.keys().max().copied();
+        let device = &mut self.devices[i];
+        for at in &shown.twice {
+            tally.wrong(format!("{}: two values at {at}", device.code));
+        }
+        if !self.drops && !shown.gaps.is_empty() {
+            tally.wrong(format!("{}: said to be dropped though it is archived or kept for ever: {:?}", device.code, shown.gaps));
+        }
+        if let (true, Some(rows)) = (everything && device.behind_us > 0, &rows) {
+            for at in shown.rows.keys() {
+                *self.old_rows.entry((rows.table, day_of(*at))).or_default() += 1;
+            }
+        }
+        let (mut lost, mut held_lost) = (0u64, 0u64);
+        // By day: the first run of which something is shown, and the last one of which something is gone that was not said before it.
+        let mut halves: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         for sent in &device.sent[begin..] {
-            match stored.remove(&sent.at_us) {
+            let day = day_of(sent.at_us);
+            match shown.rows.remove(&sent.at_us) {
                 Some((bits, n)) => {
                     if bits != sent.value.to_bits() {
                         tally.wrong(format!("{} at {}: sent {:?}, stored {:?}", device.code, sent.at_us, sent.value, f64::from_bits(bits)));
                     }
                     tally.doubled += u64::from(n > 1);
                     tally.stored += u64::from(everything);
+                    if sent.is_kept && !sent.is_held {
+                        let half = halves.entry(day).or_insert((u32::MAX, 0));
+                        half.0 = half.0.min(sent.kept_in);
+                    }
                 }
-                None => lost += u64::from(sent.is_kept),
+                None if !sent.is_kept => {}
+                None if sent.is_held => held_lost += 1,
+                None if self.drops && shown.gaps.iter().any(|gap| (gap.from..gap.to).contains(&sent.at_us)) => {
+                    if let (true, Some(rows)) = (everything, &rows) {
+                        tally.dropped += 1;
+                        *self.dropped_rows.entry((rows.table, day.clone())).or_default() += 1;
+                    }
+                    let half = halves.entry(day).or_insert((u32::MAX, 0));
+                    half.1 = half.1.max(sent.said_in);
+                }
+                None => lost += 1,
             }
         }
-        if lost > 0 {
-            tally.lost += lost;
-            tally.wrong(format!("{}: {lost} acknowledged messages are not stored", device.code));
+        if lost + held_lost > 0 {
+            tally.lost += lost + held_lost;
+            let held = if held_lost > 0 { format!(", {held_lost} of them under a legal hold") } else { String::new() };
+            tally.wrong(format!("{}: {} acknowledged messages are not stored{held}", device.code, lost + held_lost));
         }
-        if let Some(at) = stored.keys().next() {
-            tally.wrong(format!("{}: {} rows that nobody sent, one at {at}", device.code, stored.len()));
+        if let Some(at) = shown.rows.keys().next() {
+            tally.wrong(format!("{}: {} rows that nobody sent, one at {at}", device.code, shown.rows.len()));
         }
-        // Latest is the greatest event time (invariant 8).
-        if let (Some(newest), Some((path, _))) = (newest, &rows)
-            && device.speech != Speech::Jt808
+        // What goes of a day is whatever was sealed of it by then: what came later may stay, never what came before. Between two pages it may go.
+        for (day, (left, gone)) in halves.into_iter().filter(|(_, (left, gone))| left < gone && shown.pages == 1) {
+            tally.wrong(format!("{}: {day} is half dropped: run {gone} is gone, of run {left} something is left", device.code));
+        }
+        // Latest is the greatest event time (invariant 8), which stays whatever its age.
+        if let (Some(newest), Some(rows)) = (newest, &rows)
+            && rows.table == "readings"
         {
-            let id = path.split('/').nth(4).unwrap_or_default();
             let latest = self.admin.get(&format!("/api/v1/points/latest?enterprise={}", self.enterprise))?;
-            let shown = latest["points"].as_array().into_iter().flatten().find(|p| p["id"] == id);
-            let shown = shown.and_then(|p| Timestamp::parse(p["latest"]["at"].as_str()?).ok()).map(Timestamp::micros);
-            if shown != Some(newest) {
-                tally.wrong(format!("{}: the latest is {shown:?}, the greatest event time {newest}", device.code));
+            let told = latest["points"].as_array().into_iter().flatten().find(|p| p["id"] == *rows.id);
+            let told = told.and_then(|p| Timestamp::parse(p["latest"]["at"].as_str()?).ok()).map(Timestamp::micros);
+            let kept = device.sent.iter().filter(|s| s.is_kept).map(|s| s.at_us).max();
+            let is_newest = match told {
+                // What was newer than all that is left may have gone with its day.
+                Some(at) if self.drops => at >= newest.max(kept.unwrap_or(newest)) && device.sent.iter().any(|s| s.at_us == at),
+                told => told == Some(newest),
+            };
+            if !is_newest {
+                tally.wrong(format!("{}: the latest is {told:?}, the greatest event time {newest}", device.code));
             }
         }
         device.n_checked = device.sent.iter().position(|s| !s.is_kept).unwrap_or(device.sent.len());
+        // The hours that are said to be left are there.
+        if let (true, Some(rows)) = (everything, &rows) {
+            for gap in shown.gaps.iter().filter(|gap| gap.has_hours) {
+                let [from, to] = [gap.from, gap.to].map(|at| Timestamp::from_micros(at).to_string());
+                let hours = self.admin.get(&format!("/api/v1/points/{}/rollup?step=1h&from={from}&to={to}", rows.id))?;
+                if hours["rollup"].as_array().is_none_or(Vec::is_empty) {
+                    tally.wrong(format!("{}: hours of {from} are said to be left and are not", self.devices[i].code));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -308,7 +416,58 @@ impl World {
                 tally.wrong(format!("the command {id} is lost"));
             }
         }
+        if !self.acts.holds.is_empty() {
+            let standing = self.admin.all("/api/v1/holds", "holds")?.into_iter().filter(|hold| hold["released_at"].is_null()).collect();
+            let standing = words(standing, "id");
+            for id in self.acts.holds.iter().filter(|id| !standing.contains(*id)) {
+                tally.wrong(format!("the hold {id} is lost"));
+            }
+        }
         self.n_acts_checked = [self.acts.acknowledged.len(), self.acts.users.len(), self.acts.commands.len()];
+        Ok(())
+    }
+
+    /// Whether a hold was set.
+    pub fn has_hold(&self) -> bool {
+        !self.acts.holds.is_empty()
+    }
+
+    /// Sets a hold on a point and a vehicle with days that may go, once there are both: what they show from then on stays.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub fn hold(&mut self) -> anyhow::Result<()> {
+        let held: Vec<usize> = (0..self.devices.len()).filter(|i| [HELD, HELD_PHONE].contains(&self.devices[*i].code.as_str())).collect();
+        let rows = held.iter().map(|i| self.rows_of(*i)).collect::<anyhow::Result<Option<Vec<Rows>>>>()?.unwrap_or_default();
+        let [point, vehicle] = rows.as_slice() else { return Ok(()) };
+        let [from, to] = [now_us() - 2 * LONG_AGO_US, now_us()].map(|at| Timestamp::from_micros(at).to_string());
+        let hold = json!({ "points": [point.id], "vehicles": [vehicle.id], "from": from, "to": to, "reason": "〔2026〕9 号" });
+        let hold = id_of(&self.admin.must("POST", "/api/v1/holds", &hold)?)?;
+        self.acts.holds.push(hold);
+        for i in held {
+            let shown = self.shown(&rows[usize::from(self.devices[i].speech == Speech::Jt808)], "")?;
+            let device = &mut self.devices[i];
+            device.is_held = true;
+            device.sent.iter_mut().for_each(|sent| sent.is_held |= shown.rows.contains_key(&sent.at_us));
+        }
+        Ok(())
+    }
+
+    /// The audit has at least as many rows of each day as are gone: it is said before it happens, after a cut perhaps twice.
+    fn check_audit(&self, tally: &mut Tally) -> anyhow::Result<()> {
+        let mut audited: BTreeMap<(&str, String), u64> = BTreeMap::new();
+        for entry in self.admin.all("/api/v1/audit?noun=history", "entries")? {
+            for table in ["readings", "positions"] {
+                let day = entry["subject"].as_str().unwrap_or_default().to_owned();
+                *audited.entry((table, day)).or_default() += entry["detail"][table].as_u64().unwrap_or_default();
+            }
+        }
+        for (key, gone) in &self.dropped_rows {
+            let said = audited.get(key).copied().unwrap_or_default();
+            if said < *gone {
+                tally.wrong(format!("{} of {}: {gone} are gone, the audit tells of {said}", key.0, key.1));
+            }
+        }
         Ok(())
     }
 
@@ -465,6 +624,10 @@ fn act(admin: &Api, duty: &Api, device: &str, acts: &mut Acts, random: &mut Rand
         }
     }
     Ok(())
+}
+
+fn day_of(at_us: i64) -> String {
+    Timestamp::from_micros(at_us).to_string()[..10].to_owned()
 }
 
 fn id_of(json: &Value) -> anyhow::Result<String> {
