@@ -16,8 +16,10 @@ const PER_NODE: u64 = 25;
 /// When the wished-for act does not come, the kill comes anyway.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// An act that the shim was about to kill in when it was told not to comes to its end within this; syncs are delayed by 2 ms at most.
+/// A call that had passed the switch when it was turned off has counted within this.
 const UNDER_WAY: Duration = Duration::from_millis(50);
+/// An act that is to kill comes to its end within this, however loaded the machine is.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A sync to take away, so that the harness can be seen to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -113,6 +115,18 @@ impl When {
     }
 }
 
+/// No kill from here on; one whose act has been counted is waited for.
+fn disarm(node: &mut Node) -> anyhow::Result<()> {
+    node.journal.set(Word::KillMask, 0)?;
+    std::thread::sleep(UNDER_WAY);
+    let until = Instant::now() + ENDS_WITHIN;
+    while node.journal.get(Word::KillCountdown)? == 0 && !node.has_ended() {
+        anyhow::ensure!(Instant::now() < until, "the shim was to kill the node and has not within {ENDS_WITHIN:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    When::NEVER.set(node)
+}
+
 fn break_it(node: &Node, broken: Option<Break>) -> anyhow::Result<()> {
     match broken {
         None => Ok(()),
@@ -186,9 +200,7 @@ fn life(
                     return Ok(());
                 }
             }
-            When::NEVER.set(&world.node)?;
-            // An act that was just under way may still be the one.
-            std::thread::sleep(UNDER_WAY);
+            disarm(&mut world.node)?;
             if !is_up || world.node.has_ended() {
                 is_up = false;
                 figures.starting += 1;
