@@ -259,6 +259,10 @@ fn told(effect: &Effect) -> serde_json::Value {
         Effect::Alarm(AlarmChange::Returned { id, at }) => {
             json!({ "kind": "returned", "id": id.to_string(), "returned_at": at.to_string() })
         }
+        Effect::Combined { alarm, combination, parts } => {
+            let alarms: Vec<String> = parts.iter().filter_map(|part| part.alarm).map(|id| id.to_string()).collect();
+            json!({ "kind": "combined", "alarm": alarm.to_string(), "combination": combination, "alarms": alarms })
+        }
         Effect::Event(event) => json!({ "kind": "event", "event": event }),
         Effect::CommandAnswer { command, from, ok, detail, at } => {
             json!({ "kind": "answer", "command": command.to_string(), "from": from, "ok": ok, "detail": detail, "at": at.to_string() })

@@ -105,6 +105,14 @@ impl Machine {
         self.rules.iter().zip(&self.phases).any(|(r, phase)| r.id == rule && standing(phase))
     }
 
+    /// The occurrence of a rule of `kind` that stands now.
+    pub fn standing(&self, kind: RuleKind) -> Option<AlarmId> {
+        self.rules.iter().zip(&self.phases).find_map(|(rule, phase)| match phase {
+            Phase::Standing { id } | Phase::Leaving { id, .. } if rule.kind == kind => Some(*id),
+            _ => None,
+        })
+    }
+
     /// Forgets phases that say nothing.
     fn tidy(&mut self) {
         if self.phases.iter().all(|phase| *phase == Phase::Normal) {
@@ -361,8 +369,8 @@ impl Calm {
         let mut calm = Self::default();
         for rule in rules {
             match rule.kind {
-                // Any sample ends a silence.
-                RuleKind::Stale => {}
+                // Any sample ends a silence; a combination is no rule of a sample.
+                RuleKind::Stale | RuleKind::Combination => {}
                 RuleKind::OutOfRange => {
                     calm.above = calm.above.max(rule.threshold);
                     calm.below = calm.below.min(rule.upper.unwrap_or(f64::INFINITY));
@@ -413,6 +421,8 @@ fn breaches(rule: &Rule, sample: &Sample, before: Option<&Sample>, standing: boo
             Some((sample.usable && before.is_some_and(same), value))
         }
         RuleKind::TerminalBit => Some((sample.bits >> rule.bit.min(31) & 1 == 1, 1.0)),
+        // Made of alarms, not of samples: see `crate::combination`.
+        RuleKind::Combination => None,
         _ if !sample.usable => None,
         // The set value itself alarms: a detector set to 25 %LEL alarms at 25 %LEL.
         RuleKind::Hh | RuleKind::H => Some((value >= rule.threshold - slack, value)),

@@ -1,9 +1,10 @@
 //! Rules: (state, input, now) in, (state, effects) out.
 //!
 //! Synchronous and deterministic. Knows only `model`: no I/O, no clock, no database, no log, no threads.
-//! Start at [`alarm`] for how a reading becomes an alarm, at [`road`] for what the positions of a vehicle say, at [`pack`] for
+//! Start at [`alarm`] for how a reading becomes an alarm, at [`combination`] for alarms made of alarms, at [`road`] for what the positions of a vehicle say, at [`pack`] for
 //! where thresholds come from.
 
 pub mod alarm;
+pub mod combination;
 pub mod pack;
 pub mod road;

@@ -190,6 +190,7 @@ impl RuleBook {
                 return wrong(&row.id, "level", "an unverified source cannot alone ground a red alarm");
             }
             match kind {
+                RuleKind::Combination => return wrong(&row.id, "kind", "a combination names points, so people make it, not a pack"),
                 RuleKind::TerminalBit if row.bit.is_none_or(|bit| bit > 31) => return wrong(&row.id, "bit", "a terminal bit is 0 to 31"),
                 RuleKind::Stale if row.factor.is_none_or(|f| !(f.is_finite() && f >= 1.0)) => {
                     return wrong(&row.id, "factor", "silence is measured in at least one period");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AlarmId, EnterpriseId, PointId, RegionCode, Timestamp, VehicleId};
+use crate::{AlarmId, CombinationId, EnterpriseId, PointId, RegionCode, Timestamp, VehicleId};
 
 /// The four levels of early warning. Ordered: red is greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,11 +60,13 @@ pub enum RuleKind {
     Overspeed,
     /// The same value for longer than the limit, while readings come in: the sensor may be stuck.
     FlatLine,
+    /// Several conditions of one enterprise within a time; made by people, never by a pack.
+    Combination,
 }
 
 impl RuleKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Hh,
         Self::H,
         Self::L,
@@ -75,6 +77,7 @@ impl RuleKind {
         Self::TerminalBit,
         Self::Overspeed,
         Self::FlatLine,
+        Self::Combination,
     ];
     /// The word in packs, on the API and in the database.
     pub const fn as_str(self) -> &'static str {
@@ -89,6 +92,7 @@ impl RuleKind {
             Self::TerminalBit => "terminal_bit",
             Self::Overspeed => "overspeed",
             Self::FlatLine => "flat_line",
+            Self::Combination => "combination",
         }
     }
     /// The kind named by `word`.
@@ -190,6 +194,40 @@ pub struct Alarm {
     pub closed_reason: Option<String>,
     /// From late or back-filled readings: never escalates.
     pub historic: bool,
+    /// The combination rule that raised it.
+    pub combination: Option<CombinationId>,
+    /// What a combination alarm is made of, in the order of its rule; empty for every other.
+    pub members: Vec<AlarmMember>,
+}
+
+/// A member of a combination rule as it took part in one occurrence. What stood is told by the member's own alarm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlarmMember {
+    /// Where it looks.
+    pub point: PointId,
+    /// Name of the point, as now.
+    pub point_name: String,
+    /// Which rule of the point.
+    pub kind: RuleKind,
+    /// The member's newest alarm in this occurrence; `None` = it did not take part.
+    pub alarm: Option<MemberAlarm>,
+}
+
+/// The part of a member's own alarm that its combination shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberAlarm {
+    /// Occurrence.
+    pub id: AlarmId,
+    /// Value that raised it.
+    pub value: Option<f64>,
+    /// Limit that was crossed.
+    pub threshold: Option<f64>,
+    /// Unit of both.
+    pub unit: String,
+    /// When the condition began.
+    pub onset_at: Timestamp,
+    /// When it went.
+    pub returned_at: Option<Timestamp>,
 }
 
 impl Alarm {
@@ -252,6 +290,17 @@ pub struct RaisedAlarm {
     pub historic: bool,
 }
 
+/// A member of a combination when its alarm was raised, or when it joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmPart {
+    /// Where the member looks.
+    pub point: PointId,
+    /// Which rule of the point.
+    pub kind: RuleKind,
+    /// Its own alarm, if it takes part.
+    pub alarm: Option<AlarmId>,
+}
+
 /// Something about data quality that a person should know: a clock that is off, a second connection, an unknown terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataEvent {
@@ -286,5 +335,14 @@ pub enum Effect {
         detail: String,
         /// When, domain time.
         at: Timestamp,
+    },
+    /// What a combination alarm is made of: every member behind its raising, and later each that joins while it stands.
+    Combined {
+        /// Occurrence of the combination.
+        alarm: AlarmId,
+        /// Its rule.
+        combination: CombinationId,
+        /// In the order of the rule.
+        parts: Vec<AlarmPart>,
     },
 }

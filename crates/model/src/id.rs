@@ -43,6 +43,8 @@ ids! {
     VehicleId,
     /// A person who signs in.
     UserId,
+    /// A combination rule (组合规则) of one enterprise.
+    CombinationId,
 }
 
 /// A map keyed by database ids, which count up: neighbours stay neighbours in the table, and a frame in point order walks it in order

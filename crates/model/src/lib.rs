@@ -13,13 +13,15 @@ pub mod reading;
 pub mod scope;
 pub mod time;
 
-pub use alarm::{Alarm, AlarmChange, AlarmState, DataEvent, Effect, Level, RaisedAlarm, RuleKind, Subject};
+pub use alarm::{
+    Alarm, AlarmChange, AlarmMember, AlarmPart, AlarmState, DataEvent, Effect, Level, MemberAlarm, RaisedAlarm, RuleKind, Subject,
+};
 pub use batch::{
     Batch, Command, CommandBody, Credentials, Delivery, DeviceCredential, Downlink, Intake, Kept, Quarantined, RawPosition, RawReading,
     Refusal, Reply, Source, SourceEvent, TerminalCredential, Trust,
 };
 pub use geo::{RegionCode, Wgs84};
-pub use id::{AlarmId, DeviceId, EnterpriseId, IdMap, PointId, SiteId, UserId, VehicleId};
+pub use id::{AlarmId, CombinationId, DeviceId, EnterpriseId, IdMap, PointId, SiteId, UserId, VehicleId};
 pub use noun::PointSet;
 pub use reading::{Flags, Position, Quality, Reading, item};
 pub use scope::{Permission, Role, Scope};

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, EnterpriseId, PointId, RegionCode, Role, Timestamp, Trust, UserId, VehicleId, Wgs84};
+use crate::{
+    CombinationId, DeviceId, EnterpriseId, Level, PointId, RegionCode, Role, RuleKind, Timestamp, Trust, UserId, VehicleId, Wgs84,
+};
 
 /// An administrative division (行政区划).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +128,38 @@ pub struct LimitsSource {
     /// Clause or page.
     #[serde(default)]
     pub clause: String,
+}
+
+/// A combination rule (组合规则): conditions of several points of one enterprise that mean more together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Combination {
+    /// Id.
+    pub id: CombinationId,
+    /// Whose points it names; never changes.
+    pub enterprise: EnterpriseId,
+    /// Name.
+    pub name: String,
+    /// Urgency of its alarm.
+    pub level: Level,
+    /// How many members must come together, at least 2.
+    pub needed: u32,
+    /// Within how many seconds; 0 = at the same time.
+    pub within_s: f64,
+    /// In a fixed order; the alarm stands at the point of the first.
+    pub members: Vec<CombinationMember>,
+    /// Who set it.
+    pub source: LimitsSource,
+    /// Counts every change.
+    pub revision: i64,
+}
+
+/// One condition of a [`Combination`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CombinationMember {
+    /// A point of the enterprise.
+    pub point: PointId,
+    /// Which of its rules.
+    pub kind: RuleKind,
 }
 
 /// A vehicle (车辆).

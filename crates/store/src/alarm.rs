@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use anlan_model::{Alarm, AlarmId, AlarmState, EnterpriseId, Level, PointId, RegionCode, RuleKind, Scope, Subject, Timestamp, VehicleId};
+use anlan_model::{
+    Alarm, AlarmId, AlarmMember, AlarmState, CombinationId, EnterpriseId, Level, MemberAlarm, PointId, RegionCode, RuleKind, Scope,
+    Subject, Timestamp, VehicleId,
+};
 use serde_json::{Value as Json, json};
 
 use crate::audit::{Change, Entry, Holder, and_equal};
@@ -22,7 +25,7 @@ pub struct AlarmFilter {
     pub levels: Vec<Level>,
     /// Of this enterprise.
     pub enterprise: Option<EnterpriseId>,
-    /// Of this point.
+    /// Of this point, or of a combination that looks at it.
     pub point: Option<PointId>,
     /// Of this vehicle.
     pub vehicle: Option<VehicleId>,
@@ -69,6 +72,17 @@ LEFT JOIN enterprise AS e ON e.id = a.enterprise_id
 LEFT JOIN point AS p ON p.id = a.point_id
 LEFT JOIN vehicle AS v ON v.id = a.vehicle_id
 WHERE 1 = 1";
+/// What combination alarms are made of, with the members' own alarms.
+const MEMBERS: &str = "SELECT m.alarm_id, m.place, m.point_id, m.kind, m.combination_id, m.member_id, p.name AS point_name,
+  c.name AS combination_name, o.value, o.threshold, o.unit, o.onset_at_us, o.returned_at_us
+FROM alarm_member AS m
+LEFT JOIN point AS p ON p.id = m.point_id
+LEFT JOIN combination AS c ON c.id = m.combination_id
+LEFT JOIN alarm AS o ON o.id = m.member_id
+WHERE 1 = 1";
+/// Name of the combination that raised it.
+const COMBINATION_NAME: &str =
+    "(SELECT MIN(c.name) FROM alarm_member AS m INNER JOIN combination AS c ON c.id = m.combination_id WHERE m.alarm_id = a.id)";
 /// Owner as of the moment the alarm was raised.
 pub(crate) const OWNER: Owner = Owner { enterprise: "a.enterprise_id", region: "a.region", sector: "a.sector" };
 
@@ -89,7 +103,18 @@ impl Store {
         }
         q.push("\nORDER BY a.raised_at_us DESC, a.id DESC\nLIMIT {}", &[&paging.fetch()]);
         let cursor = |row: &Row| Ok(format!("{}_{}", row.get::<i64>("raised_at_us")?, row.get::<AlarmId>("id")?));
-        paging.page(self.db.rows(q).await?, cursor, read)
+        let mut page = paging.page(self.db.rows(q).await?, cursor, read)?;
+        self.fill_members(&mut page.items).await?;
+        Ok(page)
+    }
+
+    /// Gives combination alarms their members and their name.
+    async fn fill_members(&self, alarms: &mut [Alarm]) -> Result<(), StoreError> {
+        let ids: Vec<AlarmId> = alarms.iter().filter(|a| a.kind == RuleKind::Combination).map(|a| a.id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        give_members(alarms, &self.db.rows_among(MEMBERS, "m.alarm_id", &ids).await?)
     }
 
     /// How many alarms of the filter are in which state; the filter's own states do not narrow, so that a tab shows its number
@@ -119,7 +144,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
     pub async fn alarm(&self, scope: &Scope, id: AlarmId) -> Result<Alarm, StoreError> {
-        read(&self.db.row(one(scope, id)).await?.ok_or(StoreError::NotFound)?)
+        let mut alarm = read(&self.db.row(one(scope, id)).await?.ok_or(StoreError::NotFound)?)?;
+        self.fill_members(std::slice::from_mut(&mut alarm)).await?;
+        Ok(alarm)
     }
 
     /// Whether the alarm exists and the asker may see it.
@@ -137,16 +164,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn alarm_ids_visible(&self, scope: &Scope, ids: &[AlarmId]) -> Result<Vec<Alarm>, StoreError> {
-        let mut found = BTreeMap::new();
+        let mut found = Vec::new();
         for piece in ids.chunks(500) {
             let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
             q.and_in("a.id", piece);
             q.and_visible(scope, OWNER);
             for row in self.db.rows(q).await? {
-                let alarm = read(&row)?;
-                found.insert(alarm.id, alarm);
+                found.push(read(&row)?);
             }
         }
+        self.fill_members(&mut found).await?;
+        let mut found: BTreeMap<AlarmId, Alarm> = found.into_iter().map(|alarm| (alarm.id, alarm)).collect();
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
@@ -208,7 +236,12 @@ struct Current {
 
 async fn current(change: &mut Change<'_>, id: AlarmId) -> Result<Current, StoreError> {
     let row = change.tx.row(one(change.scope, id)).await?.ok_or(StoreError::NotFound)?;
-    let alarm = read(&row)?;
+    let mut alarm = read(&row)?;
+    if alarm.kind == RuleKind::Combination {
+        let mut q = sql(MEMBERS);
+        q.push("\n  AND m.alarm_id = {}", &[&id]);
+        give_members(std::slice::from_mut(&mut alarm), &change.tx.rows(q).await?)?;
+    }
     let holder = Holder { enterprise: alarm.enterprise, region: alarm.region.clone(), sector: row.get("sector")? };
     Ok(Current { alarm, holder })
 }
@@ -236,7 +269,9 @@ fn filtered(q: &mut Sql, scope: &Scope, filter: &AlarmFilter) {
     q.and_visible(scope, OWNER);
     q.and_in("a.level", &filter.levels.iter().map(|l| l.as_str()).collect::<Vec<_>>());
     and_equal(q, "a.enterprise_id", filter.enterprise.as_ref());
-    and_equal(q, "a.point_id", filter.point.as_ref());
+    if let Some(point) = filter.point {
+        q.push("\n  AND (a.point_id = {} OR a.id IN (SELECT m.alarm_id FROM alarm_member AS m WHERE m.point_id = {}))", &[&point, &point]);
+    }
     and_equal(q, "a.vehicle_id", filter.vehicle.as_ref());
     if let Some(region) = &filter.region {
         let (from, to) = region.range();
@@ -249,7 +284,7 @@ fn filtered(q: &mut Sql, scope: &Scope, filter: &AlarmFilter) {
         q.push("\n  AND a.raised_at_us < {}", &[&to]);
     }
     and_equal(q, "a.historic", filter.historic.as_ref());
-    q.and_search(&["p.name", "p.code", "v.plate", "v.phone", "a.rule", "e.name"], filter.q.as_deref());
+    q.and_search(&["p.name", "p.code", "v.plate", "v.phone", "a.rule", "e.name", COMBINATION_NAME], filter.q.as_deref());
 }
 
 /// The level in column `worst`, made by [`WORST`].
@@ -294,5 +329,49 @@ fn read(row: &Row) -> Result<Alarm, StoreError> {
         closed_by: row.get("closed_by")?,
         closed_reason: row.get("closed_reason")?,
         historic: row.get("historic")?,
+        combination: None,
+        members: Vec::new(),
+    })
+}
+
+/// Puts rows of [`MEMBERS`] where they belong.
+fn give_members(alarms: &mut [Alarm], rows: &[Row]) -> Result<(), StoreError> {
+    let mut members: BTreeMap<AlarmId, Vec<(i64, &Row)>> = BTreeMap::new();
+    for row in rows {
+        members.entry(row.get("alarm_id")?).or_default().push((row.get("place")?, row));
+    }
+    for alarm in alarms {
+        let Some(mut own) = members.remove(&alarm.id) else { continue };
+        own.sort_unstable_by_key(|(place, _)| *place);
+        if let Some((_, first)) = own.first() {
+            alarm.combination = Some(CombinationId::new(first.get("combination_id")?));
+            if let Some(name) = first.get::<Option<String>>("combination_name")? {
+                alarm.subject_name = name;
+            }
+        }
+        alarm.members = own.into_iter().map(|(_, row)| read_member(row)).collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
+fn read_member(row: &Row) -> Result<AlarmMember, StoreError> {
+    let (id, onset_at): (Option<AlarmId>, Option<Timestamp>) = (row.get("member_id")?, row.get("onset_at_us")?);
+    let alarm = match id.zip(onset_at) {
+        Some((id, onset_at)) => Some(MemberAlarm {
+            id,
+            value: row.get("value")?,
+            threshold: row.get("threshold")?,
+            unit: row.get("unit")?,
+            onset_at,
+            returned_at: row.get("returned_at_us")?,
+        }),
+        None => None,
+    };
+    let point_name: Option<String> = row.get("point_name")?;
+    Ok(AlarmMember {
+        point: row.get("point_id")?,
+        point_name: point_name.unwrap_or_default(),
+        kind: row.word("kind", RuleKind::parse)?,
+        alarm,
     })
 }

@@ -139,13 +139,19 @@ RETURNING id, code, name, enterprise_id, protocol, gateway, may_backfill, disabl
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Missing`] or [`StoreError::OutOfScope`] for a new owner
-    /// outside the asker's territory, [`StoreError::Database`].
+    /// outside the asker's territory, [`StoreError::Combined`] if a combination of the old owner names its points,
+    /// [`StoreError::Database`].
     pub async fn update_device(&self, scope: &Scope, id: DeviceId, wanted: &DeviceChange, now: Timestamp) -> Result<Device, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
         check_revision(before.revision, wanted.revision)?;
         if let Some(enterprise) = wanted.enterprise {
             change.may_own(enterprise).await?;
+            if enterprise != before.enterprise
+                && let Some(name) = crate::combination::of_device(&mut change, id).await?
+            {
+                return Err(StoreError::Combined { name });
+            }
         }
         let after = Device {
             name: wanted.name.clone().unwrap_or_else(|| before.name.clone()),

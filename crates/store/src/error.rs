@@ -27,6 +27,24 @@ pub enum StoreError {
     /// The condition of the alarm stands, so it cannot be closed.
     #[error("the condition of the alarm still stands")]
     StillStanding,
+    /// A member of a combination is no point of its enterprise.
+    #[error("member {place} is not a point of the enterprise")]
+    Elsewhere {
+        /// Which member, from 0.
+        place: usize,
+    },
+    /// A combination names points of the device, so it cannot leave its enterprise.
+    #[error("the combination {name} names points of the device")]
+    Combined {
+        /// Name of the combination.
+        name: String,
+    },
+    /// There are as many as there may be.
+    #[error("there are {most} already")]
+    TooMany {
+        /// How many there may be.
+        most: u32,
+    },
     /// It would leave the node without anybody who can manage it.
     #[error("the last administrator of the node cannot be removed")]
     LastAdministrator,

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_modbus", include_str!("../migrations/0005_modbus.sql")),
     ("0004_road", include_str!("../migrations/0004_road.sql")),
     ("0006_hold", include_str!("../migrations/0006_hold.sql")),
+    ("0007_combination", include_str!("../migrations/0007_combination.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

@@ -3,7 +3,7 @@
 //! Effects and the position they reach are one transaction, so after a crash a record is applied wholly or not at all, and applying
 //! it again changes nothing. No audit: the log itself is the record of what the node did.
 
-use anlan_model::{AlarmChange, AlarmId, DataEvent, Effect, EnterpriseId, RaisedAlarm, Subject};
+use anlan_model::{AlarmChange, AlarmId, AlarmPart, CombinationId, DataEvent, Effect, EnterpriseId, RaisedAlarm, Subject};
 
 use crate::db::{Row, Tx, sql};
 use crate::{Store, StoreError};
@@ -41,6 +41,10 @@ impl Store {
                     if tx.run(update.bind(*at).bind(*id)).await? > 0 {
                         changed.push(*id);
                     }
+                }
+                Effect::Combined { alarm, combination, parts } => {
+                    combine(&mut tx, *alarm, *combination, parts).await?;
+                    changed.push(*alarm);
                 }
                 Effect::Event(event) => insert_event(&mut tx, event).await?,
                 Effect::CommandAnswer { command, from, ok, detail, at } => {
@@ -126,6 +130,18 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
     tx.run(insert).await?;
     changed.push(alarm.id);
     Ok(changed)
+}
+
+/// A part that comes again, because its member stood again, is told by the newest alarm.
+async fn combine(tx: &mut Tx, alarm: AlarmId, combination: CombinationId, parts: &[AlarmPart]) -> Result<(), StoreError> {
+    for (place, part) in (0_i64..).zip(parts) {
+        let put =
+            sql("INSERT INTO alarm_member (alarm_id, point_id, kind, place, combination_id, member_id) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (alarm_id, point_id, kind) DO UPDATE SET member_id = excluded.member_id");
+        let put = put.bind(alarm).bind(part.point).bind(part.kind.as_str()).bind(place).bind(combination.get());
+        tx.run(put.bind(part.alarm)).await?;
+    }
+    Ok(())
 }
 
 async fn insert_event(tx: &mut Tx, event: &DataEvent) -> Result<(), StoreError> {

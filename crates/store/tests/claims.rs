@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anlan_model::noun::{Enterprise, Grant, Limits, LimitsSource, Point, Region, Vehicle};
+use anlan_model::noun::{CombinationMember, Enterprise, Grant, Limits, LimitsSource, Point, Region, Vehicle};
 use anlan_model::{
-    AlarmChange, AlarmId, AlarmState, CommandBody, DataEvent, Effect, Level, Permission, Quarantined, RaisedAlarm, RegionCode, Role,
-    RuleKind, Scope, Subject, Timestamp, Trust, UserId, Wgs84,
+    AlarmChange, AlarmId, AlarmPart, AlarmState, CommandBody, DataEvent, Effect, Level, Permission, Quarantined, RaisedAlarm, RegionCode,
+    Role, RuleKind, Scope, Subject, Timestamp, Trust, UserId, Wgs84,
 };
 use anlan_store::testing::{Database, on_both, postgres_server, sqlite_url, tamper};
 use anlan_store::*;
@@ -999,6 +999,86 @@ async fn a_day_remembers_what_was_dropped_of_it() {
         let entries = store.audit(&Scope::node(), &filter, &Paging::default()).await.unwrap().items;
         assert_eq!(entries.iter().map(|e| e.detail["readings"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(7)]);
         assert!(entries.iter().all(|e| e.user.is_none() && e.action == "drop"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_combination_names_points_of_its_enterprise_and_its_alarm_shows_them() {
+    on_both(|store| async move {
+        let (p, other) = (plant(&store, "AA", "530402").await, plant(&store, "BB", "530423").await);
+        let node = Scope::node();
+        let second = PointPut { code: "GT-102".into(), name: "装车区可燃气".into(), ..PointPut::default() };
+        let second = store.upsert_points(&node, p.device.id, &[second], NOW).await.unwrap().remove(0);
+        let member = |point, kind| CombinationMember { point, kind };
+        let new = NewCombination {
+            enterprise: p.enterprise.id,
+            name: "泄漏确认".into(),
+            level: Level::Red,
+            needed: 2,
+            within_s: 30.0,
+            members: vec![member(p.point.id, RuleKind::H), member(second.id, RuleKind::Hh)],
+            source: LimitsSource { document: "联锁表".into(), clause: "3".into() },
+        };
+        let foreign = NewCombination { members: vec![new.members[0], member(other.point.id, RuleKind::H)], ..new.clone() };
+        let refused = store.create_combination(&node, &foreign, 2, NOW).await;
+        assert!(matches!(refused, Err(StoreError::Elsewhere { place: 1 })), "{refused:?}");
+        let refused = store.create_combination(&county("530423"), &new, 2, NOW).await;
+        assert!(matches!(refused, Err(StoreError::Missing { field: "enterprise" })), "{refused:?}");
+        let made = store.create_combination(&county("530402"), &new, 1, NOW).await.unwrap();
+        let refused = store.create_combination(&node, &new, 1, NOW).await;
+        assert!(matches!(refused, Err(StoreError::TooMany { most: 1 })), "{refused:?}");
+        assert_eq!(store.all_combinations().await.unwrap(), std::slice::from_ref(&made));
+        assert!(store.combinations(&county("530423"), None, &Paging::all()).await.unwrap().items.is_empty());
+        let row = store.combinations(&county("530402"), Some(p.enterprise.id), &Paging::all()).await.unwrap().items.remove(0);
+        assert_eq!((row.combination, row.enterprise_name.as_str()), (made.clone(), "AA化工"));
+
+        // A device does not carry a member away.
+        let moves = DeviceChange { revision: 1, enterprise: Some(Some(other.enterprise.id)), ..DeviceChange::default() };
+        let refused = store.update_device(&node, p.device.id, &moves, NOW).await;
+        assert!(matches!(&refused, Err(StoreError::Combined { name }) if name == "泄漏确认"), "{refused:?}");
+        let turned = CombinationChange { revision: 1, members: Some(vec![new.members[1], new.members[0]]), ..CombinationChange::default() };
+        let turned = store.update_combination(&node, made.id, &turned, NOW).await.unwrap();
+        assert_eq!(store.combination(&node, made.id).await.unwrap().combination, turned);
+        assert_eq!((turned.members[0].point, turned.revision), (second.id, 2));
+
+        // Its alarm: both members first, then the one that stands anew.
+        let raised = |n, rule: &str, kind, point| RaisedAlarm { rule: rule.into(), kind, ..raised(n, Subject::Point(point), NOW) };
+        let part = |point, kind, n: Option<u128>| AlarmPart { point, kind, alarm: n.map(AlarmId::new) };
+        let combined = |parts| Effect::Combined { alarm: AlarmId::new(9), combination: made.id, parts };
+        let effects = [
+            Effect::Alarm(AlarmChange::Raised(raised(1, "h", RuleKind::H, p.point.id))),
+            Effect::Alarm(AlarmChange::Raised(raised(9, "combination:1", RuleKind::Combination, second.id))),
+            combined(vec![part(second.id, RuleKind::Hh, None), part(p.point.id, RuleKind::H, Some(1))]),
+        ];
+        store.project(1, &effects).await.unwrap();
+        let alarm = store.alarm(&county("530402"), AlarmId::new(9)).await.unwrap();
+        assert_eq!((alarm.combination, alarm.subject_name.as_str()), (Some(made.id), "泄漏确认"));
+        let told: Vec<_> = alarm.members.iter().map(|m| (m.point, m.point_name.as_str(), m.alarm.as_ref().map(|a| a.id.get()))).collect();
+        assert_eq!(told, [(second.id, "装车区可燃气", None), (p.point.id, "罐区可燃气", Some(1))]);
+        let effects = [
+            Effect::Alarm(AlarmChange::Raised(raised(2, "hh", RuleKind::Hh, second.id))),
+            combined(vec![part(second.id, RuleKind::Hh, Some(2))]),
+        ];
+        assert_eq!(store.project(2, &effects).await.unwrap(), [AlarmId::new(2), AlarmId::new(9)]);
+        let find = async |filter: AlarmFilter| {
+            let found = store.alarms(&county("530402"), &filter, &Paging::all()).await.unwrap().items;
+            found.iter().map(|a| (a.id.get(), a.members.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(find(AlarmFilter { q: Some("泄漏确".into()), ..AlarmFilter::default() }).await, [(9, 2)]);
+        assert_eq!(find(AlarmFilter { point: Some(p.point.id), ..AlarmFilter::default() }).await, [(9, 2), (1, 0)]);
+        let seen = store.alarm_ids_visible(&county("530402"), &[AlarmId::new(9)]).await.unwrap().remove(0);
+        assert_eq!(seen.members[0].alarm.as_ref().map(|a| a.id.get()), Some(2));
+        assert_eq!(store.acknowledge(&county("530402"), AlarmId::new(9), "去看", NOW).await.unwrap().members, seen.members);
+
+        // Deleted: the alarm still names it, and the device is free.
+        assert!(matches!(store.delete_combination(&node, made.id, 1, NOW).await, Err(StoreError::Stale)));
+        store.delete_combination(&county("530402"), made.id, 2, NOW).await.unwrap();
+        assert!(store.all_combinations().await.unwrap().is_empty());
+        assert!(matches!(store.combination(&node, made.id).await, Err(StoreError::NotFound)));
+        assert_eq!(store.alarm(&node, AlarmId::new(9)).await.unwrap().subject_name, "泄漏确认");
+        store.update_device(&node, p.device.id, &moves, NOW).await.unwrap();
+        assert!(store.verify_audit().await.unwrap().complete);
     })
     .await;
 }

@@ -72,6 +72,18 @@ INSERT INTO hold_item (hold_id, point_id) SELECT h.id, p.id FROM hold AS h, poin
 INSERT INTO dropped_day (day, readings_at_us) VALUES (20000, 9);",
         counts: &[("SELECT COUNT(*) AS n FROM hold_item AS i JOIN hold AS h ON h.id = i.hold_id", 1), ("SELECT COUNT(*) AS n FROM dropped_day", 1)],
     },
+    Step {
+        name: "0007_combination",
+        digest: "31d1f7ca6f2c08dac7e1baeea42937b45fc896cfc36a48bb686ae2f90f2fda9f",
+        rows: "INSERT INTO combination (enterprise_id, name, level, needed, within_s, document) SELECT id, '泄漏确认', 'red', 2, 30, '联锁表' FROM enterprise;
+INSERT INTO combination_member (combination_id, place, point_id, kind) SELECT c.id, 0, p.id, 'h' FROM combination AS c, point AS p;
+INSERT INTO alarm_member (alarm_id, point_id, kind, place, combination_id, member_id)
+SELECT '01234567-89ab-7def-8123-000000000001', p.id, 'h', 0, c.id, '01234567-89ab-7def-8123-456789abcdef' FROM combination AS c, point AS p;",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM combination_member AS m JOIN combination AS c ON c.id = m.combination_id", 1),
+            ("SELECT COUNT(*) AS n FROM alarm_member AS m JOIN alarm AS a ON a.id = m.member_id", 1),
+        ],
+    },
 ];
 
 #[test]

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use anlan_domain::combination::{CombinationRule, Combinations};
 use anlan_domain::road::rules::DriftRules;
 use anlan_history::{HistoryError, Lsn, Reader, Record, Writer};
-use anlan_model::{AlarmChange, AlarmId, Clock, Effect, PointId, Reading, Refusal, Subject, Timestamp, VehicleId};
+use anlan_model::{AlarmChange, AlarmId, Clock, CombinationId, Effect, PointId, Reading, Refusal, Subject, Timestamp, VehicleId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -24,8 +25,10 @@ use crate::settings::History;
 
 /// Version byte in front of [`Notes`] in a log record.
 const FORMAT: u8 = 1;
+/// The same, with [`Notes::combinations`] behind them; written only where there are any.
+const FORMAT_COMBINATIONS: u8 = 2;
 /// Version byte in front of a checkpoint.
-const CHECKPOINT_FORMAT: u8 = 3;
+const CHECKPOINT_FORMAT: u8 = 4;
 /// Domain time is looked at this often without input (real time).
 const TICK: Duration = Duration::from_millis(20);
 /// While many small batches come, a sync waits until this long after the one before (real time), so that it serves more of them.
@@ -61,11 +64,18 @@ pub struct Notes {
     pub started: Option<TimeBounds>,
     /// What happened.
     pub effects: Vec<Effect>,
+    /// Combinations that hold from this record on, or are gone (`None`).
+    #[serde(skip)]
+    pub combinations: Vec<(CombinationId, Option<CombinationRule>)>,
 }
 
 impl Notes {
     /// Bytes for the log; empty if there is nothing to say.
     pub fn encode(&self) -> Vec<u8> {
+        if !self.combinations.is_empty() {
+            let notes = postcard::to_extend(self, vec![FORMAT_COMBINATIONS]).expect("plain data always encodes");
+            return postcard::to_extend(&self.combinations, notes).expect("plain data always encodes");
+        }
         if self.configs.is_empty() && self.forgotten.is_empty() && self.effects.is_empty() && self.started.is_none() {
             return Vec::new();
         }
@@ -83,6 +93,13 @@ impl Notes {
                 Ok((notes, [])) => Ok(notes),
                 _ => Err(EngineError::Notes),
             },
+            Some((&FORMAT_COMBINATIONS, rest)) => {
+                let (notes, rest) = postcard::take_from_bytes::<Self>(rest).map_err(|_| EngineError::Notes)?;
+                match postcard::take_from_bytes(rest) {
+                    Ok((combinations, [])) => Ok(Self { combinations, ..notes }),
+                    _ => Err(EngineError::Notes),
+                }
+            }
             Some(_) => Err(EngineError::Notes),
         }
     }
@@ -102,6 +119,8 @@ pub enum EngineError {
 enum Control {
     /// Subjects with their shards and rules; `true` = there are no others.
     Configure(Vec<(u16, SubjectConfig)>, bool),
+    /// Combinations with their shards, `None` = gone; `true` = there are no others.
+    Combine(Vec<(u16, CombinationId, Option<CombinationRule>)>, bool),
     Settle(oneshot::Sender<(usize, u64)>),
     Stage(PathBuf, oneshot::Sender<Result<u64, HistoryError>>),
 }
@@ -187,6 +206,16 @@ impl EngineHandle {
     /// The same for subjects that are new or changed; the others stay as they are.
     pub fn configure(&self, configs: Vec<(u16, SubjectConfig)>) {
         self.control(Control::Configure(configs, false));
+    }
+
+    /// Tells the engine every combination with its shard.
+    pub fn combine_all(&self, combinations: Vec<(u16, CombinationRule)>) {
+        self.control(Control::Combine(combinations.into_iter().map(|(shard, rule)| (shard, rule.id, Some(rule))).collect(), true));
+    }
+
+    /// The same for combinations that are new, changed or gone (`None`).
+    pub fn combine(&self, combinations: Vec<(u16, CombinationId, Option<CombinationRule>)>) {
+        self.control(Control::Combine(combinations, false));
     }
 
     fn control(&self, control: Control) {
@@ -344,18 +373,29 @@ pub fn open(
     Ok((Opened { engine, handle: EngineHandle(shared), durable: durable_receiver, keeper }, reader))
 }
 
-/// A checkpoint: version, then the shards.
+/// A checkpoint: version, the shards, then what each of them watches together (since version 4).
 pub(super) fn write_checkpoint(shards: &[Shard], expected_bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(expected_bytes);
     bytes.push(CHECKPOINT_FORMAT);
-    postcard::to_extend(shards, bytes).expect("plain data always encodes")
+    let bytes = postcard::to_extend(shards, bytes).expect("plain data always encodes");
+    let combinations: Vec<_> = shards.iter().map(Shard::combinations).collect();
+    postcard::to_extend(&combinations, bytes).expect("plain data always encodes")
 }
 
 /// Reads what [`write_checkpoint`] wrote, now or ever.
 pub(super) fn read_checkpoint(version: u8, bytes: &[u8]) -> Result<Vec<Shard>, EngineError> {
     match version {
         1 | 2 => super::shard_v1::read(version, bytes).ok_or(EngineError::Notes),
-        CHECKPOINT_FORMAT => postcard::from_bytes(bytes).map_err(|_| EngineError::Notes),
+        3 => postcard::from_bytes(bytes).map_err(|_| EngineError::Notes),
+        CHECKPOINT_FORMAT => {
+            let (mut shards, rest) = postcard::take_from_bytes::<Vec<Shard>>(bytes).map_err(|_| EngineError::Notes)?;
+            let combinations: Vec<Combinations> = postcard::from_bytes(rest).map_err(|_| EngineError::Notes)?;
+            if shards.len() != combinations.len() {
+                return Err(EngineError::Notes);
+            }
+            shards.iter_mut().zip(combinations).for_each(|(shard, all)| shard.set_combinations(all));
+            Ok(shards)
+        }
         _ => Err(EngineError::Notes),
     }
 }
@@ -380,6 +420,7 @@ fn replay(shard: &mut Shard, record: &Record, notes: &Notes) -> bool {
     }
     shard.configure(&notes.configs, record.now, &mut effects);
     shard.forget(&notes.forgotten, record.now, &mut effects);
+    shard.combine(&notes.combinations, record.now, &mut effects);
     effects.extend(
         shard.replay(record.now, &record.readings, &record.positions, &mut |now| ids.pop_front().unwrap_or_else(|| new_alarm_id(now))),
     );
@@ -425,7 +466,7 @@ struct Group {
 
 impl Group {
     fn add(&mut self, shard: u16, now: Timestamp, output: Output, configs: Vec<SubjectConfig>, forgotten: Vec<Subject>) {
-        let notes = Notes { configs, forgotten, effects: output.effects, started: None }.encode();
+        let notes = Notes { configs, forgotten, effects: output.effects, ..Notes::default() }.encode();
         if !(output.readings.is_empty() && output.positions.is_empty() && notes.is_empty()) {
             self.records.push(Record { shard, now, readings: output.readings, positions: output.positions, notes });
         }
@@ -449,6 +490,7 @@ impl Engine {
             for control in control {
                 match control {
                     Control::Configure(configs, all) => self.configure(configs, all, &mut group),
+                    Control::Combine(combinations, all) => self.combine(combinations, all, &mut group),
                     Control::Settle(reply) => settled.push(reply),
                     Control::Stage(into, reply) => {
                         let _ = reply.send(self.writer.stage(&into).map(|lsn| lsn.0));
@@ -616,6 +658,37 @@ impl Engine {
             shard.forget(&forgotten, now, &mut effects);
             effects.extend(shard.tick(now, &mut new_alarm_id));
             group.add(n, now, Output { effects, ..Output::default() }, configs, forgotten);
+        }
+    }
+
+    /// Takes over combinations that are new, changed or gone.
+    fn combine(&mut self, wanted: Vec<(u16, CombinationId, Option<CombinationRule>)>, all: bool, group: &mut Group) {
+        let now = self.now();
+        let mut changed: BTreeMap<u16, BTreeMap<CombinationId, Option<CombinationRule>>> = BTreeMap::new();
+        if all {
+            let known: HashSet<_> = wanted.iter().map(|(_, id, _)| *id).collect();
+            for (shard, n) in self.shards.iter().zip(0u16..) {
+                let gone: BTreeMap<_, _> = shard.combinations().ids().filter(|id| !known.contains(id)).map(|id| (id, None)).collect();
+                if !gone.is_empty() {
+                    changed.insert(n, gone);
+                }
+            }
+        }
+        for (n, id, rule) in wanted {
+            let have = self.shards[usize::from(n)].combinations();
+            if rule.as_ref().map_or(have.ids().all(|known| known != id), |rule| have.has(rule)) {
+                continue;
+            }
+            changed.entry(n).or_default().insert(id, rule);
+        }
+        for (n, combinations) in changed {
+            let combinations: Vec<_> = combinations.into_iter().collect();
+            let shard = &mut self.shards[usize::from(n)];
+            let mut effects = Vec::new();
+            shard.combine(&combinations, now, &mut effects);
+            effects.extend(shard.tick(now, &mut new_alarm_id));
+            let notes = Notes { combinations, effects, ..Notes::default() }.encode();
+            group.records.push(Record { shard: n, now, readings: Vec::new(), positions: Vec::new(), notes });
         }
     }
 

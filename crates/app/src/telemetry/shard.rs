@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use anlan_domain::alarm::{Machine, MachineV1, Rule, Sample, Shelf};
+use anlan_domain::combination::{CombinationRule, Combinations};
 use anlan_domain::road::Drift;
 use anlan_domain::road::drift::Seen;
 use anlan_domain::road::rules::DriftRules;
+use anlan_model::noun::CombinationMember;
 use anlan_model::{
-    AlarmChange, AlarmId, DataEvent, Effect, EnterpriseId, Flags, IdMap, Kept, PointId, Position, Quality, RawPosition, Reading, Reply,
-    Subject, Timestamp, VehicleId, Wgs84, item,
+    AlarmChange, AlarmId, CombinationId, DataEvent, Effect, EnterpriseId, Flags, IdMap, Kept, PointId, Position, Quality, RawPosition,
+    Reading, Reply, Subject, Timestamp, VehicleId, Wgs84, item,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
@@ -249,6 +251,8 @@ pub struct Shard {
     decided_positions: HashMap<(VehicleId, Timestamp), u32>,
     round: u32,
     due: Vec<(Timestamp, Subject, u32)>,
+    /// Alarms that mean more together. Kept behind the shards in a checkpoint.
+    combinations: Combinations,
 }
 
 /// A shard as it stands in a checkpoint: each set of rules once.
@@ -338,7 +342,32 @@ impl Shard {
             due: Vec::new(),
             drift_rules: None,
             whereabouts: BTreeMap::new(),
+            combinations: Combinations::default(),
         }
+    }
+
+    /// What it watches together.
+    pub fn combinations(&self) -> &Combinations {
+        &self.combinations
+    }
+
+    /// Gives a shard of a checkpoint its combinations back.
+    pub(super) fn set_combinations(&mut self, combinations: Combinations) {
+        self.combinations = combinations;
+    }
+
+    /// Takes over combinations, or forgets them (`None`); the next step or tick judges them.
+    pub fn combine(&mut self, rules: &[(CombinationId, Option<CombinationRule>)], now: Timestamp, out: &mut Vec<Effect>) {
+        let mut combinations = std::mem::take(&mut self.combinations);
+        for (id, rule) in rules {
+            let standing = |member: CombinationMember| {
+                let live = &self.state(Subject::Point(member.point))?.live;
+                // When it began is not kept; that it stood at the newest reading is known.
+                Some((live.standing(member.kind)?, live.last()?.at.min(now)))
+            };
+            combinations.set(*id, rule.as_ref(), &standing, now, out);
+        }
+        self.combinations = combinations;
     }
 
     /// Takes over changed settings, after a restart.
@@ -435,11 +464,14 @@ impl Shard {
             // What waited quietly may be something to say now.
             self.plan(slot, Timestamp::MIN);
         }
+        let from = out.len();
         out.extend(changes.into_iter().map(Effect::Alarm));
+        self.combinations.note(&out[from..], now);
     }
 
     /// Forgets subjects that moved away or were deleted; their standing alarms return at `now`.
     pub fn forget(&mut self, subjects: &[Subject], now: Timestamp, out: &mut Vec<Effect>) {
+        let from = out.len();
         for subject in subjects {
             if let Subject::Vehicle(id) = subject {
                 self.whereabouts.remove(id);
@@ -460,6 +492,7 @@ impl Shard {
             }
             self.near.retain(|(_, of)| *of != slot);
         }
+        self.combinations.note(&out[from..], now);
     }
 
     /// The node was down until `now`: nobody is blamed for silence before it.
@@ -540,6 +573,7 @@ impl Shard {
             }
         }
         self.pass_time(now, new_id, &mut out.effects);
+        self.combinations.pass(0, now, new_id, &mut out.effects);
         out
     }
 
@@ -562,6 +596,7 @@ impl Shard {
     pub fn tick(&mut self, now: Timestamp, new_id: &mut dyn FnMut(Timestamp) -> AlarmId) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.pass_time(now, new_id, &mut effects);
+        self.combinations.pass(0, now, new_id, &mut effects);
         effects
     }
 
@@ -587,6 +622,7 @@ impl Shard {
         }
         self.settled();
         self.pass_time(now, new_id, &mut effects);
+        self.combinations.pass(0, now, new_id, &mut effects);
         effects
     }
 
@@ -864,7 +900,7 @@ impl Shard {
         let far = self.far.iter().take_while(|(at, _)| *at <= now).map(|(_, slot)| *slot);
         let slots: BTreeSet<u32> = near.chain(far).collect();
         let is_due = |slot: &u32| self.slots[*slot as usize].as_ref().and_then(|s| s.due(reorder_us)).is_some_and(|at| at <= now);
-        slots.iter().filter(|slot| is_due(slot)).count()
+        slots.iter().filter(|slot| is_due(slot)).count() + self.combinations.n_due(now)
     }
 
     /// One event when a source's clock is found off, and one when it is right again; nothing is corrected silently.

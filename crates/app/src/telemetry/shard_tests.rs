@@ -116,7 +116,7 @@ impl Bench {
             }
             Effect::Alarm(AlarmChange::Returned { at, .. }) => Some(format!("-{}", (at.micros() - T0 * 1_000_000) / 1_000_000)),
             Effect::Event(event) => Some(event.kind.clone()),
-            Effect::CommandAnswer { .. } => None,
+            Effect::CommandAnswer { .. } | Effect::Combined { .. } => None,
         };
         effects.filter_map(word).collect::<Vec<_>>().join(" ")
     }
@@ -401,6 +401,188 @@ proptest! {
     }
 }
 
+// --------------------------------------------------------------------------------------------------------- combinations
+
+const PAIR: CombinationId = CombinationId::new(5);
+const OTHER: PointId = PointId::new(2);
+
+/// Both points high within some seconds.
+fn pair(within_s: i64) -> CombinationRule {
+    let members = [POINT, OTHER].map(|point| CombinationMember { point, kind: RuleKind::H });
+    CombinationRule {
+        id: PAIR,
+        level: Level::Red,
+        needed: 2,
+        within_us: within_s * 1_000_000,
+        members: members.into(),
+        source: "test".into(),
+    }
+}
+
+/// Two points that are watched together, and the log of what their shard decided.
+struct Pair {
+    shard: Shard,
+    n_ids: u128,
+    log: Vec<(Timestamp, Vec<Reading>, Vec<Effect>)>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut shard = Shard::new(TimeBounds { reorder_ms: 400, ..TimeBounds::default() });
+        let config = |point| SubjectConfig { subject: Subject::Point(point), rules: vec![high(50.0)].into(), range: None, newest: None };
+        shard.configure(&[config(POINT), config(OTHER)], at(0.0), &mut Vec::new());
+        shard.combine(&[(PAIR, Some(pair(30)))], at(0.0), &mut Vec::new());
+        Self { shard, n_ids: 0, log: Vec::new() }
+    }
+
+    fn hear(&mut self, now: f64, point: PointId, second: f64, value: f64) {
+        let reading = BoundReading { point, device_at: Some(at(second)), value, quality: Quality::Good };
+        let batch = Bound { readings: vec![reading], ..loose(now, &[]) };
+        let n = &mut self.n_ids;
+        let output = self.shard.step(&[batch], at(now), &Vec::new(), &mut |_| {
+            *n += 1;
+            AlarmId::new(*n)
+        });
+        assert_eq!(output.kept.len(), output.kept.iter().flatten().count(), "configured");
+        self.shard.settled();
+        self.log.push((at(now), output.readings, output.effects));
+    }
+
+    fn tick(&mut self, now: f64) {
+        let n = &mut self.n_ids;
+        let effects = self.shard.tick(at(now), &mut |_| {
+            *n += 1;
+            AlarmId::new(*n)
+        });
+        self.log.push((at(now), Vec::new(), effects));
+    }
+
+    /// What happened to the combination: `+onset` and the number of parts that stood, `-second`.
+    fn said(&self) -> String {
+        combination_words(self.log.iter().flat_map(|(_, _, effects)| effects))
+    }
+}
+
+fn combination_words<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> String {
+    let seconds = |t: Timestamp| (t.micros() - T0 * 1_000_000) / 1_000_000;
+    let (mut open, mut said) = (None, Vec::new());
+    for effect in effects {
+        match effect {
+            Effect::Alarm(AlarmChange::Raised(a)) if a.kind == RuleKind::Combination => {
+                open = Some(a.id);
+                said.push(format!("+{}", seconds(a.onset_at)));
+            }
+            Effect::Alarm(AlarmChange::Returned { id, at }) if Some(*id) == open => said.push(format!("-{}", seconds(*at))),
+            Effect::Combined { parts, .. } => said.push(format!("of{}", parts.iter().filter(|p| p.alarm.is_some()).count())),
+            _ => {}
+        }
+    }
+    said.join(" ")
+}
+
+#[test]
+fn two_points_high_within_the_time_raise_an_alarm_of_their_own() {
+    let mut both = Pair::new();
+    both.hear(10.0, POINT, 10.0, 60.0);
+    both.hear(15.0, POINT, 15.0, 10.0);
+    both.tick(15.5);
+    both.hear(40.0, OTHER, 40.0, 60.0);
+    assert_eq!(both.said(), "", "the reorder window of the second");
+    both.tick(40.5);
+    assert_eq!(both.said(), "+40 of2");
+    assert_eq!(both.shard.due(at(46.0)), 1, "the first was gone at 15.0, and that was known at 15.5");
+    both.tick(46.0);
+    assert_eq!(both.said(), "+40 of2 -45");
+}
+
+#[test]
+fn a_reading_that_changes_no_condition_says_nothing_to_a_combination() {
+    let mut both = Pair::new();
+    for second in 0..100 {
+        both.hear(f64::from(second), POINT, f64::from(second), 60.0);
+    }
+    assert!(both.log.iter().all(|(_, _, effects)| effects.len() <= 1));
+    assert_eq!(both.shard.combinations().n_due(Timestamp::MAX), 0);
+}
+
+#[test]
+fn a_combination_made_while_its_members_stand_is_judged_at_once_and_one_that_goes_returns() {
+    let mut both = Pair::new();
+    both.shard.combine(&[(PAIR, None)], at(0.0), &mut Vec::new());
+    both.hear(10.0, POINT, 10.0, 60.0);
+    both.hear(200.0, OTHER, 200.0, 60.0);
+    both.tick(201.0);
+    let mut effects = Vec::new();
+    both.shard.combine(&[(PAIR, Some(pair(0)))], at(210.0), &mut effects);
+    effects.extend(both.shard.tick(at(210.0), &mut |_| AlarmId::new(99)));
+    both.shard.combine(&[(PAIR, None)], at(220.0), &mut effects);
+    assert_eq!(combination_words(&effects), "+200 of2 -220");
+}
+
+#[test]
+fn a_member_that_moves_away_or_loses_its_rule_returns_the_combination() {
+    for moves in [true, false] {
+        let mut both = Pair::new();
+        both.hear(10.0, POINT, 10.0, 60.0);
+        both.hear(11.0, OTHER, 11.0, 60.0);
+        both.tick(12.0);
+        let mut effects = Vec::new();
+        if moves {
+            both.shard.forget(&[Subject::Point(OTHER)], at(20.0), &mut effects);
+        } else {
+            let bare = SubjectConfig { subject: Subject::Point(OTHER), rules: Vec::new().into(), range: None, newest: None };
+            both.shard.configure(&[bare], at(20.0), &mut effects);
+        }
+        both.log.push((at(20.0), Vec::new(), effects));
+        both.tick(49.0);
+        assert_eq!(both.said(), "+11 of2", "its time is not up");
+        both.tick(50.1);
+        assert_eq!(both.said(), "+11 of2 -50", "moves: {moves}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Replayed into a fresh shard, or gone on from a checkpoint at any moment: combinations say the same.
+    #[test]
+    fn replay_and_checkpoints_rebuild_combinations(steps in prop::collection::vec((1u16..200, -30i64..30, prop::bool::ANY, prop::bool::ANY, prop::bool::weighted(0.2)), 1..60), from in 0usize..60) {
+        let (mut both, mut kept) = (Pair::new(), Pair::new());
+        let mut now = 0.0;
+        for (i, (wait, offset, other, high, only_tick)) in steps.into_iter().enumerate() {
+            if i == from {
+                let bytes = super::super::engine::write_checkpoint(&[std::mem::replace(&mut kept.shard, road())], 0);
+                kept.shard = super::super::engine::read_checkpoint(bytes[0], &bytes[1..]).unwrap().remove(0);
+            }
+            now += f64::from(wait) / 10.0;
+            for pair in [&mut both, &mut kept] {
+                if only_tick {
+                    pair.tick(now);
+                } else {
+                    pair.hear(now, if other { OTHER } else { POINT }, now + offset as f64 / 10.0, if high { 60.0 } else { 10.0 });
+                }
+            }
+        }
+        for later in [100.0, 200.0] {
+            both.tick(now + later);
+            kept.tick(now + later);
+        }
+        prop_assert_eq!(&both.log, &kept.log);
+        prop_assert_eq!(both.shard.due(Timestamp::MAX), 0);
+        let mut again = Pair::new();
+        for (now, readings, effects) in &both.log {
+            // A step that says nothing and keeps nothing is not logged.
+            if readings.is_empty() && effects.is_empty() {
+                continue;
+            }
+            let changes = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Alarm(_) | Effect::Combined { .. })).cloned().collect::<Vec<_>>();
+            let mut ids: VecDeque<AlarmId> = effects.iter().filter_map(|e| match e { Effect::Alarm(AlarmChange::Raised(a)) => Some(a.id), _ => None }).collect();
+            let replayed = again.shard.replay(*now, readings, &[], &mut |_| ids.pop_front().unwrap());
+            prop_assert_eq!(changes(&replayed), changes(effects));
+        }
+    }
+}
+
 // ---------------------------------------------------------------------------------------------------------------- drift
 
 const VEHICLE: VehicleId = VehicleId::new(7);
@@ -488,16 +670,18 @@ fn checkpoints_of_every_version_are_read_for_ever() {
     let mut shard = road();
     heard(&mut shard, 0.0, 0.0, 0.0, false);
     heard(&mut shard, 30.0, 30.0, 90_000.0, false);
+    shard.combine(&[(PAIR, Some(pair(30)))], at(40.0), &mut Vec::new());
     let newest = super::super::engine::write_checkpoint(&[shard], 0);
     if std::env::var_os("UPDATE_TESTDATA").is_some() {
-        std::fs::write(dir.join("checkpoint-3.bin"), &newest).unwrap();
+        std::fs::write(dir.join("checkpoint-4.bin"), &newest).unwrap();
     }
-    for version in [1, 2, 3] {
+    for version in [1, 2, 3, 4] {
         let bytes = std::fs::read(dir.join(format!("checkpoint-{version}.bin"))).unwrap();
         assert_eq!(bytes[0], version);
         let shards = super::super::engine::read_checkpoint(bytes[0], &bytes[1..]).unwrap();
         assert_eq!(shards[0].subjects().collect::<Vec<_>>(), [Subject::Vehicle(VEHICLE)], "version {version}");
+        assert_eq!(shards[0].combinations().ids().count(), usize::from(version >= 4), "version {version}");
     }
     assert!(super::super::engine::read_checkpoint(9, &newest[1..]).is_err());
-    assert!(super::super::engine::read_checkpoint(3, &newest[1..newest.len() - 1]).is_err());
+    assert!(super::super::engine::read_checkpoint(4, &newest[1..newest.len() - 1]).is_err());
 }
