@@ -290,6 +290,11 @@ impl Config {
             clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
             retention: self.retention.clone(),
+            media: anlan_app::settings::Media {
+                vehicle_mb: self.limits.media_vehicle_mb,
+                total_mb: self.limits.media_total_mb,
+                days: self.limits.media_days,
+            },
             archive: self.archive.clone(),
             access: self.access.clone(),
         }
@@ -515,6 +520,25 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     ),
     ("max_assemblies", "messages", "一个 808 连接同时拼装的分包消息数", "messages in parts that one JT/T 808 connection may have open"),
     ("max_assembly_bytes", "bytes", "一个 808 连接分包拼装占用的内存", "memory of those"),
+    (
+        "media_file_bytes",
+        "bytes",
+        "终端单个多媒体文件（照片、录音、录像）的大小上限；还须装得下 max_assembly_bytes",
+        "one picture, sound or film of a terminal; must fit into max_assembly_bytes as well",
+    ),
+    (
+        "media_vehicle_mb",
+        "MB",
+        "一辆车的多媒体文件合计上限；超出的不收并计数",
+        "such files of one vehicle; further ones are refused and counted",
+    ),
+    ("media_total_mb", "MB", "全部车辆的多媒体文件合计上限", "such files of all vehicles together"),
+    (
+        "media_days",
+        "days",
+        "多媒体文件保存的整天数（保全中的除外）；0 为一直保存",
+        "whole days such files are kept, legal holds excepted; 0: for ever",
+    ),
     (
         "assembly_timeout_ms",
         "ms",

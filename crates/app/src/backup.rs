@@ -153,6 +153,8 @@ pub async fn make(app: &App, data: &Path, to: &Path) -> Result<Contents, BackupE
 }
 
 async fn assemble(app: &App, data: &Path, staging: &Path, partial: &Path) -> Result<Contents, BackupError> {
+    // What the copied database names must still be there when files are copied.
+    let _whole = app.media.dropping.read().await;
     remove_if_there(staging)?;
     remove_if_there(partial)?;
     fs::create_dir(staging).at("create", staging)?;
@@ -288,6 +290,10 @@ pub struct Restored {
     pub contents: Contents,
     /// The restored history, every checksum read.
     pub history: VerifyReport,
+    /// Files of terminals that the database names.
+    pub media: usize,
+    /// Of those, not in the backup, or not as their hash says: they were lost or damaged before it was made.
+    pub media_lost: usize,
 }
 
 /// Makes the data directory `data`, absent or empty, from the backup `from`. Every file is checked against its hash on the way, then the
@@ -314,8 +320,8 @@ pub async fn restore(from: &Path, data: &Path) -> Result<Restored, BackupError> 
     let partial = with_suffix(&data, ".partial");
     remove_if_there(&partial)?;
     let restored = refill(from, &partial, &contents).await;
-    let history = match restored {
-        Ok(history) => history,
+    let (history, media, media_lost) = match restored {
+        Ok(restored) => restored,
         Err(failure) => {
             let _ = fs::remove_dir_all(&partial);
             return Err(failure);
@@ -324,10 +330,10 @@ pub async fn restore(from: &Path, data: &Path) -> Result<Restored, BackupError> 
     let _ = fs::remove_dir(&data);
     fs::rename(&partial, &data).at("rename", &partial)?;
     sync_dir(data.parent().unwrap_or(Path::new("/")))?;
-    Ok(Restored { contents, history })
+    Ok(Restored { contents, history, media, media_lost })
 }
 
-async fn refill(from: &Path, partial: &Path, contents: &Contents) -> Result<VerifyReport, BackupError> {
+async fn refill(from: &Path, partial: &Path, contents: &Contents) -> Result<(VerifyReport, usize, usize), BackupError> {
     fs::create_dir(partial).at("create", partial)?;
     for file in &contents.files {
         let to = partial.join(&file.path);
@@ -345,8 +351,9 @@ async fn refill(from: &Path, partial: &Path, contents: &Contents) -> Result<Veri
     let detail = serde_json::json!({"from": from.to_string_lossy(), "made_at": contents.made_at, "position": contents.position});
     let note = Note { action: "restore", noun: "node", subject: contents.position.to_string(), detail };
     store.note(&Scope::node(), note, crate::clock::AppClock::real().now()).await?;
+    let (media, media_lost) = crate::media::verify(&store, partial).await?;
     store.close().await;
-    Ok(history)
+    Ok((history, media, media_lost))
 }
 
 /// An absent path whose parent exists, absolute.

@@ -38,6 +38,7 @@ pub async fn create(app: &App, scope: &Scope, mut new: NewHold) -> Result<i64, A
     }
     faults.check()?;
     let id = app.store.create_hold(&act, &new, app.clock.now()).await?;
+    drop(app.media.dropping.read().await);
     let gate = app.dropping.clone();
     off_thread(move || drop(gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner))).await?;
     Ok(id)

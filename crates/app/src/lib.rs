@@ -19,6 +19,7 @@ pub mod health;
 pub mod hold;
 pub mod keep;
 pub mod live;
+pub mod media;
 pub mod modbus;
 pub mod point;
 pub mod projector;
@@ -64,6 +65,8 @@ pub struct App {
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
     /// Signing in: what it keeps in memory.
     pub access: access::Access,
+    /// Files of terminals.
+    pub media: media::Media,
     /// Archiving of days that are over.
     pub archiver: archive::Archiver,
     /// Wakes the command reconciler when a command was stored.

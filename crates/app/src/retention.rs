@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use anlan_archive::Day;
 use anlan_history::{Dropping, HistoryError, Hold, Keeper, Left, Policy, Thinned};
-use anlan_model::{Clock as _, PointId, Timestamp, VehicleId};
+use anlan_model::{Clock as _, Permission, PointId, Scope, Timestamp, VehicleId};
 use anlan_store::{HoldRow, RetentionDrop, StoreError};
 use tokio::runtime::Handle;
 use tracing::{error, info};
@@ -19,6 +19,7 @@ use crate::App;
 use crate::error::AppError;
 use crate::health::ClockState;
 use crate::point::off_thread;
+use crate::registry::Snapshot;
 
 /// A smaller jump moves no day to another age by itself, or nearly none.
 const JUMP_US: i64 = 3_600_000_000;
@@ -102,12 +103,65 @@ fn joined(days: Vec<Gap>) -> Vec<Gap> {
     out
 }
 
+/// What retention does on this node.
+pub struct State {
+    /// As configured.
+    pub settings: crate::settings::Retention,
+    /// Days that files of terminals are kept; `None` = for ever.
+    pub media_days: Option<u32>,
+    /// A day leaves only once the archive has it.
+    pub archived: bool,
+    /// The clock is doubted, so nothing is dropped.
+    pub paused: bool,
+    /// Days that something was dropped of, newest first.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A day that something was dropped of, and when.
+pub struct Dropped {
+    /// Its begin (UTC).
+    pub day: Timestamp,
+    /// When readings were.
+    pub readings_at: Option<Timestamp>,
+    /// When positions were.
+    pub positions_at: Option<Timestamp>,
+    /// When statistics of hours were.
+    pub rollups_at: Option<Timestamp>,
+}
+
+/// Days of which [`state`] tells.
+const DROPPED_SHOWN: usize = 100;
+
+/// How long what is kept, and what went lately.
+///
+/// # Errors
+/// No permission for the whole node, or the database.
+pub async fn state(app: &App, scope: &Scope) -> Result<State, AppError> {
+    if !scope.with(Permission::ManageSystem)?.node_wide() {
+        return Err(AppError::forbidden("scope.outside"));
+    }
+    let days = app.store.dropped_days(Timestamp::MIN, Timestamp::MAX).await?;
+    let told = |d: &anlan_store::DroppedDay| Dropped {
+        day: Day::new(d.day).start(),
+        readings_at: d.readings_at,
+        positions_at: d.positions_at,
+        rollups_at: d.rollups_at,
+    };
+    Ok(State {
+        settings: app.settings.retention.clone(),
+        media_days: Some(app.settings.media.days).filter(|days| *days > 0),
+        archived: crate::archive::place(&app.settings.archive).is_some(),
+        paused: !may_drop(app),
+        dropped: days.iter().rev().take(DROPPED_SHOWN).map(told).collect(),
+    })
+}
+
 /// Drops the next part whose time is over; whether there was one. For the thread of [`crate::keep`].
 ///
 /// # Errors
 /// I/O, damage: what is listed stays as it was.
 pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Result<bool, HistoryError> {
-    if !app.settings.retention.is_set() || is_clock_doubtful(app.health.clock(), app.settings.clock_offset_max_us, app.clock.now()) {
+    if !app.settings.retention.is_set() || !may_drop(app) {
         return Ok(false);
     }
     // A hold that is set from here on waits until this step is done (`hold::create`).
@@ -158,21 +212,12 @@ fn policy(app: &App, holds: &[HoldRow]) -> Policy {
         let named = known.points.values().filter_map(|p| Some((p.id, Some(*settings.kinds.get(&p.kind)?))));
         point_days.extend(named);
     }
-    let hold = |h: &HoldRow| {
-        let (mut points, mut vehicles) = (HashSet::from_iter(h.points.iter().copied()), HashSet::from_iter(h.vehicles.iter().copied()));
-        if let Some(enterprise) = h.enterprise {
-            // What it has got since it was held is held too.
-            points.extend(known.points_of.get(&enterprise).into_iter().flatten().copied());
-            vehicles.extend(known.vehicles.values().filter(|v| v.enterprise == Some(enterprise)).map(|v| v.id));
-        }
-        Hold { points, vehicles, from: h.from.micros(), to: h.to.micros() }
-    };
     let mut policy = Policy {
         default_days: settings.readings_days,
         point_days,
         position_days: settings.positions_days,
         rollup_days: settings.rollups_days,
-        holds: holds.iter().map(hold).collect(),
+        holds: holds.iter().map(|h| hold(&known, h)).collect(),
         ..Policy::default()
     };
     policy.version = version(&policy);
@@ -188,6 +233,22 @@ fn policy(app: &App, holds: &[HoldRow]) -> Policy {
         }));
     }
     policy
+}
+
+/// Who and what a hold names, as the registry says now.
+pub(crate) fn hold(known: &Snapshot, h: &HoldRow) -> Hold {
+    let (mut points, mut vehicles) = (HashSet::from_iter(h.points.iter().copied()), HashSet::from_iter(h.vehicles.iter().copied()));
+    if let Some(enterprise) = h.enterprise {
+        // What it has got since it was held is held too.
+        points.extend(known.points_of.get(&enterprise).into_iter().flatten().copied());
+        vehicles.extend(known.vehicles.values().filter(|v| v.enterprise == Some(enterprise)).map(|v| v.id));
+    }
+    Hold { points, vehicles, from: h.from.micros(), to: h.to.micros() }
+}
+
+/// Whether the clock allows that anything is dropped.
+pub(crate) fn may_drop(app: &App) -> bool {
+    !is_clock_doubtful(app.health.clock(), app.settings.clock_offset_max_us, app.clock.now())
 }
 
 /// Differs when the policy does.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub history: History,
     /// How long telemetry is kept.
     pub retention: Retention,
+    /// Pictures, sounds and films of terminals.
+    pub media: Media,
     /// Parquet archive of days that are over.
     pub archive: ArchiveSettings,
     /// People.
@@ -95,6 +97,24 @@ impl History {
             keep_log_us: self.keep_log_s.saturating_mul(1_000_000),
             ..anlan_history::Options::default()
         }
+    }
+}
+
+/// How many files of terminals are kept (`limits.media_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// Megabytes of one vehicle.
+    pub vehicle_mb: u64,
+    /// Megabytes of all together.
+    pub total_mb: u64,
+    /// Whole days; 0 = for ever.
+    pub days: u32,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { vehicle_mb: 200, total_mb: 20_000, days: 0 }
     }
 }
 
@@ -187,6 +207,7 @@ impl Default for Settings {
             modbus_devices_max: 10_000,
             history: History::default(),
             retention: Retention::default(),
+            media: Media::default(),
             archive: ArchiveSettings::default(),
             access: Access::default(),
         }

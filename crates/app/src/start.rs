@@ -24,7 +24,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, rules};
+use crate::{App, Settings, media, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -44,6 +44,9 @@ pub enum StartError {
     /// Database and log do not belong together.
     #[error(transparent)]
     Ahead(#[from] Ahead),
+    /// Files of terminals.
+    #[error("the files of terminals")]
+    Media(#[from] media::MediaError),
     /// What the data directory says about the archive.
     #[error("the archive")]
     Archive(#[from] ArchiveError),
@@ -120,6 +123,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         road,
         road_refresh: tokio::sync::Mutex::default(),
         archiver: Archiver::new(settings.archive.clone(), dir),
+        media: crate::media::Media::new(dir),
         settings,
         links: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
@@ -139,9 +143,12 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     tasks.spawn(projector.run(projector_stop.clone()));
     tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
-    let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), intake_stop.clone());
+    media::reconcile(&app).await?;
+    let (desk, files) = media::desk();
+    let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), desk, intake_stop.clone());
     tasks.spawn(binding);
     tasks.spawn(pressure::watch_disk(dir.to_owned(), disk_min_mb, pressure, intake_stop.clone()));
+    tasks.spawn(media::run(app.clone(), files, intake_stop.clone()));
     tasks.close();
     Ok(Running { app, intake, engine: opened.handle, thread, keeper, intake_stop, projector_stop, tasks })
 }
@@ -183,6 +190,7 @@ impl App {
             archive::round(self, &CancellationToken::new()).await;
         }
         self.keep.round().await;
+        media::drop_old(self).await;
         ran
     }
 }

@@ -181,6 +181,25 @@ impl PathId {
     }
 }
 
+/// The two ids in the path.
+pub(crate) struct Path2(String, String);
+
+impl FromRequestParts<Shared> for Path2 {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
+        let path = axum::extract::Path::<(String, String)>::from_request_parts(parts, shared).await;
+        path.map(|p| Self(p.0.0, p.0.1)).map_err(|_| AppError::not_found().into())
+    }
+}
+
+impl Path2 {
+    /// The typed ids; text that is no id names nothing.
+    pub(crate) fn read<A: std::str::FromStr, B: std::str::FromStr>(&self) -> Result<(A, B), AppError> {
+        let nothing = AppError::not_found;
+        Ok((self.0.parse().map_err(|_| nothing())?, self.1.parse().map_err(|_| nothing())?))
+    }
+}
+
 /// First 200 characters of the browser's name, for the list of sessions.
 pub(crate) fn user_agent(headers: &HeaderMap) -> String {
     headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().chars().take(200).collect()

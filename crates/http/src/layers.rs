@@ -26,7 +26,6 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
     let mut response = next.run(request).await;
     let out = response.headers_mut();
     let mut put = |name: HeaderName, value: &'static str| out.insert(name, HeaderValue::from_static(value));
-    put(header::CONTENT_SECURITY_POLICY, CSP);
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     put(header::X_FRAME_OPTIONS, "DENY");
     put(header::REFERRER_POLICY, "same-origin");
@@ -37,6 +36,8 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
     if shared.demo {
         put(HeaderName::from_static("x-anlan-demo"), "1");
     }
+    // What is given out as a file brings a stricter one.
+    out.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CSP));
     if api && !out.contains_key(header::CACHE_CONTROL) {
         out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

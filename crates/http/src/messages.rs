@@ -80,6 +80,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("live.full", "实时连接数已达上限，请稍后重试。", "Too many live connections; try again later."),
     ("live.too_many", "您的实时连接数已达上限（{most}），请关闭其他页面。", "You have {most} live connections already; close other pages."),
     ("live.upgrade", "此地址只接受 WebSocket 连接。", "This address speaks WebSocket only."),
+    (
+        "media.unreadable",
+        "文件在服务器上无法读取或已损坏，请告知管理员核对磁盘。",
+        "The file cannot be read or is damaged on the server; tell the administrator to look at the disk.",
+    ),
     ("method.unknown", "此地址不支持这种请求方法。", "This address does not have that method."),
     ("modbus.address", "请写 IP:端口，例如 10.20.3.7:502；不解析域名。", "Write IP:port, such as 10.20.3.7:502; names are not resolved."),
     (

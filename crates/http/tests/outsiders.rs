@@ -20,6 +20,7 @@ struct World {
     vehicle: String,
     alarm: String,
     user: String,
+    media: String,
 }
 
 async fn world() -> World {
@@ -37,7 +38,9 @@ async fn world() -> World {
     node.admin("POST", "/api/v1/commands", json!({"vehicle": vehicle_id, "body": {"kind": "query_position"}})).await.ok(201);
     let body = json!({"username": "local", "name": "本地", "password": PASSWORD, "grants": [{"role": "leader", "region": HERE}]});
     let user = text(&node.admin("POST", "/api/v1/users", body).await.ok(201)["id"]);
-    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user }
+    node.media("13900000001", 7, Some(&[0xff, 0xd8, 0xff, 0xd9])).await.unwrap();
+    let media = text(&node.get(&format!("/api/v1/vehicles/{vehicle_id}/media")).await["media"][0]["id"]);
+    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media }
 }
 
 /// What somebody with every right, but in another county, must get.
@@ -107,6 +110,9 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "patch /vehicles/{id}" => (format!("/vehicles/{v}"), Some(json!({"revision": 1, "plate": "x"})), Refused),
         "post /vehicles/{id}/adopt" => (format!("/vehicles/{v}/adopt"), Some(json!({})), Refused),
         "get /vehicles/{id}/positions" => (format!("/vehicles/{v}/positions"), None, Refused),
+        "get /vehicles/{id}/media" => (format!("/vehicles/{v}/media"), None, Refused),
+        "get /vehicles/{id}/media/{media}/content" => (format!("/vehicles/{v}/media/{}/content", w.media), None, Refused),
+        "get /retention" => ("/retention".into(), None, Refused),
         "get /vehicles/{id}/trips" => (format!("/vehicles/{v}/trips"), None, Refused),
         "get /vehicles/{id}/track.csv" => (format!("/vehicles/{v}/track.csv"), None, Refused),
         "get /road/ratios" => ("/road/ratios".into(), None, Empty("ratios")),

@@ -65,6 +65,14 @@ pub struct Limits {
     pub max_assemblies: usize,
     /// Bytes of JT/T 808 messages in pieces that one connection may hold. Default 256 KiB.
     pub max_assembly_bytes: usize,
+    /// Bytes of one picture, sound or film of a terminal; it must fit into `max_assembly_bytes` as well. Default 256 KiB.
+    pub media_file_bytes: usize,
+    /// Megabytes of such files that are kept of one vehicle; past it further ones are refused. Default 200.
+    pub media_vehicle_mb: u64,
+    /// Megabytes of such files that are kept of all vehicles together. Default 20,000.
+    pub media_total_mb: u64,
+    /// Whole days that such files are kept, legal holds excepted. Default 0: for ever.
+    pub media_days: u32,
     /// Milliseconds without a new piece before the missing ones are asked for (0x8003); at most three times. Default 5,000.
     pub assembly_timeout_ms: u64,
     /// Commands waiting in one connection. Default 64; past it the device counts as not connected.
@@ -115,6 +123,10 @@ impl Default for Limits {
             max_phones_per_connection: 1_024,
             max_assemblies: 16,
             max_assembly_bytes: 256 << 10,
+            media_file_bytes: 256 << 10,
+            media_vehicle_mb: 200,
+            media_total_mb: 20_000,
+            media_days: 0,
             assembly_timeout_ms: 5_000,
             max_downlinks: 64,
             reoffer_first_ms: 200,

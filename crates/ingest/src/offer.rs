@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use anlan_model::batch::Prebound;
-use anlan_model::{Batch, Intake, Kept, RawPosition, RawReading, Refusal, Source, SourceEvent, Timestamp};
+use anlan_model::{Batch, Intake, Kept, MediaRefusal, RawMedia, RawPosition, RawReading, Refusal, Source, SourceEvent, Timestamp};
 use tokio::sync::mpsc;
 
 /// Readings of several messages that travel in one batch: what is refused, is refused together.
@@ -139,6 +139,61 @@ impl Drop for Returned {
     fn drop(&mut self) {
         if !self.said {
             self.say(Err(Refusal::Stopping));
+        }
+    }
+}
+
+/// The answer to the file with this token.
+pub(crate) type FileAnswer = (u64, Result<(), MediaRefusal>);
+
+/// The files a session has out; the same channel as for batches, bounded by the same inflight limit.
+pub(crate) struct Files {
+    intake: Arc<dyn Intake>,
+    sender: mpsc::UnboundedSender<FileAnswer>,
+    receiver: mpsc::UnboundedReceiver<FileAnswer>,
+}
+
+impl Files {
+    pub(crate) fn new(intake: Arc<dyn Intake>) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { intake, sender, receiver }
+    }
+
+    /// Hands `media` over; the answer comes out of [`Files::next`] under `token`.
+    pub(crate) fn keep(&self, token: u64, media: RawMedia) {
+        let mut answer = FileReturned { sender: self.sender.clone(), token, said: false };
+        self.intake.keep_media(media, Box::new(move |result| answer.say(result)));
+    }
+
+    /// The next answer. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> FileAnswer {
+        match self.receiver.recv().await {
+            Some(answer) => answer,
+            // Cannot happen while `self.sender` lives.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Says "stopping" if a reply is dropped instead of called, as [`Returned`] does.
+struct FileReturned {
+    sender: mpsc::UnboundedSender<FileAnswer>,
+    token: u64,
+    said: bool,
+}
+
+impl FileReturned {
+    fn say(&mut self, result: Result<(), MediaRefusal>) {
+        self.said = true;
+        // An error means the connection is gone: the terminal will send again.
+        let _ = self.sender.send((self.token, result));
+    }
+}
+
+impl Drop for FileReturned {
+    fn drop(&mut self) {
+        if !self.said {
+            self.say(Err(MediaRefusal::Stopping));
         }
     }
 }

@@ -68,6 +68,8 @@ reasons! {
     Rate = "rate",
     /// A message, its unpacked body or its number of readings is too large.
     TooLarge = "too_large",
+    /// A file beyond what is kept of one vehicle, or of all together.
+    Quota = "quota",
     /// Not readable as what it should be; quarantined.
     Unreadable = "unreadable",
     /// A frame whose checksum or length is wrong; quarantined.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anlan_ingest::jt808::{self, Unknown};
 use anlan_ingest::{Limits, Protocol, Reason, terminal_code};
-use anlan_model::{Command, CommandBody, Delivery, Downlink, Refusal, Source, SourceEvent, Timestamp, Trust};
+use anlan_model::{Command, CommandBody, Delivery, Downlink, MediaRefusal, Refusal, Source, SourceEvent, Timestamp, Trust};
 use anlan_protocols::jt808::{
-    Answer, Authenticate, Driver, Frames, Header, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch, Register,
-    RegisterAnswer, RegisterEdition, Resend, Version, encode,
+    Answer, Authenticate, Driver, Frames, Header, Media, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch,
+    Register, RegisterAnswer, RegisterEdition, Resend, Version, encode,
 };
 use common::{Client, House, KEY, Mode, NOW, adopted, listener};
 
@@ -527,6 +527,116 @@ async fn parts_that_never_come_are_asked_for_three_times_then_counted() {
     }
     assert!(t.client.silent().await);
     assert_eq!(refused(&house, Reason::Incomplete), 1);
+}
+
+/// The frames of a picture of `n_bytes`.
+fn picture(phone: &str, serial: u16, media_id: u32, n_bytes: usize) -> Vec<Vec<u8>> {
+    let data = Some((0..n_bytes).map(|i| (i % 251) as u8).collect());
+    let media = Media { id: media_id, kind: 0, format: 0, event: 3, channel: 1, position: Some(place()), data };
+    encode::frames(phone, Version::V2013, serial, &media.message()).unwrap()
+}
+
+/// The next answer must be 0x8800: its file and the parts it asks for.
+async fn media_answer(t: &mut Terminal) -> (u32, Vec<u16>) {
+    match t.hear().await.1 {
+        Message::Table { message_id: 0x8800, record, .. } => {
+            let missing = match record.get("missing") {
+                Some(anlan_protocols::jt808::Value::List(rows)) => rows.iter().map(|r| match &r.0[0].1 {
+                    anlan_protocols::jt808::Value::Number(n) => *n as u16,
+                    other => panic!("{other:?}"),
+                }),
+                _ => return (record.number("media_id").unwrap() as u32, Vec::new()),
+            };
+            (record.number("media_id").unwrap() as u32, missing.collect())
+        }
+        other => panic!("not 0x8800: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_picture_in_any_order_is_called_whole_only_once_it_is_kept() {
+    let house = House::new();
+    let address = serve(&house, Unknown::Accept).await;
+    // Two terminals at once: their parts have the same serial numbers and stay apart.
+    let mut one = Terminal::authenticated(address, ADOPTED).await;
+    let mut two = Terminal::connect(address, STRANGER).await;
+    let (a, b) = (picture(&one.phone, 100, 7, 2_500), picture(&two.phone, 100, 7, 2_600));
+    assert_eq!((a.len(), b.len()), (3, 3));
+    for i in [2, 0] {
+        one.client.send(&a[i]).await;
+        two.client.send(&b[i]).await;
+        assert_eq!(one.answer().await, (100 + i as u16, 0x0801, 0));
+        assert_eq!(two.answer().await, (100 + i as u16, 0x0801, 0));
+    }
+    one.client.send(&a[1]).await;
+    two.client.send(&b[1]).await;
+    house.until("both pictures are handed over", |i| i.n_held_media() == 2).await;
+    assert!(one.client.silent().await, "nothing is promised before it is kept");
+    house.intake.release_media(Ok(()));
+    assert_eq!((media_answer(&mut one).await, media_answer(&mut two).await), ((7, vec![]), (7, vec![])));
+    let mut heard = house.intake.media.lock().unwrap().clone();
+    heard.sort_by_key(|m| m.data.as_ref().map(Vec::len));
+    assert_eq!(heard.iter().map(|m| m.data.as_ref().unwrap().len()).collect::<Vec<_>>(), [2_500, 2_600]);
+    assert_eq!((heard[0].phone.as_str(), heard[0].event, heard[0].position.as_ref().unwrap().lon_e6), ("13800138000", 3, 102_543_000));
+    one.client.send(&a[1]).await;
+    assert_eq!(one.answer().await, (101, 0x0801, 0), "a repeated part of what is kept");
+}
+
+#[tokio::test]
+async fn missing_parts_of_a_picture_are_asked_for_by_its_number() {
+    let house = House::with(Limits { assembly_timeout_ms: 500, ..common::limits() });
+    let mut t = Terminal::authenticated(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
+    let parts = picture(&t.phone, 100, 9, 4_000);
+    assert_eq!(parts.len(), 4);
+    // Without the first part nobody knows the number yet.
+    t.client.send(&parts[1]).await;
+    assert_eq!(t.answer().await, (101, 0x0801, 0));
+    let Message::PlatformResend(again) = t.hear().await.1 else { panic!() };
+    assert_eq!((again.first_serial, again.indices), (100, vec![1, 3, 4]));
+    t.client.send(&parts[0]).await;
+    assert_eq!(t.answer().await, (100, 0x0801, 0));
+    assert_eq!(media_answer(&mut t).await, (9, vec![3, 4]));
+    t.client.send(&parts[3]).await;
+    assert_eq!(t.answer().await, (103, 0x0801, 0));
+    t.client.send(&parts[2]).await;
+    house.until("the picture is handed over", |i| i.n_held_media() == 1).await;
+    house.intake.release_media(Ok(()));
+    assert_eq!(media_answer(&mut t).await, (9, vec![]));
+}
+
+#[tokio::test]
+async fn a_picture_that_is_not_kept_is_never_called_whole() {
+    let house = House::with(Limits { media_file_bytes: 3_000, ..common::limits() });
+    let mut t = Terminal::authenticated(serve(&house, Unknown::Quarantine).await, ADOPTED).await;
+    let send = async |t: &mut Terminal, n_bytes: usize| {
+        let parts = picture(&t.phone, t.serial, 3, n_bytes);
+        let last = t.serial + parts.len() as u16 - 1;
+        t.serial = last + 1;
+        for part in &parts {
+            t.client.send(part).await;
+        }
+        for _ in 1..parts.len() {
+            assert_eq!(t.answer().await.2, 0);
+        }
+        last
+    };
+    let last = send(&mut t, 3_001).await;
+    assert_eq!(t.answer().await, (last, 0x0801, 3), "it will never be taken");
+    assert_eq!(refused(&house, Reason::TooLarge), 1);
+    let last = send(&mut t, 2_999).await;
+    house.until("handed over", |i| i.n_held_media() == 1).await;
+    house.intake.release_media(Err(MediaRefusal::Full));
+    assert_eq!(t.answer().await, (last, 0x0801, 1), "there may be room later");
+    assert_eq!(refused(&house, Reason::Quota), 1);
+    send(&mut t, 2_998).await;
+    house.until("handed over", |i| i.n_held_media() == 1).await;
+    house.intake.release_media(Err(MediaRefusal::Storage));
+    assert!(t.client.silent().await, "no answer: the terminal keeps it");
+    let announced = Media { id: 4, kind: 2, format: 4, event: 1, channel: 1, position: None, data: None };
+    let serial = t.send(&announced.message()).await;
+    house.until("handed over", |i| i.n_held_media() == 1).await;
+    house.intake.release_media(Ok(()));
+    assert_eq!(t.answer().await, (serial, 0x0800, 0));
 }
 
 #[tokio::test]

@@ -276,6 +276,55 @@ pub enum CommandBody {
     },
 }
 
+/// A file of a terminal, or its announcement (JT/T 808: 0x0801, 0x0800).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawMedia {
+    /// Whose, digits without leading zeros.
+    pub phone: String,
+    /// When it was complete at this node, domain time.
+    pub received_at: Timestamp,
+    /// The terminal's number for it.
+    pub media_id: u32,
+    /// 0 image, 1 audio, 2 video, as sent.
+    pub kind: u8,
+    /// Coding, as sent; the bytes decide.
+    pub format: u8,
+    /// Why it was made, as sent.
+    pub event: u8,
+    /// Camera or microphone.
+    pub channel: u8,
+    /// Where and when it was made.
+    pub position: Option<RawPosition>,
+    /// The bytes; `None` = announced only.
+    pub data: Option<Vec<u8>>,
+}
+
+/// Why a file was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MediaRefusal {
+    /// This file is larger than any may be.
+    #[error("the file is too large")]
+    TooLarge,
+    /// The vehicle, or all together, hold as much as they may.
+    #[error("no room for more files: the limits of the vehicle or of the node are reached")]
+    Full,
+    /// The vehicle is not known yet.
+    #[error("the source is unknown")]
+    UnknownSource,
+    /// Too many files wait for the disk; come again.
+    #[error("too many files wait for the disk")]
+    Overloaded,
+    /// It could not be written.
+    #[error("the file cannot be written")]
+    Storage,
+    /// The node is stopping, or keeps no files at all.
+    #[error("the node takes no files now")]
+    Stopping,
+}
+
+/// Called exactly once: `Ok` after file and row are durable.
+pub type MediaReply = Box<dyn FnOnce(Result<(), MediaRefusal>) + Send>;
+
 /// Where sockets put what they hear. Never blocks: a full queue calls the batch's reply with [`Refusal::Overloaded`] at once.
 pub trait Intake: Send + Sync {
     /// Takes a batch; its reply is called exactly once, now or after the sync.
@@ -292,6 +341,11 @@ pub trait Intake: Send + Sync {
     fn find(&self, device: DeviceId, code: &str) -> Option<PointId> {
         let _ = (device, code);
         None
+    }
+    /// Keeps a file of a terminal; `reply` is called exactly once, now or after the sync.
+    fn keep_media(&self, media: RawMedia, reply: MediaReply) {
+        drop(media);
+        reply(Err(MediaRefusal::Stopping));
     }
     /// Keeps bytes that could not be read, in a bounded store, and counts them. Not durable before it returns.
     fn quarantine(&self, entry: Quarantined);

@@ -17,8 +17,8 @@ pub use alarm::{
     Alarm, AlarmChange, AlarmMember, AlarmPart, AlarmState, DataEvent, Effect, Level, MemberAlarm, RaisedAlarm, RuleKind, Subject,
 };
 pub use batch::{
-    Batch, Command, CommandBody, Credentials, Delivery, DeviceCredential, Downlink, Intake, Kept, Quarantined, RawPosition, RawReading,
-    Refusal, Reply, Source, SourceEvent, TerminalCredential, Trust,
+    Batch, Command, CommandBody, Credentials, Delivery, DeviceCredential, Downlink, Intake, Kept, MediaRefusal, MediaReply, Quarantined,
+    RawMedia, RawPosition, RawReading, Refusal, Reply, Source, SourceEvent, TerminalCredential, Trust,
 };
 pub use geo::{RegionCode, Wgs84};
 pub use id::{AlarmId, CombinationId, DeviceId, EnterpriseId, IdMap, PointId, SiteId, UserId, VehicleId};

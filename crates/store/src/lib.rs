@@ -21,6 +21,7 @@ pub mod device;
 pub mod enterprise;
 pub mod event;
 mod hold;
+pub mod media;
 pub mod modbus;
 pub mod point;
 pub mod projection;
@@ -49,6 +50,7 @@ pub use enterprise::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnter
 pub use error::StoreError;
 pub use event::EventRow;
 pub use hold::{HoldRow, NewHold};
+pub use media::{MediaRow, NewMedia};
 pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use quarantine::{NewQuarantined, QuarantineRow};

@@ -72,7 +72,7 @@ const COLUMNS: &str = "v.id, v.phone, v.plate, v.kind, v.enterprise_id, COALESCE
 const FROM: &str = "FROM vehicle AS v
 LEFT JOIN enterprise AS e ON e.id = v.enterprise_id
 WHERE 1 = 1";
-const OWNER: Owner = Owner { enterprise: "e.id", region: "COALESCE(e.region, v.region)", sector: "e.sector" };
+pub(crate) const OWNER: Owner = Owner { enterprise: "e.id", region: "COALESCE(e.region, v.region)", sector: "e.sector" };
 
 impl Store {
     /// A page of vehicles under the scope, in order of ids.
@@ -298,11 +298,16 @@ async fn finish(mut change: Change<'_>, action: &'static str, detail: Json, afte
 
 /// Outbox and audit of what was done to `after`.
 async fn tell(change: &mut Change<'_>, action: &'static str, detail: Json, after: &Vehicle) -> Result<(), StoreError> {
-    let operator = change.holder(after.enterprise).await?;
-    let holder = Holder { region: operator.region.or_else(|| after.region.clone()), ..operator };
+    let holder = holder(change, after).await?;
     let row = canonical(after);
     change.tell("vehicle", &row).await?;
     change.record(Entry { action, noun: "vehicle", subject: after.id.to_string(), detail, row, holder }).await
+}
+
+/// Who holds a vehicle: its operator, or its territory alone.
+pub(crate) async fn holder(change: &mut Change<'_>, vehicle: &Vehicle) -> Result<Holder, StoreError> {
+    let operator = change.holder(vehicle.enterprise).await?;
+    Ok(Holder { region: operator.region.or_else(|| vehicle.region.clone()), ..operator })
 }
 
 /// A phone number without leading zeros.

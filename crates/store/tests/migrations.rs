@@ -84,6 +84,13 @@ SELECT '01234567-89ab-7def-8123-000000000001', p.id, 'h', 0, c.id, '01234567-89a
             ("SELECT COUNT(*) AS n FROM alarm_member AS m JOIN alarm AS a ON a.id = m.member_id", 1),
         ],
     },
+    Step {
+        name: "0008_media",
+        digest: "b1d914b6b50168dbea7c843e6a84559b9e7e3c7e61d69621e988f31f93391645",
+        rows: "INSERT INTO media (vehicle_id, media_id, kind, format, event, channel, received_at_us, taken_at_us, lon_e6, lat_e6, sha256, bytes)
+SELECT id, 7, 0, 0, 3, 1, 10, 9, 102000000, 24000000, 'ff', 12 FROM vehicle;",
+        counts: &[("SELECT COUNT(*) AS n FROM media WHERE sha256 = 'ff' AND bytes = 12", 1)],
+    },
 ];
 
 #[test]

@@ -506,6 +506,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long what is kept, and what was dropped lately; for administrators of the whole node. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/road/ratios": {
         parameters: {
             query?: never;
@@ -760,6 +777,40 @@ export interface paths {
         put?: never;
         /** Adopts a vehicle that was only heard: from now on its terminal must authenticate. */
         post: operations["adopt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/vehicles/{id}/media": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists what a vehicle's terminal sent or announced, newest first. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/vehicles/{id}/media/{media}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The bytes of one file; that somebody asked for them stands in the audit. */
+        get: operations["content"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1099,6 +1150,14 @@ export interface components {
             /** @description Exclusive. */
             to: components["schemas"]["At"];
         };
+        /** @description A day that something was dropped of. */
+        DroppedDay: {
+            /** @description Its begin (UTC). */
+            day: components["schemas"]["At"];
+            positions_at: null | components["schemas"]["At"];
+            readings_at: null | components["schemas"]["At"];
+            rollups_at: null | components["schemas"]["At"];
+        };
         /** @description An enterprise with its figures. */
         Enterprise: {
             code: string;
@@ -1407,6 +1466,43 @@ export interface components {
             /** @description Of all grants together; where each holds, the grants say. */
             permissions: string[];
             username: string;
+        };
+        /** @description A file of a terminal, or its announcement. */
+        MediaFile: {
+            /** Format: int64 */
+            bytes: number;
+            /**
+             * Format: int32
+             * @description Camera or microphone.
+             */
+            channel: number;
+            /** @description `platform`, `timer`, `robbery`, `collision`, `doors_open`, `doors_closed`, `stopped`, `distance` or `other`. */
+            event: string;
+            /**
+             * Format: int32
+             * @description As sent.
+             */
+            event_code: number;
+            /** @description `jpeg`, `tif`, `mp3`, `wav`, `wmv` or `other`, as the terminal said. */
+            format: string;
+            id: string;
+            /** @description `image`, `audio`, `video` or `other`, as the terminal said. */
+            kind: string;
+            /**
+             * Format: int32
+             * @description The terminal's own number; may come again.
+             */
+            media_id: number;
+            place: null | components["schemas"]["Place"];
+            received_at: components["schemas"]["At"];
+            /** @description Hexadecimal; `null`: announced, the file never came. */
+            sha256: string | null;
+            taken_at: null | components["schemas"]["At"];
+        };
+        /** @description A page of files, newest first. */
+        MediaFileList: {
+            media: components["schemas"]["MediaFile"][];
+            next: string | null;
         };
         /** @description How a device is polled. */
         Modbus: {
@@ -1857,6 +1953,39 @@ export interface components {
         /** @description Why a hold ends. */
         ReleaseBody: {
             reason: string;
+        };
+        /** @description What retention does on this node. */
+        Retention: {
+            /** @description A day leaves only once the archive has it. */
+            archived: boolean;
+            /** @description Days that something was dropped of, newest first, at most 100. */
+            dropped: components["schemas"]["DroppedDay"][];
+            /** @description Days of kinds of measurement that have their own. */
+            kinds: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int32
+             * @description Whole days that files of terminals are kept; `null` = for ever.
+             */
+            media_days: number | null;
+            /** @description The clock is doubted, so nothing is dropped now. */
+            paused: boolean;
+            /**
+             * Format: int32
+             * @description Whole days that positions are kept; `null` = for ever.
+             */
+            positions_days: number | null;
+            /**
+             * Format: int32
+             * @description Whole days that readings are kept; `null` = for ever.
+             */
+            readings_days: number | null;
+            /**
+             * Format: int32
+             * @description Whole days that the statistics of hours are kept; `null` = for ever.
+             */
+            rollups_days: number | null;
         };
         /** @description Something a person should look at. */
         RoadFinding: {
@@ -3177,6 +3306,25 @@ export interface operations {
             };
         };
     };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+        };
+    };
     ratios: {
         parameters: {
             query?: {
@@ -3608,6 +3756,53 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Vehicle"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MediaFileList"];
+                };
+            };
+        };
+    };
+    content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                media: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
                 };
             };
         };

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use anlan_model::{
-    Batch, Clock as _, DataEvent, DeviceId, Effect, EnterpriseId, Intake, PointId, Quarantined, Refusal, Source, SourceEvent, Trust,
+    Batch, Clock as _, DataEvent, DeviceId, Effect, EnterpriseId, Intake, MediaReply, PointId, Quarantined, RawMedia, Refusal, Source,
+    SourceEvent, Trust,
 };
 use anlan_store::{Seen, StoreError};
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use super::engine::EngineHandle;
 use super::pressure::Class;
 use super::shard::{Bound, BoundReading};
 use crate::App;
+use crate::media::Desk;
 use crate::registry::{Snapshot, Touched};
 
 /// Batches that may wait for something to be created.
@@ -33,15 +35,16 @@ pub struct AppIntake {
     /// Batches of a source that are on the slow path.
     detours: Arc<Mutex<HashMap<String, usize>>>,
     quarantine: mpsc::Sender<Quarantined>,
+    desk: Desk,
 }
 
 impl AppIntake {
     /// The intake and the task that creates what is unknown; the caller awaits the task after `stop`.
-    pub fn start(app: Arc<App>, engine: EngineHandle, stop: CancellationToken) -> (Arc<Self>, impl Future<Output = ()>) {
+    pub fn start(app: Arc<App>, engine: EngineHandle, desk: Desk, stop: CancellationToken) -> (Arc<Self>, impl Future<Output = ()>) {
         let (slow, slow_receiver) = mpsc::channel(SLOW_QUEUE);
         let (quarantine, quarantine_receiver) = mpsc::channel(QUARANTINE_QUEUE);
         let detours = Arc::default();
-        let intake = Arc::new(Self { app: app.clone(), engine: engine.clone(), slow, detours: Arc::clone(&detours), quarantine });
+        let intake = Arc::new(Self { app: app.clone(), engine: engine.clone(), slow, detours: Arc::clone(&detours), quarantine, desk });
         let creating = create_unknown(app.clone(), engine, slow_receiver, detours, stop.clone());
         let keeping = keep_quarantined(app, quarantine_receiver, stop);
         (intake, async move {
@@ -110,6 +113,10 @@ impl Intake for AppIntake {
 
     fn find(&self, device: DeviceId, code: &str) -> Option<PointId> {
         self.app.registry.get().point_by_code.get(&device)?.get(code).copied()
+    }
+
+    fn keep_media(&self, media: RawMedia, reply: MediaReply) {
+        self.desk.offer(media, reply);
     }
 
     fn quarantine(&self, entry: Quarantined) {

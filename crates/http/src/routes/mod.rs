@@ -10,9 +10,11 @@ mod enterprise;
 mod event;
 mod hold;
 mod live;
+mod media;
 mod modbus;
 mod point;
 mod region;
+mod retention;
 mod road;
 mod rule;
 mod session;
@@ -71,6 +73,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(vehicle::get, vehicle::update))
         .routes(routes!(vehicle::adopt))
         .routes(routes!(vehicle::positions))
+        .routes(routes!(media::list))
+        .routes(routes!(media::content))
         .routes(routes!(road::trips))
         .routes(routes!(road::track))
         .routes(routes!(road::ratios))
@@ -89,5 +93,6 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(command::list, command::create))
         .routes(routes!(hold::list, hold::create))
         .routes(routes!(hold::release))
+        .routes(routes!(retention::get))
         .routes(routes!(live::live))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anlan_app::clock::AppClock;
 use anlan_app::{App, Running, Settings};
 use anlan_http::{HttpOptions, router};
-use anlan_model::{Batch, Clock as _, Intake as _, Quality, RawPosition, RawReading, Source, Timestamp, Trust};
+use anlan_model::{Batch, Clock as _, Intake as _, MediaRefusal, Quality, RawMedia, RawPosition, RawReading, Source, Timestamp, Trust};
 use anlan_store::Store;
 use axum::Router;
 use axum::body::Body;
@@ -194,6 +194,27 @@ impl Node {
             "limits": {"h": 25, "hh": 50}, "limits_source": {"document": "GB/T 50493-2019", "clause": "5.5.2"}});
         let put = self.admin("PUT", &format!("/api/v1/devices/{device}/points"), json!({"points": [point]})).await.ok(200);
         text(&put["points"][0]["id"])
+    }
+    /// A file (or, without bytes, its announcement) as a socket would hand it over; durable when this returns.
+    pub async fn media(&self, phone: &str, media_id: u32, data: Option<&[u8]>) -> Result<(), MediaRefusal> {
+        let (kept, told) = tokio::sync::oneshot::channel();
+        let now = self.app.clock.now();
+        let media = RawMedia {
+            phone: phone.to_owned(),
+            received_at: now,
+            media_id,
+            kind: 0,
+            format: 0,
+            event: 3,
+            channel: 2,
+            position: data.map(|_| position(now, 500.0, 40.0)),
+            data: data.map(<[u8]>::to_vec),
+        };
+        let reply = Box::new(move |result| {
+            let _ = kept.send(result);
+        });
+        self.running.intake.keep_media(media, reply);
+        told.await.unwrap()
     }
     /// A reading as a socket would hand it over; durable and applied when this returns.
     pub async fn reading(&self, device: &str, code: &str, value: f64) {

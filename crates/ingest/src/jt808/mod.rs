@@ -6,9 +6,10 @@
 //! Trust (ARCHITECTURE.md, "Source trust"): an adopted number must give its code before its data counts; an unknown one is
 //! treated as [`Unknown`] says. A code given over TLS was not overheard, so such a terminal counts as *authenticated*; one in the
 //! clear as *listed* (ADR 0006). The phone number of each message decides, because forwarding platforms carry many terminals
-//! on one connection. Parts of a long message are answered as transport; the last one after the sync.
+//! on one connection. Parts of a long message are answered as transport; the last one after the sync. A picture (0x0801) is answered with
+//! 0x8800: what is missing while it comes, nothing once file and row are durable.
 //!
-//! Not here: RSA bodies (answered "unsupported" and quarantined), pictures, 0x0004 (its zone is not certain enough to
+//! Not here: RSA bodies (answered "unsupported" and quarantined), 0x0004 (its zone is not certain enough to
 //! set clocks by).
 
 use std::net::SocketAddr;
@@ -86,6 +87,7 @@ async fn run(wire: &mut Wire, session: &mut Session, ctx: &Context) -> End {
                 }
             }
             answer = session.offers.next() => session.answered(answer),
+            answer = session.files.next() => session.file_answered(answer),
             Some(command) = session.commands.recv() => session.command(&command),
             () = tokio::time::sleep_until(wake) => session.tick(Instant::now()),
             () = tokio::time::sleep_until(deadline) => {

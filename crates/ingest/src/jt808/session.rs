@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anlan_model::{Command, CommandBody, RawPosition, Refusal, Source, SourceEvent, Timestamp, Trust};
+use anlan_model::{Command, CommandBody, MediaRefusal, RawMedia, RawPosition, Refusal, Source, SourceEvent, Timestamp, Trust};
 use anlan_protocols::jt808::{
-    Answer as GeneralAnswer, Assembled, ConfirmAlarm, Defect, EncodeError, Frame, FrameError, Frames, Header, Message, Parameter, Position,
-    Reassembly, ReassemblyLimits, Register, RegisterAnswer, Resend, Text, Track, Version, encode,
+    Answer as GeneralAnswer, Assembled, ConfirmAlarm, Defect, EncodeError, Frame, FrameError, Frames, Header, Media, Message, Parameter,
+    Position, Reassembly, ReassemblyLimits, Register, RegisterAnswer, Resend, Text, Track, Version, encode, media_answer,
 };
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::Unknown;
 use crate::downlink::Peer;
 use crate::limits::Held;
-use crate::offer::{self, Content, Offers};
+use crate::offer::{self, Content, Files, Offers};
 use crate::trust::{is_terminal_code, masked, normal_phone, terminal_code};
 use crate::{Context, Protocol, Reason};
 
@@ -126,6 +126,16 @@ struct Pending {
     _held: Option<Held>,
 }
 
+/// A file that is out.
+struct PendingFile {
+    to: To,
+    media_id: u32,
+    /// With bytes: answered with 0x8800. An announcement is answered in general.
+    is_sent: bool,
+    whole: Option<WholeKey>,
+    _held: Held,
+}
+
 /// Phone as on the wire, message id, serial of the first part.
 type WholeKey = (String, u16, u16);
 
@@ -146,6 +156,7 @@ pub(super) struct Session {
     peer: Peer,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) offers: Offers,
+    pub(super) files: Files,
     frames: Frames,
     /// The last bytes received, to find the raw bytes of a frame again; ends where the stream ends.
     recent: Vec<u8>,
@@ -158,6 +169,7 @@ pub(super) struct Session {
     fates: VecDeque<(WholeKey, Fate)>,
     terminals: HashMap<String, Terminal>,
     pending: HashMap<u64, Pending>,
+    pending_files: HashMap<u64, PendingFile>,
     reoffers: Vec<(Instant, u64)>,
     next_token: u64,
     next_serial: u16,
@@ -184,6 +196,7 @@ impl Session {
         let now = Instant::now();
         Self {
             offers: Offers::new(ctx.intake.clone()),
+            files: Files::new(ctx.intake.clone()),
             ctx,
             address,
             unknown,
@@ -201,6 +214,7 @@ impl Session {
             fates: VecDeque::new(),
             terminals: HashMap::new(),
             pending: HashMap::new(),
+            pending_files: HashMap::new(),
             reoffers: Vec::new(),
             next_token: 0,
             next_serial: 0,
@@ -218,9 +232,9 @@ impl Session {
     pub(super) fn heard(&self) -> u64 {
         self.n_heard
     }
-    /// Whether batches are out.
+    /// Whether batches or files are out.
     pub(super) fn waits(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || !self.pending_files.is_empty()
     }
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
@@ -628,6 +642,12 @@ impl Session {
                 content.events.push(SourceEvent::Driver { status: driver.status.unwrap_or(1), name: driver.name.unwrap_or_default() });
             }
             Message::TerminalResend(resend) => return self.resend(to, &resend),
+            Message::Table { message_id: 0x0800 | 0x0801, .. } => {
+                if let Some(key) = self.media(phone, to, message, received_at, whole) {
+                    self.remember(key, Fate::Lost);
+                }
+                return;
+            }
             Message::Raw { .. } if defects.iter().any(|d| d.code == "truncated") => return self.unreadable(phone, to, defects),
             _ => {
                 self.refuse(phone, Reason::Unsupported, format_args!("message {:#06x} is not built", to.id));
@@ -642,6 +662,72 @@ impl Session {
             return self.keep_promise(&promise, phone);
         }
         self.put(promise, content, again, whole, raw.len());
+    }
+
+    /// Hands a file or its announcement over; gives `whole` back if it will not be kept.
+    fn media(&mut self, phone: &str, to: &To, message: Message, received_at: Timestamp, whole: Option<WholeKey>) -> Option<WholeKey> {
+        let Some(media) = Media::of(message).filter(|m| m.data.as_ref().is_none_or(|data| !data.is_empty())) else {
+            self.unreadable(phone, to, &[]);
+            return whole;
+        };
+        let n_bytes = media.data.as_ref().map_or(0, Vec::len);
+        if n_bytes > self.ctx.limits.media_file_bytes {
+            self.refuse_file(to, MediaRefusal::TooLarge);
+            return whole;
+        }
+        let room = self.pending_files.len() < self.ctx.limits.max_inflight;
+        let Some(held) = room.then(|| self.ctx.gate.hold(n_bytes)).flatten() else {
+            self.refuse_file(to, MediaRefusal::Overloaded);
+            return whole;
+        };
+        let token = self.next_token;
+        self.next_token += 1;
+        let is_sent = media.data.is_some();
+        self.pending_files.insert(token, PendingFile { to: to.clone(), media_id: media.id, is_sent, whole, _held: held });
+        let position = media.position.as_ref().map(|p| raw_position(p, &[], false));
+        let Media { id: media_id, kind, format, event, channel, data, .. } = media;
+        let phone = phone.to_owned();
+        self.files.keep(token, RawMedia { phone, received_at, media_id, kind, format, event, channel, position, data });
+        None
+    }
+
+    /// A file is kept, or it is not.
+    pub(super) fn file_answered(&mut self, (token, result): offer::FileAnswer) {
+        let Some(PendingFile { to, media_id, is_sent, whole, .. }) = self.pending_files.remove(&token) else { return };
+        let fate = match result {
+            Ok(()) if is_sent => {
+                self.answer(&media_answer(media_id, &[]), to.version, &to.wire_phone);
+                Fate::Kept
+            }
+            Ok(()) => {
+                self.general(&to, DONE);
+                Fate::Kept
+            }
+            Err(refusal) => {
+                self.refuse_file(&to, refusal);
+                Fate::Lost
+            }
+        };
+        if let Some(key) = whole {
+            self.remember(key, fate);
+        }
+    }
+
+    /// "Unsupported" where sending again would never help, "failed" where it may, nothing where it should be soon. Never a 0x8800: that would
+    /// let the terminal delete the file.
+    fn refuse_file(&mut self, to: &To, refusal: MediaRefusal) {
+        let (reason, result) = match refusal {
+            MediaRefusal::TooLarge => (Reason::TooLarge, Some(UNSUPPORTED)),
+            MediaRefusal::Full => (Reason::Quota, Some(FAILED)),
+            MediaRefusal::UnknownSource => (Reason::UnknownSource, Some(FAILED)),
+            MediaRefusal::Overloaded => (Reason::Overloaded, None),
+            MediaRefusal::Storage => (Reason::Storage, None),
+            MediaRefusal::Stopping => (Reason::Stopping, None),
+        };
+        self.refuse(normal_phone(&to.wire_phone), reason, refusal);
+        if let Some(result) = result {
+            self.general(to, result);
+        }
     }
 
     fn unreadable(&mut self, phone: &str, to: &To, defects: &[Defect]) {
@@ -752,11 +838,20 @@ impl Session {
                 continue;
             }
             let version = self.terminals.get(normal_phone(&m.phone)).map_or(Version::V2013, |t| t.version);
-            let mut indices = m.indices;
-            // 2013 counts in one byte; what is left is asked for next time.
-            indices.truncate(255);
+            let phone = m.phone.clone();
+            // A file has its own way of asking, once its number is known.
+            let file = self.reassembly.first_part(&m).filter(|_| m.message_id == 0x0801).and_then(|part| part.first_chunk());
+            let ask = match file {
+                Some(id) => media_answer(u32::from_be_bytes(*id), &m.indices[..m.indices.len().min(255)]),
+                None => {
+                    let mut indices = m.indices;
+                    // 2013 counts in one byte; what is left is asked for next time.
+                    indices.truncate(255);
+                    Message::PlatformResend(Resend { first_serial: m.first_serial, indices })
+                }
+            };
             self.asked.insert(key, (n + 1, now));
-            self.answer(&Message::PlatformResend(Resend { first_serial: m.first_serial, indices }), version, &m.phone);
+            self.answer(&ask, version, &phone);
         }
     }
 
@@ -919,9 +1014,9 @@ fn downlink(body: &CommandBody, version: Version) -> Option<Message> {
     })
 }
 
-/// Messages worth memory while their parts come; pictures and the like are refused part by part.
+/// Messages worth memory while their parts come; others are refused part by part.
 fn is_taken_in_parts(id: u16) -> bool {
-    matches!(id, 0x0100 | 0x0104 | 0x0200 | 0x0201 | 0x0702 | 0x0704)
+    matches!(id, 0x0100 | 0x0104 | 0x0200 | 0x0201 | 0x0702 | 0x0704 | 0x0801)
 }
 
 /// Defects after which something of the message is missing or doubtful; the others are habits of makers.

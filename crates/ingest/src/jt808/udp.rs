@@ -163,6 +163,7 @@ async fn source(
             () = ctx.stop.cancelled(), if leaves_by.is_none() => leaves_by = Some(Instant::now() + DRAIN),
             () = changed.notified() => end = session.look_who_holds_what(),
             answer = session.offers.next() => session.answered(answer),
+            answer = session.files.next() => session.file_answered(answer),
             Some(command) = session.commands.recv() => session.command(&command),
             () = tokio::time::sleep_until(wake) => session.tick(Instant::now()),
             () = tokio::time::sleep_until(heard_at + patience) => break,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anlan_ingest::{Context, Limits};
 use anlan_model::{
-    Batch, Clock, Credentials, DeviceCredential, DeviceId, EnterpriseId, Intake, Kept, Quarantined, RawPosition, RawReading, Refusal,
-    Reply, Source, SourceEvent, TerminalCredential, Timestamp, VehicleId,
+    Batch, Clock, Credentials, DeviceCredential, DeviceId, EnterpriseId, Intake, Kept, MediaRefusal, MediaReply, Quarantined, RawMedia,
+    RawPosition, RawReading, Refusal, Reply, Source, SourceEvent, TerminalCredential, Timestamp, VehicleId,
 };
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
@@ -47,6 +47,8 @@ pub struct FakeIntake {
     pub seen: Mutex<Vec<Seen>>,
     pub quarantined: Mutex<Vec<Quarantined>>,
     held: Mutex<VecDeque<Reply>>,
+    pub media: Mutex<Vec<RawMedia>>,
+    held_media: Mutex<Vec<MediaReply>>,
 }
 
 impl Intake for FakeIntake {
@@ -75,6 +77,11 @@ impl Intake for FakeIntake {
             }
         }
     }
+    /// Files wait for [`FakeIntake::release_media`] whatever the mode.
+    fn keep_media(&self, media: RawMedia, reply: MediaReply) {
+        self.media.lock().unwrap().push(media);
+        self.held_media.lock().unwrap().push(reply);
+    }
     fn quarantine(&self, entry: Quarantined) {
         self.quarantined.lock().unwrap().push(entry);
     }
@@ -102,6 +109,15 @@ impl FakeIntake {
         for reply in std::mem::take(&mut *self.held.lock().unwrap()) {
             reply(result);
         }
+    }
+    /// Answers every file that is held.
+    pub fn release_media(&self, result: Result<(), MediaRefusal>) {
+        for reply in std::mem::take(&mut *self.held_media.lock().unwrap()) {
+            reply(result);
+        }
+    }
+    pub fn n_held_media(&self) -> usize {
+        self.held_media.lock().unwrap().len()
     }
     pub fn events(&self) -> Vec<SourceEvent> {
         self.seen().into_iter().flat_map(|s| s.events).collect()
@@ -165,6 +181,8 @@ impl House {
             seen: Mutex::default(),
             quarantined: Mutex::default(),
             held: Mutex::default(),
+            media: Mutex::default(),
+            held_media: Mutex::default(),
         });
         let ctx = Context::new(
             intake.clone(),

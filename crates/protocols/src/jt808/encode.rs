@@ -259,6 +259,13 @@ pub(crate) fn put_position(b: &mut Vec<u8>, position: &Position) {
     b.extend(&position.items_raw);
 }
 
+/// The fixed part of a position, without items.
+pub(crate) fn position_fixed(position: &Position) -> Vec<u8> {
+    let mut b = Vec::new();
+    put_position(&mut b, &Position { items_raw: Vec::new(), ..position.clone() });
+    b
+}
+
 /// The sign of the coordinate decides the status bit; on the equator and the prime meridian the bit stays as it is.
 fn hemisphere(status: u32, coordinate_e6: i32, bit: u32) -> u32 {
     match coordinate_e6.signum() {

@@ -546,6 +546,12 @@ impl Reassembly {
             .collect()
     }
 
+    /// The first part of an unfinished message, if it is here.
+    pub fn first_part(&self, of: &Missing) -> Option<&[u8]> {
+        let is = |g: &&Group| g.first.message_id == of.message_id && g.first.first_serial() == of.first_serial && g.first.phone == of.phone;
+        self.groups.iter().find(is)?.parts.first()?.as_deref()
+    }
+
     /// Drops what timed out and returns how many messages that were. [`Reassembly::add`] does this too.
     pub fn expire(&mut self, now_us: i64) -> usize {
         let timeout_us = self.limits.timeout_us;

@@ -13,6 +13,7 @@ mod dialects;
 mod frame;
 mod json;
 pub mod layout;
+pub mod media;
 mod message;
 pub mod parameters;
 mod tables;
@@ -26,6 +27,7 @@ pub use frame::{
 };
 pub use json::{decode_human, decode_jsonl_line, items_json, message_json, message_name};
 pub use layout::{Layout, Record, Value};
+pub use media::{Media, media_answer};
 pub use message::{
     Answer, Authenticate, ConfirmAlarm, Driver, Item, Message, Parameter, ParametersAnswer, Position, PositionAnswer, PositionBatch,
     Register, RegisterAnswer, RegisterEdition, Resend, Text, TimeAnswer, Track, alarm_name, bcd_from_time, time_from_bcd,
