@@ -72,7 +72,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let data = args.data.clone().or_else(|| fresh.as_ref().map(|dir| dir.path().to_owned())).context("a data directory")?;
     serve::runtime()?.block_on(async move {
         let serve_args = ServeArgs { data: data.clone(), config: args.config, test_clock: args.test_clock };
-        let node = Node::start(&serve_args, raise_limits(config), true).await?;
+        let node = Node::start(&serve_args, fit_to_play(config)?, true).await?;
         let app = node.running.app.clone();
         let (mut users, mut admin_password) = (Vec::new(), String::new());
         for (username, name, role, region) in PEOPLE {
@@ -93,6 +93,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         let options = SimOptions {
             mqtt: Some(node.mqtt.to_string()),
             jt808: Some(node.jt808.to_string()),
+            modbus: true,
             http: Some(node.url().to_owned()),
             credentials: Some(Credentials::Password { username: "admin".to_owned(), password: admin_password }),
             secrets: data.join("demo-secrets.json"),
@@ -120,10 +121,11 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The whole city speaks from one address.
-fn raise_limits(mut config: config::Config) -> config::Config {
+/// The whole city speaks from one address, and its controllers are polled there.
+fn fit_to_play(mut config: config::Config) -> anyhow::Result<config::Config> {
     config.limits.max_connections_per_ip = config.limits.max_connections_per_ip.max(20_000);
-    config
+    config.modbus.networks.push("127.0.0.1/32".parse().context("loopback")?);
+    Ok(config)
 }
 
 /// 16 random hexadecimal digits: told once on stdout, new at each start.

@@ -104,6 +104,9 @@ struct RunArgs {
     /// `host:port` of the JT/T 808 listener; absent: no vehicles.
     #[arg(long)]
     jt808: Option<String>,
+    /// Let controllers answer on loopback ports and tell the server to poll them; its `modbus.networks` must hold 127.0.0.1/32.
+    #[arg(long)]
+    modbus: bool,
     /// Truth file to write.
     #[arg(long)]
     truth: Option<PathBuf>,
@@ -186,6 +189,7 @@ pub fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
             let options = SimOptions {
                 mqtt: run.mqtt,
                 jt808: run.jt808,
+                modbus: run.modbus,
                 http: Some(run.city.server.server.clone()),
                 credentials: Some(run.city.server.credentials()?),
                 secrets: run.city.secrets.clone(),

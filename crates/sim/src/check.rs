@@ -26,8 +26,10 @@ const ALARM_LATE_US: i64 = 90_000_000;
 const EVENT_AROUND_US: i64 = 120_000_000;
 /// A value with a wrong clock is filed at its arrival; that is at most this far from when it was taken.
 const ARRIVAL_AROUND_US: i64 = 60_000_000;
+/// A polled value is stamped when its answer is heard: at most this long after it was read in the controller.
+const POLL_LATE_US: i64 = 3_000_000;
 /// Events that this release of the server notes; others are counted as not judged.
-const EVENTS_JUDGED: [&str; 3] = ["clock_offset", "taken_over", "drift"];
+const EVENTS_JUDGED: [&str; 5] = ["clock_offset", "taken_over", "drift", "poll_failed", "poll_restored"];
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,10 +151,16 @@ struct Item {
 fn compare(api: &Api, lines: &[TruthLine]) -> Result<CheckReport, ApiError> {
     // By device and point, or by vehicle and nothing.
     let mut sent: BTreeMap<(&str, &str), Vec<Item>> = BTreeMap::new();
+    let mut pictures: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut held: BTreeMap<(&str, &str), Vec<Hold>> = BTreeMap::new();
     let mut gaps: HashMap<&str, Vec<(Timestamp, Timestamp)>> = HashMap::new();
     let mut report = CheckReport::default();
     for line in lines {
         let subject = line.device.as_deref().or(line.vehicle.as_deref()).unwrap_or_default();
+        if let Some(picture) = &line.picture {
+            pictures.entry(subject).or_default().push(picture);
+            continue;
+        }
         match line.kind {
             TruthKind::Sent => {
                 let Some(what) = line.value.map(value_text).or(line.position.as_ref().map(position_text)) else { continue };
@@ -163,6 +171,11 @@ fn compare(api: &Api, lines: &[TruthLine]) -> Result<CheckReport, ApiError> {
                     backfill: line.backfill,
                 };
                 sent.entry((subject, line.point.as_deref().unwrap_or_default())).or_default().push(item);
+            }
+            TruthKind::Held => {
+                let (Some(value), Some(until)) = (line.value, line.until) else { continue };
+                let hold = Hold { from: line.at, until, what: value_text(value), taken: line.taken.unwrap_or_default() };
+                held.entry((subject, line.point.as_deref().unwrap_or_default())).or_default().push(hold);
             }
             TruthKind::ExpectGap => {
                 report.gaps_expected += 1;
@@ -194,8 +207,40 @@ fn compare(api: &Api, lines: &[TruthLine]) -> Result<CheckReport, ApiError> {
             broken.into_iter().map(|gap| ((*subject).to_owned(), gap)).collect::<Vec<_>>(),
         ))
     })?;
+    let work: Vec<_> = held.iter().collect();
+    let polled = in_parallel(&work, THREADS, |((device, point), holds)| {
+        let id = subjects.points.get(&((*device).to_owned(), (*point).to_owned()));
+        let span = holds.iter().map(|h| h.from).min().zip(holds.iter().map(|h| h.until).max());
+        let there = match id.zip(span) {
+            Some((id, span)) => rows_there(api, &format!("/api/v1/points/{id}/readings"), "readings", span)?,
+            None => Vec::new(),
+        };
+        let empty = Vec::new();
+        // The last answer before a silence is stamped a little after it was read.
+        let quiet: Vec<_> = gaps.get(device).unwrap_or(&empty).iter().map(|(from, until)| (from.plus_us(POLL_LATE_US), *until)).collect();
+        let broken = broken_gaps(&quiet, &there);
+        let broken = broken.into_iter().map(|gap| ((*device).to_owned(), gap)).collect::<Vec<_>>();
+        Ok::<_, ApiError>((match_holds(&format!("{device}/{point}"), holds, there), broken))
+    })?;
+    let work: Vec<_> = pictures.iter().collect();
+    let seen = in_parallel(&work, THREADS, |(phone, hashes)| {
+        let rows = match subjects.vehicles.get(**phone) {
+            Some(id) => api.list(&format!("/api/v1/vehicles/{id}/media?limit=1000"), "media")?,
+            None => Vec::new(),
+        };
+        let mut part = CheckReport::default();
+        for hash in hashes.iter() {
+            if rows.iter().any(|row| row["sha256"] == **hash) {
+                part.equal += 1;
+            } else {
+                part.missing += 1;
+                part.differ(|| format!("missing picture {hash} of {phone}"));
+            }
+        }
+        Ok::<_, ApiError>((part, Vec::new()))
+    })?;
     let mut broken_gaps = HashSet::new();
-    for (part, broken) in compared {
+    for (part, broken) in compared.into_iter().chain(polled).chain(seen) {
         report.add(part);
         broken_gaps.extend(broken);
     }
@@ -264,7 +309,14 @@ fn position_text(p: &truth::TruthPosition) -> String {
 
 /// What the server has around the time of `items`.
 fn items_there(api: &Api, path: &str, noun: &'static str, items: &[Item]) -> Result<Vec<Item>, ApiError> {
-    let (Some(from), Some(to)) = (items.iter().map(|i| i.at).min(), items.iter().map(|i| i.at).max()) else { return Ok(Vec::new()) };
+    match items.iter().map(|i| i.at).min().zip(items.iter().map(|i| i.at).max()) {
+        Some(span) => rows_there(api, path, noun, span),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What the server has from a little before `from` to a little after `to`.
+fn rows_there(api: &Api, path: &str, noun: &'static str, (from, to): (Timestamp, Timestamp)) -> Result<Vec<Item>, ApiError> {
     let (from, to) = (from.plus_us(-ARRIVAL_AROUND_US).to_string(), to.plus_us(2 * ARRIVAL_AROUND_US).to_string());
     let rows = api.list(&format!("{path}?from={}&to={}&limit=10000", percent(&from), percent(&to)), noun)?;
     let item = |row: &Value| {
@@ -285,6 +337,43 @@ fn items_there(api: &Api, path: &str, noun: &'static str, items: &[Item]) -> Res
         Some(Item { at, what, clock_bad: flag("clock_bad"), backfill: flag("backfill") })
     };
     rows.iter().map(|row| item(row).ok_or_else(|| ApiError::Shape { path: path.to_owned(), expected: noun })).collect()
+}
+
+/// A value that a controller held, and how often the poller took it.
+#[derive(Clone, Debug, PartialEq)]
+struct Hold {
+    from: Timestamp,
+    until: Timestamp,
+    what: String,
+    taken: u64,
+}
+
+/// Finds for every polled value a time when the controller held it, and for every answer that was taken a value.
+fn match_holds(name: &str, holds: &[Hold], there: Vec<Item>) -> CheckReport {
+    let mut report = CheckReport::default();
+    let (mut first, mut last) = (Timestamp::MAX, Timestamp::MIN);
+    for hold in holds {
+        (first, last) = (first.min(hold.from), last.max(hold.until));
+    }
+    let mut found = vec![0_u64; holds.len()];
+    for item in there {
+        // Holds of one value do not touch each other; with two of them within the lateness the later one is meant.
+        let fits = |h: &Hold| h.what == item.what && h.from <= item.at && item.at < h.until.plus_us(POLL_LATE_US);
+        if let Some(i) = (0..holds.len()).rev().find(|&i| fits(&holds[i])) {
+            found[i] += 1;
+            report.equal += 1;
+        } else if (first..last).contains(&item.at) {
+            report.extra += 1;
+            report.differ(|| format!("extra {name} at {}: {}, which the controller did not hold then", item.at, item.what));
+        }
+    }
+    for (hold, found) in holds.iter().zip(found).filter(|(hold, found)| *found < hold.taken) {
+        report.missing += hold.taken - found;
+        report.differ(|| {
+            format!("missing {name} from {} to {}: {} was taken {} times, {found} are there", hold.from, hold.until, hold.what, hold.taken)
+        });
+    }
+    report
 }
 
 /// Pairs what was sent with what is there.
@@ -520,6 +609,33 @@ mod tests {
         assert_eq!(counts(&report), (1, 2, 2), "{report}");
         assert!(!report.ok());
         assert!(report.differences[0].contains("there is 0.3"), "{report}");
+    }
+
+    #[test]
+    fn polled_values_are_those_the_controller_held_then() {
+        let hold = |from, until, value, taken| TruthLine {
+            kind: TruthKind::Held,
+            until: Some(at(until)),
+            taken: Some(taken),
+            ..sent(from, value)
+        };
+        let truth = [hold(0, 10, 1.5, 2), hold(10, 20, 2.5, 2), hold(20, 30, 1.5, 1)];
+        let check = |rows: &[(u32, f64)], want| {
+            let readings = rows.iter().map(|(s, v)| reading(*s, *v, &["time_server"])).collect();
+            assert_eq!(counts(&ask(&truth, readings, vec![], vec![], vec![])), want, "{rows:?}");
+        };
+        check(&[(3, 1.5), (8, 1.5), (12, 2.5), (21, 2.5), (25, 1.5)], (5, 0, 0));
+        check(&[(3, 1.5), (8, 1.5), (12, 2.5), (17, 2.5), (19, 2.5), (25, 1.5)], (6, 0, 0));
+        check(&[(3, 1.5), (8, 1.5), (12, 2.5), (25, 1.5)], (4, 1, 0));
+        check(&[(3, 1.5), (8, 1.5), (9, 2.5), (17, 2.5), (25, 1.5), (45, 9.0)], (4, 1, 1));
+        check(&[], (0, 5, 0));
+        let gap = TruthLine { device: Some("d".into()), until: Some(at(25)), ..TruthLine::new(TruthKind::ExpectGap, at(8)) };
+        let truth = [truth[0].clone(), truth[1].clone(), truth[2].clone(), gap];
+        let gaps = |rows: &[(u32, f64)]| {
+            let readings = rows.iter().map(|(s, v)| reading(*s, *v, &[])).collect();
+            ask(&truth, readings, vec![], vec![], vec![]).gaps_missing
+        };
+        assert_eq!((gaps(&[(8, 1.5), (25, 1.5)]), gaps(&[(8, 1.5), (17, 2.5), (25, 1.5)])), (0, 1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Device and city simulators with truth files: for tests, for `anlan demo` and for `anlan sim`.
 //!
 //! An invented city ([`world`]) plays a script that its seed fixes ([`script`], incidents in [`story`]) over real sockets ([`client`]),
-//! and writes down what was acknowledged and what should follow ([`truth`]). [`check`](mod@check) then asks the server.
+//! and writes down what was acknowledged and what should follow ([`truth`]); controllers are polled instead ([`plc`]). [`check`](mod@check) then asks the server.
 //! Never part of a production node. Start at [`run`]; to fill an empty server first, [`provision`](mod@provision).
 
 pub mod api;
@@ -10,6 +10,8 @@ pub mod client;
 pub mod county;
 pub mod fleet;
 mod gas_main;
+pub mod picture;
+pub mod plc;
 pub mod provision;
 pub mod replay;
 pub mod rng;

@@ -4,8 +4,10 @@
 //! Device secrets are shown once by the server and kept in a file beside the data; nothing else is. Start at [`provision`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::Path;
 
+use anlan_model::modbus::Register;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -149,6 +151,44 @@ fn points(device: &Device) -> Value {
         })
         .collect();
     json!({ "points": rows })
+}
+
+/// What one request to a simulated controller may take, milliseconds: short, so that a silent unit hardly delays its neighbours.
+const POLL_TIMEOUT_MS: u64 = 1_000;
+
+/// Makes the controllers and their points on the server, and tells it to poll them at `gateways`. Running it again moves them there.
+///
+/// # Errors
+/// [`ApiError`]: also if the server does not poll loopback addresses (`modbus.networks`).
+pub fn provision_plcs(api: &Api, world: &World, enterprises: &HashMap<String, String>, gateways: &[SocketAddr]) -> Result<(), ApiError> {
+    let known = ids(api, "/api/v1/devices?limit=1000", "devices")?;
+    for plc in &world.plcs {
+        let Some(address) = gateways.get(plc.gateway) else { continue };
+        let device = &plc.device;
+        let owner = world.enterprises.get(device.enterprise).and_then(|e| enterprises.get(&e.code));
+        let id = match known.get(&device.code) {
+            Some(id) => id.clone(),
+            None => {
+                let body = json!({ "code": device.code, "name": device.name, "enterprise": owner, "protocol": "modbus" });
+                let answer = api.post("/api/v1/devices", &body)?;
+                let id = answer["id"].as_str().ok_or(ApiError::Shape { path: "/api/v1/devices".to_owned(), expected: "an id" })?;
+                id.to_owned()
+            }
+        };
+        api.put(&format!("/api/v1/devices/{id}/points"), &points(device))?;
+        let register = |r: &Register| {
+            json!({
+                "code": r.code, "table": r.table, "address": r.address, "type": r.kind, "bit": r.bit, "order": r.order, "scale": r.scale,
+                "offset": r.offset, "unit": r.unit,
+            })
+        };
+        let map = json!({
+            "address": address, "unit": plc.unit, "interval_s": device.period_s, "timeout_ms": POLL_TIMEOUT_MS, "gap": plc.gap,
+            "forbidden": plc.forbidden, "registers": plc.registers.iter().map(register).collect::<Vec<_>>(),
+        });
+        api.put(&format!("/api/v1/devices/{id}/modbus"), &map)?;
+    }
+    Ok(())
 }
 
 /// What became of one pass over the fleet.

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anlan_model::{Clock, Timestamp};
+use anlan_protocols::jt808::Media;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +21,9 @@ use crate::api::{Api, Credentials};
 use crate::client::mqtt::Publisher;
 use crate::client::terminal::{self, Parcel, Terminal};
 use crate::client::{self, LinkOptions, ORDERS_MAX, Order, Stats, Summary};
-use crate::provision::{ProvisionError, Secrets, describe_fleet, provision};
+use crate::picture;
+use crate::plc::{Plant, PlantOptions};
+use crate::provision::{ProvisionError, Secrets, describe_fleet, provision, provision_plcs};
 use crate::rng::Rng;
 use crate::script::{Expect, Expected, Message, Report, Sample, Script, Step};
 use crate::story::Actor;
@@ -33,6 +37,8 @@ pub struct SimOptions {
     pub mqtt: Option<String>,
     /// `host:port` of the JT/T 808 listener; `None`: no vehicles.
     pub jt808: Option<String>,
+    /// Whether controllers answer on loopback ports; the server is told to poll them, so this needs `http` and credentials.
+    pub modbus: bool,
     /// `http://host:port`; with credentials the city is provisioned first and the vehicles are described as they are heard.
     pub http: Option<String>,
     /// Who provisions: an administrator.
@@ -69,6 +75,9 @@ pub enum SimError {
     /// A device has no secret, because nothing was provisioned.
     #[error("device {0} has no secret in the secrets file: provision first, or give an address and credentials")]
     NoSecret(String),
+    /// A controller cannot listen.
+    #[error("a controller cannot listen on loopback")]
+    Plant(#[source] std::io::Error),
     /// The speed is not a positive number.
     #[error("the speed must be positive, not {0}")]
     Speed(f64),
@@ -81,6 +90,12 @@ pub enum SimError {
 const WINDOW: usize = 16;
 /// How often the fleet is looked at until every vehicle has its plate.
 const DESCRIBE_EVERY: Duration = Duration::from_secs(5);
+/// One vehicle in so many has a camera; it takes a picture so often.
+const CAMERA_EVERY: usize = 40;
+const PICTURE_EVERY_US: i64 = 300_000_000;
+/// Why a picture was taken: JT/T 808-2013, table 80.
+const EVENT_TIMER: u8 = 1;
+const EVENT_ROBBERY: u8 = 2;
 /// A clock that leapt further than this ahead (a moved test clock, a suspended machine) is followed, not caught up with.
 const LEAP_US: i64 = 60_000_000;
 
@@ -111,9 +126,32 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
         Some(path) => Writer::create(path).map(|(writer, sink)| (Some(writer), sink)).map_err(SimError::Truth)?,
         None => (None, Sink::none()),
     };
+    let mut plant = None;
+    if let (Some(api), true) = (api.clone(), options.modbus) {
+        let settings = PlantOptions {
+            seed: options.seed,
+            stories: options.stories,
+            speed: options.speed,
+            clock: options.clock.clone(),
+            truth: truth.clone(),
+        };
+        let opened = Plant::open(&world, settings).await.map_err(SimError::Plant)?;
+        let (gateways, world, enterprises) = (opened.addresses().to_vec(), world.clone(), enterprises.clone());
+        plant = Some(opened);
+        let polled = tokio::task::spawn_blocking(move || provision_plcs(&api, &world, &enterprises, &gateways));
+        polled.await.map_err(|_| SimError::Thread)?.map_err(ProvisionError::from)?;
+    }
     let stats = Arc::new(Stats::default());
-    let mut links =
-        Links { options: &options, world: &world, stats: &stats, truth, devices: Vec::new(), vehicles: Vec::new(), tasks: JoinSet::new() };
+    let mut links = Links {
+        options: &options,
+        world: &world,
+        stats: &stats,
+        truth,
+        devices: Vec::new(),
+        vehicles: Vec::new(),
+        pictures: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
     links.open(&secrets)?;
     let describing = api
         .filter(|_| options.jt808.is_some())
@@ -130,6 +168,9 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
     // No more orders: each link ends when the server has acknowledged what it was given.
     let Links { devices, vehicles, mut tasks, truth, .. } = links;
     drop((devices, vehicles, truth));
+    if let Some(plant) = plant {
+        plant.close().await;
+    }
     let drained = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(client::DRAIN * 2, drained).await.is_err() {
         tasks.shutdown().await;
@@ -207,6 +248,8 @@ struct Links<'a> {
     truth: Sink,
     devices: Vec<mpsc::Sender<Order<Vec<u8>>>>,
     vehicles: Vec<mpsc::Sender<Order<Parcel>>>,
+    /// Pictures taken so far, and when the next is due, by vehicle.
+    pictures: HashMap<usize, (u32, i64)>,
     tasks: JoinSet<()>,
 }
 
@@ -269,7 +312,7 @@ impl Links<'_> {
                 }
             }
             Actor::Vehicle(v) => {
-                let Some(orders) = self.vehicles.get(v) else { return };
+                let Some(orders) = self.vehicles.get(v).cloned() else { return };
                 if let Some(on) = step.power {
                     _ = orders.try_send(Order::Power(on));
                 }
@@ -288,6 +331,11 @@ impl Links<'_> {
                         _ => Parcel::Many { positions, backfill },
                     };
                     let order = Order::Send(parcel, truth);
+                    if let (Message::Positions { backfill: false, .. }, Some(report)) = (message, reports.last())
+                        && let Some((picture, truth)) = self.picture(v, step.due_us, report, time)
+                    {
+                        self.hand_over(orders.try_send(Order::Send(picture, truth)));
+                    }
                     if let (Message::Intruder(_), Some(address)) = (message, &self.options.jt808) {
                         let (intruder, queue) = mpsc::channel(1);
                         let wire = Terminal::new(&vehicle.phone, &vehicle.plate, vehicle.edition_2019);
@@ -300,6 +348,30 @@ impl Links<'_> {
                 }
             }
         }
+    }
+
+    /// The picture that a vehicle with a camera takes now and then, and when its emergency button is pressed.
+    fn picture(&mut self, v: usize, due_us: i64, report: &Report, time: &Time) -> Option<(Parcel, Vec<TruthLine>)> {
+        let emergency = report.alarm_bits & 1 != 0;
+        if !self.options.stories || (v % CAMERA_EVERY != CAMERA_EVERY / 2 && !emergency) {
+            return None;
+        }
+        // Not all at once.
+        let (n, due) = self.pictures.entry(v).or_insert((0, (v as i64 * 7 % 60) * 1_000_000));
+        if due_us < *due {
+            return None;
+        }
+        (*n, *due) = (*n + 1, due_us + PICTURE_EVERY_US);
+        let vehicle = self.world.vehicles.get(v)?;
+        let at = wire_second(report, time);
+        let data = picture::jpeg(&format!("{} {at}", vehicle.phone), self.options.seed);
+        let mut line = TruthLine::new(TruthKind::Sent, at);
+        line.vehicle = Some(vehicle.phone.clone());
+        line.picture = Some(Sha256::digest(&data).iter().map(|b| format!("{b:02x}")).collect());
+        let event = if emergency { EVENT_ROBBERY } else { EVENT_TIMER };
+        let position = Some(terminal::position(report, at));
+        let media = Media { id: *n, kind: 0, format: 0, event, channel: 1, position, data: Some(data) };
+        Some((Parcel::Picture(media), if self.truth.wanted() { vec![line] } else { Vec::new() }))
     }
 
     /// A link whose queue is full has been without its server for long: the message is lost, as it would be in a device, and counted.

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 pub enum TruthKind {
     /// The server acknowledged this value or position.
     Sent,
+    /// A controller held this value from `at` until `until`; the poller took it `taken` times. Every poll of that time shows it.
+    Held,
     /// An alarm should have been raised.
     ExpectAlarm,
     /// Nothing live came until `until`.
@@ -46,6 +48,9 @@ pub struct TruthLine {
     /// The position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<TruthPosition>,
+    /// SHA-256 of a picture, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
     /// What the line says.
     pub kind: TruthKind,
     /// Set if the device's clock was off: when it was really taken. The server files it under its own time, flagged `clock_bad`.
@@ -69,9 +74,12 @@ pub struct TruthLine {
     /// Level of an expected alarm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
-    /// End of an expected gap.
+    /// End of an expected gap, or of a hold.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339_option")]
     pub until: Option<Timestamp>,
+    /// Answers with a held value that the poller is known to have taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<u64>,
     /// Kind of an expected event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
@@ -87,6 +95,7 @@ impl TruthLine {
             vehicle: None,
             value: None,
             position: None,
+            picture: None,
             kind,
             clock_bad_taken_at: None,
             untrue: false,
@@ -96,6 +105,7 @@ impl TruthLine {
             bit: None,
             level: None,
             until: None,
+            taken: None,
             event: None,
         }
     }

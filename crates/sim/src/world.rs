@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::county::{County, counties};
 use crate::fleet::{self, Route, Vehicle};
+use crate::plc::{self, Plc};
 use crate::rng::Rng;
 
 /// How large the city is.
@@ -105,6 +106,8 @@ pub struct World {
     pub enterprises: Vec<Enterprise>,
     /// Devices of enterprises.
     pub devices: Vec<Device>,
+    /// Controllers that are polled; their points come on top of the scale.
+    pub plcs: Vec<Plc>,
     /// Loops that vehicles drive.
     pub routes: Vec<Route>,
     /// Vehicles.
@@ -248,10 +251,11 @@ impl World {
         let towns = towns(seed, &counties);
         let enterprises = enterprises(seed, scale.enterprises, &plants, &counties, &towns);
         let devices = devices(seed, scale.points, &plants, &rules, &enterprises);
+        let plcs = plc::plcs(&enterprises);
         let routes = fleet::routes(seed, &towns);
         let vehicles = fleet::vehicles(seed, scale.vehicles, &enterprises, &routes);
         let levels = Levels::new(rules.rule);
-        Self { seed, counties, enterprises, devices, routes, vehicles, levels }
+        Self { seed, counties, enterprises, devices, plcs, routes, vehicles, levels }
     }
 }
 

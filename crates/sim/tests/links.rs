@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anlan_model::{Clock, Timestamp};
-use anlan_protocols::jt808::{Answer, Frames, Message, RegisterAnswer, Version, encode};
+use anlan_protocols::jt808::{Answer, Frames, Message, RegisterAnswer, Version, encode, media_answer};
 use anlan_protocols::mqtt::codec::{Ack, Connack, Decoder, Packet};
 use anlan_sim::truth::{self, TruthKind};
 use anlan_sim::{Scale, Secrets, SimOptions, World, run};
@@ -143,6 +143,9 @@ async fn jt808_server(heard: Heard) -> SocketAddr {
                             result(true)
                         }
                         Message::Heartbeat => result(true),
+                        Message::Table { message_id: 0x0801, record, .. } if known => {
+                            media_answer(record.number("media_id").unwrap() as u32, &[])
+                        }
                         other => panic!("unexpected {other:?}, known: {known}"),
                     };
                     let version = if header.version == Version::V2019 { Version::V2019 } else { Version::V2013 };
@@ -172,6 +175,7 @@ async fn what_the_truth_file_says_is_what_the_server_acknowledged() {
         // The first connections are lost with a message in the air.
         mqtt: Some(mqtt_server(values.clone(), world.devices.len() / 2).await.to_string()),
         jt808: Some(jt808_server(positions.clone()).await.to_string()),
+        modbus: false,
         http: None,
         credentials: None,
         secrets: secrets_path,
@@ -222,6 +226,7 @@ async fn a_stop_ends_the_play_in_order_and_without_a_server_nothing_is_claimed()
     let play = tokio::spawn(run(SimOptions {
         mqtt: None,
         jt808: Some(closed.to_string()),
+        modbus: false,
         http: None,
         credentials: None,
         secrets: dir.path().join("secrets.json"),

@@ -4,7 +4,7 @@
 
 use anlan_model::Timestamp;
 use anlan_protocols::jt808::{
-    Answer, Authenticate, Frames, Item, Message, Position, PositionBatch, Register, RegisterEdition, Version, encode,
+    Answer, Authenticate, Frames, Item, Media, Message, Position, PositionBatch, Register, RegisterEdition, Version, encode,
 };
 
 use crate::client::{Heard, Wire};
@@ -21,6 +21,8 @@ pub enum Parcel {
         /// Kept while silent.
         backfill: bool,
     },
+    /// 0x0801.
+    Picture(Media),
 }
 
 /// The state of one terminal, kept over its connections.
@@ -35,6 +37,8 @@ pub struct Terminal {
     /// The code it had was refused on this connection: register once more, then give up.
     registered_again: bool,
     frames: Frames,
+    /// Pictures on the wire: their number, their frames, the serial number of the last.
+    pictures: Vec<(u32, Vec<Vec<u8>>, u16)>,
 }
 
 impl Terminal {
@@ -49,7 +53,21 @@ impl Terminal {
             hello_serial: 0,
             registered_again: false,
             frames: Frames::new(),
+            pictures: Vec::new(),
         }
+    }
+
+    /// 0x8800: the picture is kept, or parts of it are wanted again.
+    fn picture_answered(&mut self, body: &[u8]) -> Option<Heard> {
+        let (id, missing) = body.split_first_chunk()?;
+        let at = self.pictures.iter().position(|(picture, ..)| picture.to_be_bytes() == *id)?;
+        if missing.is_empty() {
+            return Some(Heard::Kept(self.pictures.remove(at).2));
+        }
+        let frames = &self.pictures.get(at)?.1;
+        let wanted =
+            missing.get(1..)?.chunks_exact(2).filter_map(|i| frames.get(usize::from(u16::from_be_bytes([i[0], i[1]])).checked_sub(1)?));
+        Some(Heard::Reply(wanted.flatten().copied().collect()))
     }
 
     /// The frames of a message and the serial number that its answer names: that of the last part.
@@ -111,6 +129,11 @@ impl Terminal {
             // 1 failed: not authenticated, or overloaded. 2 and 3 will never be better.
             (0x0200 | 0x0704, 1) => Heard::Again(answer.answered_serial),
             (0x0200 | 0x0704, _) => Heard::Refused(answer.answered_serial),
+            // "Done" to a part is transport only; a refusal counts for the whole, named by its last part.
+            (0x0801, 1..) => {
+                self.pictures.retain(|(.., last)| *last != answer.answered_serial);
+                Heard::Refused(answer.answered_serial)
+            }
             _ => Heard::Reply(Vec::new()),
         }
     }
@@ -122,6 +145,7 @@ impl Wire for Terminal {
     fn hello(&mut self) -> Vec<u8> {
         self.frames = Frames::new();
         self.registered_again = false;
+        self.pictures.clear();
         match self.code.clone() {
             Some(code) => self.authenticate(code),
             None => self.register(),
@@ -130,6 +154,12 @@ impl Wire for Terminal {
 
     fn send(&mut self, parcel: &Parcel) -> (Vec<u8>, u16) {
         let message = match parcel {
+            Parcel::Picture(media) => {
+                let frames = encode::frames(&self.phone, self.version, self.serial, &media.message()).unwrap_or_default();
+                let (bytes, last) = self.frames_of(&media.message());
+                self.pictures.push((media.id, frames, last));
+                return (bytes, last);
+            }
             Parcel::One(position) => Message::Position(position.clone()),
             Parcel::Many { positions, backfill } => {
                 Message::PositionBatch(PositionBatch { kind: u8::from(*backfill), positions: positions.clone() })
@@ -152,6 +182,7 @@ impl Wire for Terminal {
                     }
                     _ => heard.push(Heard::Ready),
                 },
+                _ if frame.header.message_id == 0x8800 => heard.extend(self.picture_answered(&frame.body)),
                 // Downlinks are answered as unsupported: a simulated terminal has no driver and no parameters.
                 other if other.id() & 0x8000 != 0 => {
                     let answer = Answer { answered_serial: frame.header.serial, answered_id: other.id(), result: 3 };
