@@ -26,6 +26,7 @@ export type RollupRow = Schemas['RollupRow']
 export type Dropped = Schemas['Dropped']
 export type Position = Schemas['Position']
 export type Vehicle = Schemas['Vehicle']
+export type MediaFile = Schemas['MediaFile']
 export type TripList = Schemas['TripList']
 export type RatioList = Schemas['RatioList']
 export type RatioRow = Schemas['RatioRow']
@@ -37,6 +38,9 @@ export type User = Schemas['User']
 export type AuditEntry = Schemas['AuditEntry']
 export type QuarantineEntry = Schemas['QuarantineEntry']
 export type DataEvent = Schemas['Event']
+export type Hold = Schemas['Hold']
+export type Retention = Schemas['Retention']
+export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */
 export interface CountyCollection {
