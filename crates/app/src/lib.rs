@@ -9,6 +9,7 @@ pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod clock;
+pub mod combination;
 pub mod command;
 pub mod device;
 pub mod dispatch;

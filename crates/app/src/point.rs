@@ -214,7 +214,7 @@ pub async fn put(app: &App, scope: &Scope, device: DeviceId, points: Vec<PointPu
 }
 
 /// What is not visible with a permission is not there; what is visible but not with this one is forbidden.
-fn within(error: anlan_store::StoreError, permission: Permission) -> AppError {
+pub(crate) fn within(error: anlan_store::StoreError, permission: Permission) -> AppError {
     match error {
         anlan_store::StoreError::NotFound => AppError::from(anlan_model::scope::Forbidden(permission)),
         other => other.into(),

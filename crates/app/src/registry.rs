@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anlan_domain::alarm::{Rule, Shelf};
+use anlan_domain::combination::CombinationRule;
 use anlan_domain::pack::RuleBook;
 use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Region, Vehicle};
-use anlan_model::{Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
+use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
 use anlan_store::credential::of_device;
 use anlan_store::{Store, StoreError};
 use arc_swap::ArcSwap;
@@ -63,6 +64,8 @@ pub enum Touched {
     PointsOf(DeviceId),
     /// Its row and credential.
     Vehicle(VehicleId),
+    /// What the engine watches together, in an enterprise's shard; whether it is there or gone.
+    Combination(EnterpriseId, CombinationId),
 }
 
 /// Rows as last committed.
@@ -155,6 +158,11 @@ impl Snapshot {
     }
 }
 
+/// The shard of everything that an enterprise owns.
+fn shard_of(enterprise: EnterpriseId) -> u16 {
+    shard(Some(enterprise), 1, 0)
+}
+
 /// Spreads ids over shards: the finalizer of SplitMix64 (Steele, Lea, Flood 2014), so that neighbouring ids part.
 fn shard(enterprise: Option<EnterpriseId>, kind: u64, id: i64) -> u16 {
     let seed = enterprise.map_or((id as u64).wrapping_mul(4) + kind, |e| (e.get() as u64).wrapping_mul(4));
@@ -224,6 +232,8 @@ impl Registry {
         let configs = registry.configs(&next, next.points.keys(), next.vehicles.keys());
         next.ruled = Arc::new(ruled(&next, &configs).collect());
         registry.engine.configure_all(configs);
+        let combinations = registry.store.all_combinations().await?;
+        registry.engine.combine_all(combinations.iter().map(|c| (shard_of(c.enterprise), CombinationRule::of(c))).collect());
         registry.snapshot.store(Arc::new(next));
         Ok(registry)
     }
@@ -293,6 +303,10 @@ impl Registry {
             points: self.store.points_of(&has_points.into_iter().collect::<Vec<_>>()).await?,
             vehicles: self.store.vehicles_among(&vehicles, &enterprises).await?,
         };
+        let combined: Vec<_> =
+            touched.iter().filter_map(|t| if let Touched::Combination(of, id) = t { Some((*of, *id)) } else { None }).collect();
+        let combinations = self.store.combinations_among(&combined.iter().map(|(_, id)| *id).collect::<Vec<_>>()).await?;
+        let combinations: HashMap<_, _> = combinations.iter().map(|c| (c.id, CombinationRule::of(c))).collect();
         let terminals = self.store.terminals_among(&vehicles).await?;
         let polled = self.store.modbus_among(&devices).await?;
         self.rereads.fetch_add(1, Ordering::Relaxed);
@@ -325,6 +339,9 @@ impl Registry {
             }
         }
         self.engine.configure(configs);
+        if !combined.is_empty() {
+            self.engine.combine(combined.into_iter().map(|(of, id)| (shard_of(of), id, combinations.get(&id).cloned())).collect());
+        }
         if let Some(credentials) = credentials {
             self.credentials.store(Arc::new(credentials));
         }

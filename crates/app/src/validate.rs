@@ -126,7 +126,7 @@ pub fn finite(field: &str, value: Option<f64>) -> Result<Option<f64>, AppError> 
     if value.is_none_or(f64::is_finite) { Ok(value) } else { Err(AppError::invalid("number.not_finite", field)) }
 }
 
-fn between(field: &str, value: f64, max: f64) -> Result<f64, AppError> {
+pub(crate) fn between(field: &str, value: f64, max: f64) -> Result<f64, AppError> {
     if (0.0..=max).contains(&value) { Ok(value) } else { Err(AppError::invalid("number.range", field).with("min", 0).with("max", max)) }
 }
 
@@ -205,12 +205,22 @@ pub fn limits(prefix: &str, limits: &Limits, source: Option<&LimitsSource>) -> R
             faults.note::<()>(Err(AppError::invalid("limits.source_missing", &field)));
         }
         None => {}
-        Some(source) => {
-            faults.note(text(&format!("{field}.document"), &source.document, NAME_CHARS, false));
-            faults.note(text(&format!("{field}.clause"), &source.clause, NAME_CHARS, true));
+        Some(named) => {
+            faults.note(source_named(&field, named));
         }
     }
     faults.check()
+}
+
+/// Who set something: a document and, if need be, a clause of it.
+///
+/// # Errors
+/// Every fault at once, fields below `field`.
+pub fn source_named(field: &str, source: &LimitsSource) -> Result<LimitsSource, AppError> {
+    let mut faults = Faults::default();
+    let document = faults.note(text(&format!("{field}.document"), &source.document, NAME_CHARS, false)).unwrap_or_default();
+    let clause = faults.note(text(&format!("{field}.clause"), &source.clause, NAME_CHARS, true)).unwrap_or_default();
+    faults.check().map(|()| LimitsSource { document, clause })
 }
 
 /// A place on the globe, if there is one.

@@ -48,6 +48,15 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("clock.backward", "测试时钟只能向前调整。", "The test clock only moves forward."),
     ("clock.one_of", "请只给出 set、advance_s、rate 中的一个。", "Give exactly one of set, advance_s and rate."),
     ("code.separator", "编码不能含有空格以及 / + # : , 字符。", "A device code has no spaces and none of / + # : ,"),
+    ("combination.elsewhere", "组合规则只能引用本企业的测点。", "A combination names points of its own enterprise only."),
+    ("combination.members", "组合条件的数量必须在 {min} 到 {max} 之间。", "A combination has between {min} and {max} members."),
+    (
+        "combination.no_rule",
+        "测点“{point}”没有这种报警规则；请先设置限值或周期。",
+        "The point {point} has no such rule; set its limit or period first.",
+    ),
+    ("combination.too_many", "每个企业最多 {max} 条组合规则。", "An enterprise has at most {max} combination rules."),
+    ("combination.twice", "同一测点的同一条件出现了两次。", "The same condition of the same point appears twice."),
     (
         "command.not_for_target",
         "该对象不支持这种指令，或该指令已停用。",
@@ -59,6 +68,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("csv.too_long", "一个文件最多 {most} 条读数，请缩短时间段。", "A file holds at most {most} readings; ask for a shorter time."),
     ("cursor.malformed", "翻页标记无效，请从第一页重新开始。", "The cursor is not of this list; start again from the first page."),
     ("day.future", "该日尚未到来。", "That day has not come yet."),
+    (
+        "device.combined",
+        "组合规则“{name}”引用了该设备的测点，请先从规则中移除再更换企业。",
+        "The combination {name} names points of the device; take them out of it before the device changes its enterprise.",
+    ),
     ("field.missing", "缺少必填字段。", "A required field is missing."),
     ("field.unknown", "不认识的字段。", "Unknown field."),
     ("field.wrong_type", "字段类型不正确：{reason}。", "The field has the wrong type: {reason}."),

@@ -580,3 +580,99 @@ async fn questions_about_many_points_see_what_the_asker_sees() {
     let backwards = "/api/v1/points/rollup?step=1h&from=2026-11-23T00:00:00Z&to=2026-11-22T00:00:00Z";
     assert_eq!(refused(backwards).await, ("window.empty".into(), "to".into()));
 }
+
+#[tokio::test]
+async fn a_combination_is_set_by_whoever_sets_limits_and_raises_an_alarm_that_names_its_members() {
+    let node = node().await;
+    let (enterprise, other) = (node.enterprise("E1", HERE).await, node.enterprise("E2", HERE).await);
+    let (device, foreign) = (node.device("D1", Some(&enterprise)).await, node.device("D2", Some(&other)).await);
+    let (a, b, c) = (node.point(&device, "GT-101").await, node.point(&device, "GT-102").await, node.point(&foreign, "GT-201").await);
+    let member = |point: &str, kind: &str| json!({"point": point, "kind": kind});
+    let body = |change: Value| {
+        let mut body = json!({"enterprise": enterprise, "name": "泄漏确认", "level": "red", "needed": 2, "within_s": 30,
+            "members": [member(&a, "h"), member(&b, "h")], "source": {"document": "联锁说明书", "clause": "3.2"}});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    // Each fault names its field.
+    let faults = [
+        (json!({"name": " "}), "text.empty", "name"),
+        (json!({"level": "pink"}), "word.unknown", "level"),
+        (json!({"needed": 1}), "number.range", "needed"),
+        (json!({"needed": 3}), "number.range", "needed"),
+        (json!({"within_s": -1}), "number.range", "within_s"),
+        (json!({"within_s": 3601}), "number.range", "within_s"),
+        (json!({"members": [member(&a, "h")]}), "combination.members", "members"),
+        (json!({"members": [member(&a, "h"), member(&a, "h")]}), "combination.twice", "members[1].point"),
+        (json!({"members": [member(&a, "h"), member(&c, "h")]}), "combination.elsewhere", "members[1].point"),
+        (json!({"members": [member(&a, "h"), member("999", "h")]}), "combination.elsewhere", "members[1].point"),
+        (json!({"members": [member(&a, "h"), member(&b, "ll")]}), "combination.no_rule", "members[1].kind"),
+        (json!({"members": [member(&a, "h"), member(&b, "combination")]}), "word.unknown", "members[1].kind"),
+        (json!({"members": [member(&a, "h"), member(&b, "high")]}), "word.unknown", "members[1].kind"),
+        (json!({"source": {"document": ""}}), "text.empty", "source.document"),
+        (json!({"enterprise": "999"}), "reference.unknown", "enterprise"),
+    ];
+    for (change, code, field) in faults {
+        let refused = node.admin("POST", "/api/v1/combinations", body(change.clone())).await.refused(400);
+        assert!(refused.contains(&(code.to_owned(), field.to_owned())), "{change}: {refused:?}");
+    }
+    let made = node.admin("POST", "/api/v1/combinations", body(json!({}))).await.ok(201);
+    assert_eq!((&made["members"][1]["judged"], &made["needed"], &made["enterprise_name"]), (&json!(true), &json!(2), &json!("企业E1")));
+    let path = format!("/api/v1/combinations/{}", text(&made["id"]));
+
+    // A member cannot be carried away, and says why.
+    let moves = json!({"revision": 1, "enterprise": other});
+    let refused = node.admin("PATCH", &format!("/api/v1/devices/{device}"), moves.clone()).await.refused(409);
+    assert_eq!(refused, [("device.combined".to_owned(), "enterprise".to_owned())]);
+
+    node.reading(&device, "GT-101", 30.0).await;
+    assert_eq!(node.get("/api/v1/alarms?level=red").await["alarms"], json!([]));
+    node.reading(&device, "GT-102", 30.0).await;
+    let alarm = node.get("/api/v1/alarms?level=red").await["alarms"][0].clone();
+    assert_eq!((&alarm["name"], &alarm["kind"], &alarm["combination"]), (&json!("泄漏确认"), &json!("combination"), &made["id"]));
+    assert_eq!((&alarm["value"], &alarm["threshold"], &alarm["source"]), (&json!(2.0), &json!(2.0), &json!("联锁说明书 3.2")));
+    assert_eq!((&alarm["points"], &alarm["enterprise"]), (&json!([a, b]), &json!(enterprise)));
+    let members: Vec<_> =
+        alarm["members"].as_array().unwrap().iter().map(|m| (text(&m["point"]), m["value"].clone(), m["kind"].clone())).collect();
+    assert_eq!(members, [(a.clone(), json!(30.0), json!("h")), (b.clone(), json!(30.0), json!("h"))]);
+    let of_point = node.get(&format!("/api/v1/alarms?point={b}")).await;
+    assert_eq!(of_point["alarms"].as_array().unwrap().len(), 2, "its own and the combination's: {of_point}");
+
+    // It is handled like any other, and returns when its time is up.
+    let id = text(&alarm["id"]);
+    node.admin(
+        "POST",
+        "/api/v1/users",
+        json!({"username": "duty", "name": "值班", "password": PASSWORD, "grants": [{"role": "duty_officer", "region": HERE}]}),
+    )
+    .await
+    .ok(201);
+    let duty = text(
+        &ask(&node.router, "POST", "/api/v1/session", None, Some(json!({"username": "duty", "password": PASSWORD}))).await.body["token"],
+    );
+    let acknowledged =
+        ask(&node.router, "POST", &format!("/api/v1/alarms/{id}/acknowledge"), Some(&duty), Some(json!({"note": "去看"}))).await.ok(200);
+    assert_eq!((&acknowledged["state"], acknowledged["members"].as_array().unwrap().len()), (&json!("acknowledged"), 2));
+    node.reading(&device, "GT-102", 3.0).await;
+    assert_eq!(node.get(&format!("/api/v1/alarms/{id}")).await["state"], "acknowledged", "30 s are not over");
+    node.app.clock.set(node.app.clock.now().plus_us(31_000_000)).unwrap().unwrap();
+    node.app.settle().await;
+    let returned = node.get(&format!("/api/v1/alarms/{id}")).await;
+    assert_eq!(returned["state"], "returned", "{returned}");
+    assert!(returned["members"][1]["returned_at"].is_string() && returned["members"][0]["returned_at"].is_null(), "{returned}");
+
+    // A limit that goes later is shown; the rule itself stays.
+    let point = node.get(&format!("/api/v1/points/{b}")).await;
+    let bare = json!({"revision": point["revision"], "limits": {}, "limits_source": null, "kind": "pressure"});
+    node.admin("PATCH", &format!("/api/v1/points/{b}"), bare).await.ok(200);
+    let now = node.get(&path).await;
+    assert_eq!((&now["members"][0]["judged"], &now["members"][1]["judged"]), (&json!(true), &json!(false)));
+
+    let changed = node.admin("PATCH", &path, json!({"revision": 1, "name": "二取二", "within_s": 0})).await.ok(200);
+    assert_eq!((&changed["name"], &changed["within_s"], &changed["revision"]), (&json!("二取二"), &json!(0.0), &json!(2)));
+    assert_eq!(node.admin("DELETE", &format!("{path}?revision=1"), json!({})).await.code(409), "revision.stale");
+    assert_eq!(node.admin("DELETE", &format!("{path}?revision=2"), json!({})).await.status, 204);
+    assert_eq!(node.get("/api/v1/combinations").await["combinations"], json!([]));
+    assert_eq!(node.get(&format!("/api/v1/alarms/{id}")).await["name"], "二取二");
+    node.admin("PATCH", &format!("/api/v1/devices/{device}"), moves).await.ok(200);
+}

@@ -21,6 +21,7 @@ struct World {
     alarm: String,
     user: String,
     media: String,
+    combination: String,
 }
 
 async fn world() -> World {
@@ -40,7 +41,11 @@ async fn world() -> World {
     let user = text(&node.admin("POST", "/api/v1/users", body).await.ok(201)["id"]);
     node.media("13900000001", 7, Some(&[0xff, 0xd8, 0xff, 0xd9])).await.unwrap();
     let media = text(&node.get(&format!("/api/v1/vehicles/{vehicle_id}/media")).await["media"][0]["id"]);
-    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media }
+    let members = json!([{"point": point, "kind": "h"}, {"point": point, "kind": "hh"}]);
+    let source = json!({"document": "联锁表"});
+    let body = json!({"enterprise": enterprise, "name": "泄漏确认", "level": "red", "within_s": 30, "members": members, "source": source});
+    let combination = text(&node.admin("POST", "/api/v1/combinations", body).await.ok(201)["id"]);
+    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination }
 }
 
 /// What somebody with every right, but in another county, must get.
@@ -63,7 +68,7 @@ enum Want {
 /// How an operation is asked: path, body, and what an outsider must get. `None` = nobody has thought about it yet.
 fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
     use Want::*;
-    let World { enterprise: e, device: d, point: p, vehicle: v, alarm: a, user: u, .. } = w;
+    let World { enterprise: e, device: d, point: p, vehicle: v, alarm: a, user: u, combination: c, .. } = w;
     let api = |rest: String| format!("/api/v1{rest}");
     let (path, body, want) = match operation {
         "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" => {
@@ -104,6 +109,16 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /points/{id}/readings.csv" => (format!("/points/{p}/readings.csv"), None, Refused),
         "get /points/{id}/readings" => (format!("/points/{p}/readings"), None, Refused),
         "get /points/{id}/rollup" => (format!("/points/{p}/rollup?step=1h"), None, Refused),
+        "get /combinations" => (format!("/combinations?enterprise={e}"), None, Empty("combinations")),
+        "post /combinations" => {
+            let members = json!([{"point": p, "kind": "h"}, {"point": p, "kind": "hh"}]);
+            let body =
+                json!({"enterprise": e, "name": "x", "level": "red", "within_s": 30, "members": members, "source": {"document": "x"}});
+            ("/combinations".into(), Some(body), Refused)
+        }
+        "get /combinations/{id}" => (format!("/combinations/{c}"), None, Refused),
+        "patch /combinations/{id}" => (format!("/combinations/{c}"), Some(json!({"revision": 0, "name": "x"})), Refused),
+        "delete /combinations/{id}" => (format!("/combinations/{c}?revision=0"), None, Refused),
         "get /vehicles" => ("/vehicles?phone=013900000001".into(), None, Empty("vehicles")),
         "get /vehicles/latest" => ("/vehicles/latest".into(), None, Empty("vehicles")),
         "get /vehicles/{id}" => (format!("/vehicles/{v}"), None, Refused),

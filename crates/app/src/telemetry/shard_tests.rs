@@ -520,6 +520,18 @@ fn a_combination_made_while_its_members_stand_is_judged_at_once_and_one_that_goe
 }
 
 #[test]
+fn notes_without_combinations_are_written_as_ever_and_those_with_read_back() {
+    use super::super::engine::Notes;
+    let plain = Notes { forgotten: vec![Subject::Point(POINT)], ..Notes::default() };
+    assert_eq!((plain.encode()[0], Notes::decode(&plain.encode()).unwrap().forgotten), (1, plain.forgotten.clone()));
+    let both = Notes { combinations: vec![(PAIR, Some(pair(30))), (CombinationId::new(6), None)], ..plain };
+    let bytes = both.encode();
+    let again = Notes::decode(&bytes).unwrap();
+    assert_eq!((bytes[0], again.combinations, again.forgotten), (2, both.combinations, both.forgotten));
+    assert!(Notes::decode(&bytes[..bytes.len() - 1]).is_err() && Notes::decode(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
 fn a_member_that_moves_away_or_loses_its_rule_returns_the_combination() {
     for moves in [true, false] {
         let mut both = Pair::new();

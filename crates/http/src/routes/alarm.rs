@@ -1,9 +1,11 @@
 //! Alarms: the list, one occurrence, and what people do about it.
 
+use std::collections::BTreeSet;
+
 use anlan_app::alarm::{self, AlarmFilter};
 use anlan_app::registry::Snapshot;
 use anlan_app::validate;
-use anlan_model::{Alarm, AlarmState, Level as ModelLevel, Subject};
+use anlan_model::{Alarm, AlarmMember, AlarmState, Level as ModelLevel, Subject};
 use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,11 +22,12 @@ pub(crate) struct AlarmDto {
     id: String,
     /// Rule id.
     rule: String,
-    /// `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`.
+    /// `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`, `combination`.
     kind: &'static str,
+    /// Of a combination: the point of its first member.
     point: Option<String>,
     vehicle: Option<String>,
-    /// Name of the point or plate of the vehicle.
+    /// Name of the point or combination, or plate of the vehicle.
     name: String,
     /// Of value and threshold.
     unit: String,
@@ -36,6 +39,11 @@ pub(crate) struct AlarmDto {
     state: State,
     /// Points the rule looks at.
     points: Vec<String>,
+    /// The combination rule that raised it.
+    combination: Option<String>,
+    /// Of a combination: its members in this occurrence.
+    members: Vec<AlarmMemberDto>,
+    /// Of a combination: how many members came together; `threshold` = how many it takes.
     value: Option<f64>,
     threshold: Option<f64>,
     /// Standard and clause, or the enterprise's document.
@@ -55,6 +63,41 @@ pub(crate) struct AlarmDto {
     historic: bool,
     /// How the vehicle's terminal is believed; `null` for points.
     trust: Option<&'static str>,
+}
+
+/// A member of a combination in one occurrence of its alarm.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlarmMember)]
+pub(crate) struct AlarmMemberDto {
+    point: String,
+    /// Name of the point, as now.
+    point_name: String,
+    /// Which rule of the point.
+    kind: &'static str,
+    /// Its own newest alarm in this occurrence; `null`, as all below: it took no part.
+    alarm: Option<String>,
+    value: Option<f64>,
+    threshold: Option<f64>,
+    unit: Option<String>,
+    onset_at: Option<At>,
+    returned_at: Option<At>,
+}
+
+impl From<AlarmMember> for AlarmMemberDto {
+    fn from(member: AlarmMember) -> Self {
+        let alarm = member.alarm.as_ref();
+        Self {
+            point: member.point.to_string(),
+            kind: member.kind.as_str(),
+            alarm: alarm.map(|a| a.id.to_string()),
+            value: alarm.and_then(|a| a.value),
+            threshold: alarm.and_then(|a| a.threshold),
+            unit: alarm.map(|a| a.unit.clone()),
+            onset_at: alarm.map(|a| a.onset_at.into()),
+            returned_at: alarm.and_then(|a| a.returned_at).map(Into::into),
+            point_name: member.point_name,
+        }
+    }
 }
 
 /// Shown state.
@@ -96,7 +139,13 @@ impl AlarmDto {
             region: alarm.region.map(|r| r.to_string()),
             level: alarm.level.into(),
             state,
-            points: point.map(|p| p.to_string()).into_iter().collect(),
+            points: if alarm.members.is_empty() {
+                point.map(|p| p.to_string()).into_iter().collect()
+            } else {
+                alarm.members.iter().map(|m| m.point).collect::<BTreeSet<_>>().iter().map(ToString::to_string).collect()
+            },
+            combination: alarm.combination.map(|c| c.to_string()),
+            members: alarm.members.into_iter().map(Into::into).collect(),
             value: alarm.value,
             threshold: alarm.threshold,
             source: alarm.source,

@@ -4,6 +4,7 @@
 
 mod alarm;
 mod audit;
+mod combination;
 mod command;
 mod device;
 mod enterprise;
@@ -68,6 +69,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(point::readings))
         .routes(routes!(point::readings_csv))
         .routes(routes!(point::rollup))
+        .routes(routes!(combination::list, combination::create))
+        .routes(routes!(combination::get, combination::update, combination::delete))
         .routes(routes!(vehicle::list))
         .routes(routes!(vehicle::latest))
         .routes(routes!(vehicle::get, vehicle::update))
