@@ -105,8 +105,45 @@ pub fn provision(api: &Api, world: &World, secrets_path: &Path) -> Result<HashMa
     outcome?;
     let id = |device: &Device| made.get(&device.code).map(|(id, _)| id.clone()).or_else(|| known.get(&device.code).cloned());
     let homes: Vec<(&Device, String)> = world.devices.iter().filter_map(|d| Some((d, id(d)?))).collect();
-    in_parallel(&homes, THREADS, |(device, id)| api.put(&format!("/api/v1/devices/{id}/points"), &points(device)).map(drop))?;
+    let kept: std::sync::Mutex<HashMap<String, Vec<String>>> = std::sync::Mutex::default();
+    in_parallel(&homes, THREADS, |(device, id)| {
+        let answer = api.put(&format!("/api/v1/devices/{id}/points"), &points(device))?;
+        let id = |row: &Value| row["id"].as_str().unwrap_or_default().to_owned();
+        let points = answer["points"].as_array().into_iter().flatten().map(id).collect();
+        lock(&kept).insert(device.code.clone(), points);
+        Ok::<_, ApiError>(())
+    })?;
+    let kept = std::mem::take(&mut *lock(&kept));
+    provision_combinations(api, world, &enterprises, &kept)?;
     Ok(enterprises)
+}
+
+/// Makes the combination rules that are missing. `points` holds the ids of every device's points, in order.
+fn provision_combinations(
+    api: &Api,
+    world: &World,
+    enterprises: &HashMap<String, String>,
+    points: &HashMap<String, Vec<String>>,
+) -> Result<(), ApiError> {
+    if world.combinations.is_empty() {
+        return Ok(());
+    }
+    let known = api.list("/api/v1/combinations?limit=1000", "combinations")?;
+    let known: std::collections::HashSet<&str> = known.iter().filter_map(|row| row["name"].as_str()).collect();
+    let missing: Vec<_> = world.combinations.iter().filter(|c| !known.contains(c.name.as_str())).collect();
+    in_parallel(&missing, THREADS, |c| {
+        let device = &world.devices[c.device];
+        let ids = points.get(&device.code).map(Vec::as_slice).unwrap_or_default();
+        let member = |p: &usize| ids.get(*p).map(|id| json!({ "point": id, "kind": "h" }));
+        let members: Vec<Value> = c.points.iter().filter_map(member).collect();
+        let body = json!({
+            "enterprise": world.enterprises.get(device.enterprise).and_then(|e| enterprises.get(&e.code)),
+            "name": c.name, "level": c.level, "needed": members.len(), "within_s": c.within_s, "members": members,
+            "source": { "document": c.source.document, "clause": c.source.clause },
+        });
+        api.post("/api/v1/combinations", &body).map(drop)
+    })
+    .map(drop)
 }
 
 fn provision_enterprises(api: &Api, world: &World) -> Result<HashMap<String, String>, ApiError> {

@@ -113,7 +113,7 @@ pub enum Expected {
     Alarm {
         /// Index of the point on the device; `None` for a vehicle.
         point: Option<usize>,
-        /// Kind of rule: `hh`, `h`, `l`, `ll`, `stale`, `terminal_bit`, `overspeed`, `flat_line`.
+        /// Kind of rule: `hh`, `h`, `l`, `ll`, `stale`, `terminal_bit`, `overspeed`, `flat_line`, `combination`.
         rule: &'static str,
         /// Terminal bit.
         bit: Option<u8>,
@@ -148,6 +148,8 @@ pub struct Script<'w> {
 struct DeviceState {
     signals: Vec<Signal>,
     standing: Vec<[bool; 4]>,
+    /// Whether the points of its combination are high together.
+    combined: bool,
     /// The value that a point repeats, since when, and the newest sample of it.
     stuck: HashMap<usize, (f64, i64, i64)>,
     memory: VecDeque<Sample>,
@@ -181,6 +183,7 @@ impl<'w> Script<'w> {
                     .map(|p| Signal::new(p.mean, p.spread, p.decimals, Rng::named(world.seed, &format!("{}/{}", d.code, p.code))))
                     .collect(),
                 standing: vec![[false; 4]; d.points.len()],
+                combined: false,
                 stuck: HashMap::new(),
                 memory: VecDeque::new(),
                 silent: false,
@@ -295,6 +298,15 @@ impl<'w> Script<'w> {
             for rule in crossed(&device.points[point].effective, *value, &mut state.standing[point]) {
                 expect(due_us, Expected::Alarm { point: Some(point), rule, bit: None, level: levels.of(rule).to_owned() });
             }
+        }
+        if let Some(combination) = self.world.combinations.iter().find(|c| c.device == d) {
+            // [`crossed`] remembers hh, h, l, ll.
+            let together = combination.points.iter().all(|&point| state.standing[point][1]);
+            if together && !state.combined {
+                let (point, level) = (combination.points.first().copied(), combination.level.clone());
+                expect(due_us, Expected::Alarm { point, rule: "combination", bit: None, level });
+            }
+            state.combined = together;
         }
         state.last_sent_us = Some(due_us);
         step.messages.push(Message::Telemetry { samples: vec![sample], backfill: false });
@@ -495,8 +507,10 @@ mod tests {
         let world = world();
         let found = alarms(&minutes(&world, 10, true));
         let expected = [
+            ("combination", None, "red"), // the leak at two detectors
             ("flat_line", None, "blue"), // the stuck gauge
             ("h", None, "yellow"),       // the leak
+            ("h", None, "yellow"),       // the leak at its second detector
             ("h", None, "yellow"),       // the leak under a fast clock
             ("hh", None, "red"),         // the leak
             ("l", None, "yellow"),       // the pressure drop

@@ -1,4 +1,4 @@
-//! What happens in the tank farms of the play: a leak through both gas levels, a stuck pressure gauge, a power loss with back-fill.
+//! What happens in the tank farms of the play: a leak through both gas levels that reaches a second detector seconds later, a stuck pressure gauge, a power loss with back-fill.
 //!
 //! The tanks themselves are data (`packs/demo/plants.toml`); the limits are the base pack's and the invented design document's.
 
@@ -19,6 +19,11 @@ pub(crate) fn stories(world: &World, cycle: usize) -> Vec<Story> {
         // Past the second level of GB/T 50493, wherever the pack puts it.
         if let Some(hh) = world.devices[device].points[point].effective.hh {
             play(device, 60.0, 420.0, What::Ramp { point, to: hh * 1.36 });
+        }
+        // The cloud reaches the neighbour thinner and some ten seconds later; it stays below the second level.
+        let second = world.combinations.iter().find(|c| c.device == device).and_then(|c| c.points.iter().find(|p| **p != point));
+        if let Some((second, h)) = second.and_then(|&p| Some((p, world.devices[device].points[p].effective.h?))) {
+            play(device, 60.0, 270.0, What::Ramp { point: second, to: h * 1.36 });
         }
     }
     if let Some((device, point)) = role(&pressure, 1) {

@@ -3,7 +3,7 @@
 //! Holds what exists, not what happens ([`crate::script`]) and not how it is sent ([`crate::client`]). Every name says 演示.
 //! Start at [`World::new`]. Figures come from `packs/demo` and `packs/base`, none from Rust.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anlan_model::Wgs84;
 use anlan_model::noun::{Limits, LimitsSource};
@@ -66,6 +66,23 @@ pub struct Device {
     pub points: Vec<Point>,
 }
 
+/// An invented combination rule over points of one device.
+#[derive(Clone, Debug)]
+pub struct Combination {
+    /// Name; begins with 演示.
+    pub name: String,
+    /// Index into [`World::devices`].
+    pub device: usize,
+    /// Indices of the points that must be high together.
+    pub points: Vec<usize>,
+    /// Within how many seconds.
+    pub within_s: f64,
+    /// Level word.
+    pub level: String,
+    /// Who set it.
+    pub source: LimitsSource,
+}
+
 /// An invented measuring point.
 #[derive(Clone, Debug)]
 pub struct Point {
@@ -108,6 +125,8 @@ pub struct World {
     pub devices: Vec<Device>,
     /// Controllers that are polled; their points come on top of the scale.
     pub plcs: Vec<Plc>,
+    /// Combination rules: a leak that reaches two gas detectors of a tank farm.
+    pub combinations: Vec<Combination>,
     /// Loops that vehicles drive.
     pub routes: Vec<Route>,
     /// Vehicles.
@@ -192,8 +211,19 @@ struct LimitRow {
 #[derive(Deserialize)]
 struct PlantsFile {
     limits_document: String,
+    combination: Vec<CombinationRow>,
     sector: Vec<SectorRow>,
     device: Vec<DeviceRow>,
+}
+
+#[derive(Deserialize)]
+struct CombinationRow {
+    template: String,
+    kind: String,
+    name: String,
+    within_s: f64,
+    level: String,
+    clause: String,
 }
 
 #[derive(Deserialize)]
@@ -252,10 +282,11 @@ impl World {
         let enterprises = enterprises(seed, scale.enterprises, &plants, &counties, &towns);
         let devices = devices(seed, scale.points, &plants, &rules, &enterprises);
         let plcs = plc::plcs(&enterprises);
+        let combinations = combinations(&plants, &devices);
         let routes = fleet::routes(seed, &towns);
         let vehicles = fleet::vehicles(seed, scale.vehicles, &enterprises, &routes);
         let levels = Levels::new(rules.rule);
-        Self { seed, counties, enterprises, devices, plcs, routes, vehicles, levels }
+        Self { seed, counties, enterprises, devices, plcs, combinations, routes, vehicles, levels }
     }
 }
 
@@ -322,6 +353,25 @@ fn devices(seed: u64, n_points: usize, plants: &PlantsFile, rules: &RulesFile, e
             Some(Device { code, name, enterprise: e, template: row.template.clone(), period_s: row.period_s, phase_us, points })
         })
         .collect()
+}
+
+/// Of every enterprise one: the first two points of the kind, on its first device of the template that has two.
+fn combinations(plants: &PlantsFile, devices: &[Device]) -> Vec<Combination> {
+    let mut list = Vec::new();
+    for row in &plants.combination {
+        let mut served = HashSet::new();
+        for (device, d) in devices.iter().enumerate().filter(|(_, d)| d.template == row.template) {
+            let of_kind = d.points.iter().enumerate().filter(|(_, p)| p.kind == row.kind);
+            let points: Vec<usize> = of_kind.map(|(i, _)| i).take(2).collect();
+            if points.len() < 2 || !served.insert(d.enterprise) {
+                continue;
+            }
+            let source = LimitsSource { document: plants.limits_document.clone(), clause: row.clause.clone() };
+            let name = format!("演示{} {}", row.name, d.code);
+            list.push(Combination { name, device, points, within_s: row.within_s, level: row.level.clone(), source });
+        }
+    }
+    list
 }
 
 fn point(row: &DeviceRow, p: usize, plants: &PlantsFile, rules: &RulesFile, rng: &mut Rng) -> Point {
