@@ -2,7 +2,7 @@
 import { setLocale, setTheme, settled } from './lib.mjs'
 
 export const DUTY_ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/road']
-export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/rules', '/admin/users', '/admin/audit', '/admin/holds', '/admin/retention', '/admin/quarantine', '/admin/events']
+export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/combinations', '/admin/rules', '/admin/users', '/admin/audit', '/admin/holds', '/admin/retention', '/admin/quarantine', '/admin/events']
 const nameOf = (route) => route.slice(1).replace(/[/?=]/g, '-')
 
 /** Opens a row where the page has one, so that the details are looked at too. */

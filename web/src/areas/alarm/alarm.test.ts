@@ -5,7 +5,7 @@ import { type AlarmFilter, byUrgency, changedAt, newer, split } from './alarm'
 function alarm(over: Partial<Alarm>): Alarm {
   return {
     id: '1', rule: 'r', kind: 'hh', point: 'p', vehicle: null, name: '可燃气体', unit: '%LEL', enterprise: 'e', enterprise_name: '甲厂',
-    region: '530402', region_name: '红塔区', level: 'red', state: 'raised', points: [], value: 51, threshold: 50, source: '',
+    region: '530402', region_name: '红塔区', level: 'red', state: 'raised', points: [], combination: null, members: [], value: 51, threshold: 50, source: '',
     confidence: '', onset_at: '2026-11-24T00:00:00.000000Z', raised_at: '2026-11-24T00:00:00.000000Z', acknowledged_at: null,
     acknowledged_by: null, acknowledged_note: null, returned_at: null, closed_at: null, closed_by: null, closed_reason: null,
     historic: false, trust: null, ...over,
