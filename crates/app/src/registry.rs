@@ -243,6 +243,11 @@ impl Registry {
         self.snapshot.load_full()
     }
 
+    /// The same for a moment: cheaper, and not to be kept across an await.
+    pub fn look(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
     /// What the sockets check; shared, replaced whole.
     pub fn credentials(&self) -> Arc<ArcSwap<Credentials>> {
         self.credentials.clone()

@@ -5,13 +5,14 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anlan_model::EnterpriseId;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 /// The limits of all listeners. Every key has a default, so an empty configuration section is complete.
@@ -172,7 +173,7 @@ pub(crate) struct Gate {
 struct Buckets<K> {
     rate_per_s: f64,
     burst: f64,
-    of: Mutex<HashMap<K, Bucket>>,
+    of: Mutex<HashMap<K, Bucket, RandomState>>,
 }
 
 impl<K: Hash + Eq + Clone> Buckets<K> {
@@ -260,7 +261,7 @@ impl Gate {
 }
 
 /// Drops entries that say nothing any more once the map is large; if all still matter, drops any to stay bounded.
-fn sweep<K: Hash + Eq + Clone, V>(map: &mut HashMap<K, V>, idle: impl Fn(&V) -> bool) {
+fn sweep<K: Hash + Eq + Clone, V, S: BuildHasher>(map: &mut HashMap<K, V, S>, idle: impl Fn(&V) -> bool) {
     if map.len() < SWEEP_AT {
         return;
     }

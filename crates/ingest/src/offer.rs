@@ -2,13 +2,13 @@
 //!
 //! The answer may come from any thread and at any time, so it travels through a channel. That channel holds at most one
 //! answer per batch that is out, and the session bounds those (inflight limit, held bytes); it needs no bound of its own.
-//! Start at [`Offers`].
+//! Start at [`Offers`]; where many connections wait for one sync, [`Post`] wakes them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anlan_model::batch::Prebound;
 use anlan_model::{Batch, Intake, Kept, MediaRefusal, RawMedia, RawPosition, RawReading, Refusal, Source, SourceEvent, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Readings of several messages that travel in one batch: what is refused, is refused together.
 const JOINED_MAX: u64 = 1_000;
@@ -43,8 +43,11 @@ impl Content {
     /// Whether `next`, heard right behind it, may travel in the same batch: readings of the same device that are answered alike.
     pub(crate) fn joins(&self, next: &Self) -> bool {
         let only_readings = |c: &Self| c.positions.is_empty() && c.events.is_empty();
+        // Within a batch what is named goes before what is bound, so nothing named may follow something bound.
+        let keeps_order = self.bound.readings.is_empty() || next.readings.is_empty();
         only_readings(self)
             && only_readings(next)
+            && keeps_order
             && self.source == next.source
             && self.backfill == next.backfill
             && (self.bound.readings.is_empty() || next.bound.readings.is_empty() || self.bound.generation == next.bound.generation)
@@ -68,9 +71,43 @@ impl Content {
 /// The answer to the batch with this token.
 pub(crate) type Answer = (u64, Result<Kept, Refusal>);
 
+/// Brings the answers of one sync into the runtime with one wake-up from outside, however many connections wait for them; inside
+/// it waking a task costs no system call. Holds no more than the batches that are out.
+#[derive(Default)]
+pub(crate) struct Post {
+    bag: Mutex<Vec<(mpsc::UnboundedSender<Answer>, Answer)>>,
+    bell: Notify,
+}
+
+impl Post {
+    fn put(&self, to: mpsc::UnboundedSender<Answer>, answer: Answer) {
+        let mut bag = self.bag.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = bag.is_empty();
+        bag.push((to, answer));
+        drop(bag);
+        if is_first {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Hands out what comes, for as long as it is polled.
+    pub(crate) async fn deliver(&self) {
+        let mut taken = Vec::new();
+        loop {
+            self.bell.notified().await;
+            std::mem::swap(&mut taken, &mut *self.bag.lock().unwrap_or_else(PoisonError::into_inner));
+            for (to, answer) in taken.drain(..) {
+                // An error means the connection is gone: the device will send again.
+                let _ = to.send(answer);
+            }
+        }
+    }
+}
+
 /// The batches a session has out.
 pub(crate) struct Offers {
     intake: Arc<dyn Intake>,
+    post: Option<Arc<Post>>,
     sender: mpsc::UnboundedSender<Answer>,
     receiver: mpsc::UnboundedReceiver<Answer>,
 }
@@ -78,7 +115,12 @@ pub(crate) struct Offers {
 impl Offers {
     pub(crate) fn new(intake: Arc<dyn Intake>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { intake, sender, receiver }
+        Self { intake, post: None, sender, receiver }
+    }
+
+    /// The same, with answers that come through `post`, which somebody delivers.
+    pub(crate) fn through(intake: Arc<dyn Intake>, post: Arc<Post>) -> Self {
+        Self { post: Some(post), ..Self::new(intake) }
     }
 
     /// Offers `content`; the answer comes out of [`Offers::next`] under `token`.
@@ -92,7 +134,7 @@ impl Offers {
     }
 
     fn batch(&self, token: u64, content: Content) -> Batch {
-        let mut answer = Returned { sender: self.sender.clone(), token, said: false };
+        let mut answer = Returned { sender: self.sender.clone(), post: self.post.clone(), token, said: false };
         Batch {
             source: content.source,
             received_at: content.received_at,
@@ -123,6 +165,7 @@ impl Offers {
 /// Says "stopping" if a shard drops a reply instead of calling it, so that no message waits for ever.
 struct Returned {
     sender: mpsc::UnboundedSender<Answer>,
+    post: Option<Arc<Post>>,
     token: u64,
     said: bool,
 }
@@ -130,8 +173,12 @@ struct Returned {
 impl Returned {
     fn say(&mut self, result: Result<Kept, Refusal>) {
         self.said = true;
-        // An error means the connection is gone: the device will send again.
-        let _ = self.sender.send((self.token, result));
+        let answer = (self.token, result);
+        match &self.post {
+            Some(post) => post.put(self.sender.clone(), answer),
+            // An error means the connection is gone: the device will send again.
+            None => drop(self.sender.send(answer)),
+        }
     }
 }
 
@@ -219,6 +266,29 @@ mod tests {
         assert_eq!(offers.next().await, (9, Err(Refusal::Stopping)));
     }
 
+    #[tokio::test]
+    async fn one_post_brings_each_its_own_answers() {
+        let (post, intake) = (Arc::new(Post::default()), Arc::new(Dropping));
+        let mut all = [1, 2, 3].map(|n| (n, Offers::through(intake.clone(), post.clone())));
+        let content = || Content::new(Source::Device { device: DeviceId::new(1), protocol: "mqtt" }, Timestamp::EPOCH);
+        for (n, offers) in &all {
+            offers.offer(*n, content());
+            offers.offer(10 * n, content());
+        }
+        // One that went away keeps nobody waiting.
+        Offers::through(intake, post.clone()).offer(4, content());
+        let heard = async {
+            for (n, offers) in &mut all {
+                assert_eq!(offers.next().await, (*n, Err(Refusal::Stopping)));
+                assert_eq!(offers.next().await, (10 * *n, Err(Refusal::Stopping)));
+            }
+        };
+        tokio::select! {
+            () = heard => {}
+            () = post.deliver() => {}
+        }
+    }
+
     #[test]
     fn readings_of_one_device_travel_together_and_nothing_else_does() {
         use anlan_model::Quality;
@@ -243,6 +313,7 @@ mod tests {
         }
         assert_eq!((first.readings.len(), first.bound.readings.len(), first.bound.generation, first.count()), (2, 2, 4, 4));
         assert!(!first.joins(&bound(5)), "found in another state of the registry");
+        assert!(!first.joins(&named(1, "c")), "a name behind what is bound would overtake it");
         let full = Content { readings: vec![named(1, "a").readings[0].clone(); JOINED_MAX as usize], ..named(1, "a") };
         assert!(!full.joins(&named(1, "a")));
     }

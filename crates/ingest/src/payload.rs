@@ -86,7 +86,7 @@ struct Collector<'a> {
     speaker: Speaker<'a>,
     received_at: Timestamp,
     left: usize,
-    index: HashMap<(DeviceId, bool), usize>,
+    index: HashMap<(DeviceId, bool), usize, foldhash::fast::RandomState>,
     /// The last answer of `index`: neighbours are mostly of one device.
     last: Option<((DeviceId, bool), usize)>,
     routed: Routed,
@@ -158,16 +158,29 @@ pub(crate) fn read(
     limits: &Limits,
 ) -> Routed {
     let left = limits.max_readings_per_message;
-    let mut all = Collector { credentials, speaker, received_at, left, index: HashMap::new(), last: None, routed: Routed::default() };
+    let mut all = Collector { credentials, speaker, received_at, left, index: HashMap::default(), last: None, routed: Routed::default() };
     match form {
-        Form::Json => json(bytes, &mut all),
+        Form::Json => json(bytes, memory, &mut all),
         Form::Line(precision) => lines(bytes, precision, memory, &mut all),
     }
     all.routed
 }
 
 /// All or nothing, as the parser is: a payload of ours that is wrong somewhere is a fault in a program, not a noisy line.
-fn json(bytes: &[u8], all: &mut Collector<'_>) {
+fn json(bytes: &[u8], memory: Memory<'_>, all: &mut Collector<'_>) {
+    if let Some(plain) = telemetry::plain(bytes).filter(|plain| plain.values.len() <= all.left) {
+        let (device, at) = (all.speaker.credential.device, plain.at);
+        all.left -= plain.values.len();
+        let content = all.content(device, all.speaker.backfill);
+        content.bound.generation = memory.generation;
+        for (code, value) in plain.values {
+            match memory.intake.find(device, code) {
+                Some(point) => content.bound.readings.push(BoundReading { point, device_at: at, value, quality: Quality::Good }),
+                None => content.readings.push(RawReading { code: code.to_owned(), device_at: at, value, quality: Quality::Good }),
+            }
+        }
+        return;
+    }
     let payload = match telemetry::parse(bytes) {
         Ok(payload) => payload,
         Err(error) => return all.problem(Reason::Unreadable, None, error.to_string()),

@@ -136,12 +136,36 @@ impl Wire {
     /// Those of the socket, and `TimedOut` when a write made no progress for the write timeout.
     pub(crate) async fn step(&mut self, into: &mut [u8], may_read: bool) -> io::Result<Moved> {
         let may_read = may_read && self.owed() <= self.output_max / 2;
-        let is_owing = self.owed() > 0 || self.unflushed;
+        if self.owed() == 0 && !self.unflushed {
+            // Nothing can time out, and a timer per read would cost more than the read's own bookkeeping.
+            return std::future::poll_fn(|cx| self.poll_step(cx, into, may_read)).await;
+        }
         let gives_up_at = self.stalled_since + self.write_timeout;
         tokio::select! {
             moved = std::future::poll_fn(|cx| self.poll_step(cx, into, may_read)) => moved,
-            () = tokio::time::sleep_until(gives_up_at), if is_owing => Err(io::Error::new(io::ErrorKind::TimedOut, SlowReader)),
+            () = tokio::time::sleep_until(gives_up_at) => Err(io::Error::new(io::ErrorKind::TimedOut, SlowReader)),
         }
+    }
+
+    /// Writes as much of what is owed as a socket in the clear takes at once; the rest is left to [`Wire::step`].
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(crate) fn write_at_once(&mut self) -> io::Result<()> {
+        let Stream::Plain(stream) = &self.stream else { return Ok(()) };
+        while self.owed() > 0 {
+            match stream.try_write(&self.output[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.written += n;
+                    self.stalled_since = Instant::now();
+                }
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.tidy();
+        Ok(())
     }
 
     /// Writes before it reads; pending if neither is possible, or wanted.
@@ -175,6 +199,11 @@ impl Wire {
         self.written += n;
         self.unflushed = self.stream.is_private();
         self.stalled_since = Instant::now();
+        self.tidy();
+    }
+
+    /// Forgets what is written.
+    fn tidy(&mut self) {
         if self.written == self.output.len() {
             self.output.clear();
             self.written = 0;

@@ -75,7 +75,7 @@ impl Intake for AppIntake {
 
     fn offer_all(&self, batches: Vec<Batch>) {
         let mut detours = self.detours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let snapshot = self.app.registry.get();
+        let snapshot = self.app.registry.look();
         let (mut ready, mut refused) = (Vec::with_capacity(batches.len()), Vec::new());
         for batch in batches {
             let on_detour = !detours.is_empty() && detours.contains_key(&source_key(&batch.source));
@@ -108,11 +108,11 @@ impl Intake for AppIntake {
     }
 
     fn generation(&self) -> u64 {
-        self.app.registry.get().generation
+        self.app.registry.look().generation
     }
 
     fn find(&self, device: DeviceId, code: &str) -> Option<PointId> {
-        self.app.registry.get().point_by_code.get(&device)?.get(code).copied()
+        self.app.registry.look().point_by_code.get(&device)?.get(code).copied()
     }
 
     fn keep_media(&self, media: RawMedia, reply: MediaReply) {

@@ -56,8 +56,9 @@ impl Class {
         if batch.backfill || (!batch.positions.is_empty() && batch.positions.iter().all(|p| p.backfill)) {
             return Self::Backfill;
         }
+        let has_readings = !batch.readings.is_empty() || !batch.bound.readings.is_empty();
         match &batch.source {
-            Source::Device { device, .. } if !batch.readings.is_empty() && !snapshot.ruled.contains(device) => Self::Plain,
+            Source::Device { device, .. } if has_readings && !snapshot.ruled.contains(device) => Self::Plain,
             Source::Device { .. } => Self::Ruled,
             Source::Terminal { phone, .. } => {
                 let vehicle = snapshot.vehicle_by_phone.get(phone).and_then(|id| snapshot.vehicles.get(id));
@@ -225,6 +226,31 @@ mod tests {
         check(100, &Class::ALL);
         pressure.set_disk_free(0, 0);
         assert!(pressure.admits(Class::Backfill, 1, 0, 0).is_ok(), "0 = no guard");
+    }
+
+    #[test]
+    fn a_device_without_rules_is_plain_whether_its_points_are_named_or_bound() {
+        use anlan_model::batch::{BoundReading, Prebound};
+        use anlan_model::{DeviceId, PointId, Quality, Timestamp};
+
+        let device = DeviceId::new(1);
+        let bound = Prebound {
+            generation: 0,
+            readings: vec![BoundReading { point: PointId::new(1), device_at: None, value: 1.0, quality: Quality::Good }],
+        };
+        let batch = Batch {
+            source: Source::Device { device, protocol: "mqtt" },
+            received_at: Timestamp::EPOCH,
+            readings: Vec::new(),
+            bound,
+            positions: Vec::new(),
+            events: Vec::new(),
+            backfill: false,
+            reply: Box::new(|_| {}),
+        };
+        assert_eq!(Class::of(&Snapshot::default(), &batch), Class::Plain);
+        let ruled = Snapshot { ruled: Arc::new([device].into()), ..Snapshot::default() };
+        assert_eq!(Class::of(&ruled, &batch), Class::Ruled);
     }
 
     #[test]

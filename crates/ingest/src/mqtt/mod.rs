@@ -19,7 +19,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anlan_model::{Command, CommandBody, Credentials, DeviceCredential, Refusal, Source, SourceEvent, Timestamp};
@@ -27,16 +28,17 @@ use anlan_protocols::mqtt::codec::{Fault, Qos, Version};
 use anlan_protocols::mqtt::server::{
     Closed, ConnectRefusal, Event, LastWill, Limits as SessionLimits, PubResult, ServerClose, Session, Token,
 };
+use foldhash::fast::RandomState;
 use rustls::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::downlink::Peer;
 use crate::limits::Held;
-use crate::offer::{self, Content, Offers};
-use crate::payload::{self, Form, Problem, Routed, Speaker};
+use crate::offer::{self, Content, Offers, Post};
+use crate::payload::{self, Form, Memory, Problem, Routed, Speaker};
 use crate::wire::{Moved, Stream, Wire, listen};
 use crate::{Context, Protocol, Reason, trust};
 
@@ -57,14 +59,22 @@ const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
 /// Serves MQTT on `listener`, over TLS if there is a configuration for it, until the context stops; then closes its sessions
 /// (version 5 is told why).
 pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, ctx: Arc<Context>) {
-    let (shared, dying) = (ctx.clone(), ctx.clone());
-    let connections = listen(listener, tls, ctx, Protocol::Mqtt, move |stream, address| connection(stream, address, shared.clone()));
-    tokio::join!(connections, after::publish_wills(dying, last_words));
+    let (shared, dying, post) = (ctx.clone(), ctx.clone(), Arc::new(Post::default()));
+    let posted = post.clone();
+    let session = move |stream, address| connection(stream, address, shared.clone(), posted.clone());
+    let connections = listen(listener, tls, ctx, Protocol::Mqtt, session);
+    let served = async {
+        tokio::join!(connections, after::publish_wills(dying, last_words));
+    };
+    tokio::select! {
+        () = served => {}
+        () = post.deliver() => {}
+    }
 }
 
-async fn connection(stream: Stream, address: SocketAddr, ctx: Arc<Context>) {
+async fn connection(stream: Stream, address: SocketAddr, ctx: Arc<Context>, post: Arc<Post>) {
     let mut wire = Wire::new(stream, &ctx.limits);
-    let mut connection = Connection::new(ctx.clone(), address);
+    let mut connection = Connection::new(ctx.clone(), address, post);
     connection.run(&mut wire).await;
     if let Some(device) = &connection.device {
         ctx.downlinks.leave_device(&device.code, connection.peer.connection);
@@ -84,16 +94,57 @@ fn status_text(payload: &[u8]) -> String {
     String::from_utf8_lossy(payload).chars().take(200).collect()
 }
 
-/// Reads a payload; one that has unreadable parts is put aside whole.
-fn read(ctx: &Context, source: &str, form: Form, payload: &[u8], named: &str, received_at: Timestamp) -> Routed {
-    let memory = ctx.memory();
-    let snapshot = ctx.credentials.load();
-    let Some(credential) = snapshot.devices.get(named) else { return Routed::default() };
-    // A gateway on another device's topic speaks as that device, with the gateway's own right to back-fill.
-    let may_backfill = snapshot.devices.get(source).is_some_and(|c| c.may_backfill);
-    let credential = DeviceCredential { may_backfill, ..credential.clone() };
-    let speaker = Speaker { code: named, credential: &credential, protocol: Protocol::Mqtt.as_str(), backfill: false };
-    let routed = payload::read(form, payload, memory, &snapshot, speaker, received_at, &ctx.limits);
+/// What a topic means, and who is believed there.
+struct Route {
+    /// The snapshot of credentials that says so.
+    snapshot: Weak<Credentials>,
+    topic: Arc<str>,
+    named: Arc<str>,
+    leaf: Leaf,
+    /// Of the device named. A gateway on another device's topic speaks as that device, with the gateway's own right to back-fill.
+    credential: DeviceCredential,
+}
+
+/// What may be said on a topic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaf {
+    Readings(Form),
+    Status,
+    Answer,
+}
+
+impl Route {
+    /// `None`: the device `code` may not publish there.
+    fn find(snapshot: &Arc<Credentials>, code: &str, topic: &Arc<str>) -> Option<Self> {
+        let (named, leaf, credential) = topic_of(snapshot, code, topic)?;
+        let leaf = match leaf {
+            "telemetry" => Leaf::Readings(Form::Json),
+            "line" => Leaf::Readings(Form::Line(Default::default())),
+            "status" => Leaf::Status,
+            "answer" if named == code => Leaf::Answer,
+            _ => return None,
+        };
+        let may_backfill = snapshot.devices.get(code).is_some_and(|own| own.may_backfill);
+        let credential = DeviceCredential { may_backfill, ..credential.clone() };
+        Some(Self { snapshot: Arc::downgrade(snapshot), topic: topic.clone(), named: named.into(), leaf, credential })
+    }
+
+    /// Whether it still says what `topic` means.
+    fn holds(&self, snapshot: &Arc<Credentials>, topic: &str) -> bool {
+        is_of(&self.snapshot, snapshot) && *self.topic == *topic
+    }
+}
+
+/// Whether `seen` is this very snapshot. A weak pointer keeps its address from being used again, not what was there.
+fn is_of(seen: &Weak<Credentials>, snapshot: &Arc<Credentials>) -> bool {
+    std::ptr::eq(seen.as_ptr(), Arc::as_ptr(snapshot))
+}
+
+/// Reads a payload that `source` sent; one that has unreadable parts is put aside whole. `generation` was asked before `route` was found.
+fn read(ctx: &Context, source: &str, generation: u64, form: Form, payload: &[u8], route: &Route, received_at: Timestamp) -> Routed {
+    let memory = Memory { generation, ..ctx.memory() };
+    let speaker = Speaker { code: &route.named, credential: &route.credential, protocol: Protocol::Mqtt.as_str(), backfill: false };
+    let routed = payload::read(form, payload, memory, &ctx.credentials.load(), speaker, received_at, &ctx.limits);
     if let Some(first) = routed.problems.iter().find(|p| p.reason == Reason::Unreadable) {
         ctx.quarantine(Protocol::Mqtt, source, first.to_string(), payload);
     }
@@ -103,22 +154,19 @@ fn read(ctx: &Context, source: &str, form: Form, payload: &[u8], named: &str, re
 /// What a will says, as batches. Its device may have been disabled meanwhile; then nobody believes it any more.
 fn last_words(ctx: &Context, dying: &Dying) -> Vec<Content> {
     let LastWill { topic, payload, .. } = &dying.will.will;
-    let (code, received_at) = (dying.name.0.as_str(), ctx.clock.now());
+    let (code, received_at, generation) = (dying.name.0.as_str(), ctx.clock.now(), ctx.intake.generation());
     let snapshot = ctx.credentials.load_full();
     let trusted = snapshot.devices.get(code).is_some_and(|own| !own.disabled);
-    let Some((named, leaf, credential)) = topic_of(&snapshot, code, topic).filter(|_| trusted) else { return Vec::new() };
+    let found = Route::find(&snapshot, code, &topic.as_str().into()).filter(|_| trusted);
+    let Some(route) = found else { return Vec::new() };
     tracing::warn!(protocol = "mqtt", source = code, "{code} is gone without a word; its will is published on {topic:?}");
     ctx.stats.link(Protocol::Mqtt).heard(received_at);
-    let form = match leaf {
-        "telemetry" => Form::Json,
-        "line" => Form::Line(Default::default()),
-        _ => {
-            let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
-            let event = SourceEvent::Status { text: status_text(payload), lost: true };
-            return vec![Content::event(source, received_at, event)];
-        }
+    let Leaf::Readings(form) = route.leaf else {
+        let source = Source::Device { device: route.credential.device, protocol: Protocol::Mqtt.as_str() };
+        let event = SourceEvent::Status { text: status_text(payload), lost: true };
+        return vec![Content::event(source, received_at, event)];
     };
-    let routed = read(ctx, code, form, payload, named, received_at);
+    let routed = read(ctx, code, generation, form, payload, &route, received_at);
     if let Some(worst) = payload::worst(&routed.problems) {
         ctx.refuse(Protocol::Mqtt, worst.reason, code, format_args!("will: {worst}"));
     }
@@ -169,6 +217,10 @@ struct Connection {
     commands: mpsc::Receiver<Command>,
     session: Session,
     device: Option<Device>,
+    /// The snapshot of credentials in which the device was last found to be trusted.
+    trusted_in: Weak<Credentials>,
+    /// What was spoken of last: most devices use one topic.
+    route: Option<Arc<Route>>,
     will: Option<Will>,
     /// How it ended; `None` if the socket broke or we gave it up.
     ended: Option<Closed>,
@@ -177,8 +229,8 @@ struct Connection {
     offers: Offers,
     /// What the packets at hand brought; it goes out together once they are all read.
     gathered: Vec<Gathered>,
-    messages: HashMap<u64, Message>,
-    out: HashMap<u64, Out>,
+    messages: HashMap<u64, Message, RandomState>,
+    out: HashMap<u64, Out, RandomState>,
     reoffers: Vec<(Instant, u64)>,
     next_id: u64,
     n_qos0: usize,
@@ -187,7 +239,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(ctx: Arc<Context>, address: SocketAddr) -> Self {
+    fn new(ctx: Arc<Context>, address: SocketAddr, post: Arc<Post>) -> Self {
         let limits = &ctx.limits;
         let (sender, commands) = mpsc::channel(limits.max_downlinks.max(1));
         let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
@@ -206,13 +258,15 @@ impl Connection {
             commands,
             session: Session::new(session_limits, 0),
             device: None,
+            trusted_in: Weak::new(),
+            route: None,
             will: None,
             ended: None,
             refused_connect: None,
-            offers: Offers::new(ctx.intake.clone()),
+            offers: Offers::through(ctx.intake.clone(), post),
             gathered: Vec::new(),
-            messages: HashMap::new(),
-            out: HashMap::new(),
+            messages: HashMap::default(),
+            out: HashMap::default(),
             reoffers: Vec::new(),
             next_id: 0,
             n_qos0: 0,
@@ -243,8 +297,10 @@ impl Connection {
         let mut n_received = 0usize;
         // Set when the node stops: what is out may still be kept and acknowledged, nothing new is read.
         let mut leaves_by: Option<Instant> = None;
-        let changed: Arc<Notify> = self.peer.changed.clone();
-        let stop = self.ctx.stop.clone();
+        let (changed, stop) = (self.peer.changed.clone(), self.ctx.stop.clone());
+        let (mut stopped, mut changes) = (pin!(stop.cancelled()), pin!(changed.notified()));
+        // Set again only for something earlier, or after it rang: what is put off again and again would cost a timer each time.
+        let mut alarm = pin!(tokio::time::sleep_until(self.next_check));
         loop {
             if leaves_by.is_some_and(|by| self.out.is_empty() || Instant::now() >= by) {
                 self.session.close(ServerClose::ShuttingDown);
@@ -261,9 +317,14 @@ impl Connection {
             }
             self.send();
             let output = self.session.take_output();
-            if !output.is_empty() && wire.push(&output).is_err() {
-                self.refuse(Reason::SlowReader, "the client does not read what it is sent");
-                return;
+            if !output.is_empty() {
+                if wire.push(&output).is_err() {
+                    self.refuse(Reason::SlowReader, "the client does not read what it is sent");
+                    return;
+                }
+                if wire.write_at_once().is_err() {
+                    return;
+                }
             }
             let may_read = self.session.wants_input() && leaves_by.is_none();
             let session_due = self.session.deadline_us().map(|us| self.started + Duration::from_micros(us));
@@ -275,10 +336,16 @@ impl Connection {
                 .chain([heard_at + idle])
                 .chain(leaves_by)
                 .fold(self.next_check, Instant::min);
+            if alarm.is_elapsed() || wake < alarm.deadline() {
+                alarm.as_mut().reset(wake);
+            }
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if leaves_by.is_none() => leaves_by = Some(Instant::now() + crate::wire::DRAIN),
-                () = changed.notified() => self.look_who_holds_what(),
+                () = stopped.as_mut(), if leaves_by.is_none() => leaves_by = Some(Instant::now() + crate::wire::DRAIN),
+                () = changes.as_mut() => {
+                    changes.set(changed.notified());
+                    self.look_who_holds_what();
+                }
                 answer = self.offers.next() => {
                     self.answered(answer);
                     // Those of one sync come together, and are acknowledged with one write.
@@ -287,7 +354,7 @@ impl Connection {
                     }
                 }
                 Some(command) = self.commands.recv() => self.command(&command),
-                () = tokio::time::sleep_until(wake) => {
+                () = alarm.as_mut() => {
                     let now = Instant::now();
                     if now >= heard_at + idle {
                         if may_read {
@@ -346,7 +413,7 @@ impl Connection {
             Event::Connect { client_id, username, password, clean, will, .. } => {
                 self.connect(client_id, username.unwrap_or_default(), password.unwrap_or_default(), clean, will).await;
             }
-            Event::Publish { token, topic, payload, qos, .. } => self.publish(token, &topic, payload, qos).await,
+            Event::Publish { token, topic, payload, qos, .. } => self.publish(token, topic, payload, qos).await,
             Event::Subscribe { packet_id, filters } => {
                 let wanted = self.command_topic();
                 let granted: Vec<bool> = filters.iter().map(|f| *f == wanted).collect();
@@ -494,11 +561,25 @@ impl Connection {
     }
 
     /// Whether the credential is still the one that connected.
-    fn still_trusted(&self) -> bool {
-        self.device.as_ref().is_none_or(|d| {
-            let now = self.ctx.credentials.load();
-            now.devices.get(&d.code).is_some_and(|c| !c.disabled && c.secret_hash == d.credential.secret_hash)
-        })
+    fn still_trusted(&mut self) -> bool {
+        let Some(d) = &self.device else { return true };
+        let now = self.ctx.credentials.load();
+        if is_of(&self.trusted_in, &now) {
+            return true;
+        }
+        let trusted = now.devices.get(&d.code).is_some_and(|c| !c.disabled && c.secret_hash == d.credential.secret_hash);
+        self.trusted_in = if trusted { Arc::downgrade(&now) } else { Weak::new() };
+        trusted
+    }
+
+    /// What `topic` means to the device now; `None`: it may not publish there.
+    fn route(&mut self, topic: &Arc<str>) -> Option<Arc<Route>> {
+        let code = self.device.as_ref()?.code.as_str();
+        let snapshot = self.ctx.credentials.load();
+        if self.route.as_ref().is_none_or(|route| !route.holds(&snapshot, topic)) {
+            self.route = Route::find(&snapshot, code, topic).map(Arc::new);
+        }
+        self.route.clone()
     }
 
     fn tick(&mut self, now: Instant) {
@@ -526,15 +607,17 @@ impl Connection {
         trusted
     }
 
-    async fn publish(&mut self, token: Token, topic: &str, payload: Vec<u8>, qos: Qos) {
+    async fn publish(&mut self, token: Token, topic: Arc<str>, payload: Vec<u8>, qos: Qos) {
         let received_at = self.ctx.clock.now();
         self.ctx.stats.link(Protocol::Mqtt).heard(received_at);
+        // Asked before any right is looked at: one that is taken away ends with its generation.
+        let mut generation = self.ctx.intake.generation();
         if !self.check_trust() {
             return;
         }
-        let Some(device) = &self.device else { return };
-        let (code, enterprise) = (device.code.clone(), device.credential.enterprise);
-        while let Err(wait) = self.ctx.gate.take_of(&code, enterprise, std::time::Instant::now()) {
+        while let Some(Err(wait)) =
+            self.device.as_ref().map(|d| self.ctx.gate.take_of(&d.code, d.credential.enterprise, std::time::Instant::now()))
+        {
             if qos == Qos::AtMostOnce || self.session.version() == Version::V5 {
                 self.refuse(Reason::Rate, "more messages than allowed");
                 return self.session.ack(token, PubResult::QuotaExceeded);
@@ -545,19 +628,17 @@ impl Connection {
                 () = self.ctx.stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+            generation = self.ctx.intake.generation();
         }
-        let snapshot = self.ctx.credentials.load_full();
-        let Some((named, leaf, credential)) = topic_of(&snapshot, &code, topic) else { return self.forbidden(token, topic) };
-        let form = match leaf {
-            "telemetry" => Form::Json,
-            "line" => Form::Line(Default::default()),
-            "status" => {
-                let source = Source::Device { device: credential.device, protocol: Protocol::Mqtt.as_str() };
+        let Some(route) = self.route(&topic) else { return self.forbidden(token, &topic) };
+        let form = match route.leaf {
+            Leaf::Readings(form) => form,
+            Leaf::Status => {
+                let source = Source::Device { device: route.credential.device, protocol: Protocol::Mqtt.as_str() };
                 let event = SourceEvent::Status { text: status_text(&payload), lost: false };
                 return self.put(Some(token), qos, vec![Content::event(source, received_at, event)], PubResult::Ok, None);
             }
-            "answer" if named == code => return self.command_answer(token, qos, &payload, credential, received_at),
-            _ => return self.forbidden(token, topic),
+            Leaf::Answer => return self.command_answer(token, qos, &payload, &route.credential, received_at),
         };
         if qos == Qos::AtMostOnce && self.n_qos0 >= self.ctx.limits.max_inflight {
             self.refuse(Reason::Overloaded, "too many messages at QoS 0 wait");
@@ -567,7 +648,14 @@ impl Connection {
             self.refuse(Reason::Overloaded, "the node holds too much unsaved data");
             return self.session.ack(token, PubResult::QuotaExceeded);
         };
-        let routed = self.read(form, payload, named.to_owned(), received_at).await;
+        let routed = if payload.len() > INLINE_BYTES {
+            let (ctx, source) = (self.ctx.clone(), self.source());
+            let work = move || read(&ctx, &source, generation, form, &payload, &route, received_at);
+            tokio::task::spawn_blocking(work).await.unwrap_or_default()
+        } else {
+            let source = self.device.as_ref().map_or("", |d| d.code.as_str());
+            read(&self.ctx, source, generation, form, &payload, &route, received_at)
+        };
         self.ctx.stats.link(Protocol::Mqtt).ignored(routed.ignored);
         let result = self.judge(&routed.problems);
         if routed.contents.is_empty() {
@@ -580,13 +668,6 @@ impl Connection {
         let shown: String = topic.chars().take(80).collect();
         self.refuse(Reason::Topic, format_args!("may not publish to {shown:?}"));
         self.session.ack(token, PubResult::NotAuthorized);
-    }
-
-    async fn read(&self, form: Form, payload: Vec<u8>, named: String, received_at: Timestamp) -> Routed {
-        let (ctx, source) = (self.ctx.clone(), self.source());
-        let big = payload.len() > INLINE_BYTES;
-        let work = move || read(&ctx, &source, form, &payload, &named, received_at);
-        if big { tokio::task::spawn_blocking(work).await.unwrap_or_default() } else { work() }
     }
 
     /// Counts what is wrong with a payload and says what its sender is to be told.

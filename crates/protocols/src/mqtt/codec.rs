@@ -1119,8 +1119,16 @@ impl Packet {
     /// # Errors
     /// [`EncodeError`]; `out` is then unchanged.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let mut body = Vec::new();
         let mut flags = self.kind().flags();
+        if let Self::Puback(a) | Self::Pubrec(a) | Self::Pubrel(a) | Self::Pubcomp(a) = self
+            && (version != Version::V5 || (a.reason == 0 && a.properties.0.is_empty()))
+        {
+            // What there is one of for every message is written as it stands.
+            out.extend_from_slice(&[((self.kind() as u8) << 4) | flags, 2]);
+            out.extend_from_slice(&a.packet_id.to_be_bytes());
+            return Ok(());
+        }
+        let mut body = Vec::new();
         match self {
             Self::Connect(c) => write_connect(&mut body, c)?,
             Self::Connack(c) => {
@@ -1141,10 +1149,8 @@ impl Packet {
             }
             Self::Puback(a) | Self::Pubrec(a) | Self::Pubrel(a) | Self::Pubcomp(a) => {
                 body.extend_from_slice(&a.packet_id.to_be_bytes());
-                if version == Version::V5 && (a.reason != 0 || !a.properties.0.is_empty()) {
-                    body.push(a.reason);
-                    write_properties(&mut body, &a.properties, version)?;
-                }
+                body.push(a.reason);
+                write_properties(&mut body, &a.properties, version)?;
             }
             Self::Subscribe(s) => {
                 body.extend_from_slice(&s.packet_id.to_be_bytes());

@@ -316,6 +316,8 @@ pub struct Session {
     /// QoS 2 messages that are kept and whose PUBREL has not come, with their digests.
     unreleased: BTreeMap<u16, u64>,
     aliases: BTreeMap<u16, Arc<str>>,
+    /// The topic heard last: most devices use one.
+    last_topic: Arc<str>,
     subscriptions: BTreeMap<String, Qos>,
     suback_waits: VecDeque<Subscribe>,
     downlinks: VecDeque<Downlink>,
@@ -355,6 +357,7 @@ impl Session {
             withheld: BTreeMap::new(),
             unreleased: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            last_topic: Arc::default(),
             subscriptions: BTreeMap::new(),
             suback_waits: VecDeque::new(),
             downlinks: VecDeque::new(),
@@ -688,6 +691,7 @@ impl Session {
             return self.violation(reason::TOPIC_NAME_INVALID, "topic name is too long");
         }
         let topic: Arc<str> = match properties.number(property::TOPIC_ALIAS).map(|n| u16::try_from(n).unwrap_or(0)) {
+            None if *topic == *self.last_topic => Arc::clone(&self.last_topic),
             None => topic.into(),
             Some(alias) if alias == 0 || alias > self.limits.topic_alias_max => {
                 return self.violation(reason::TOPIC_ALIAS_INVALID, "topic alias is out of range");
@@ -702,6 +706,7 @@ impl Session {
                 topic
             }
         };
+        self.last_topic = Arc::clone(&topic);
         let mut serial = self.next_token;
         self.next_token = self.next_token.wrapping_add(1) & !QOS0_BIT;
         match packet_id {
@@ -867,10 +872,11 @@ impl Session {
         }
     }
     fn send(&mut self, packet: &Packet) {
-        let mut bytes = Vec::new();
+        let before = self.output.len();
         // Only texts and lists made here or already bounded by a received packet are written, so encoding cannot fail.
-        if packet.encode(self.version, &mut bytes).is_ok() && bytes.len() <= self.client_packet_max {
-            self.output.extend_from_slice(&bytes);
+        let written = packet.encode(self.version, &mut self.output);
+        if written.is_err() || self.output.len().saturating_sub(before) > self.client_packet_max {
+            self.output.truncate(before);
         }
     }
     fn free_packet_id(&mut self) -> u16 {

@@ -1,7 +1,7 @@
 //! Anlan's own JSON payload: `{"at","values","quality","backfill"}` or an array of it, over MQTT and HTTP alike.
 //!
 //! All or nothing: one wrong member refuses the payload, which the caller then quarantines whole. Never reads a clock: a message
-//! without a time has none. Start at [`parse`]. The contract is INTERFACES (MQTT); examples stand in the tests below.
+//! without a time has none. Start at [`parse`]; [`plain`] reads what most devices send without building anything. The contract is INTERFACES (MQTT); examples stand in the tests below.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -81,6 +81,160 @@ pub fn parse(payload: &[u8]) -> Result<Payload, PayloadError> {
     Ok(out)
 }
 
+/// More values than this are left to [`parse`]: looking for a repeated code costs their square.
+const PLAIN_VALUES_MAX: usize = 32;
+
+/// A message without anything unusual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plain<'a> {
+    /// The device's time, if it gives one.
+    pub at: Option<Timestamp>,
+    /// Values by point code, in the order sent, none twice.
+    pub values: Vec<(&'a str, f64)>,
+}
+
+/// Reads `{"at":time,"values":{"code":number,…}}` with up to 32 values, in one pass and without a copy of any word.
+///
+/// `None` for everything else, good or bad, which [`parse`] then reads: other members, other values than numbers, codes with escapes or
+/// beyond ASCII. What is read here means what [`parse`] would have said.
+pub fn plain(payload: &[u8]) -> Option<Plain<'_>> {
+    let mut scan = Scan { bytes: payload, at: 0 };
+    let (mut at, mut values) = (None, None);
+    scan.expect(b'{')?;
+    loop {
+        match scan.text()? {
+            "at" if at.is_none() => {
+                scan.expect(b':')?;
+                at = Some(scan.time()?);
+            }
+            "values" if values.is_none() => {
+                scan.expect(b':')?;
+                values = Some(scan.values()?);
+            }
+            _ => return None,
+        }
+        match scan.next()? {
+            b',' => {}
+            b'}' => break,
+            _ => return None,
+        }
+    }
+    scan.skip();
+    (scan.at == payload.len()).then_some(Plain { at, values: values? })
+}
+
+/// Where [`plain`] stands.
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+    fn step(&mut self) {
+        self.at = self.at.saturating_add(1);
+    }
+    /// Passes over blanks.
+    fn skip(&mut self) {
+        while self.peek().is_some_and(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')) {
+            self.step();
+        }
+    }
+    /// The next byte that is no blank.
+    fn next(&mut self) -> Option<u8> {
+        self.skip();
+        let byte = self.peek()?;
+        self.step();
+        Some(byte)
+    }
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then_some(())
+    }
+    /// What was passed since `from`; only ASCII was.
+    fn since(&self, from: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes.get(from..self.at)?).ok()
+    }
+    /// A text of printable ASCII without escapes.
+    fn text(&mut self) -> Option<&'a str> {
+        self.expect(b'"')?;
+        let from = self.at;
+        loop {
+            match self.peek()? {
+                b'"' => break,
+                b'\\' | 0..=0x1f | 0x7f.. => return None,
+                _ => self.step(),
+            }
+        }
+        let text = self.since(from)?;
+        self.step();
+        Some(text)
+    }
+    fn digits(&mut self) -> Option<()> {
+        let from = self.at;
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.step();
+        }
+        (self.at > from).then_some(())
+    }
+    /// A number as RFC 8259 section 6 writes it, if it is finite as an `f64`.
+    fn number(&mut self) -> Option<f64> {
+        self.skip();
+        let from = self.at;
+        if self.peek()? == b'-' {
+            self.step();
+        }
+        match self.peek()? {
+            b'0' => self.step(),
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.step();
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.step();
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.step();
+            }
+            self.digits()?;
+        }
+        // The standard library rounds correctly, as the other reader does.
+        self.since(from)?.parse().ok().filter(|value: &f64| value.is_finite())
+    }
+    fn time(&mut self) -> Option<Timestamp> {
+        self.skip();
+        if self.peek()? == b'"' { Timestamp::parse(self.text()?).ok() } else { milliseconds(self.number()?) }
+    }
+    fn values(&mut self) -> Option<Vec<(&'a str, f64)>> {
+        self.expect(b'{')?;
+        let mut values: Vec<(&str, f64)> = Vec::with_capacity(4);
+        loop {
+            let code = self.text()?;
+            let fits = !code.is_empty() && code.len() <= CODE_CHARS_MAX && values.len() < PLAIN_VALUES_MAX;
+            if !fits || values.iter().any(|(have, _)| *have == code) {
+                return None;
+            }
+            self.expect(b':')?;
+            values.push((code, self.number()?));
+            match self.next()? {
+                b',' => {}
+                b'}' => return Some(values),
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Milliseconds since 1970, fractions too, if they are an instant.
+fn milliseconds(ms: f64) -> Option<Timestamp> {
+    let us = (ms * 1_000.0).round();
+    // The model's range fits 2^53 microseconds many times over only in i64; compare before converting.
+    let fits = us >= Timestamp::MIN.micros() as f64 && us <= Timestamp::MAX.micros() as f64;
+    fits.then(|| Timestamp::from_micros(us as i64))
+}
+
 fn message(node: Node, path: &str, left: &mut usize, ignored: &mut usize) -> Result<Message, PayloadError> {
     let inside = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     let Node::Map(members) = node else {
@@ -114,14 +268,7 @@ fn time(node: Node, path: &str) -> Result<Option<Timestamp>, PayloadError> {
     match node {
         Node::Null => Ok(None),
         Node::Text(text) => Timestamp::parse(&text).map(Some).map_err(|e| refuse(path, e.to_string())),
-        Node::Number(ms) => {
-            let us = (ms * 1_000.0).round();
-            // The model's range fits 2^53 microseconds many times over only in i64; compare before converting.
-            if us < Timestamp::MIN.micros() as f64 || us > Timestamp::MAX.micros() as f64 {
-                return Err(refuse(path, "is out of range; milliseconds since 1970 are expected"));
-            }
-            Ok(Some(Timestamp::from_micros(us as i64)))
-        }
+        Node::Number(ms) => milliseconds(ms).map(Some).ok_or_else(|| refuse(path, "is out of range; milliseconds since 1970 are expected")),
         _ => Err(refuse(path, "is neither an RFC 3339 time nor milliseconds")),
     }
 }
@@ -284,6 +431,69 @@ mod tests {
         assert!(payload.messages[0].backfill);
         assert_eq!(payload.messages[1], Message::default());
         assert_eq!(good(r#"{"at":1700000000000.5,"values":{}}"#).messages[0].at, Some(Timestamp::from_micros(1_700_000_000_000_500)));
+    }
+
+    #[test]
+    fn what_is_read_plainly_means_what_the_careful_reader_says() {
+        let check = |text: &str, is_plain: bool| {
+            let read = plain(text.as_bytes());
+            assert_eq!(read.is_some(), is_plain, "{text}");
+            let Some(read) = read else { return };
+            let careful = good(text);
+            assert_eq!((careful.messages.len(), careful.ignored), (1, 0), "{text}");
+            let message = &careful.messages[0];
+            assert_eq!((read.at, message.backfill, message.quality.len()), (message.at, false, 0), "{text}");
+            let bits = |(code, value): (&str, f64)| (code.to_owned(), value.to_bits());
+            let plainly: Vec<_> = read.values.into_iter().map(bits).collect();
+            let carefully: Vec<_> = message.values.iter().map(|(code, value)| bits((code, *value))).collect();
+            assert_eq!(plainly, carefully, "{text}");
+        };
+        let numbers = "0 -0 -0.0 1 12.34 -7.5e-3 1E3 1e+2 9007199254740993 18446744073709551617 0.1 5e-324 2.2250738585072011e-308 \
+                       1.7976931348623157e308 123456789012345678901234567890.5";
+        for number in numbers.split_whitespace() {
+            check(&format!("{{\"at\":1700000000123,\"values\":{{\"TI-101\":{number},\"b\":1}}}}"), true);
+        }
+        for at in ["0", "-1", "1700000000000.5", "1.7e12", "\"2026-11-23T09:16:22+08:00\"", "\"2026-11-23T01:16:22.123456Z\""] {
+            check(&format!(" {{ \"values\" :\t{{ \"a\" : 1 }} ,\r\n \"at\" : {at} }} "), true);
+        }
+        check(r#"{"values":{"a":1}}"#, true);
+        let left_to_the_other = r#"
+            {"values":{}}
+            {"at":null,"values":{"a":1}}
+            [{"values":{"a":1}}]
+            {"values":{"a":true}}
+            {"values":{"a":1},"quality":{"a":"bad"}}
+            {"values":{"a\u0062":1}}
+            {"values":{"温度":1}}
+            {"at":1e18,"values":{"a":1}}
+            {"values":{"a":01}}
+            {"values":{"a":1.}}
+            {"values":{"a":.5}}
+            {"values":{"a":+1}}
+            {"values":{"a":-}}
+            {"values":{"a":1e}}
+            {"values":{"a":1e999}}
+            {"values":{"a":NaN}}
+            {"values":{"a":1,}}
+            {"values":{"a":1},}
+            {"values":{"a":1,"a":2}}
+            {"values":{"":1}}
+            {"values":{"a":1}} x
+            {"values":{"a":1}
+            {"at":1}
+            {"at":1,"at":2,"values":{"a":1}}
+            {"values":{"a" 1}}
+            {"values" {"a":1}}
+            {
+            {}"#;
+        for text in left_to_the_other.lines().map(str::trim).chain(["{\"values\":{\"a\u{7f}\":1}}"]) {
+            check(text, false);
+        }
+        let many = |n: usize| format!("{{\"values\":{{{}}}}}", (0..n).map(|i| format!("\"p{i}\":{i}")).collect::<Vec<_>>().join(","));
+        check(&many(PLAIN_VALUES_MAX), true);
+        check(&many(PLAIN_VALUES_MAX + 1), false);
+        check(&format!("{{\"values\":{{\"{}\":1}}}}", "c".repeat(CODE_CHARS_MAX)), true);
+        check(&format!("{{\"values\":{{\"{}\":1}}}}", "c".repeat(CODE_CHARS_MAX + 1)), false);
     }
 
     #[test]
