@@ -1,7 +1,8 @@
 //! Live streams: the newest value per point and subscriber, every change of an alarm in order.
 //!
 //! A slow browser gets fewer updates, never a growing queue: values are looked up when it is ready for them, and alarm changes are
-//! numbers in one bounded ring that all subscribers share. After a reconnect the token resumes in that ring; if it is too old (or from
+//! numbers in one bounded ring that all subscribers share. A value that comes after a quiet moment leaves at once; what follows is merged
+//! to the newest per point, for a time that grows with what the subscriber asks to see. After a reconnect the token resumes in that ring; if it is too old (or from
 //! before a restart) the answer is "take a snapshot". Start at [`Live::subscribe`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,8 +19,11 @@ use crate::telemetry::Latest;
 
 /// Alarm changes that can be resumed; older tokens are told to take a snapshot.
 const RING: usize = 20_000;
-/// How often newest values go to one subscriber.
-const VALUES_EVERY: Duration = Duration::from_millis(500);
+/// Newest values are looked for again for one subscriber after this long at the earliest, and at the latest.
+const VALUES_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// How much later for each point that was looked at, and for each value that was sent: it bounds what one subscriber costs.
+const PER_POINT: Duration = Duration::from_micros(100);
+const PER_VALUE: Duration = Duration::from_millis(1);
 /// How often vehicles go to one subscriber (CONSOLE: 1/s for maps).
 const VEHICLES_EVERY: Duration = Duration::from_secs(1);
 /// Proof of life; the console shows "no heartbeat since" after 10 s.
@@ -36,6 +40,8 @@ pub struct Live {
     latest: Arc<Latest>,
     ring: Arc<Mutex<Ring>>,
     grown: watch::Sender<u64>,
+    /// Log position up to which newest values are published, as it grows.
+    durable: watch::Receiver<u64>,
     /// Counts renewals of the registry: who may see which point can change with any of them.
     renewed: Arc<AtomicU64>,
     /// Tells this run from the one before; part of every token.
@@ -117,8 +123,8 @@ impl Topic {
 }
 
 impl Live {
-    pub(crate) fn new(store: Store, latest: Arc<Latest>, run: u64) -> Self {
-        Self { store, latest, ring: Arc::default(), grown: watch::channel(0).0, renewed: Arc::default(), run }
+    pub(crate) fn new(store: Store, latest: Arc<Latest>, durable: watch::Receiver<u64>, run: u64) -> Self {
+        Self { store, latest, ring: Arc::default(), grown: watch::channel(0).0, durable, renewed: Arc::default(), run }
     }
 
     /// Tells every stream that points, vehicles or their owners may have changed.
@@ -164,10 +170,13 @@ impl Live {
             renewed: self.renewed.load(Ordering::Relaxed),
             outbox: VecDeque::new(),
             vehicles_sent: 0,
+            wants_values: false,
+            looked_at: None,
             values_at: now,
             vehicles_at: now,
             ping_at: now + PING_EVERY,
             grown: self.grown.subscribe(),
+            durable: self.durable.clone(),
         };
         subscription.set_topics(topics)?;
         Ok(subscription)
@@ -222,10 +231,16 @@ pub struct Subscription {
     /// Messages of the round in hand, one per topic at most: every topic gets its turn however slow the reader is.
     outbox: VecDeque<LiveMessage>,
     vehicles_sent: u64,
+    /// A topic of values is among the topics.
+    wants_values: bool,
+    /// Log position of the last look for newest values; `None`: topics came since.
+    looked_at: Option<u64>,
+    /// No look before this.
     values_at: Instant,
     vehicles_at: Instant,
     ping_at: Instant,
     grown: watch::Receiver<u64>,
+    durable: watch::Receiver<u64>,
 }
 
 impl Subscription {
@@ -244,6 +259,8 @@ impl Subscription {
             next.insert(topic, state);
         }
         self.topics = next;
+        self.wants_values = self.topics.keys().any(|topic| matches!(topic, Topic::Points(_) | Topic::Enterprise(_)));
+        self.looked_at = None;
         Ok(())
     }
 
@@ -282,9 +299,14 @@ impl Subscription {
                 self.ping_at = now + PING_EVERY;
                 return Ok(LiveMessage::Ping { token: self.live.token(self.next_alarm) });
             }
-            if now >= self.values_at {
-                self.readings().await?;
-                self.values_at = now + VALUES_EVERY;
+            let may_look = self.wants_values && now >= self.values_at;
+            let position = *self.durable.borrow_and_update();
+            if may_look && self.looked_at != Some(position) {
+                let (n_points, n_values) = self.readings().await?;
+                self.looked_at = Some(position);
+                let wait = PER_POINT.saturating_mul(n_points).saturating_add(PER_VALUE.saturating_mul(n_values));
+                self.values_at = now + wait.clamp(VALUES_AFTER.0, VALUES_AFTER.1);
+                continue;
             }
             if now >= self.vehicles_at {
                 let vehicles = self.vehicles().await?;
@@ -294,10 +316,12 @@ impl Subscription {
             if !self.outbox.is_empty() {
                 continue;
             }
-            let until = self.values_at.min(self.vehicles_at).min(self.ping_at);
+            let until = self.vehicles_at.min(self.ping_at);
+            let until = if self.wants_values && !may_look { until.min(self.values_at) } else { until };
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
                 grown = self.grown.changed() => if grown.is_err() { tokio::time::sleep_until(until).await },
+                grown = self.durable.changed(), if may_look => if grown.is_err() { tokio::time::sleep_until(until).await },
             }
         }
     }
@@ -320,7 +344,10 @@ impl Subscription {
         Ok(None)
     }
 
-    async fn readings(&mut self) -> Result<(), StoreError> {
+    /// Puts what is new of each topic into the outbox; how many points were looked at, and how many values are new.
+    async fn readings(&mut self) -> Result<(u32, u32), StoreError> {
+        let (mut n_points, mut n_values) = (0u32, 0u32);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let token = self.live.token(self.next_alarm);
         let renewed = self.live.renewed.load(Ordering::Relaxed);
         if renewed != self.renewed {
@@ -341,11 +368,13 @@ impl Subscription {
             let Some(seen) = &state.seen else { continue };
             let readings = self.live.latest.points_since(seen.iter(), state.sent);
             state.sent = sequence;
+            n_points = n_points.saturating_add(count(seen.len()));
+            n_values = n_values.saturating_add(count(readings.len()));
             if !readings.is_empty() {
                 self.outbox.push_back(LiveMessage::Readings { topic: state.text.clone(), token: token.clone(), readings });
             }
         }
-        Ok(())
+        Ok((n_points, n_values))
     }
 
     async fn vehicles(&mut self) -> Result<Option<LiveMessage>, StoreError> {

@@ -100,7 +100,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     )?;
     let released_to = anlan_archive::released_to(dir)?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
-    let live = Live::new(store.clone(), latest.clone(), run);
+    let live = Live::new(store.clone(), latest.clone(), opened.durable.clone(), run);
     let projector = Projector {
         reader: reader.clone(),
         store: store.clone(),
