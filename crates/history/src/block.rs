@@ -227,6 +227,10 @@ impl Directory {
     pub(crate) fn point(&self, point: PointId) -> Option<&PointEntry> {
         self.points.binary_search_by_key(&point, |e| e.point).ok().map(|i| &self.points[i])
     }
+    /// Entries, and one for itself: what it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.points.len() + self.vehicles.len() + 1
+    }
     pub(crate) fn vehicle(&self, vehicle: VehicleId) -> Option<&VehicleEntry> {
         self.vehicles.binary_search_by_key(&vehicle, |e| e.vehicle).ok().map(|i| &self.vehicles[i])
     }

@@ -437,21 +437,35 @@ impl Shared {
         if let Some(found) = lock(&self.directories).held.get(&key) {
             return Ok(Arc::clone(found));
         }
-        let directory = self.load_directory(meta)?;
-        let directory = Arc::new(directory);
-        let weight = |d: &Directory| d.points.len() + d.vehicles.len() + 1;
+        let directory = Arc::new(self.load_directory(meta)?);
         let mut cache = lock(&self.directories);
         if cache.held.insert(key, Arc::clone(&directory)).is_none() {
             cache.order.push_back(key);
-            cache.entries += weight(&directory);
+            cache.entries += directory.weight();
         }
         while cache.entries > CACHED_ENTRIES
             && cache.order.len() > 1
             && let Some(oldest) = cache.order.pop_front()
         {
             if let Some(gone) = cache.held.remove(&oldest) {
-                cache.entries -= weight(&gone);
+                cache.entries -= gone.weight();
             }
+        }
+        Ok(directory)
+    }
+
+    /// The directory of a block for a question that goes through many: it pushes nobody out of the cache, or two such questions would
+    /// leave nothing in it that the next one needs.
+    pub(crate) fn directory_in_passing(&self, meta: &BlockMeta) -> Result<Arc<Directory>> {
+        let key = (meta.seq, meta.dir_off);
+        if let Some(found) = lock(&self.directories).held.get(&key) {
+            return Ok(Arc::clone(found));
+        }
+        let directory = Arc::new(self.load_directory(meta)?);
+        let mut cache = lock(&self.directories);
+        if cache.entries + directory.weight() <= CACHED_ENTRIES && cache.held.insert(key, Arc::clone(&directory)).is_none() {
+            cache.order.push_back(key);
+            cache.entries += directory.weight();
         }
         Ok(directory)
     }
