@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anlan_domain::alarm::Rule;
 pub use anlan_history::{Figure, Rollup};
 use anlan_model::noun::Point;
-use anlan_model::{Clock as _, DeviceId, Permission, PointId, PointSet, Reading, RuleKind, Scope, Timestamp};
+use anlan_model::{Clock as _, DeviceId, Level, Permission, PointId, PointSet, Reading, RuleKind, Scope, Timestamp};
 pub use anlan_store::{PointChange, PointFilter, PointPut, PointRow};
 
 use tokio::sync::SemaphorePermit;
@@ -50,6 +50,17 @@ pub struct PointView {
     pub latest: Option<LatestView>,
     /// The limits it is judged by: its own, or the pack's for its kind.
     pub judged: Vec<Rule>,
+}
+
+/// A point's newest value beside what names it, without its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PointLatest {
+    /// The point, as last committed.
+    pub point: Arc<Point>,
+    /// Newest value, if one ever came.
+    pub latest: Option<LatestView>,
+    /// Worst level of its standing alarms.
+    pub worst_level: Option<Level>,
 }
 
 /// A newest value and how old it is.
@@ -130,7 +141,8 @@ fn view(app: &App, seen: &PointSet, row: PointRow, now: Timestamp) -> PointView 
 pub async fn list(app: &App, scope: &Scope, filter: &PointFilter, paging: &Paging) -> Result<Page<PointView>, AppError> {
     let scope = scope.with(Permission::View)?;
     let page = app.store.points(&scope, filter, paging).await?;
-    let seen = app.store.point_set(&scope, filter).await?;
+    // The rows passed the scope already; this set is a wider one of the same scope, which is remembered.
+    let seen = app.store.point_set(&scope, &PointFilter { q: None, ..filter.clone() }).await?;
     let now = app.clock.now();
     Ok(Page { items: page.items.into_iter().map(|row| view(app, &seen, row, now)).collect(), next: page.next })
 }
@@ -139,17 +151,20 @@ pub async fn list(app: &App, scope: &Scope, filter: &PointFilter, paging: &Pagin
 ///
 /// # Errors
 /// No permission to view, or the store's.
-pub async fn latest(app: &App, scope: &Scope, filter: &PointFilter) -> Result<Vec<PointView>, AppError> {
-    let mut paging = Paging::all();
-    let mut all = Vec::new();
-    loop {
-        let page = list(app, scope, filter, &paging).await?;
-        all.extend(page.items);
-        match page.next {
-            Some(cursor) => paging.cursor = Some(cursor),
-            None => return Ok(all),
-        }
+pub async fn latest(app: &App, scope: &Scope, filter: &PointFilter) -> Result<Vec<PointLatest>, AppError> {
+    let seen = app.store.point_set(&scope.with(Permission::View)?, filter).await?;
+    let levels = app.store.worst_levels(&seen).await?;
+    let (known, now) = (app.registry.get(), app.clock.now());
+    let mut readings = app.telemetry.latest_all(&seen).into_iter().peekable();
+    let mut all = Vec::with_capacity(seen.len());
+    for (id, worst_level) in seen.iter().zip(levels) {
+        let reading = readings.next_if(|reading| reading.point == id);
+        // Whose ids came through the scope may be named.
+        let Some(point) = known.points.get(&id) else { continue };
+        let latest = reading.map(|reading| latest_view(app, point, reading, now));
+        all.push(PointLatest { point: point.clone(), latest, worst_level });
     }
+    Ok(all)
 }
 
 /// One point.
@@ -159,7 +174,7 @@ pub async fn latest(app: &App, scope: &Scope, filter: &PointFilter) -> Result<Ve
 pub async fn get(app: &App, scope: &Scope, id: PointId) -> Result<PointView, AppError> {
     let scope = scope.with(Permission::View)?;
     let row = app.store.point(&scope, id).await?;
-    let seen = app.store.point_set(&scope, &PointFilter { device: Some(row.point.device), ..PointFilter::default() }).await?;
+    let seen = app.store.point_set(&scope, &PointFilter { id: Some(id), ..PointFilter::default() }).await?;
     Ok(view(app, &seen, row, app.clock.now()))
 }
 
@@ -309,7 +324,7 @@ fn step_us(step: &str) -> Result<i64, AppError> {
 /// # Errors
 /// Not there or not visible.
 pub async fn gaps(app: &App, scope: &Scope, id: PointId, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Gap>, AppError> {
-    app.store.point(&scope.with(Permission::View)?, id).await?;
+    visible(app, scope, id).await?;
     retention::gaps(app, Whose::Point(id), from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX)).await
 }
 
@@ -437,10 +452,14 @@ async fn many<'a>(
     Ok((seen, turn))
 }
 
+/// The set of this one point.
+///
+/// # Errors
+/// Not there or not visible.
 async fn visible(app: &App, scope: &Scope, id: PointId) -> Result<PointSet, AppError> {
     let scope = scope.with(Permission::View)?;
-    let device = app.store.point(&scope, id).await?.point.device;
-    Ok(app.store.point_set(&scope, &PointFilter { device: Some(device), ..PointFilter::default() }).await?)
+    let seen = app.store.point_set(&scope, &PointFilter { id: Some(id), ..PointFilter::default() }).await?;
+    if seen.is_empty() { Err(AppError::not_found()) } else { Ok(seen) }
 }
 
 /// Runs file I/O off the async threads.

@@ -8,6 +8,7 @@ mod csv;
 mod dto;
 mod extract;
 mod health;
+mod json;
 mod layers;
 mod messages;
 mod problem;

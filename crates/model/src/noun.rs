@@ -214,7 +214,7 @@ pub struct User {
 }
 
 /// A role at a territory, optionally narrowed to a sector or one enterprise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
     /// Role.
     pub role: Role,
@@ -227,23 +227,36 @@ pub struct Grant {
 }
 
 /// Ids of points that a [`crate::Scope`] may see. Only `store` makes one; history, latest and live take it instead of bare ids,
-/// so that no reader can forget to ask.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PointSet(std::collections::BTreeSet<PointId>);
+/// so that no reader can forget to ask. Cheap to clone: `store` hands out the same one until a change could make it another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointSet(std::sync::Arc<[PointId]>);
+
+impl Default for PointSet {
+    fn default() -> Self {
+        Self::granted_by_store([])
+    }
+}
 
 impl PointSet {
     /// For `store` alone, after its SQL applied the scope.
     pub fn granted_by_store(ids: impl IntoIterator<Item = PointId>) -> Self {
-        Self(ids.into_iter().collect())
+        let mut ids: Vec<PointId> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Self(ids.into())
     }
     /// Those of `ids` that may be seen.
     #[must_use]
     pub fn narrowed(&self, ids: &[PointId]) -> Self {
-        Self(ids.iter().copied().filter(|id| self.0.contains(id)).collect())
+        Self::granted_by_store(ids.iter().copied().filter(|id| self.contains(*id)))
     }
     /// Whether the point may be seen.
     pub fn contains(&self, id: PointId) -> bool {
-        self.0.contains(&id)
+        self.0.binary_search(&id).is_ok()
+    }
+    /// In id order, each once.
+    pub fn ids(&self) -> &[PointId] {
+        &self.0
     }
     /// In id order.
     pub fn iter(&self) -> impl Iterator<Item = PointId> + '_ {

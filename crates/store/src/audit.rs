@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::db::{Row, Sql, Tx, sql};
 use crate::line::Turn;
 use crate::scope::Owner;
+use crate::sight::Sight;
 use crate::{Page, Paging, Store, StoreError};
 
 /// Entries of the outbox that are kept; older ones are dropped when nobody fetched them.
@@ -192,7 +193,8 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
         // Taking the head's row lock first makes changes one after another, so entries form a chain and nobody deadlocks.
         let head = tx.row(sql("UPDATE audit_head SET n_entries = n_entries + 0 WHERE id = 1 RETURNING n_entries, hash")).await?;
         let head = head.ok_or_else(|| StoreError::Corrupt("the audit has no head".to_owned()))?;
-        Ok(Change { n_entries: head.get("n_entries")?, hash: head.get("hash")?, tx, scope, now, _turn: turn })
+        let (n_entries, hash, sight) = (head.get("n_entries")?, head.get("hash")?, self.sight.clone());
+        Ok(Change { n_entries, hash, tx, scope, now, sight, moves: false, _turn: turn })
     }
 }
 
@@ -203,6 +205,9 @@ pub(crate) struct Change<'a> {
     pub(crate) now: Timestamp,
     n_entries: i64,
     hash: String,
+    sight: Sight,
+    /// A row changed that decides which points a scope sees.
+    moves: bool,
     // After the transaction: it must have ended when the next one begins.
     _turn: Option<Turn>,
 }
@@ -233,6 +238,7 @@ pub(crate) struct Entry {
 impl Change<'_> {
     /// Writes the audit entry of what this transaction did.
     pub(crate) async fn record(&mut self, entry: Entry) -> Result<(), StoreError> {
+        self.moves |= matches!(entry.noun, "point" | "device" | "enterprise");
         let row_hash = hex_of(entry.row.to_string().as_bytes());
         let insert = "INSERT INTO audit (at_us, user_id, name, action, noun, subject, detail, enterprise_id, region, sector, row_hash, prev_hash, hash)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '')
@@ -289,7 +295,12 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         let head = sql("UPDATE audit_head SET n_entries = $1, hash = $2 WHERE id = 1");
         self.tx.run(head.bind(self.n_entries).bind(self.hash)).await?;
-        self.tx.commit().await
+        let moving = self.moves.then(|| self.sight.moving());
+        self.tx.commit().await?;
+        if let Some(moving) = moving {
+            moving.over();
+        }
+        Ok(())
     }
 }
 

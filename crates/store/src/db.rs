@@ -27,6 +27,9 @@ const POSTGRES_CONNECTIONS: u32 = 8;
 /// Arguments of one list: SQLite takes 32,766 in all, PostgreSQL 65,535; a small piece also keeps the statement cache small.
 pub(crate) const PIECE: usize = 500;
 
+/// Rows of a whole table read at once.
+const ALL_PIECE: usize = 2_000;
+
 /// Pools of one of the two databases.
 #[derive(Clone, Debug)]
 pub(crate) enum Db {
@@ -62,7 +65,8 @@ impl Db {
                 Box::pin(async move { Ok(is_sound) })
             });
             let write = write.connect_with(options.clone()).await?;
-            let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).acquire_timeout(WAIT);
+            // A connection to a file needs no ping before every use: that is a second way to its thread and back for every question.
+            let read = SqlitePoolOptions::new().max_connections(SQLITE_READERS).acquire_timeout(WAIT).test_before_acquire(false);
             let read = read.connect_with(options.read_only(true).create_if_missing(false)).await?;
             Ok(Self::Sqlite { write, read })
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -94,6 +98,26 @@ impl Db {
             found.extend(self.rows(q).await?);
         }
         Ok(found)
+    }
+    /// What `read` makes of every row of `select`, which ends in a `WHERE` clause, in order of the whole number `id`; read in pieces, so
+    /// that a hundred thousand rows are never in memory at once beside what is made of them.
+    pub(crate) async fn all_by_id<T>(
+        &self,
+        select: &str,
+        id: &str,
+        mut read: impl FnMut(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (mut all, mut after) = (Vec::new(), i64::MIN);
+        loop {
+            let rows = self.rows(sql(&format!("{select}\n  AND {id} > $1\nORDER BY {id}\nLIMIT {ALL_PIECE}")).bind(after)).await?;
+            for row in &rows {
+                all.push(read(row)?);
+            }
+            match rows.last() {
+                Some(last) if rows.len() == ALL_PIECE => after = last.get("id")?,
+                _ => return Ok(all),
+            }
+        }
     }
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
@@ -199,8 +223,8 @@ fn sqlite_value(row: &sqlx::sqlite::SqliteRow, i: usize) -> Result<Value, StoreE
     if raw.is_null() {
         return Ok(Value::Int(None));
     }
-    let kind = raw.type_info().name().to_owned();
-    Ok(match kind.as_str() {
+    let kind = raw.type_info();
+    Ok(match kind.name() {
         "INTEGER" => Value::Int(row.try_get_unchecked(i)?),
         "REAL" => Value::Real(row.try_get_unchecked(i)?),
         "TEXT" => Value::Text(row.try_get_unchecked(i)?),
@@ -214,8 +238,8 @@ fn postgres_value(row: &sqlx::postgres::PgRow, i: usize) -> Result<Value, StoreE
     if raw.is_null() {
         return Ok(Value::Int(None));
     }
-    let kind = raw.type_info().name().to_owned();
-    Ok(match kind.as_str() {
+    let kind = raw.type_info();
+    Ok(match kind.name() {
         "INT8" => Value::Int(row.try_get(i)?),
         "INT4" => Value::Int(row.try_get::<Option<i32>, _>(i)?.map(i64::from)),
         "FLOAT8" => Value::Real(row.try_get(i)?),

@@ -32,6 +32,7 @@ pub mod road;
 pub mod session;
 pub mod setting;
 pub mod setup;
+mod sight;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -66,6 +67,7 @@ pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
 pub struct Store {
     db: db::Db,
     line: line::Line,
+    sight: sight::Sight,
 }
 
 impl Store {
@@ -76,7 +78,7 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         migrate::migrate(&db, real_now()).await?;
-        Ok(Self { db, line: line::Line::default() })
+        Ok(Self { db, line: line::Line::default(), sight: sight::Sight::default() })
     }
 
     /// Asks the database for a sign of life.

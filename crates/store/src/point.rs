@@ -11,6 +11,7 @@ use crate::audit::{Change, Entry, and_equal, check_revision, difference};
 use crate::db::{PIECE, Row, Sql, sql};
 use crate::enterprise::read_place;
 use crate::scope::Owner;
+use crate::sight::Standing;
 use crate::{Page, Paging, Store, StoreError};
 
 /// A point with what lists show beside it.
@@ -25,8 +26,10 @@ pub struct PointRow {
 }
 
 /// Which points.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PointFilter {
+    /// This one.
+    pub id: Option<PointId>,
     /// Of this device.
     pub device: Option<DeviceId>,
     /// Of this enterprise's devices.
@@ -129,15 +132,45 @@ impl Store {
         read_row(&self.db.row(q).await?.ok_or(StoreError::NotFound)?)
     }
 
-    /// Ids of the points under the scope that pass the filter: the key to history, latest values and live streams.
+    /// Ids of the points under the scope that pass the filter: the key to history, latest values and live streams. Remembered until
+    /// a change commits that could make it another ([`crate::sight`]).
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn point_set(&self, scope: &Scope, filter: &PointFilter) -> Result<PointSet, StoreError> {
+        let version = match self.sight.points(scope, filter) {
+            Ok(set) => return Ok(set),
+            Err(version) => version,
+        };
         let mut q = sql(&format!("SELECT p.id\n{FROM}"));
         filtered(&mut q, scope, filter);
         let rows = self.db.rows(q).await?;
-        Ok(PointSet::granted_by_store(rows.iter().map(|r| r.get("id")).collect::<Result<Vec<_>, _>>()?))
+        let set = PointSet::granted_by_store(rows.iter().map(|r| r.get("id")).collect::<Result<Vec<_>, _>>()?);
+        // What people type into a search box is seldom typed twice.
+        if filter.q.is_none() {
+            self.sight.remember(scope, filter, version, &set);
+        }
+        Ok(set)
+    }
+
+    /// Level of the worst standing alarm of each point, in id order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn worst_levels(&self, seen: &PointSet) -> Result<Vec<Option<Level>>, StoreError> {
+        let version = match self.sight.worst(seen) {
+            Ok(levels) => return Ok(levels),
+            Err(version) => version,
+        };
+        let q = sql("SELECT a.id, a.point_id, a.level FROM alarm AS a
+WHERE a.returned_at_us IS NULL AND a.historic = 0 AND a.point_id IS NOT NULL");
+        let mut standing = Standing::default();
+        for row in self.db.rows(q).await? {
+            standing.raise(row.get("id")?, row.get("point_id")?, row.word("level", Level::parse)?);
+        }
+        let levels = standing.worst(seen);
+        self.sight.take_standing(version, standing);
+        Ok(levels)
     }
 
     /// Every point, for the registry of the engine.
@@ -145,8 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn all_points(&self) -> Result<Vec<Point>, StoreError> {
-        let rows = self.db.rows(sql(&format!("SELECT {COLUMNS}\n{FROM}\nORDER BY p.id"))).await?;
-        rows.iter().map(read).collect()
+        self.db.all_by_id(&format!("SELECT {COLUMNS}\n{FROM}"), "p.id", read).await
     }
 
     /// Every point of these devices.
@@ -296,6 +328,7 @@ fn select_rows() -> Sql {
 
 fn filtered(q: &mut Sql, scope: &Scope, filter: &PointFilter) {
     q.and_visible(scope, Owner::ENTERPRISE);
+    and_equal(q, "p.id", filter.id.as_ref());
     and_equal(q, "p.device_id", filter.device.as_ref());
     and_equal(q, "d.enterprise_id", filter.enterprise.as_ref());
     if let Some(region) = &filter.region {

@@ -30,16 +30,23 @@ impl Store {
         if reached <= position(row.as_ref())? {
             return Ok(Vec::new());
         }
-        let mut changed = Vec::new();
+        let (mut changed, mut standing) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Alarm(AlarmChange::Raised(alarm)) => {
-                    changed.extend(raise(&mut tx, alarm).await?);
+                    let touched = raise(&mut tx, alarm).await?;
+                    let stands = match alarm.subject {
+                        Subject::Point(id) if !alarm.historic => Some((id, alarm.level)),
+                        _ => None,
+                    };
+                    standing.extend(touched.iter().map(|id| (*id, stands.filter(|_| *id == alarm.id))));
+                    changed.extend(touched);
                 }
                 Effect::Alarm(AlarmChange::Returned { id, at }) => {
                     let update = sql("UPDATE alarm SET returned_at_us = $1 WHERE id = $2 AND returned_at_us IS NULL");
                     if tx.run(update.bind(*at).bind(*id)).await? > 0 {
                         changed.push(*id);
+                        standing.push((*id, None));
                     }
                 }
                 Effect::Combined { alarm, combination, parts } => {
@@ -54,7 +61,9 @@ impl Store {
         }
         let reached = i64::try_from(reached).map_err(|_| StoreError::Corrupt("log position beyond 63 bits".to_owned()))?;
         tx.run(sql("UPDATE projection SET position = $1 WHERE shard = 0").bind(reached)).await?;
+        let projecting = self.sight.projecting();
         tx.commit().await?;
+        projecting.over(standing);
         // An alarm raised and returned in one record is one change for who shows it; the order of first change stays.
         let mut seen = std::collections::BTreeSet::new();
         changed.retain(|id| seen.insert(*id));

@@ -79,15 +79,25 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn session(&self, token_hash: &[u8; 32]) -> Result<Option<Session>, StoreError> {
+        // One statement, since every request begins with it: a row per grant.
         let q = sql("SELECT u.id, u.username, u.name, u.disabled, u.created_at_us, u.revision,
-  s.csrf, s.created_at_us AS begun_at_us, s.seen_at_us, s.reauth_at_us, s.expires_at_us
+  s.csrf, s.created_at_us AS begun_at_us, s.seen_at_us, s.reauth_at_us, s.expires_at_us,
+  g.id AS grant_id, g.role, g.region, g.sector, g.enterprise_id
 FROM session AS s
 INNER JOIN users AS u ON u.id = s.user_id
-WHERE s.token_hash = $1");
-        let Some(row) = self.db.row(q.bind(token_hash)).await? else { return Ok(None) };
-        let grants = self.grants_of(row.get("id")?).await?;
+LEFT JOIN user_grant AS g ON g.user_id = u.id
+WHERE s.token_hash = $1
+ORDER BY g.id");
+        let rows = self.db.rows(q.bind(token_hash)).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut grants = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.get::<Option<i64>>("grant_id")?.is_some() {
+                grants.push(crate::user::read_grant(row)?);
+            }
+        }
         Ok(Some(Session {
-            user: crate::user::read(&row, grants)?,
+            user: crate::user::read(row, grants)?,
             csrf: row.get("csrf")?,
             created_at: row.get("begun_at_us")?,
             seen_at: row.get("seen_at_us")?,

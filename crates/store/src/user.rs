@@ -296,7 +296,7 @@ pub(crate) fn read(row: &Row, grants: Vec<Grant>) -> Result<User, StoreError> {
     })
 }
 
-fn read_grant(row: &Row) -> Result<Grant, StoreError> {
+pub(crate) fn read_grant(row: &Row) -> Result<Grant, StoreError> {
     Ok(Grant {
         role: row.word("role", Role::parse)?,
         region: row.get("region")?,

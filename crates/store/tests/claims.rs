@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anlan_model::noun::{CombinationMember, Enterprise, Grant, Limits, LimitsSource, Point, Region, Vehicle};
 use anlan_model::{
-    AlarmChange, AlarmId, AlarmPart, AlarmState, CommandBody, DataEvent, Effect, Level, Permission, Quarantined, RaisedAlarm, RegionCode,
+    AlarmChange, AlarmId, AlarmPart, AlarmState, CommandBody, DataEvent, Effect, Level, Permission, PointSet, Quarantined, RaisedAlarm, RegionCode,
     Role, RuleKind, Scope, Subject, Timestamp, Trust, UserId, Wgs84,
 };
 use anlan_store::testing::{Database, on_both, postgres_server, sqlite_url, tamper};
@@ -1079,6 +1079,124 @@ async fn a_combination_names_points_of_its_enterprise_and_its_alarm_shows_them()
         assert_eq!(store.alarm(&node, AlarmId::new(9)).await.unwrap().subject_name, "泄漏确认");
         store.update_device(&node, p.device.id, &moves, NOW).await.unwrap();
         assert!(store.verify_audit().await.unwrap().complete);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_remembered_set_of_points_is_void_once_a_change_is_committed() {
+    on_both(|store| async move {
+        let node = Scope::node();
+        let (here, there) = (plant(&store, "AA", "530402").await, plant(&store, "BB", "530423").await);
+        let (at_here, at_there) = (county("530402"), county("530423"));
+        let gas = PointFilter { kind: Some("gas".into()), ..PointFilter::default() };
+        let this = PointFilter { id: Some(here.point.id), ..PointFilter::default() };
+        let check = async |what: &str, asker: &Scope, filter: &PointFilter, n: usize| {
+            // Twice: what is remembered answers the second time.
+            for _ in 0..2 {
+                assert_eq!(store.point_set(asker, filter).await.unwrap().len(), n, "{what}");
+            }
+        };
+        let all = PointFilter::default();
+        check("at first", &at_here, &all, 1).await;
+        check("at first", &at_there, &all, 1).await;
+        check("at first", &at_there, &this, 0).await;
+        check("no kind yet", &node, &gas, 0).await;
+
+        let more = PointPut { code: "GT-102".into(), name: "more".into(), ..PointPut::default() };
+        store.upsert_points(&node, here.device.id, &[more], NOW).await.unwrap();
+        check("a point more", &at_here, &all, 2).await;
+        store.ensure_points(here.device.id, &["seen".to_owned()], NOW).await.unwrap();
+        check("a point seen first", &at_here, &all, 3).await;
+
+        let change = PointChange { revision: here.point.revision, kind: Some("gas".into()), ..PointChange::default() };
+        store.update_point(&at_here, here.point.id, &change, NOW).await.unwrap();
+        check("a kind", &node, &gas, 1).await;
+        assert!(store.update_point(&at_here, here.point.id, &change, NOW).await.is_err(), "stale");
+        check("a refused change", &at_here, &gas, 1).await;
+
+        let mut revision = here.device.revision;
+        for (owner, n_here, n_there) in [(there.enterprise.id, 0, 4), (here.enterprise.id, 3, 1)] {
+            let change = DeviceChange { revision, enterprise: Some(Some(owner)), ..DeviceChange::default() };
+            revision = store.update_device(&node, here.device.id, &change, NOW).await.unwrap().revision;
+            check("a device moved", &at_here, &all, n_here).await;
+            check("a device moved", &at_there, &all, n_there).await;
+            check("a device moved", &at_there, &this, n_there / 4).await;
+        }
+        let change = EnterpriseChange { revision: here.enterprise.revision, region: Some(region("530423")), ..EnterpriseChange::default() };
+        store.update_enterprise(&node, here.enterprise.id, &change, NOW).await.unwrap();
+        check("an enterprise moved", &at_here, &all, 0).await;
+        check("an enterprise moved", &at_there, &all, 4).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_asks_after_a_change_is_told_what_was_before_it() {
+    on_both(|store| async move {
+        let p = plant(&store, "AA", "530402").await;
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        // Others ask all the time, so that some answer is always on its way when a change commits.
+        let others: Vec<_> = (0..3)
+            .map(|_| {
+                let (store, stop) = (store.clone(), stop.clone());
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        store.point_set(&county("530402"), &PointFilter::default()).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let mut revision = p.enterprise.revision;
+        for i in 0..60 {
+            let (to, n) = if i % 2 == 0 { ("530423", 0) } else { ("530402", 1) };
+            let change = EnterpriseChange { revision, region: Some(region(to)), ..EnterpriseChange::default() };
+            revision = store.update_enterprise(&Scope::node(), p.enterprise.id, &change, NOW).await.unwrap().revision;
+            for _ in 0..3 {
+                assert_eq!(store.point_set(&county("530402"), &PointFilter::default()).await.unwrap().len(), n, "change {i}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        for other in others {
+            other.await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_worst_standing_alarm_is_the_one_the_table_has() {
+    on_both(|store| async move {
+        let (node, all) = (Scope::node(), Paging::all());
+        let (a, b) = (plant(&store, "AA", "530402").await, plant(&store, "BB", "530423").await);
+        let seen = store.point_set(&node, &PointFilter::default()).await.unwrap();
+        let check = async |what: &str| {
+            let rows = store.points(&node, &PointFilter::default(), &all).await.unwrap().items;
+            let told: Vec<_> = rows.iter().map(|row| row.worst_level).collect();
+            assert_eq!(store.worst_levels(&seen).await.unwrap(), told, "{what}");
+        };
+        let of = |n, level, rule: &str, point| RaisedAlarm { level, rule: rule.into(), ..raised(n, Subject::Point(point), NOW) };
+        let up = |alarm| Effect::Alarm(AlarmChange::Raised(alarm));
+        check("none").await;
+        store.project(1, &[up(of(1, Level::Blue, "h", a.point.id)), up(of(2, Level::Yellow, "l", b.point.id))]).await.unwrap();
+        check("one each").await;
+        store.project(2, &[up(of(3, Level::Red, "hh", a.point.id)), raise(4, Subject::Vehicle(a.vehicle.id), NOW)]).await.unwrap();
+        check("a worse one").await;
+        store.project(3, &[up(RaisedAlarm { historic: true, ..of(5, Level::Red, "hh", b.point.id) })]).await.unwrap();
+        check("history alarms nobody").await;
+        store.project(4, &[up(of(6, Level::Orange, "hh", a.point.id))]).await.unwrap();
+        check("the older of the same rule ends").await;
+        store
+            .project(5, &[returns(6, NOW), returns(6, NOW), returns(99, NOW), up(of(7, Level::Blue, "q", b.point.id)), returns(7, NOW)])
+            .await
+            .unwrap();
+        check("some returned").await;
+        assert_eq!(store.project(5, &[returns(1, NOW)]).await.unwrap(), []);
+        check("a position that was reached before").await;
+        store.project(6, &[returns(1, NOW), returns(2, NOW)]).await.unwrap();
+        check("none again").await;
+        assert_eq!(store.worst_levels(&PointSet::default()).await.unwrap(), []);
     })
     .await;
 }

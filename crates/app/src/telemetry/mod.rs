@@ -139,7 +139,7 @@ impl Telemetry {
     /// # Errors
     /// The files cannot be read or are damaged.
     pub fn rollup_all(&self, seen: &PointSet, step_us: i64, from: Timestamp, to: Timestamp) -> Result<Vec<Rollup>, HistoryError> {
-        self.reader.rollup_many(&seen.iter().collect::<Vec<_>>(), step_us, from, to)
+        self.reader.rollup_many(seen.ids(), step_us, from, to)
     }
 
     /// The `n` points of the set that stand out in `[from, to)`. Of archived days the stored hours answer.
@@ -154,7 +154,7 @@ impl Telemetry {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(PointId, Rollup)>, HistoryError> {
-        self.reader.top(&seen.iter().collect::<Vec<_>>(), figure, n, from, to)
+        self.reader.top(seen.ids(), figure, n, from, to)
     }
 
     /// Newest position of one vehicle.

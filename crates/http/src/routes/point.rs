@@ -16,6 +16,7 @@ use super::Answer;
 use crate::csv::{self, Csv};
 use crate::dto::{At, Level, Place, at_option, flag, id_option, nullable};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
+use crate::json::Rows;
 use crate::problem::Failure;
 
 /// Most readings of one answer (INTERFACES).
@@ -281,7 +282,7 @@ impl From<Reading> for ReadingDto {
     }
 }
 
-/// A page of history, oldest first.
+/// A page of history, oldest first. The shape of it: [`Rows`] writes the text.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReadingList {
     readings: Vec<ReadingDto>,
@@ -301,13 +302,14 @@ pub(crate) struct RollupRow {
     count: u64,
 }
 
+#[cfg(test)]
 impl From<Rollup> for RollupRow {
     fn from(r: Rollup) -> Self {
         Self { at: r.at.into(), min: r.min, max: r.max, mean: r.mean, count: r.count }
     }
 }
 
-/// Windows, oldest first; those without a reading are left out.
+/// Windows, oldest first; those without a reading are left out. The shape of it: [`Rows`] writes the text.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RollupList {
     rollup: Vec<RollupRow>,
@@ -330,6 +332,16 @@ impl From<Gap> for Dropped {
     fn from(gap: Gap) -> Self {
         Self { from: gap.from.into(), to: gap.to.into(), left: if gap.hours { "hours" } else { "nothing" } }
     }
+}
+
+fn dropped(gaps: Vec<Gap>) -> Vec<Dropped> {
+    gaps.into_iter().map(Into::into).collect()
+}
+
+fn rollups(rollups: &[Rollup], gaps: Vec<Gap>) -> Response {
+    let mut rows = Rows::begin(r#"{"rollup":["#, rollups.len());
+    rollups.iter().for_each(|r| rows.rollup(r));
+    rows.end(None, &dropped(gaps))
 }
 
 /// Which points.
@@ -459,14 +471,14 @@ pub(crate) async fn latest(AppRef(app): AppRef, caller: Caller, Query(query): Qu
     };
     let views = point::latest(&app, &caller.scope, &filter).await?;
     let points = views.into_iter().map(|view| PointLatest {
-        id: view.row.point.id.to_string(),
-        code: view.row.point.code,
-        name: view.row.point.name,
-        unit: view.row.point.unit,
-        site: view.row.point.site,
-        device: view.row.point.device.to_string(),
+        id: view.point.id.to_string(),
+        code: view.point.code.clone(),
+        name: view.point.name.clone(),
+        unit: view.point.unit.clone(),
+        site: view.point.site.clone(),
+        device: view.point.device.to_string(),
         latest: view.latest.map(Into::into),
-        level: view.row.worst_level.map(Into::into),
+        level: view.worst_level.map(Into::into),
     });
     Ok(Json(PointLatestList { points: points.collect(), next: None }))
 }
@@ -499,15 +511,21 @@ pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, id: PathId, Body
 
 /// History of a point, oldest first, newest revision of each instant.
 #[utoipa::path(get, path = "/points/{id}/readings", tag = "point", params(("id" = String, Path), HistoryQuery), responses((status = 200, body = ReadingList)))]
-pub(crate) async fn readings(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<HistoryQuery>) -> Answer<ReadingList> {
+pub(crate) async fn readings(
+    AppRef(app): AppRef,
+    caller: Caller,
+    id: PathId,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Response, Failure> {
     let (id, window) = (id.read()?, query.read()?);
     let gaps = match window.cursor {
         None => point::gaps(&app, &caller.scope, id, window.from, window.to).await?,
         Some(_) => Vec::new(),
     };
     let page = point::readings(&app, &caller.scope, id, window).await?;
-    let dropped = gaps.into_iter().map(Into::into).collect();
-    Ok(Json(ReadingList { readings: page.items.into_iter().map(Into::into).collect(), next: page.next, dropped }))
+    let mut rows = Rows::begin(r#"{"readings":["#, page.items.len());
+    page.items.iter().for_each(|r| rows.reading(r));
+    Ok(rows.end(page.next.as_deref(), &dropped(gaps)))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -563,12 +581,11 @@ pub(crate) async fn readings_csv(
 
 /// Least, greatest, mean and count of each window.
 #[utoipa::path(get, path = "/points/{id}/rollup", tag = "point", params(("id" = String, Path), RollupQuery), responses((status = 200, body = RollupList)))]
-pub(crate) async fn rollup(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<RollupQuery>) -> Answer<RollupList> {
+pub(crate) async fn rollup(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<RollupQuery>) -> Result<Response, Failure> {
     let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
     let id = id.read()?;
     let rows = point::rollup(&app, &caller.scope, id, &query.step, from, to).await?;
-    let dropped = point::gaps(&app, &caller.scope, id, from, to).await?.into_iter().map(Into::into).collect();
-    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None, dropped }))
+    Ok(rollups(&rows, point::gaps(&app, &caller.scope, id, from, to).await?))
 }
 
 /// Which points a question is about.
@@ -655,12 +672,11 @@ fn filter(
 
 /// Least, greatest, mean and count of each window, all visible points that pass taken together.
 #[utoipa::path(get, path = "/points/rollup", tag = "point", params(ManyRollupQuery), responses((status = 200, body = RollupList)))]
-pub(crate) async fn rollup_all(AppRef(app): AppRef, caller: Caller, Query(query): Query<ManyRollupQuery>) -> Answer<RollupList> {
+pub(crate) async fn rollup_all(AppRef(app): AppRef, caller: Caller, Query(query): Query<ManyRollupQuery>) -> Result<Response, Failure> {
     let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
     let filter = filter(&app, query.device.as_deref(), query.enterprise.as_deref(), query.region, query.kind)?;
     let rows = point::rollup_all(&app, &caller.scope, &filter, &query.step, from, to).await?;
-    let dropped = point::gaps_all(&app, &caller.scope, from, to).await?.into_iter().map(Into::into).collect();
-    Ok(Json(RollupList { rollup: rows.into_iter().map(Into::into).collect(), next: None, dropped }))
+    Ok(rollups(&rows, point::gaps_all(&app, &caller.scope, from, to).await?))
 }
 
 /// The visible points that stand out in a time: the highest gas, the lowest level.
@@ -686,4 +702,61 @@ pub(crate) async fn top(AppRef(app): AppRef, caller: Caller, Query(query): Query
         count: r.count,
     };
     Ok(Json(TopList { points: rows.into_iter().map(row).collect(), next: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use anlan_model::{Flags, PointId, Quality, Timestamp};
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    async fn text(response: Response) -> String {
+        assert_eq!(response.headers()["content-type"], "application/json");
+        String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn long_lists_read_as_serde_writes_their_shape() {
+        let reading = |i: i64| Reading {
+            point: PointId::new(1),
+            event_at: Timestamp::from_micros(1_795_392_000_000_123 * (i % 3 - 1) + i),
+            device_at: None,
+            received_at: Timestamp::from_micros(1_795_392_000_000_000 + i * 1_000_003),
+            value: i as f64 / 7.0,
+            quality: Quality::from_code((i % 3) as u8),
+            flags: Flags::from_bits((i * 37) as u16),
+            revision: (i % 4 * 1_000) as u16,
+        };
+        let rollup = |i: i64| Rollup {
+            at: Timestamp::from_micros(i * 60_000_000),
+            min: i as f64 / 10.0,
+            max: -0.0,
+            mean: i as f64 / 3.0,
+            first: 0.0,
+            last: 0.0,
+            count: i.unsigned_abs() * 1_000_003,
+            bad: 1,
+        };
+        let gaps = vec![
+            Gap { from: Timestamp::EPOCH, to: Timestamp::MAX, hours: true },
+            Gap { from: Timestamp::MIN, to: Timestamp::EPOCH, hours: false },
+        ];
+        for n in [0, 1, 2, 300] {
+            let readings: Vec<Reading> = (0..n).map(reading).collect();
+            let next = (n > 1).then(|| "12\"3".to_owned());
+            let mut rows = Rows::begin(r#"{"readings":["#, readings.len());
+            readings.iter().for_each(|r| rows.reading(r));
+            let shape = ReadingList {
+                readings: readings.iter().copied().map(Into::into).collect(),
+                next: next.clone(),
+                dropped: dropped(gaps.clone()),
+            };
+            assert_eq!(text(rows.end(next.as_deref(), &dropped(gaps.clone()))).await, serde_json::to_string(&shape).unwrap());
+
+            let windows: Vec<Rollup> = (0..n).map(rollup).collect();
+            let shape = RollupList { rollup: windows.iter().copied().map(Into::into).collect(), next: None, dropped: Vec::new() };
+            assert_eq!(text(rollups(&windows, Vec::new())).await, serde_json::to_string(&shape).unwrap());
+        }
+    }
 }
