@@ -199,19 +199,20 @@ struct Due {
 }
 
 impl Registry {
-    /// Reads everything and tells the engine every rule. `terminal_key` is the key of the codes that 0x8100 issues.
+    /// Takes what [`Snapshot::read`] read, and tells the engine every rule. `terminal_key` is the key of the codes that 0x8100 issues.
     ///
     /// # Errors
     /// What the store says.
     pub(crate) async fn open(
         store: Store,
+        read: Snapshot,
         engine: EngineHandle,
         rules: Arc<RuleBook>,
         road: Arc<RoadRules>,
         live: Live,
         terminal_key: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let mut next = Snapshot { generation: 1, ..Snapshot::read(&store).await? };
+        let mut next = Snapshot { generation: 1, ..read };
         let credentials = Credentials { terminal_key, ..store.credentials().await? };
         let polls: Polls = Arc::new(store.all_modbus().await?.into_iter().map(Arc::new).collect());
         let registry = Self {

@@ -19,7 +19,7 @@ use crate::clock::AppClock;
 use crate::keep::Housekeeping;
 use crate::live::Live;
 use crate::projector::{Ahead, Projector};
-use crate::registry::Registry;
+use crate::registry::{Registry, Snapshot};
 use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
@@ -87,17 +87,14 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let pressure = Arc::new(Pressure::new(settings.shard_queue, settings.queue_readings));
     let disk_min_mb = settings.disk_free_min_mb;
     pressure::look_at_disk(dir, disk_min_mb, &pressure);
-    let (opened, reader) = engine::open(
-        &dir.join("history"),
-        settings.time,
-        road.drift.is,
-        settings.history,
-        pressure.clone(),
-        clock.clone(),
-        latest.clone(),
-        status.clone(),
-        projected_receiver,
-    )?;
+    let (history, time, files, drift) = (dir.join("history"), settings.time, settings.history, road.drift.is);
+    let (pressed, at, newest, told) = (pressure.clone(), clock.clone(), latest.clone(), status.clone());
+    let opening =
+        tokio::task::spawn_blocking(move || engine::open(&history, time, drift, files, pressed, at, newest, told, projected_receiver));
+    // The log is replayed and the tables are read at the same time: neither needs the other, and each takes seconds of a large node.
+    let (opened, read) = tokio::join!(opening, Snapshot::read(&store));
+    let (opened, reader) = opened.map_err(std::io::Error::other)??;
+    let read = read?;
     let released_to = anlan_archive::released_to(dir)?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
     let live = Live::new(store.clone(), latest.clone(), opened.durable.clone(), run);
@@ -112,7 +109,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     projector.begin().await??;
 
     let key = terminal_key(&store).await?;
-    let registry = Registry::open(store.clone(), opened.handle.clone(), book.clone(), road.clone(), live.clone(), key).await?;
+    let registry = Registry::open(store.clone(), read, opened.handle.clone(), book.clone(), road.clone(), live.clone(), key).await?;
     let app = Arc::new(App {
         store,
         clock,

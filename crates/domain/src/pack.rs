@@ -249,7 +249,9 @@ impl RuleBook {
         ];
         let mut rules = Vec::new();
         for (kind, threshold) in limits {
-            let (Some(threshold), Some(row)) = (threshold, self.row(kind, &point.kind)) else { continue };
+            // The row is looked for only where there is a limit: a start builds the rules of every point there is.
+            let Some(threshold) = threshold else { continue };
+            let Some(row) = self.row(kind, &point.kind) else { continue };
             let terms = Terms {
                 id: row.id.clone(),
                 kind,
@@ -276,14 +278,20 @@ impl RuleBook {
             source: join(&row.standard, &row.clause),
             confidence: row.confidence.clone(),
         };
-        if let (true, Some(row)) = (point.period_s > 0.0, self.row(RuleKind::Stale, &point.kind)) {
+        if point.period_s > 0.0
+            && let Some(row) = self.row(RuleKind::Stale, &point.kind)
+        {
             rules.push(Rule::new(point.period_s * row.factor.unwrap_or(1.0), None, plain(row, RuleKind::Stale, "s")));
         }
-        if let (true, Some(row)) = (point.period_s > 0.0, self.row(RuleKind::FlatLine, &point.kind)) {
+        if point.period_s > 0.0
+            && let Some(row) = self.row(RuleKind::FlatLine, &point.kind)
+        {
             let limit_s = (point.period_s * row.factor.unwrap_or(2.0)).max(row.threshold.unwrap_or(1.0));
             rules.push(Rule::new(limit_s, None, Terms { on_delay_us: micros(limit_s), ..plain(row, RuleKind::FlatLine, "s") }));
         }
-        if let (true, Some(row)) = (point.range_low.is_some() || point.range_high.is_some(), self.row(RuleKind::OutOfRange, &point.kind)) {
+        if (point.range_low.is_some() || point.range_high.is_some())
+            && let Some(row) = self.row(RuleKind::OutOfRange, &point.kind)
+        {
             let (low, high) = (point.range_low.unwrap_or(f64::MIN), point.range_high.unwrap_or(f64::MAX));
             rules.push(Rule::new(low, Some(high), plain(row, RuleKind::OutOfRange, &point.unit)));
         }
