@@ -178,6 +178,38 @@ fn days_leave_by_kind_a_hold_keeps_them_and_answers_say_what_is_gone() {
 }
 
 #[test]
+fn a_position_that_comes_late_hides_nothing_of_what_was_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut settings = EAGER.to_vec();
+    settings.extend([("ANLAN_RETENTION__POSITIONS_DAYS", "5"), ("ANLAN_JT808__UNKNOWN", "accept"), ("ANLAN_TIME__PAST_S", "2592000")]);
+    let server = Server::start_with(&data, &settings, &["--test-clock", &rfc3339(DAY0)]);
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    advance_to(&server, DAY0 + DAY_US);
+    let mut terminal = Terminal::connect(&server.jt808);
+    let track = |server: &Server, phone: &str| {
+        let found = server.get(&format!("/api/v1/vehicles?phone={phone}"))["vehicles"][0]["id"].as_str().map(str::to_owned)?;
+        Some((found.clone(), server.get(&format!("/api/v1/vehicles/{found}/positions"))))
+    };
+    let shown =
+        |server: &Server, phone: &str| track(server, phone).map(|(_, t)| (t["positions"].as_array().map(Vec::len), t["dropped"].clone()));
+    let mut say = |phone: &str, hour: i64| assert!(terminal.ask(0x0200, phone, &Position::at(DAY0 + hour * HOUR_US).bytes()).is_some());
+    let (held, free) = ("013900000001", "013900000002");
+    say(held, 5);
+    say(free, 5);
+    let (id, _) = server.wait("the vehicle", |s| track(s, held).filter(|(_, t)| t["positions"][0].is_object()));
+    let hold = json!({ "vehicles": [id], "from": rfc3339(DAY0), "to": rfc3339(DAY0 + DAY_US), "reason": "〔2026〕8 号" });
+    let (status, made) = server.post("/api/v1/holds", &hold);
+    assert_eq!(status, 201, "{made}");
+    advance_to(&server, DAY0 + 7 * DAY_US);
+    let gone = json!([dropped(0, 1, "nothing")]);
+    server.wait("what nobody holds goes", |s| (shown(s, free) == Some((Some(0), gone.clone()))).then_some(()));
+    say(free, 6);
+    server.wait("what comes late is shown", |s| (shown(s, free) == Some((Some(1), gone.clone()))).then_some(()));
+    assert_eq!(shown(&server, held), Some((Some(1), json!([]))));
+}
+
+#[test]
 fn what_is_not_archived_is_not_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");

@@ -1,9 +1,13 @@
 //! Legal holds (保全): set and released by administrators of the whole node; retention asks them first.
 //!
-//! When [`create`] has answered, nothing the hold names is dropped any more: it waits for a dropping step under way.
+//! A hold is set between two dropping steps, never during one: when [`create`] has answered, nothing it names is dropped any more, and what was
+//! dropped before was dropped before its `created_at`.
+
+use std::sync::PoisonError;
 
 use anlan_model::{Clock as _, Permission, Scope};
 pub use anlan_store::{HoldRow, NewHold};
+use tokio::runtime::Handle;
 
 use crate::App;
 use crate::error::{AppError, Faults};
@@ -37,10 +41,14 @@ pub async fn create(app: &App, scope: &Scope, mut new: NewHold) -> Result<i64, A
         faults.note::<()>(Err(AppError::invalid("list.length", "points").with("max", ITEMS_MAX)));
     }
     faults.check()?;
-    let id = app.store.create_hold(&act, &new, app.clock.now()).await?;
+    let (gate, store, clock, runtime) = (app.dropping.clone(), app.store.clone(), app.clock.clone(), Handle::current());
+    let set = move || {
+        let _no_step = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        runtime.block_on(store.create_hold(&act, &new, clock.now()))
+    };
+    let id = off_thread(set).await??;
+    // Files that are being dropped just now are dropped by what held before.
     drop(app.media.dropping.read().await);
-    let gate = app.dropping.clone();
-    off_thread(move || drop(gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner))).await?;
     Ok(id)
 }
 

@@ -97,6 +97,15 @@ impl Window {
         self.cursor.as_deref().map(read).transpose()
     }
 
+    /// The range that this page and those after it are to show.
+    ///
+    /// # Errors
+    /// A cursor that no history gave.
+    pub fn left(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), AppError> {
+        let next = self.after()?.map(|at| at.plus_us(1));
+        Ok((next.max(self.from), self.to))
+    }
+
     /// The page of `items`, of which one more than the limit was asked for.
     pub(crate) fn page<T>(&self, mut items: Vec<T>, at: impl Fn(&T) -> Timestamp) -> Page<T> {
         let limit = self.limit as usize;
@@ -319,7 +328,8 @@ fn step_us(step: &str) -> Result<i64, AppError> {
     }
 }
 
-/// Which parts of a point's history retention dropped.
+/// Which parts of a point's history retention dropped. Ask after the rows: what is dropped was taken down before it went, so nothing is
+/// missing in between unsaid.
 ///
 /// # Errors
 /// Not there or not visible.

@@ -23,8 +23,9 @@ use crate::registry::Snapshot;
 
 /// A smaller jump moves no day to another age by itself, or nearly none.
 const JUMP_US: i64 = 3_600_000_000;
+const DAY_US: i64 = 86_400_000_000;
 /// How long a jump of the clock is doubted, domain time: people have this long to see its banner.
-const DOUBT_US: i64 = 86_400_000_000;
+const DOUBT_US: i64 = DAY_US;
 
 /// Part of a history that retention dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) async fn gaps(app: &App, whose: Whose, from: Timestamp, to: Timestamp
     if days.is_empty() {
         return Ok(Vec::new());
     }
+    let (own_days, now) = (own_days(app, whose), app.clock.now());
+    let holds = if let Whose::Vehicle(_) = whose { app.store.standing_holds().await? } else { Vec::new() };
     let look = move || -> Result<Vec<Gap>, HistoryError> {
         let mut found = Vec::new();
         for d in days {
@@ -67,11 +70,19 @@ pub(crate) async fn gaps(app: &App, whose: Whose, from: Timestamp, to: Timestamp
                 Whose::Point(point) => match reader.left_of(point, start)? {
                     Left::Hours => true,
                     Left::Unknown if d.rollups_at.is_some() => false,
+                    // Hours that were made after the others went know only of what came late.
+                    Left::Everything if d.rollups_at.is_some() && own_days.is_some_and(|days| is_over(days, end, now)) => false,
                     Left::Everything | Left::Unknown => continue,
                 },
                 Whose::Vehicle(_) if d.positions_at.is_none() => continue,
-                // A held vehicle keeps what others lost.
-                Whose::Vehicle(vehicle) if !reader.positions(vehicle, start, end, None, 1)?.is_empty() => continue,
+                // Held before anything went, it keeps what others lost. Positions alone do not tell: they may have come since.
+                Whose::Vehicle(vehicle)
+                    if holds
+                        .iter()
+                        .any(|h| h.vehicles.contains(&vehicle) && h.from < end && h.to > start && Some(h.created_at) <= d.positions_at) =>
+                {
+                    continue;
+                }
                 Whose::Vehicle(_) => false,
             };
             found.push(Gap { from: start, to: end, hours });
@@ -79,6 +90,18 @@ pub(crate) async fn gaps(app: &App, whose: Whose, from: Timestamp, to: Timestamp
         Ok(found)
     };
     Ok(joined(off_thread(look).await??))
+}
+
+/// How many days the point keeps its readings; `None` = for ever.
+fn own_days(app: &App, whose: Whose) -> Option<u32> {
+    let settings = &app.settings.retention;
+    let kind = if let Whose::Point(point) = whose { app.registry.get().points.get(&point).map(|p| p.kind.clone()) } else { None };
+    kind.and_then(|kind| settings.kinds.get(&kind).copied()).or(settings.readings_days)
+}
+
+/// Whether a day that ended at `end` is as old as `history` asks of a day that may go.
+fn is_over(days: u32, end: Timestamp, now: Timestamp) -> bool {
+    now.since_us(end) >= i64::from(days).saturating_mul(DAY_US)
 }
 
 /// Whether retention dropped positions of any vehicle in the range that no archive has.
@@ -166,11 +189,12 @@ pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Res
     }
     // A hold that is set from here on waits until this step is done (`hold::create`).
     let _dropping = app.dropping.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = app.clock.now();
     match runtime.block_on(app.store.standing_holds()) {
         Ok(holds) => {
             let mut policy = policy(app, &holds);
-            let (app, runtime, now) = (app.clone(), runtime.clone(), app.clock.now());
-            policy.announce = Some(Arc::new(move |dropping| write_down(&app, &runtime, dropping)));
+            let (app, runtime) = (app.clone(), runtime.clone());
+            policy.announce = Some(Arc::new(move |dropping| write_down(&app, &runtime, dropping, now)));
             Ok(keeper.thin(now, &policy)?.inspect(count_thinned).is_some())
         }
         Err(failure) => {
@@ -187,9 +211,9 @@ fn is_clock_doubtful(clock: ClockState, offset_max_us: i64, now: Timestamp) -> b
 }
 
 /// Nothing goes that the database does not know of first.
-fn write_down(app: &App, runtime: &Handle, dropping: &Dropping) -> bool {
+fn write_down(app: &App, runtime: &Handle, dropping: &Dropping, now: Timestamp) -> bool {
     let Dropping { day, readings, positions, rollups } = *dropping;
-    match runtime.block_on(app.store.note_drop(&RetentionDrop { day, readings, positions, rollups }, app.clock.now())) {
+    match runtime.block_on(app.store.note_drop(&RetentionDrop { day, readings, positions, rollups }, now)) {
         Ok(()) => true,
         Err(failure) => {
             metrics::counter!("anlan_history_keep_failed_total").increment(1);

@@ -20,7 +20,7 @@ pub struct RetentionDrop {
     pub rollups: u64,
 }
 
-/// A day that something was dropped of: when last, if ever.
+/// A day that something was dropped of: since when, if ever. What was there then and is not held is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DroppedDay {
     /// Days from 1970-01-01 (UTC).
@@ -47,9 +47,9 @@ impl Store {
         let at = |n: u64| (n > 0).then_some(now);
         let put = sql("INSERT INTO dropped_day (day, readings_at_us, positions_at_us, rollups_at_us)
 VALUES ($1, $2, $3, $4)
-ON CONFLICT (day) DO UPDATE SET readings_at_us = COALESCE(excluded.readings_at_us, dropped_day.readings_at_us),
-  positions_at_us = COALESCE(excluded.positions_at_us, dropped_day.positions_at_us),
-  rollups_at_us = COALESCE(excluded.rollups_at_us, dropped_day.rollups_at_us)");
+ON CONFLICT (day) DO UPDATE SET readings_at_us = COALESCE(dropped_day.readings_at_us, excluded.readings_at_us),
+  positions_at_us = COALESCE(dropped_day.positions_at_us, excluded.positions_at_us),
+  rollups_at_us = COALESCE(dropped_day.rollups_at_us, excluded.rollups_at_us)");
         let put = put.bind(drop.day.micros().div_euclid(DAY_US)).bind(at(drop.readings)).bind(at(drop.positions)).bind(at(drop.rollups));
         change.tx.run(put).await?;
         let day: String = drop.day.to_string().chars().take(10).collect();

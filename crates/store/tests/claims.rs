@@ -988,6 +988,8 @@ async fn a_day_remembers_what_was_dropped_of_it() {
         let drop = |readings, positions| RetentionDrop { day: midnight, readings, positions, rollups: 0 };
         store.note_drop(&drop(7, 0), NOW).await.unwrap();
         store.note_drop(&drop(0, 2), after(5)).await.unwrap();
+        // What came late goes later; since when something is missing does not change.
+        store.note_drop(&drop(1, 1), after(9)).await.unwrap();
         let day = midnight.micros().div_euclid(86_400_000_000);
         let want = DroppedDay { day, readings_at: Some(NOW), positions_at: Some(after(5)), rollups_at: None };
         let end = midnight.plus_us(86_400_000_000);
@@ -997,7 +999,7 @@ async fn a_day_remembers_what_was_dropped_of_it() {
         assert!(store.dropped_days(Timestamp::MIN, midnight).await.unwrap().is_empty());
         let filter = AuditFilter { noun: Some("history".into()), ..AuditFilter::default() };
         let entries = store.audit(&Scope::node(), &filter, &Paging::default()).await.unwrap().items;
-        assert_eq!(entries.iter().map(|e| e.detail["readings"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(7)]);
+        assert_eq!(entries.iter().map(|e| e.detail["readings"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(0), Some(7)]);
         assert!(entries.iter().all(|e| e.user.is_none() && e.action == "drop"));
     })
     .await;

@@ -1756,7 +1756,7 @@ export interface components {
         };
         /** @description A page of positions, oldest first. */
         PositionList: {
-            /** @description On the first page: what retention dropped of the range. */
+            /** @description What retention dropped of the range; on later pages, of what was left to show. */
             dropped: components["schemas"]["Dropped"][];
             next: string | null;
             positions: components["schemas"]["Position"][];
@@ -1909,7 +1909,7 @@ export interface components {
         };
         /** @description A page of history, oldest first. */
         ReadingList: {
-            /** @description On the first page: what retention dropped of the range. */
+            /** @description What retention dropped of the range; on later pages, of what was left to show. */
             dropped: components["schemas"]["Dropped"][];
             next: string | null;
             readings: components["schemas"]["Reading"][];

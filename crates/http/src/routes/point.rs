@@ -287,7 +287,7 @@ impl From<Reading> for ReadingDto {
 pub(crate) struct ReadingList {
     readings: Vec<ReadingDto>,
     next: Option<String>,
-    /// On the first page: what retention dropped of the range.
+    /// What retention dropped of the range; on later pages, of what was left to show.
     dropped: Vec<Dropped>,
 }
 
@@ -518,11 +518,10 @@ pub(crate) async fn readings(
     Query(query): Query<HistoryQuery>,
 ) -> Result<Response, Failure> {
     let (id, window) = (id.read()?, query.read()?);
-    let gaps = match window.cursor {
-        None => point::gaps(&app, &caller.scope, id, window.from, window.to).await?,
-        Some(_) => Vec::new(),
-    };
+    let (from, to) = window.left()?;
     let page = point::readings(&app, &caller.scope, id, window).await?;
+    // Rows first: a day that is dropped in between is named rather than missed.
+    let gaps = point::gaps(&app, &caller.scope, id, from, to).await?;
     let mut rows = Rows::begin(r#"{"readings":["#, page.items.len());
     page.items.iter().for_each(|r| rows.reading(r));
     Ok(rows.end(page.next.as_deref(), &dropped(gaps)))

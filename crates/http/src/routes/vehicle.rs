@@ -147,7 +147,7 @@ pub(crate) struct VehicleLatestList {
 pub(crate) struct PositionList {
     positions: Vec<PositionDto>,
     next: Option<String>,
-    /// On the first page: what retention dropped of the range.
+    /// What retention dropped of the range; on later pages, of what was left to show.
     dropped: Vec<Dropped>,
 }
 
@@ -262,11 +262,8 @@ pub(crate) async fn adopt(AppRef(app): AppRef, caller: Caller, id: PathId) -> An
 #[utoipa::path(get, path = "/vehicles/{id}/positions", tag = "vehicle", params(("id" = String, Path), HistoryQuery), responses((status = 200, body = PositionList)))]
 pub(crate) async fn positions(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<HistoryQuery>) -> Answer<PositionList> {
     let (id, window) = (id.read()?, query.read()?);
-    let gaps = match window.cursor {
-        None => vehicle::gaps(&app, &caller.scope, id, window.from, window.to).await?,
-        Some(_) => Vec::new(),
-    };
+    let (from, to) = window.left()?;
     let page = vehicle::positions(&app, &caller.scope, id, window).await?;
-    let dropped = gaps.into_iter().map(Into::into).collect();
+    let dropped = vehicle::gaps(&app, &caller.scope, id, from, to).await?.into_iter().map(Into::into).collect();
     Ok(Json(PositionList { positions: page.items.iter().map(Into::into).collect(), next: page.next, dropped }))
 }
