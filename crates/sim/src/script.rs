@@ -508,12 +508,12 @@ mod tests {
         let found = alarms(&minutes(&world, 10, true));
         let expected = [
             ("combination", None, "red"), // the leak at two detectors
-            ("flat_line", None, "blue"), // the stuck gauge
-            ("h", None, "yellow"),       // the leak
-            ("h", None, "yellow"),       // the leak at its second detector
-            ("h", None, "yellow"),       // the leak under a fast clock
-            ("hh", None, "red"),         // the leak
-            ("l", None, "yellow"),       // the pressure drop
+            ("flat_line", None, "blue"),  // the stuck gauge
+            ("h", None, "yellow"),        // the leak
+            ("h", None, "yellow"),        // the leak at its second detector
+            ("h", None, "yellow"),        // the leak under a fast clock
+            ("hh", None, "red"),          // the leak
+            ("l", None, "yellow"),        // the pressure drop
             ("overspeed", None, "orange"),
             ("terminal_bit", Some(0), "red"), // emergency button
             ("terminal_bit", Some(1), "yellow"),

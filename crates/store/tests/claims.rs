@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anlan_model::noun::{CombinationMember, Enterprise, Grant, Limits, LimitsSource, Point, Region, Vehicle};
 use anlan_model::{
-    AlarmChange, AlarmId, AlarmPart, AlarmState, CommandBody, DataEvent, Effect, Level, Permission, PointSet, Quarantined, RaisedAlarm, RegionCode,
-    Role, RuleKind, Scope, Subject, Timestamp, Trust, UserId, Wgs84,
+    AlarmChange, AlarmId, AlarmPart, AlarmState, CommandBody, DataEvent, Effect, Level, Permission, PointSet, Quarantined, RaisedAlarm,
+    RegionCode, Role, RuleKind, Scope, Subject, Timestamp, Trust, UserId, Wgs84,
 };
 use anlan_store::testing::{Database, on_both, postgres_server, sqlite_url, tamper};
 use anlan_store::*;

@@ -89,6 +89,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/combinations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists combination rules. */
+        get: operations["list"];
+        put?: never;
+        /** Makes a combination rule; an enterprise has at most 100. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/combinations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One combination rule. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Deletes a combination rule; an alarm of it that stands returns. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        /** Changes a combination rule; an alarm of it that stands is judged anew. */
+        patch: operations["update"];
+        trace?: never;
+    };
     "/api/v1/commands": {
         parameters: {
             query?: never;
@@ -885,6 +922,8 @@ export interface components {
             closed_at: null | components["schemas"]["At"];
             closed_by: string | null;
             closed_reason: string | null;
+            /** @description The combination rule that raised it. */
+            combination: string | null;
             /** @description `verified`, `verified-secondary`, `product`, `enterprise`, `unverified`. */
             confidence: string;
             enterprise: string | null;
@@ -893,12 +932,15 @@ export interface components {
             historic: boolean;
             /** @description UUIDv7. */
             id: string;
-            /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`. */
+            /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`, `combination`. */
             kind: string;
             level: components["schemas"]["Level"];
-            /** @description Name of the point or plate of the vehicle. */
+            /** @description Of a combination: its members in this occurrence. */
+            members: components["schemas"]["AlarmMember"][];
+            /** @description Name of the point or combination, or plate of the vehicle. */
             name: string;
             onset_at: components["schemas"]["At"];
+            /** @description Of a combination: the point of its first member. */
             point: string | null;
             /** @description Points the rule looks at. */
             points: string[];
@@ -917,7 +959,10 @@ export interface components {
             trust: string | null;
             /** @description Of value and threshold. */
             unit: string;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Of a combination: how many members came together; `threshold` = how many it takes.
+             */
             value: number | null;
             vehicle: string | null;
         };
@@ -938,6 +983,23 @@ export interface components {
             /** @description Of everything the filter matches, whatever its state. */
             counts: components["schemas"]["AlarmCounts"];
             next: string | null;
+        };
+        /** @description A member of a combination in one occurrence of its alarm. */
+        AlarmMember: {
+            /** @description Its own newest alarm in this occurrence; `null`, as all below: it took no part. */
+            alarm: string | null;
+            /** @description Which rule of the point. */
+            kind: string;
+            onset_at: null | components["schemas"]["At"];
+            point: string;
+            /** @description Name of the point, as now. */
+            point_name: string;
+            returned_at: null | components["schemas"]["At"];
+            /** Format: double */
+            threshold: number | null;
+            unit: string | null;
+            /** Format: double */
+            value: number | null;
         };
         /**
          * @description Shown state.
@@ -974,6 +1036,76 @@ export interface components {
         /** @description Why the alarm is closed. */
         CloseBody: {
             reason: string;
+        };
+        /** @description A combination rule. Its alarm stands while at least `needed` members stand or stood at most `within_s` ago. */
+        Combination: {
+            enterprise: string;
+            enterprise_name: string;
+            id: string;
+            level: components["schemas"]["Level"];
+            members: components["schemas"]["CombinationMember"][];
+            name: string;
+            /**
+             * Format: int32
+             * @description Members that must come together.
+             */
+            needed: number;
+            /** Format: int64 */
+            revision: number;
+            source: components["schemas"]["LimitsSource"];
+            /**
+             * Format: double
+             * @description Seconds; 0 = at the same time.
+             */
+            within_s: number;
+        };
+        /** @description A combination to be made. */
+        CombinationBody: {
+            enterprise: string;
+            /** @description `red`, `orange`, `yellow`, `blue`. */
+            level: string;
+            /** @description 2 to 16; the alarm stands at the point of the first. */
+            members: components["schemas"]["MemberBody"][];
+            name: string;
+            /**
+             * Format: int32
+             * @description Members that must come together, 2 to their number; left out = all.
+             */
+            needed?: number | null;
+            source: components["schemas"]["LimitsSource"];
+            /**
+             * Format: double
+             * @description 0 to 3,600; 0 = at the same time.
+             */
+            within_s: number;
+        };
+        /** @description A page of combinations, in order of ids. */
+        CombinationList: {
+            combinations: components["schemas"]["Combination"][];
+            next: string | null;
+        };
+        /** @description A member of a combination. */
+        CombinationMember: {
+            /** @description `false`: the point has no such rule now, so the member never stands. */
+            judged: boolean;
+            /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `flat_line`. */
+            kind: string;
+            point: string;
+            point_name: string;
+        };
+        /** @description Fields to change; what is left out stays. */
+        CombinationPatch: {
+            level: string | null;
+            /** @description All of them. */
+            members: components["schemas"]["MemberBody"][] | null;
+            name: string | null;
+            /** Format: int32 */
+            needed: number | null;
+            /** Format: int64 */
+            revision: number;
+            source: null | components["schemas"]["LimitsSource"];
+            /** Format: double */
+            within_s: number | null;
         };
         /** @description A command and what became of it. */
         Command: {
@@ -1504,6 +1636,13 @@ export interface components {
             media: components["schemas"]["MediaFile"][];
             next: string | null;
         };
+        /** @description What must stand. */
+        MemberBody: {
+            /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `flat_line`; the point must be judged by such a rule. */
+            kind: string;
+            /** @description A point of the enterprise. */
+            point: string;
+        };
         /** @description How a device is polled. */
         Modbus: {
             /** @description `IP:port`, inside the networks of the configuration key `modbus.networks`. Names are not resolved. */
@@ -1907,7 +2046,7 @@ export interface components {
             /** Format: double */
             value: number;
         };
-        /** @description A page of history, oldest first. */
+        /** @description A page of history, oldest first. The shape of it: [`Rows`] writes the text. */
         ReadingList: {
             /** @description What retention dropped of the range; on later pages, of what was left to show. */
             dropped: components["schemas"]["Dropped"][];
@@ -2008,7 +2147,7 @@ export interface components {
              */
             value: number;
         };
-        /** @description Windows, oldest first; those without a reading are left out. */
+        /** @description Windows, oldest first; those without a reading are left out. The shape of it: [`Rows`] writes the text. */
         RollupList: {
             /** @description What retention dropped of the range; of many points: of any. Where hours are left, they stand for narrower windows too. */
             dropped: components["schemas"]["Dropped"][];
@@ -2512,6 +2651,145 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                enterprise?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CombinationList"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CombinationBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Combination"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Combination"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query: {
+                /** @description As last read. */
+                revision: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CombinationPatch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Combination"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
         };
