@@ -27,7 +27,7 @@ impl State {
     fn answer(&mut self, method: &str, target: &str, body: Value) -> (u16, Value) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
-        let noun = ["enterprises", "devices", "vehicles"].into_iter().find(|n| *n == parts[0]);
+        let noun = ["enterprises", "devices", "vehicles", "combinations"].into_iter().find(|n| *n == parts[0]);
         match (method, noun, &parts[..]) {
             ("POST", None, ["session"]) => (201, json!({ "token": "t" })),
             ("GET", Some(noun), [_]) => {
@@ -40,7 +40,7 @@ impl State {
             ("POST", Some(noun), [_]) => {
                 self.n_posts += 1;
                 let rows = self.rows.entry(noun).or_default();
-                if rows.iter().any(|r| r["code"] == body["code"]) {
+                if rows.iter().any(|r| r["code"] == body["code"] && r["name"] == body["name"]) {
                     return (409, json!({ "errors": [{ "code": "code.taken" }] }));
                 }
                 let mut row = body;
@@ -118,7 +118,7 @@ fn a_second_provisioning_makes_nothing_again() {
     let secrets = Secrets::load(&secrets_path).unwrap();
     assert_eq!(secrets.devices.len(), world.devices.len());
     let posts = state.lock().unwrap().n_posts;
-    assert_eq!(posts, 20 + world.devices.len());
+    assert_eq!(posts, 20 + world.devices.len() + world.combinations.len());
     let n_points: usize = state.lock().unwrap().points.values().map(|p| p["points"].as_array().unwrap().len()).sum();
     assert_eq!(n_points, 120);
 

@@ -48,6 +48,8 @@ const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// A record costs as much as some ten readings.
 const CHECKPOINT_WORK: u64 = 2_000_000;
 const RECORD_WORK: u64 = 10;
+/// So many bytes of notes (rules of a point take some hundred) cost as much as a reading.
+const NOTES_WORK_BYTES: usize = 32;
 
 /// Batches of one shard share a record of at most so many readings and positions: a frame codes many readings in fewer bytes, and a link or a
 /// reader takes it in one go.
@@ -402,7 +404,7 @@ pub(super) fn read_checkpoint(version: u8, bytes: &[u8]) -> Result<Vec<Shard>, E
 
 /// What replaying a record costs, in readings.
 fn work_of(record: &Record) -> u64 {
-    RECORD_WORK + (record.readings.len() + record.positions.len()) as u64
+    RECORD_WORK + (record.readings.len() + record.positions.len() + record.notes.len() / NOTES_WORK_BYTES) as u64
 }
 
 /// Applies one logged record; `false` if the rules said something else than what was logged.

@@ -416,10 +416,19 @@ impl Shard {
         slot
     }
 
-    /// Whether a subject is configured here just like that.
-    pub fn has(&self, config: &SubjectConfig) -> bool {
-        let same = |rules: &Arc<[Rule]>| Arc::ptr_eq(rules, &config.rules) || *rules == config.rules;
-        self.state(config.subject).is_some_and(|state| same(state.live.rules()) && state.range == config.range)
+    /// Whether a subject is configured here just like that; its rules are then the very ones of `config`, so that what a checkpoint brought and
+    /// what the registry holds are not kept twice.
+    pub fn has(&mut self, config: &SubjectConfig) -> bool {
+        let Some(slot) = self.slot(config.subject) else { return false };
+        let Some(state) = &mut self.slots[slot as usize] else { return false };
+        let rules = state.live.rules();
+        if state.range != config.range || !(Arc::ptr_eq(rules, &config.rules) || *rules == config.rules) {
+            return false;
+        }
+        for machine in [Some(&mut state.live), state.historic.as_deref_mut()].into_iter().flatten() {
+            machine.restore(Arc::clone(&config.rules));
+        }
+        true
     }
 
     /// Every subject configured here.
