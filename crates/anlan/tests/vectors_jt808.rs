@@ -54,14 +54,19 @@ fn same(shown: &Value, sent: &Position) -> bool {
         && shown["device_at"].as_str() == sent.device_at().as_deref()
 }
 
-/// What the server owes for these bytes: (phone, serial, message id). Answers to our commands (0x0001) are not answered.
+/// What the server owes for these bytes: (phone, serial, message id). Answers to our commands (0x0001) are not answered; the answer to a file
+/// (0x8800) names no serial.
 fn owed(frames: &[Frame]) -> BTreeSet<(String, u16, u16)> {
     let answered = frames.iter().filter(|f| f.checksum_ok && f.message_id != 0x0001);
-    answered.map(|f| (f.normal_phone().to_owned(), f.serial, f.message_id)).collect()
+    answered.map(|f| named(f.normal_phone(), f.serial, f.message_id)).collect()
+}
+
+fn named(phone: &str, serial: u16, message_id: u16) -> (String, u16, u16) {
+    (phone.to_owned(), if message_id == 0x0801 { 0 } else { serial }, message_id)
 }
 
 fn key(answer: &Answer) -> (String, u16, u16) {
-    (answer.phone.clone(), answer.serial, answer.message_id)
+    named(&answer.phone, answer.serial, answer.message_id)
 }
 
 #[test]

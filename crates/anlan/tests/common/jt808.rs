@@ -253,12 +253,14 @@ impl Terminal {
             for frame in frames {
                 assert!(frame.checksum_ok && frame.length_ok, "the server sent a broken frame: {frame:?}");
                 let half = |at: usize| u16::from_be_bytes([frame.body[at], frame.body[at + 1]]);
-                let (message_id, result) = match frame.message_id {
-                    0x8001 => (half(2), frame.body[4]),
-                    0x8100 => (0x0100, frame.body[2]),
+                let (message_id, serial, result) = match frame.message_id {
+                    0x8001 => (half(2), half(0), frame.body[4]),
+                    0x8100 => (0x0100, half(0), frame.body[2]),
+                    // A file that came whole: its id, and no list of parts to send again. It names no serial.
+                    0x8800 => (0x0801, 0, u8::from(frame.body.len() > 4)),
                     _ => continue,
                 };
-                all.push(Answer { phone: frame.normal_phone().to_owned(), serial: half(0), message_id, result });
+                all.push(Answer { phone: frame.normal_phone().to_owned(), serial, message_id, result });
             }
         }
         all
