@@ -69,47 +69,54 @@ pub(crate) fn take_times(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<i64>> 
 const GRID: u8 = 4;
 /// A column of deltas in fewer bits than this a value says all there is to say.
 const GRID_FROM_BITS: usize = 3;
+/// About what a step that is not one costs: an exception in its run.
+const GAP_BITS: usize = 24;
 
 /// Appends the instants of a point like [`put_times`] does, or as steps along a grid and distances from it if that is shorter: a sensor that
 /// wavers around its period has each deviation in two deltas, but only in one distance. A gap is one larger step.
 pub(crate) fn put_instants(times: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) {
-    let start = out.len();
-    put_times(times.clone(), out);
-    let n = times.clone().count();
-    if (out.len() - start) * 8 < n * GRID_FROM_BITS {
-        return;
-    }
-    let mut grid = Vec::with_capacity(out.len() - start);
-    if put_grid(times, n, &mut grid).is_some() && grid.len() < out.len() - start {
-        out.truncate(start);
-        out.extend_from_slice(&grid);
+    let Some(first) = times.clone().next() else { return };
+    let mut deltas: Vec<i64> = times.clone().zip(times.skip(1)).map(|(a, b)| b.wrapping_sub(a)).collect();
+    let code = UNITS.iter().rposition(|unit| deltas.iter().all(|v| v % unit == 0)).unwrap_or(0);
+    deltas.iter_mut().for_each(|v| *v /= UNITS[code]);
+    put_zigzag(out, first);
+    match steps_along_grid(&deltas) {
+        None => {
+            out.push(code as u8);
+            pack(&deltas, out);
+        }
+        Some((period, steps, distances)) => {
+            out.push(GRID | code as u8);
+            put_zigzag(out, period);
+            pack(&steps, out);
+            pack(&distances, out);
+        }
     }
 }
 
-/// `None` for instants that have no grid.
-fn put_grid(times: impl Iterator<Item = i64> + Clone, n: usize, out: &mut Vec<u8>) -> Option<()> {
-    let first = times.clone().next()?;
-    let mut distances: Vec<i64> = times.skip(1).map(|at| at.checked_sub(first)).collect::<Option<_>>()?;
-    let code = UNITS.iter().rposition(|unit| distances.iter().all(|v| v % unit == 0)).unwrap_or(0);
-    distances.iter_mut().for_each(|v| *v /= UNITS[code]);
-    let mut deltas: Vec<i64> = std::iter::once(&0).chain(&distances).zip(&distances).map(|(a, b)| b - a).collect();
-    let middle = n.checked_sub(1)? / 2;
-    let period = *deltas.select_nth_unstable(middle.min(n.checked_sub(2)?)).1;
-    if period <= 0 {
+/// The period, the steps and the distances of instants with these deltas; `None` if there is no period or the deltas are shorter.
+fn steps_along_grid(deltas: &[i64]) -> Option<(i64, Vec<i64>, Vec<i64>)> {
+    let as_deltas = bits_around_middle(deltas);
+    if deltas.is_empty() || as_deltas < deltas.len() * GRID_FROM_BITS {
         return None;
     }
-    let (mut at, mut steps) = (0_i64, deltas);
-    for (distance, step) in distances.iter_mut().zip(&mut steps) {
-        *step = (*distance - at + period / 2).div_euclid(period);
-        at += *step * period;
-        *distance -= at;
+    let mut steps = deltas.to_vec();
+    let period = *steps.select_nth_unstable(deltas.len() / 2).1;
+    // Nobody's clock jumps that far; whoever's does is told by deltas.
+    if period <= 0 || deltas.iter().any(|d| d.unsigned_abs() > 1 << 52) {
+        return None;
     }
-    put_zigzag(out, first);
-    out.push(GRID | code as u8);
-    put_zigzag(out, period);
-    pack(&steps, out);
-    pack(&distances, out);
-    Some(())
+    let (mut beside, mut n_gaps) = (0_i64, 0);
+    let mut distances = Vec::with_capacity(deltas.len());
+    for (delta, step) in deltas.iter().zip(&mut steps) {
+        // Where it lies beside the grid point before, and then beside the nearest.
+        beside += delta;
+        *step = if beside * 2 >= period && beside * 2 < period * 3 { 1 } else { (beside + period / 2).div_euclid(period) };
+        beside -= *step * period;
+        n_gaps += usize::from(*step != 1);
+        distances.push(beside);
+    }
+    (bits_around_middle(&distances) + n_gaps * GAP_BITS < as_deltas).then_some((period, steps, distances))
 }
 
 fn take_grid(cursor: &mut Cursor<'_>, first: i64, n: usize) -> Option<Vec<i64>> {
