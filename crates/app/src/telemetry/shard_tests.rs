@@ -326,12 +326,17 @@ fn what_is_decided_but_not_yet_durable_is_known_to_the_next_batch() {
 #[test]
 fn a_batch_with_a_subject_from_elsewhere_changes_nothing() {
     let mut shard = Bench::new().shard;
-    let mut batch = loose(10.0, &[(9.0, 60.0)]);
-    batch.readings.push(BoundReading { point: PointId::new(2), device_at: None, value: 1.0, quality: Quality::Good });
-    let output = shard.step(&[batch, loose(10.0, &[(9.0, 2.0)])], at(10.0), &Vec::new(), &mut |_| AlarmId::new(1));
+    let foreign = || {
+        let mut batch = loose(10.0, &[(9.0, 60.0)]);
+        batch.readings.push(BoundReading { point: PointId::new(2), device_at: None, value: 1.0, quality: Quality::Good });
+        batch
+    };
+    let output = shard.step(&[foreign()], at(10.0), &Vec::new(), &mut |_| AlarmId::new(1));
+    assert_eq!((output.kept, output.readings, output.effects), (vec![None], vec![], vec![]));
+    assert_eq!(shard.state(Subject::Point(POINT)).expect("configured").newest, None);
+    let output = shard.step(&[foreign(), loose(10.0, &[(9.0, 2.0)])], at(10.0), &Vec::new(), &mut |_| AlarmId::new(1));
     assert_eq!(output.kept, [None, Some(Kept { stored: 1, repeated: 0 })], "the batch beside it is kept");
-    assert_eq!(output.readings.iter().map(|r| r.value).collect::<Vec<_>>(), [2.0]);
-    assert_eq!(shard.state(Subject::Point(POINT)).expect("configured").newest.map(|n| n.at), Some(at(9.0)), "of the other batch nothing");
+    assert_eq!(output.readings.iter().map(|r| (r.value, r.revision)).collect::<Vec<_>>(), [(2.0, 0)], "as the first of its instant");
 }
 
 proptest! {
@@ -633,7 +638,9 @@ fn heard(shard: &mut Shard, received: f64, second: f64, metres: f64, backfill: b
         backfill: false,
         reply: Box::new(|_| {}),
     };
-    shard.step(&[batch], at(received), &Vec::<Reading>::new(), &mut |_| AlarmId::new(1))
+    let output = shard.step(&[batch], at(received), &Vec::<Reading>::new(), &mut |_| AlarmId::new(1));
+    assert!(output.kept[0].is_some(), "the vehicle is configured");
+    output
 }
 
 #[test]
