@@ -3,6 +3,11 @@ import { setLocale, setTheme, settled } from './lib.mjs'
 
 export const DUTY_ROUTES = ['/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/road']
 export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/combinations', '/admin/rules', '/admin/users', '/admin/audit', '/admin/holds', '/admin/retention', '/admin/quarantine', '/admin/events']
+/** "No such page" passes axe too. */
+async function isThere(page, route) {
+  if (await page.locator('.not-found').count()) throw new Error(`there is no page ${route}`)
+}
+
 const nameOf = (route) => route.slice(1).replace(/[/?=]/g, '-')
 
 /** Opens a row where the page has one, so that the details are looked at too. */
@@ -26,6 +31,7 @@ export async function pages(checks, page, url, shots, routes) {
           await setLocale(page, locale)
           await page.goto(url + route)
           await settled(page)
+          await isThere(page, route)
           await open(page, route)
           await settled(page)
           await checks.axe(page, shots, name)
@@ -40,6 +46,7 @@ export async function pages(checks, page, url, shots, routes) {
       await checks.run(`page ${nameOf(route)} fits ${width} px`, async () => {
         await page.goto(url + route)
         await settled(page)
+        await isThere(page, route)
         const over = await page.evaluate(() => {
           const main = document.querySelector('main')
           return Math.max(document.documentElement.scrollWidth - innerWidth, main.scrollWidth - main.clientWidth)

@@ -23,7 +23,7 @@ export const router = createRouter({
     { path: '/vehicles', component: () => import('@/areas/vehicle/VehiclePage.vue'), meta: { title: 'nav.vehicles' } },
     { path: '/road', component: () => import('@/areas/vehicle/RoadPage.vue'), meta: { title: 'nav.road' } },
     { path: '/admin', redirect: '/admin/devices' },
-    { path: '/admin/:tab(users|devices|points|rules|audit|holds|retention|quarantine|events)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
+    { path: '/admin/:tab(users|devices|points|combinations|rules|audit|holds|retention|quarantine|events)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
     { path: '/:rest(.*)*', component: () => import('./NotFoundPage.vue'), meta: { title: 'notfound.title' } },
   ],
 })
