@@ -488,8 +488,8 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (
         "max_held_bytes",
         "bytes",
-        "全进程等待落盘的报文总大小；超出则告知稍后再发",
-        "bytes of all messages that wait for their sync; beyond it told to come again",
+        "全进程等待落盘的报文及其读数（每个按 256 字节计）的总大小；超出则告知稍后再发",
+        "bytes of all messages that wait for their sync and of their readings (256 each); beyond it told to come again",
     ),
     ("max_output_bytes", "bytes", "对方不读取时可欠发的字节；超出则断开", "bytes owed to a client that does not read; beyond it dropped"),
     ("write_timeout_ms", "ms", "发送无进展多久断开", "time without progress of a write until the connection is dropped"),

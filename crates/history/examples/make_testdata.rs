@@ -53,12 +53,14 @@ fn wavering(point: i64, second: i64, value: f64) -> Reading {
     Reading { event_at, device_at: Some(event_at), ..reading(point, second, value) }
 }
 
-/// Every coding once: decimals, −0.0, subnormals, full doubles, gaps, steps along a grid, bad and uncertain, all device-time kinds, revisions, late data, two hours.
+/// Every coding once: decimals, −0.0, subnormals, full doubles, gaps, steps along a grid, a walk long enough for the
+/// entropy coder, bad and uncertain, all device-time kinds, revisions, late data, two hours.
 fn records() -> Vec<Record> {
     let series = |from: i64, to: i64| (from..to).filter(|i| i % 37 != 5).map(|i| wavering(7, i * 30, 21.5 + (i * i % 23) as f64 / 10.0));
     let awkward = [-0.0, 0.1 + 0.2, 5e-324, f64::MAX, -1e-9, 4_503_599_627_370_497.5];
     let mut first: Vec<Reading> = series(0, 100).collect();
     first.extend(awkward.iter().enumerate().map(|(i, v)| reading(8, i as i64 * 60, *v)));
+    first.extend((0..600).map(|i| reading(9, 3 + i * 4, 5.0 + ((i * i % 7 + i * i % 5) / 3) as f64 / 10.0)));
     let mut second: Vec<Reading> = series(100, 140).collect();
     second.push(Reading { quality: Quality::Bad, flags: Flags::OUT_OF_RANGE, device_at: None, ..reading(9, 100, 999.9) });
     second.push(Reading {

@@ -12,7 +12,6 @@
 //! window; readers merge them, the higher rank wins. `merge.rs` makes one block of several.
 //! Start at [`build`], [`FileWriter`] and [`Directory`].
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -23,25 +22,21 @@ use anlan_model::{PointId, Position, Quality, Reading, VehicleId};
 use crate::Lsn;
 use crate::bits::{Cursor, pack, put_varint, put_zigzag, unpack};
 use crate::columns::{
-    Arrivals, ROWS_MAX, decode_positions, encode_positions, encode_series, put_scaled, put_times, scaled, take_scaled, take_times, unscaled,
+    Arrivals, Packing, ROWS_MAX, decode_positions, encode_positions, encode_series, put_scaled, put_times, scaled, take_scaled, take_times,
+    unscaled,
 };
 use crate::disk::{self, block_path, crc};
 use crate::error::{At, Result};
 use crate::head::{Frozen, settle};
+use crate::squeeze::{deflate, inflate};
 
 const MAGIC: [u8; 4] = *b"ANLB";
 const END_MAGIC: [u8; 4] = *b"ANLE";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 pub(crate) const FILE_HEAD: usize = 16;
 pub(crate) const FILE_END: usize = 12;
-/// Zstd level of directories and of sections of positions.
-pub(crate) const LEVEL: i32 = 3;
-/// A seal leaves the sections of readings as they are coded: they are merged within the day, and packed then.
-const UNPACKED: i32 = 0;
 /// Shorter sections cannot win against the frame around them.
 const ZSTD_FROM: usize = 96;
-/// A directory or section that unpacks to more than this is damage.
-const UNPACKED_MAX: usize = 1 << 30;
 /// More different arrival instants than this are not worth an index.
 const ARRIVALS_MAX: usize = 1 << 20;
 
@@ -415,52 +410,6 @@ fn take_spans(c: &mut Cursor<'_>, n: usize, start: i64) -> Option<Vec<(u32, i64,
     Some(spans)
 }
 
-thread_local! {
-    /// A seal packs a section per point, and making a context costs more than packing one. By level.
-    static PACKERS: RefCell<Vec<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(Vec::new()) };
-    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-fn pack_zstd(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    PACKERS.with_borrow_mut(|packers| {
-        let at = packers.iter().position(|(of, _)| *of == level);
-        let at = match at {
-            Some(at) => at,
-            None => {
-                packers.push((level, zstd::bulk::Compressor::new(level)?));
-                packers.len() - 1
-            }
-        };
-        packers[at].1.compress(bytes)
-    })
-}
-
-fn unpack_zstd(packed: &[u8], len: usize) -> std::io::Result<Vec<u8>> {
-    UNPACKER.with_borrow_mut(|unpacker| {
-        let unpacker = match unpacker {
-            Some(unpacker) => unpacker,
-            None => unpacker.insert(zstd::bulk::Decompressor::new()?),
-        };
-        unpacker.decompress(packed, len)
-    })
-}
-
-/// Zstd with the unpacked length in front.
-pub(crate) fn deflate(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    let packed = pack_zstd(bytes, level)?;
-    let mut out = Vec::with_capacity(packed.len() + 4);
-    put_varint(&mut out, bytes.len() as u64);
-    out.extend_from_slice(&packed);
-    Ok(out)
-}
-
-pub(crate) fn inflate(packed: &[u8]) -> Option<Vec<u8>> {
-    let mut c = Cursor::new(packed);
-    let len = c.len(UNPACKED_MAX)?;
-    let bytes = unpack_zstd(c.take(c.left())?, len).ok()?;
-    (bytes.len() == len).then_some(bytes)
-}
-
 /// The positions in a section's checked bytes.
 pub(crate) fn section_positions(packed: &[u8]) -> Option<Vec<Position>> {
     decode_positions(&inflate(packed)?)
@@ -520,7 +469,7 @@ impl FileWriter {
 
     /// Closes a block of which `data_len` bytes were written: adds its directory.
     pub(crate) fn close(&mut self, window: Window, data_len: u64, directory: &[u8], readings: u64, positions: u64) -> Result<()> {
-        let packed = deflate(directory, LEVEL).at("compress", &self.temporary.0)?;
+        let packed = deflate(directory).at("compress", &self.temporary.0)?;
         self.file.write_all(&packed).at("write", &self.temporary.0)?;
         let Window { shard, content, start, span, rank } = window;
         let meta = BlockMeta {
@@ -612,12 +561,12 @@ impl<W: Write> Building<W> {
         Ok(place)
     }
     /// Adds the settled rows of a point; points come in ascending order.
-    pub(crate) fn add_point(&mut self, seed: u32, rows: &[Reading], level: i32) -> std::io::Result<()> {
+    pub(crate) fn add_point(&mut self, seed: u32, rows: &[Reading], packing: Packing) -> std::io::Result<()> {
         let mut bytes = Vec::with_capacity(rows.len() * 2 + 32);
-        encode_series(rows, self.dir.arrivals.as_ref(), &mut bytes);
+        encode_series(rows, self.dir.arrivals.as_ref(), packing, &mut bytes);
         let mut zstd = false;
-        if bytes.len() >= ZSTD_FROM && level != UNPACKED {
-            let packed = deflate(&bytes, level)?;
+        if bytes.len() >= ZSTD_FROM && packing == Packing::Dense {
+            let packed = deflate(&bytes)?;
             // Under two per cent is not worth the time of every later reader.
             if packed.len() * 50 < bytes.len() * 49 {
                 (bytes, zstd) = (packed, true);
@@ -648,7 +597,7 @@ impl<W: Write> Building<W> {
     pub(crate) fn add_vehicle(&mut self, seed: u32, rows: &[Position]) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         encode_positions(rows, &mut bytes);
-        let place = self.place(seed, &deflate(&bytes, LEVEL)?, true)?;
+        let place = self.place(seed, &deflate(&bytes)?, true)?;
         self.dir.vehicles.push(VehicleEntry {
             vehicle: rows[0].vehicle,
             place,
@@ -762,10 +711,11 @@ fn build_shard(
         }
         settle(&mut rows);
         for part in rows.chunk_by(|a, b| start_of(a.event_at.micros()) == start_of(b.event_at.micros())) {
-            windows
-                .entry(start_of(part[0].event_at.micros()))
-                .or_insert_with(|| Building::new(Vec::new(), None))
-                .add_point(seed, part, UNPACKED)?;
+            windows.entry(start_of(part[0].event_at.micros())).or_insert_with(|| Building::new(Vec::new(), None)).add_point(
+                seed,
+                part,
+                Packing::Quick,
+            )?;
         }
     }
     for id in vehicles {

@@ -2,13 +2,14 @@
 //!
 //! Times are deltas in the coarsest unit that fits (s, ms, µs), those of one point steps along a grid and distances from it where that is
 //! shorter. Values that are decimal fractions travel as scaled integers, direct or as
-//! deltas, whichever is shorter; the test is bit-for-bit, so −0.0, subnormals and 0.1 + 0.2 take the exception list or the XOR coding.
+//! deltas, whichever is shorter, the deltas of a whole day through an entropy coder; the test is bit-for-bit, so −0.0, subnormals and 0.1 + 0.2 take the exception list or the XOR coding.
 //! Quality, flags and revisions are run-length coded. Nothing is rounded.
 //! Start at [`encode_series`] (one point) and [`encode_mixed`] (a frame of many points).
 
 use anlan_model::{Flags, PointId, Position, Quality, Reading, Timestamp, VehicleId};
 
-use crate::bits::{Cursor, RUN, pack, put_varint, put_zigzag, unpack, zigzag};
+use crate::bits::{Cursor, RUN, pack, put_varint, put_zigzag, unpack, unzigzag, zigzag};
+use crate::squeeze::{squeeze, take_squeezed};
 
 /// Most readings or positions in one coded unit; a longer count is damage.
 pub(crate) const ROWS_MAX: usize = 1 << 26;
@@ -178,6 +179,43 @@ fn common_decimals(values: &[f64]) -> Option<u8> {
 const VALUES_DIRECT: u8 = 0;
 const VALUES_DELTA: u8 = 1;
 const VALUES_XOR: u8 = 2;
+/// Deltas as one symbol each, squeezed; behind them those that are none of the symbols.
+const VALUES_DENSE: u8 = 3;
+
+/// How much is done for few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Columns of whole bits: for what is written again within a day.
+    Quick,
+    /// An entropy coder on top: for what is written once and read for years.
+    Dense,
+}
+
+/// Stands for a delta that is no symbol.
+const OTHER: u8 = u8::MAX;
+/// Fewer deltas cannot win against the table of the entropy coder.
+const DENSE_FROM: usize = 512;
+
+/// Deltas with an entropy coder; `None` if they are too few.
+fn dense(first: i64, deltas: &[i64]) -> Option<Vec<u8>> {
+    if deltas.len() < DENSE_FROM {
+        return None;
+    }
+    let mut others = Vec::new();
+    let symbol = |delta: &i64| match zigzag(*delta) {
+        small if small < u64::from(OTHER) => small as u8,
+        large => {
+            put_varint(&mut others, large);
+            OTHER
+        }
+    };
+    let symbols: Vec<u8> = deltas.iter().map(symbol).collect();
+    let mut out = Vec::with_capacity(deltas.len());
+    put_zigzag(&mut out, first);
+    squeeze(&symbols, &mut out).ok()?;
+    out.extend_from_slice(&others);
+    Some(out)
+}
 
 /// All values with the fewest decimals that do for each of them; `None` if there are no such, or if they are many more than most need.
 fn quick_scaled(values: &[f64]) -> Option<(u8, Vec<i64>)> {
@@ -195,7 +233,7 @@ fn bits_around_middle(values: &[i64]) -> usize {
     values.chunks(RUN).map(of_run).sum()
 }
 
-fn put_values(values: &[f64], out: &mut Vec<u8>) {
+fn put_values(values: &[f64], packing: Packing, out: &mut Vec<u8>) {
     let mut exceptions = Vec::new();
     let (decimals, ints) = match quick_scaled(values) {
         Some(found) => found,
@@ -227,7 +265,7 @@ fn put_values(values: &[f64], out: &mut Vec<u8>) {
     // Mostly one of the two is clearly shorter, and coding the other would be for nothing.
     let (guess_direct, guess_delta) = (bits_around_middle(&ints), bits_around_middle(&deltas));
     let mut body = Vec::with_capacity(guess_direct.min(guess_delta) / 8 + 16);
-    let mode = if guess_direct * 8 < guess_delta * 7 {
+    let mut mode = if guess_direct * 8 < guess_delta * 7 {
         pack_direct(&mut body);
         VALUES_DIRECT
     } else {
@@ -243,6 +281,12 @@ fn put_values(values: &[f64], out: &mut Vec<u8>) {
             VALUES_DIRECT
         }
     };
+    if packing == Packing::Dense
+        && let Some(first) = ints.first()
+        && let Some(denser) = dense(*first, &deltas).filter(|d| d.len() < body.len())
+    {
+        (mode, body) = (VALUES_DENSE, denser);
+    }
     out.push(mode | (decimals << 4));
     out.extend_from_slice(&body);
     put_varint(out, exceptions.len() as u64);
@@ -258,7 +302,7 @@ fn take_values(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<f64>> {
     if mode == VALUES_XOR {
         return take_xor(cursor, n);
     }
-    if mode > VALUES_XOR || decimals > 9 {
+    if mode > VALUES_DENSE || decimals > 9 {
         return None;
     }
     let mut ints = Vec::new();
@@ -267,7 +311,15 @@ fn take_values(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<f64>> {
     } else if n > 0 {
         let first = cursor.zigzag()?;
         ints.push(first);
-        unpack(cursor, n - 1, &mut ints)?;
+        if mode == VALUES_DENSE {
+            let symbols = take_squeezed(cursor, n - 1)?;
+            ints.reserve(symbols.len());
+            for symbol in symbols {
+                ints.push(if symbol == OTHER { cursor.zigzag()? } else { unzigzag(u64::from(symbol)) });
+            }
+        } else {
+            unpack(cursor, n - 1, &mut ints)?;
+        }
         for i in 1..ints.len() {
             ints[i] = ints[i].wrapping_add(ints[i - 1]);
         }
@@ -461,11 +513,11 @@ fn take_received(cursor: &mut Cursor<'_>, times: &[i64], arrivals: Option<&Arriv
 /// Appends the readings of one point, oldest first. The point itself is not stored.
 ///
 /// The columns that charts need (time, value) come first, so that [`decode_plain`] can stop there.
-pub(crate) fn encode_series(rows: &[Reading], arrivals: Option<&Arrivals>, out: &mut Vec<u8>) {
+pub(crate) fn encode_series(rows: &[Reading], arrivals: Option<&Arrivals>, packing: Packing, out: &mut Vec<u8>) {
     put_varint(out, rows.len() as u64);
     put_instants(rows.iter().map(|r| r.event_at.micros()), out);
     let values: Vec<f64> = rows.iter().map(|r| r.value).collect();
-    put_values(&values, out);
+    put_values(&values, packing, out);
     put_meta(rows.iter().map(meta_of), out);
     put_received(rows, arrivals, out);
     put_device(rows, out);
@@ -560,7 +612,7 @@ pub(crate) fn encode_mixed(readings: &[Reading], out: &mut Vec<u8>) {
     put_times(rows.iter().map(|r| r.point.get()), out);
     put_times(rows.iter().map(|r| r.event_at.micros()), out);
     let values: Vec<f64> = rows.iter().map(|r| r.value).collect();
-    put_values(&values, out);
+    put_values(&values, Packing::Quick, out);
     put_meta(rows.iter().map(meta_of), out);
     // A batch arrives at once: the first instant and deltas of nothing.
     put_times(rows.iter().map(|r| r.received_at.micros()), out);
@@ -797,10 +849,32 @@ pub(crate) mod tests {
     }
 
     fn check_values(values: &[f64]) {
-        let mut out = Vec::new();
-        put_values(values, &mut out);
-        let back = take_values(&mut Cursor::new(&out), values.len()).expect("decodes");
-        assert!(values.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()), "{values:?} became {back:?}");
+        for packing in [Packing::Quick, Packing::Dense] {
+            let mut out = Vec::new();
+            put_values(values, packing, &mut out);
+            let back = take_values(&mut Cursor::new(&out), values.len()).expect("decodes");
+            assert!(values.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()), "{values:?} became {back:?}");
+        }
+    }
+
+    #[test]
+    fn a_walk_of_small_steps_takes_less_than_whole_bits() {
+        let (mut at, mut random) = (2_000_i64, 1_u64);
+        let mut values = Vec::new();
+        for i in 0..8_640 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Mostly 0 or one step, seldom more, once in a while a jump that is no symbol.
+            let step = if i % 1_000 == 999 { 5_000 } else { i64::from((random >> 40).trailing_zeros().min(8)) };
+            at += if random >> 63 == 0 { step } else { -step };
+            values.push(at as f64 / 10.0);
+        }
+        let len = |packing| {
+            let mut out = Vec::new();
+            put_values(&values, packing, &mut out);
+            out.len()
+        };
+        check_values(&values);
+        assert!(len(Packing::Dense) * 10 < len(Packing::Quick) * 9, "{} of {}", len(Packing::Dense), len(Packing::Quick));
     }
 
     #[test]
@@ -813,12 +887,13 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn a_series_comes_back(mut rows in prop::collection::vec(any_reading(1, 50_000_000), 0..300), indexed in any::<bool>()) {
+        fn a_series_comes_back(mut rows in prop::collection::vec(any_reading(1, 50_000_000), 0..900), indexed in any::<bool>(), dense in any::<bool>()) {
+            let packing = if dense { Packing::Dense } else { Packing::Quick };
             rows.iter_mut().for_each(|r| if indexed { r.received_at = r.received_at.floor_us(1_000_000) });
             rows.sort_by_key(|r| (r.event_at, r.revision));
             let arrivals = Arrivals::build(rows.iter().map(|r| r.received_at.micros()).collect(), rows.len());
             let mut bytes = Vec::new();
-            encode_series(&rows, arrivals.as_ref(), &mut bytes);
+            encode_series(&rows, arrivals.as_ref(), packing, &mut bytes);
             let mut back = Vec::new();
             decode_series(&bytes, PointId::new(1), arrivals.as_ref(), &mut back).expect("decodes");
             prop_assert_eq!(back.len(), rows.len());

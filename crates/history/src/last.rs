@@ -7,11 +7,12 @@ use std::path::Path;
 use anlan_model::{IdMap, PointId, Position, Reading, VehicleId};
 
 use crate::bits::{Cursor, put_varint};
-use crate::block::{LEVEL, deflate, inflate, section_positions};
+use crate::block::section_positions;
 use crate::columns::{ROWS_MAX, decode_mixed, decode_positions, decode_series, encode_mixed, encode_positions, put_times, take_times};
 use crate::disk::{self, crc, last_path};
 use crate::error::{At, Result};
 use crate::head::{PointHead, VehicleHead};
+use crate::squeeze::{deflate, inflate};
 use crate::state::{PointSlot, Shared, State, VehicleSlot, remember};
 
 const MAGIC: [u8; 4] = *b"ANLL";
@@ -65,7 +66,7 @@ impl Table {
         let path = last_path(dir, seq);
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
-        bytes.extend_from_slice(&deflate(&body, LEVEL).at("compress", &path)?);
+        bytes.extend_from_slice(&deflate(&body).at("compress", &path)?);
         let sum = crc(seed, &bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         disk::write_atomic(&path, &bytes)
@@ -94,7 +95,9 @@ impl Table {
     /// Puts the table into an empty state.
     pub(crate) fn load(self, state: &mut State) {
         for Last { row, first_at, shards } in self.points {
-            state.points.insert(row.point, PointSlot { first_at, last: row, shards, head: PointHead::default() });
+            state
+                .points
+                .insert(row.point, PointSlot { first_at, last: row, sealed_to: row.event_at.micros(), shards, head: PointHead::default() });
         }
         for Last { row, first_at, shards } in self.vehicles {
             state.vehicles.insert(row.vehicle, VehicleSlot { first_at, last: row, shards, head: VehicleHead::default() });

@@ -25,6 +25,7 @@ mod read;
 mod repair;
 mod retention;
 mod rollup;
+mod squeeze;
 mod state;
 mod verify;
 mod whole_days;
@@ -163,12 +164,12 @@ impl Default for Options {
 pub mod measure {
     use anlan_model::{PointId, Reading};
 
-    use crate::columns::{decode_series, encode_series};
+    use crate::columns::{Packing, decode_series, encode_series};
 
     /// A point's section of a block, before zstd.
     pub fn encode(rows: &[Reading]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(rows.len() * 2 + 32);
-        encode_series(rows, None, &mut bytes);
+        encode_series(rows, None, Packing::Quick, &mut bytes);
         bytes
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
 
 use crate::block::{BlockId, BlockMeta, Content, Directory, FileWriter, Window, section_positions};
-use crate::columns::{Arrivals, decode_series};
+use crate::columns::{Arrivals, Packing, decode_series};
 use crate::error::{At, Result};
 use crate::head::settle;
 use crate::manifest::{Kind, Row};
@@ -24,8 +24,6 @@ use crate::{HistoryError, Lsn};
 
 /// Bytes of blocks taken into one step; a single larger block is a step of its own.
 pub(crate) const STEP_BYTES: u64 = 64 << 20;
-/// Zstd level of merged sections: they are written once more and read for years.
-const MERGED_LEVEL: i32 = 6;
 /// How long after its end an hour may still be filling: the shards' reorder windows and slow gateways.
 const HOUR_SETTLES_US: i64 = 10 * 60_000_000;
 /// The same for a day.
@@ -249,6 +247,8 @@ pub(crate) fn merge_shard(
     for meta in metas {
         sources.push((meta, shared.load_directory(meta)?));
     }
+    // An hour is written once more with its day, which is read for years.
+    let packing = if window.span > shared.window_us { Packing::Dense } else { Packing::Quick };
     // A block already merged that is only thinned out keeps its sections byte for byte.
     let as_is = matches!(sources.as_slice(), [(meta, _)] if meta.span == window.span);
     let arrivals = if as_is { sources[0].1.arrivals.clone() } else { arrivals(shared, &sources)? };
@@ -296,7 +296,7 @@ pub(crate) fn merge_shard(
         if drops {
             kept.dropped_readings += rows.len() as u64;
         } else {
-            failed = failed.and_then(|()| building.add_point(shared.seed, &rows, MERGED_LEVEL));
+            failed = failed.and_then(|()| building.add_point(shared.seed, &rows, packing));
         }
         if rollups.is_some() {
             let mut hours = hours_of(&rows);

@@ -123,7 +123,7 @@ impl Reader {
             head.collect(point, from, to, &mut rows);
         }
         slot.head.collect(point, from, to, &mut rows);
-        let blocks = self.groups_of(&state, &slot.shards, from.max(slot.first_at), to);
+        let blocks = if from > slot.sealed_to { Vec::new() } else { self.groups_of(&state, &slot.shards, from.max(slot.first_at), to) };
         drop(state);
         settle(&mut rows);
         (rows, blocks)

@@ -16,13 +16,14 @@ use std::{fmt, fs};
 
 use anlan_model::{PointId, Position, Reading, Timestamp, VehicleId};
 
-use crate::block::{self, BlockMeta, Content, Directory, FileIndex, FileWriter, inflate, section_positions};
+use crate::block::{self, BlockMeta, Content, Directory, FileIndex, FileWriter, section_positions};
 use crate::columns::decode_series;
 use crate::disk::{self, CHECKPOINT, CHECKPOINT_BEFORE, MANIFEST, block_path, crc, last_path, log_path};
 use crate::error::{At, Result};
 use crate::last::Table;
 use crate::manifest::{self, Kind, Listed, Manifest, Row, Sealed};
 use crate::rollup::Rollups;
+use crate::squeeze::inflate;
 use crate::state::State;
 use crate::verify::{Finding, verify};
 use crate::write::take_lock;

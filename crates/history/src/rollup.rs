@@ -12,10 +12,11 @@
 use anlan_model::{PointId, Quality, Reading};
 
 use crate::bits::{Cursor, pack, put_varint, unpack};
-use crate::block::{LEVEL, Place, SectionStats, deflate, inflate, put_places, put_stats, take_places, take_stats};
+use crate::block::{Place, SectionStats, put_places, put_stats, take_places, take_stats};
 use crate::columns::{ROWS_MAX, put_times, take_times};
 use crate::disk::crc;
 use crate::read::newest_only;
+use crate::squeeze::{deflate, inflate};
 
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// Points in a chunk: a question about one point unpacks a few kilobytes.
@@ -147,7 +148,7 @@ impl Builder {
         pack(&rows().map(|h| i64::from(h.count)).collect::<Vec<_>>(), &mut out);
         pack(&rows().map(|h| i64::from(h.bad)).collect::<Vec<_>>(), &mut out);
         put_stats(rows().map(|h| (0, h.stats, h.count)), &mut out);
-        let packed = deflate(&out, LEVEL)?;
+        let packed = deflate(&out)?;
         self.directory.places.push(Place { offset: 0, len: packed.len() as u32, crc: crc(self.seed, &packed), zstd: true });
         self.data.extend_from_slice(&packed);
         Ok(())

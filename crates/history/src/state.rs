@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use anlan_model::{IdMap, PointId, Position, Reading, Timestamp, VehicleId};
 
-use crate::block::{BlockId, BlockMeta, Content, Directory, Place, inflate};
+use crate::block::{BlockId, BlockMeta, Content, Directory, Place};
 use crate::disk::{block_path, crc};
 use crate::error::{At, Result};
 use crate::head::{Frozen, PointHead, VehicleHead};
 use crate::log::Segment;
 use crate::manifest::{self, Listed, Manifest, Row};
 use crate::rollup::{Chunk, Rollups};
+use crate::squeeze::inflate;
 use crate::{HistoryError, Lsn, Stats};
 
 /// What is known of a point without opening a block.
@@ -23,6 +24,8 @@ use crate::{HistoryError, Lsn, Stats};
 pub(crate) struct PointSlot {
     pub(crate) first_at: i64,
     pub(crate) last: Reading,
+    /// No block holds anything later: what is newer than a seal is asked for often, and is then found without opening one.
+    pub(crate) sealed_to: i64,
     /// Shards whose blocks may hold it: more than one after its device moved to another enterprise.
     pub(crate) shards: Vec<u16>,
     pub(crate) head: PointHead,
@@ -141,7 +144,7 @@ impl State {
         let mut place = 0;
         for r in readings {
             let at = r.event_at.micros();
-            let make = || PointSlot { first_at: at, last: *r, shards: Vec::new(), head: PointHead::default() };
+            let make = || PointSlot { first_at: at, last: *r, sealed_to: i64::MIN, shards: Vec::new(), head: PointHead::default() };
             let is_same = self.points.held.get(place).is_some_and(|(held, _)| *held == r.point);
             place = self.points.place(r.point, if is_same { place } else { place + 1 }, make);
             let slot = self.points.at(place);
@@ -180,6 +183,7 @@ impl State {
         let mut frozen = Frozen { readings: self.head_readings, positions: self.head_positions, ..Frozen::default() };
         frozen.points = Slots::with_room(self.points.iter().filter(|(_, s)| !s.head.is_empty()).count());
         for (id, slot) in self.points.iter_mut().filter(|(_, s)| !s.head.is_empty()) {
+            slot.sealed_to = slot.last.event_at.micros();
             frozen.points.insert(*id, std::mem::take(&mut slot.head));
         }
         for (id, slot) in self.vehicles.iter_mut().filter(|(_, s)| !s.head.rows.is_empty()) {

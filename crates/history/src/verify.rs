@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use crate::block::{self, BlockMeta, Content, Directory, inflate, section_positions};
+use crate::block::{self, BlockMeta, Content, Directory, section_positions};
 use crate::columns::decode_series;
 use crate::disk::{self, CHECKPOINT, CHECKPOINT_BEFORE, MANIFEST, block_path, crc, last_path, log_path};
 use crate::error::{At, Result};
@@ -11,6 +11,7 @@ use crate::last::Table;
 use crate::log::{self, End};
 use crate::manifest::{self, Listed, Manifest};
 use crate::rollup::Rollups;
+use crate::squeeze::inflate;
 use crate::{HistoryError, Lsn, checkpoint};
 
 /// One thing found wrong (or merely worth knowing).

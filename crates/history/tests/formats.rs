@@ -55,3 +55,8 @@ fn version_3_reads_as_it_did() {
 fn version_4_reads_as_it_did() {
     check("v4");
 }
+
+#[test]
+fn version_5_reads_as_it_did() {
+    check("v5");
+}

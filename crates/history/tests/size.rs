@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Instant;
 
-use anlan_history::Options;
+use anlan_history::{Haste, Options};
 use anlan_model::{PointId, Quality, Reading, Timestamp};
 use common::{DAY, HOUR, reading, record, t};
 
@@ -125,12 +125,18 @@ fn measure(name: &str, hours: i64, stamp: impl Fn(&mut Random, i64, usize) -> i6
         reader.rollup(PointId::new(p), HOUR, Timestamp::MIN, Timestamp::MAX).expect("rolls up");
     }
     let hourly = begun.elapsed();
+    let begun = Instant::now();
+    let mut keeper = writer.keeper();
+    while keeper.step(t(DAY + (hours + 48) * HOUR), Haste::Eager).expect("merges").is_some() {}
+    drop(keeper);
+    let (merging, merged) = (begun.elapsed(), reader.stats());
     drop((writer, reader));
     let begun = Instant::now();
     anlan_history::open(dir.path(), Options::default()).expect("opens");
     println!(
-        "{name}: {n} readings, blocks {:.3} B each, log {:.3} B each, {} files; ingest {ingest:.0?}, read all {read:.0?}, minutes {minutes:.0?}, hours {hourly:.0?}, open {:.0?}",
+        "{name}: {n} readings, blocks {:.3} B each, merged {:.3} in {merging:.0?}, log {:.3} B each, {} files; ingest {ingest:.0?}, read all {read:.0?}, minutes {minutes:.0?}, hours {hourly:.0?}, open {:.0?}",
         each(stats.block_bytes),
+        each(merged.block_bytes),
         each(stats.log_bytes),
         stats.files,
         begun.elapsed()

@@ -19,6 +19,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
+use bytes::BytesMut;
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -265,20 +267,20 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
             None => return refuse(StatusCode::BAD_REQUEST, "invalid", "precision is one of ns, us, ms, s, m, h", None, Reason::Unreadable),
         }
     };
-    let bytes = match receive(ctx, body, &headers).await {
-        Ok(bytes) => bytes,
-        Err((status, name, text, reason)) => return refuse(status, name, &text, None, reason),
+    let unfit = |(status, name, text, reason): Unfit| {
+        let refused = refuse(status, name, &text, None, reason);
+        if reason == Reason::Overloaded { later(refused, ctx.limits.retry_after_s) } else { refused }
     };
-    let Some(_held) = ctx.gate.hold(bytes.len()) else {
-        let refused = refuse(StatusCode::TOO_MANY_REQUESTS, "overloaded", "the node holds too much unsaved data", None, Reason::Overloaded);
-        return later(refused, ctx.limits.retry_after_s);
+    let (bytes, _held) = match receive(ctx, body, &headers).await {
+        Ok(received) => received,
+        Err(why) => return unfit(why),
     };
 
     let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"gzip"));
     let work = {
         let (ctx, code) = (shared.ctx.clone(), code.clone());
         move || -> Result<(payload::Routed, Vec<Held>), Unfit> {
-            let (plain, held) = if gzip {
+            let (plain, mut held) = if gzip {
                 let (plain, held) = gunzip(&ctx, &bytes).inspect_err(|(_, _, text, reason)| {
                     if *reason == Reason::Unreadable {
                         ctx.quarantine(Protocol::Http, &code, text.clone(), &bytes);
@@ -288,6 +290,7 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
             } else {
                 (Cow::Borrowed(&bytes[..]), Vec::new())
             };
+            held.push(hold(&ctx, payload::weight(form, &plain))?);
             let speaker = Speaker { code: &code, credential: &credential, protocol: Protocol::Http.as_str(), backfill: wants_backfill };
             let memory = ctx.memory();
             let routed = payload::read(form, &plain, memory, &ctx.credentials.load(), speaker, received_at, &ctx.limits);
@@ -307,10 +310,7 @@ async fn take(shared: Shared, request: Request, style: Style, is_json: bool) -> 
     };
     let (routed, _unpacked) = match routed {
         Ok(routed) => routed,
-        Err((status, name, text, reason)) => {
-            let refused = refuse(status, name, &text, None, reason);
-            return if reason == Reason::Overloaded { later(refused, ctx.limits.retry_after_s) } else { refused };
-        }
+        Err(why) => return unfit(why),
     };
 
     link.ignored(routed.ignored);
@@ -351,8 +351,14 @@ fn bytes_len(headers: &HeaderMap) -> usize {
     length.unwrap_or(usize::MAX)
 }
 
-/// Reads the body within its size and time.
-async fn receive(ctx: &Context, body: Body, headers: &HeaderMap) -> Result<Bytes, Unfit> {
+/// Reserves memory until the guards are dropped.
+fn hold(ctx: &Context, bytes: usize) -> Result<Held, Unfit> {
+    let full = || (StatusCode::TOO_MANY_REQUESTS, "overloaded", "the node holds too much unsaved data".to_owned(), Reason::Overloaded);
+    ctx.gate.hold(bytes).ok_or_else(full)
+}
+
+/// Reads the body within its size and time; its memory is reserved before it is there.
+async fn receive(ctx: &Context, body: Body, headers: &HeaderMap) -> Result<(Bytes, Vec<Held>), Unfit> {
     let max = ctx.limits.max_message_bytes;
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {max} bytes"), Reason::TooLarge);
     let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
@@ -360,13 +366,26 @@ async fn receive(ctx: &Context, body: Body, headers: &HeaderMap) -> Result<Bytes
         let text = "content encoding is gzip or none".to_owned();
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", text, Reason::Unsupported));
     }
-    if headers.contains_key(header::CONTENT_LENGTH) && bytes_len(headers) > max {
+    let told = headers.contains_key(header::CONTENT_LENGTH).then(|| bytes_len(headers));
+    if told.is_some_and(|bytes| bytes > max) {
         return Err(too_large());
     }
+    let mut held = vec![hold(ctx, told.unwrap_or(0))?];
     let deadline = Duration::from_millis(ctx.limits.http_reply_timeout_ms);
-    match tokio::time::timeout(deadline, axum::body::to_bytes(body, max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(too_large()),
+    let mut body = Limited::new(body, max);
+    let read = async {
+        let mut all = BytesMut::with_capacity(told.unwrap_or(0));
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| too_large())?.into_data() else { continue };
+            if told.is_none() {
+                held.push(hold(ctx, data.len())?);
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.freeze())
+    };
+    match tokio::time::timeout(deadline, read).await {
+        Ok(bytes) => Ok((bytes?, held)),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time".into(), Reason::Idle)),
     }
 }
@@ -378,11 +397,7 @@ fn gunzip(ctx: &Context, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Held>), Unfit> {
     let (mut plain, mut held) = (Vec::new(), Vec::new());
     let mut decoder = flate2::read::MultiGzDecoder::new(bytes);
     loop {
-        let Some(more) = ctx.gate.hold(STEP) else {
-            let text = "the node holds too much unsaved data".to_owned();
-            return Err((StatusCode::TOO_MANY_REQUESTS, "overloaded", text, Reason::Overloaded));
-        };
-        held.push(more);
+        held.push(hold(ctx, STEP)?);
         let n = decoder
             .by_ref()
             .take(STEP as u64)

@@ -46,7 +46,8 @@ pub struct Limits {
     pub max_readings_per_message: usize,
     /// Messages of one connection that wait for their sync. Default 128; MQTT 5 is told (Receive Maximum).
     pub max_inflight: usize,
-    /// Bytes of all messages that wait for their sync, whole process. Default 256 MiB; past it: overloaded.
+    /// Bytes of all messages that wait for their sync and of the readings in them (256 each), whole process. Default 256 MiB; past it:
+    /// overloaded.
     pub max_held_bytes: usize,
     /// Bytes a connection may owe a client that does not read. Default 256 KiB; past it the connection is dropped.
     pub max_output_bytes: usize,

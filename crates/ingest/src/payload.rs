@@ -32,6 +32,19 @@ impl Form {
     }
 }
 
+/// Memory that one reading takes on its way to the log, by the largest case (its code is a text of its own). The figure is ours.
+const READING_BYTES: usize = 256;
+
+/// What the readings of a payload may take in memory beside its bytes until they are saved: known before anything is read, a little too
+/// much where there are tags, text or structure.
+pub(crate) fn weight(form: Form, bytes: &[u8]) -> usize {
+    let mark = match form {
+        Form::Json => b':',
+        Form::Line(_) => b'=',
+    };
+    memchr::memchr_iter(mark, bytes).count().min(line::POINTS_MAX).saturating_mul(READING_BYTES)
+}
+
 /// Who sent the payload, and what it may do.
 #[derive(Clone, Copy)]
 pub(crate) struct Speaker<'a> {
@@ -306,6 +319,18 @@ mod tests {
         }
         words.extend(routed.problems.iter().map(ToString::to_string));
         assert_eq!(words.join(" "), expected, "{body}");
+    }
+
+    #[test]
+    fn a_payload_weighs_what_its_readings_take_and_a_bomb_no_more_than_the_parser_takes() {
+        let check = |form, bytes: &[u8], readings: usize| assert_eq!(weight(form, bytes), readings * READING_BYTES);
+        let line = Form::Line(Precision::Nanoseconds);
+        check(line, b"a value=1 1\nb x=1,y=2", 3);
+        check(Form::Json, br#"{"values":{"a":1,"b":2}}"#, 3);
+        check(line, b"", 0);
+        check(line, &b"a a=1,a=1\n".repeat(line::POINTS_MAX), line::POINTS_MAX);
+        assert!(line::POINTS_MAX >= telemetry::VALUES_MAX && line::POINTS_MAX >= Limits::default().max_readings_per_message);
+        assert!(Limits::default().max_held_bytes >= 4 * line::POINTS_MAX * READING_BYTES, "any one message fits");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::device::Mqtt;
 use super::journal::{Loss, Word, class};
-use super::node::{Node, Start};
+use super::node::{Api, Node, Start};
 use super::world::World;
 use super::{At as _, Bench, Random, Tally};
 
@@ -447,22 +447,58 @@ fn slow_browser(bench: &Bench, random: &mut Random, tally: &mut Tally) -> anyhow
     Ok(format!("{alone} acknowledged alone, {beside} in twice the time beside 4 streams that nobody reads, {grown} KiB more resident"))
 }
 
-/// The machine gives no more memory: the node may die, nothing acknowledged may.
+/// What the node may take beyond what it has when the crowd begins.
+const LEFT_BYTES: u64 = 96 << 20;
+
+/// Little memory is left, the log's disk is slow, and a crowd writes more than would fit: it is refused at the door and the process goes on.
 fn memory(bench: &Bench, random: &mut Random, tally: &mut Tally) -> anyhow::Result<String> {
-    let mut world = world(bench, "memory", &[("ANLAN_HISTORY__SEAL_AFTER_READINGS", "1000000")], random)?;
+    const CROWD: usize = 64;
+    const LINES: usize = 20_000;
+    // The bounds that a machine of this size is given.
+    let settings = [("ANLAN_LIMITS__QUEUE_READINGS", "40000"), ("ANLAN_LIMITS__MAX_HELD_BYTES", "16777216")];
+    let mut world = world(bench, "memory", &settings, random)?;
     load(&mut world, PHASE)?;
     let id = world.node.id().context("the node does not run")?;
-    let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
-    let pages: u64 = statm.split_whitespace().next().context("a number")?.parse()?;
-    let limit = pages * 4096 + (1 << 20);
-    let limited = Command::new("prlimit").args(["--pid", &id.to_string(), &format!("--as={limit}")]).status();
+    let status = Path::new("/proc").join(id.to_string()).join("status");
+    let text = std::fs::read_to_string(&status).at("read", &status)?;
+    let data_kib: u64 = text.lines().find_map(|l| l.strip_prefix("VmData:")?.split_whitespace().next()?.parse().ok()).context("VmData")?;
+    let limit = (data_kib << 10) + LEFT_BYTES;
+    let limited = Command::new("prlimit").args(["--pid", &id.to_string(), &format!("--data={limit}")]).status();
     if !limited.is_ok_and(|status| status.success()) {
         return Ok("skipped: prlimit is not there or not allowed".to_owned());
     }
-    world.patience(Duration::from_secs(1));
+    world.node.journal.set(Word::DelayClass, class::LOG)?;
+    world.node.journal.set(Word::DelayUs, 200_000)?;
+    let (_, secret) = world.make_device("C-1")?;
+    let api = Api::patient(&world.node.at.http, WITHIN);
+    let path = format!("/write?precision=u&u=C-1&p={secret}");
+    let begin = super::now_us();
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|i| {
+            let (api, path) = (api.clone(), path.clone());
+            std::thread::spawn(move || {
+                let first = begin + (i * LINES) as i64;
+                let text: String = (0..LINES as i64).map(|n| format!("V value={n}.5 {}\n", first + n)).collect();
+                api.post_text(&path, &text).ok()
+            })
+        })
+        .collect();
     let n = load(&mut world, 4 * PHASE)?;
-    let died = world.node.has_ended();
-    world.patience(Duration::from_secs(10));
+    let answers = crowd.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("one of the crowd panicked")));
+    let answers = answers.collect::<anyhow::Result<Vec<_>>>()?;
+    let is = |wanted: &[u16]| answers.iter().filter(|answer| answer.is_some_and(|status| wanted.contains(&status))).count();
+    let (taken, refused) = (is(&[204]), is(&[429, 503]));
+    if world.node.has_ended() {
+        tally.wrong(format!("with {LEFT_BYTES} bytes left the node died instead of refusing: {}", world.node.said()));
+    } else if refused == 0 || taken + refused < CROWD {
+        tally.wrong(format!("of a crowd of {CROWD} were taken {taken} and refused {refused}: {answers:?}"));
+    }
+    if n == 0 {
+        tally.wrong("nobody else was heard while memory was short".to_owned());
+    }
     cut_and_check(world, random, tally)?;
-    Ok(format!("{n} acknowledged with 1 MiB of address space left; the node {}", if died { "ended" } else { "went on" }))
+    Ok(format!(
+        "{} MiB left, {CROWD} writes of {LINES} lines at once: {taken} taken, {refused} refused, {n} messages of others acknowledged meanwhile",
+        LEFT_BYTES >> 20
+    ))
 }

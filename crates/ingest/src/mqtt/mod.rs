@@ -644,7 +644,7 @@ impl Connection {
             self.refuse(Reason::Overloaded, "too many messages at QoS 0 wait");
             return self.session.ack(token, PubResult::QuotaExceeded);
         }
-        let Some(held) = self.ctx.gate.hold(payload.len()) else {
+        let Some(held) = self.ctx.gate.hold(payload.len().saturating_add(payload::weight(form, &payload))) else {
             self.refuse(Reason::Overloaded, "the node holds too much unsaved data");
             return self.session.ack(token, PubResult::QuotaExceeded);
         };
