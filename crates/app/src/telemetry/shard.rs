@@ -242,6 +242,8 @@ pub struct Shard {
     /// Offset of each source whose clock is off, µs (device minus ours).
     clocks: HashMap<String, i64>,
     stretches: BTreeMap<String, Stretch>,
+    /// None of them ends before this.
+    stretch_due: Timestamp,
     /// When a place cannot be true; `None`: nothing is marked. Of the pack, so it is set at every start.
     drift_rules: Option<DriftRules>,
     /// Where vehicles are believed to be.
@@ -336,6 +338,7 @@ impl Shard {
             far: BTreeSet::new(),
             clocks: HashMap::new(),
             stretches: BTreeMap::new(),
+            stretch_due: Timestamp::MIN,
             decided: HashMap::new(),
             decided_positions: HashMap::new(),
             round: 1,
@@ -990,6 +993,7 @@ impl Shard {
             let new =
                 Stretch { from: at, to: at, n_readings: 0, heard_at: batch.received_at, enterprise: batch.enterprise, backfill: false };
             self.stretches.insert(batch.source.clone(), new);
+            self.stretch_due = self.stretch_due.min(batch.received_at.plus_us(STRETCH_IDLE_US));
         }
         let Some(stretch) = self.stretches.get_mut(&batch.source) else { return };
         stretch.from = stretch.from.min(at);
@@ -1000,6 +1004,9 @@ impl Shard {
     }
 
     fn end_stretches(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if now < self.stretch_due {
+            return;
+        }
         let ended = self.stretches.extract_if(.., |_, s| s.heard_at.plus_us(STRETCH_IDLE_US) <= now);
         for (subject, s) in ended.filter(|(_, s)| s.backfill || s.to.since_us(s.from) >= STRETCH_WORTH_US) {
             let detail =
@@ -1007,6 +1014,8 @@ impl Shard {
                     .to_string();
             out.push(Effect::Event(DataEvent { at: now, kind: "late_data".to_owned(), subject, detail, enterprise: s.enterprise }));
         }
+        let first = self.stretches.values().map(|s| s.heard_at).min();
+        self.stretch_due = first.map_or(Timestamp::MAX, |heard_at| heard_at.plus_us(STRETCH_IDLE_US));
     }
 }
 
