@@ -10,6 +10,7 @@ mod decode;
 mod demo;
 mod doctor;
 mod door;
+mod grade;
 mod serve;
 mod simulate;
 mod tls;
@@ -40,6 +41,11 @@ enum Command {
     Sim(simulate::SimArgs),
     /// Explain frames and messages of a field protocol.
     Decode(decode::DecodeArgs),
+    /// Say of units of dangerous chemicals whether they are major hazard installations, and of which level (GB 18218-2018).
+    ///
+    /// Reads `{"contents":[{"substance":"甲醇","tonnes":300}],"people_within_500m":12}` from standard input: a substance of table 1 by name,
+    /// alias or CAS number, another one with its hazard symbols of table 2 as `"categories":["W5.4"]`, or a symbol alone.
+    Grade(grade::GradeArgs),
     /// Make a new setup link for a node that has no administrator yet. The node may be running.
     SetupLink {
         /// Data directory.
@@ -177,6 +183,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Sim(args) => simulate::run(args),
         Command::Decode(args) => decode::run(args),
+        Command::Grade(args) => grade::run(args),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
         Command::History { command: HistoryCommand::Repair { data, config } } => repair(&data, config.as_deref()),

@@ -290,9 +290,9 @@ pub fn w2(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let day_end = (from + 24 * HOUR_MS).min(to);
     let head = format!("{{device=\"{}\",p=\"{point:02}\"}}", station_code(0));
 
-    let path = format!("/api/v1/points/{}/readings?from={}&to={}&limit=10000", city.points[point], rfc(from), rfc(day_end));
+    let path = format!("/api/v1/points/{}/readings/columns?from={}&to={}&limit=10000", city.points[point], rfc(from), rfc(day_end));
     let (first, median, _, answer) = timed(node.process.pid(), 30, || node.get(&agent, &path))?;
-    let n = serde_json::from_slice::<Value>(&answer)?["readings"].as_array().map_or(0, Vec::len);
+    let n = serde_json::from_slice::<Value>(&answer)?["value"].as_array().map_or(0, Vec::len);
     let q2 = theirs(&peer, |v, _| {
         let query = anlan_sim::api::percent(&head);
         let path = format!("/api/v1/export?match[]={query}&start={}&end={}", from as f64 / 1e3, (day_end - 1) as f64 / 1e3);
@@ -308,9 +308,9 @@ pub fn w2(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
             .note(format!("{n} readings, {}", firsts(first, q2.ok().map(|(f, _)| f)))),
     );
 
-    let path = format!("/api/v1/points/{}/rollup?step=60s&from={}&to={}", city.points[point], rfc(run.start_ms), rfc(to));
+    let path = format!("/api/v1/points/{}/rollup/columns?step=60s&from={}&to={}", city.points[point], rfc(run.start_ms), rfc(to));
     let (first, median, _, answer) = timed(node.process.pid(), 20, || node.get(&agent, &path))?;
-    let n = serde_json::from_slice::<Value>(&answer)?["rollup"].as_array().map_or(0, Vec::len);
+    let n = serde_json::from_slice::<Value>(&answer)?["at_us"].as_array().map_or(0, Vec::len);
     let q3 = theirs(&peer, |v, _| {
         let query = format!("avg_over_time({head}[1m])");
         let (first, median, _, answer) =

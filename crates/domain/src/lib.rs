@@ -6,5 +6,6 @@
 
 pub mod alarm;
 pub mod combination;
+pub mod major_hazard;
 pub mod pack;
 pub mod road;

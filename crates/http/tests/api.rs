@@ -302,6 +302,10 @@ async fn a_reading_becomes_an_alarm_that_is_acknowledged_returns_and_is_closed()
     assert_eq!((rest["readings"][0]["value"].as_f64(), rest["next"].is_null()), (Some(30.25), true));
     let rollup = node.get(&format!("/api/v1/points/{point}/rollup?step=1h")).await;
     assert_eq!((rollup["rollup"][0]["count"].as_u64(), rollup["rollup"][0]["max"].as_f64()), (Some(2), Some(30.25)));
+    let columns = node.get(&format!("/api/v1/points/{point}/readings/columns?limit=1")).await;
+    assert_eq!((&columns["value"], &columns["bad"], &columns["next"]), (&json!([3.5]), &json!([]), &readings["next"]), "{columns}");
+    let columns = node.get(&format!("/api/v1/points/{point}/rollup/columns?step=1h")).await;
+    assert_eq!((&columns["count"], &columns["max"]), (&json!([2]), &json!([30.25])), "{columns}");
 
     let list = node.get("/api/v1/alarms?state=raised").await;
     let alarm = &list["alarms"][0];

@@ -108,6 +108,8 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "patch /points/{id}" => (format!("/points/{p}"), Some(json!({"revision": 1, "limits": {}, "limits_source": null})), Refused),
         "get /points/{id}/readings.csv" => (format!("/points/{p}/readings.csv"), None, Refused),
         "get /points/{id}/readings" => (format!("/points/{p}/readings"), None, Refused),
+        "get /points/{id}/rollup/columns" => (format!("/points/{p}/rollup/columns?step=1h"), None, Refused),
+        "get /points/{id}/readings/columns" => (format!("/points/{p}/readings/columns"), None, Refused),
         "get /points/{id}/rollup" => (format!("/points/{p}/rollup?step=1h"), None, Refused),
         "get /combinations" => (format!("/combinations?enterprise={e}"), None, Empty("combinations")),
         "post /combinations" => {

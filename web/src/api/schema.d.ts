@@ -492,6 +492,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/points/{id}/readings/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as columns: for charts and programs that want values alone. */
+        get: operations["readings_columns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/points/{id}/rollup": {
         parameters: {
             query?: never;
@@ -501,6 +518,23 @@ export interface paths {
         };
         /** Least, greatest, mean and count of each window. */
         get: operations["rollup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/points/{id}/rollup/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as columns: for charts and programs. */
+        get: operations["rollup_as_columns"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2046,6 +2080,18 @@ export interface components {
             /** Format: double */
             value: number;
         };
+        /** @description The same page as [`ReadingList`] in a sixth of the text: entry `i` of each column is reading `i`. The shape of it: [`Rows`] writes the text. */
+        ReadingColumns: {
+            /** @description Instants, µs since 1970 UTC, ascending. */
+            at_us: number[];
+            /** @description Numbers (from 0) of the readings whose quality is bad. */
+            bad: number[];
+            dropped: components["schemas"]["Dropped"][];
+            next: string | null;
+            /** @description Numbers of those whose quality is uncertain; all others are good. */
+            uncertain: number[];
+            value: number[];
+        };
         /** @description A page of history, oldest first. The shape of it: [`Rows`] writes the text. */
         ReadingList: {
             /** @description What retention dropped of the range; on later pages, of what was left to show. */
@@ -2146,6 +2192,17 @@ export interface components {
              * @description Greatest speed in km/h, or seconds.
              */
             value: number;
+        };
+        /** @description The same windows as [`RollupList`]: entry `i` of each column is window `i`. The shape of it: [`Rows`] writes the text. */
+        RollupColumns: {
+            /** @description Starts of the windows, µs since 1970 UTC, ascending; windows without a reading are left out. */
+            at_us: number[];
+            count: number[];
+            dropped: components["schemas"]["Dropped"][];
+            max: number[];
+            mean: number[];
+            min: number[];
+            next: string | null;
         };
         /** @description Windows, oldest first; those without a reading are left out. The shape of it: [`Rows`] writes the text. */
         RollupList: {
@@ -3514,6 +3571,35 @@ export interface operations {
             };
         };
     };
+    readings_columns: {
+        parameters: {
+            query?: {
+                /** @description RFC 3339, inclusive; left out = from the first. */
+                from?: string;
+                /** @description RFC 3339, exclusive; left out = to the newest. */
+                to?: string;
+                cursor?: string;
+                /** @description 1 to 10,000; 1,000 if left out. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadingColumns"];
+                };
+            };
+        };
+    };
     rollup: {
         parameters: {
             query: {
@@ -3538,6 +3624,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RollupList"];
+                };
+            };
+        };
+    };
+    rollup_as_columns: {
+        parameters: {
+            query: {
+                /** @description `60s`, `1h` or `1d`; windows count from 1970 UTC. */
+                step: string;
+                /** @description RFC 3339; left out = from the first. */
+                from?: string;
+                /** @description RFC 3339; left out = to the newest. */
+                to?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RollupColumns"];
                 };
             };
         };

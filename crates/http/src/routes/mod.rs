@@ -69,6 +69,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(point::readings))
         .routes(routes!(point::readings_csv))
         .routes(routes!(point::rollup))
+        .routes(routes!(point::rollup_as_columns))
+        .routes(routes!(point::readings_columns))
         .routes(routes!(combination::list, combination::create))
         .routes(routes!(combination::get, combination::update, combination::delete))
         .routes(routes!(vehicle::list))

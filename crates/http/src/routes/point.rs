@@ -1,12 +1,13 @@
 //! Measuring points (测点): newest values, history, limits.
 
+use anlan_app::App;
 use anlan_app::error::AppError;
 use anlan_app::point::{self, LatestView, PointChange, PointFilter, PointView, Rollup, TopPoint};
 use anlan_app::retention::Gap;
-use anlan_app::validate;
+use anlan_app::validate::{self, Page};
 use anlan_domain::alarm::Rule;
-use anlan_model::Reading;
 use anlan_model::noun::{Limits, LimitsSource};
+use anlan_model::{Quality, Reading, Scope};
 use axum::Json;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -318,6 +319,33 @@ pub(crate) struct RollupList {
     dropped: Vec<Dropped>,
 }
 
+/// The same page as [`ReadingList`] in a sixth of the text: entry `i` of each column is reading `i`. The shape of it: [`Rows`] writes the text.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReadingColumns {
+    /// Instants, µs since 1970 UTC, ascending.
+    at_us: Vec<i64>,
+    value: Vec<f64>,
+    /// Numbers (from 0) of the readings whose quality is bad.
+    bad: Vec<i64>,
+    /// Numbers of those whose quality is uncertain; all others are good.
+    uncertain: Vec<i64>,
+    next: Option<String>,
+    dropped: Vec<Dropped>,
+}
+
+/// The same windows as [`RollupList`]: entry `i` of each column is window `i`. The shape of it: [`Rows`] writes the text.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RollupColumns {
+    /// Starts of the windows, µs since 1970 UTC, ascending; windows without a reading are left out.
+    at_us: Vec<i64>,
+    min: Vec<f64>,
+    max: Vec<f64>,
+    mean: Vec<f64>,
+    count: Vec<i64>,
+    next: Option<String>,
+    dropped: Vec<Dropped>,
+}
+
 /// Days that retention dropped: an empty answer there is not silence.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dropped {
@@ -342,6 +370,26 @@ fn rollups(rollups: &[Rollup], gaps: Vec<Gap>) -> Response {
     let mut rows = Rows::begin(r#"{"rollup":["#, rollups.len());
     rollups.iter().for_each(|r| rows.rollup(r));
     rows.end(None, &dropped(gaps))
+}
+
+fn reading_columns(readings: &[Reading], next: Option<&str>, gaps: Vec<Gap>) -> Response {
+    let of = |quality: Quality| readings.iter().zip(0..).filter(move |(r, _)| r.quality == quality).map(|(_, i)| i);
+    let mut columns = Rows::columns(2, readings.len());
+    columns.integers("at_us", readings.iter().map(|r| r.event_at.micros()));
+    columns.numbers("value", readings.iter().map(|r| r.value));
+    columns.integers("bad", of(Quality::Bad));
+    columns.integers("uncertain", of(Quality::Uncertain));
+    columns.end(next, &dropped(gaps))
+}
+
+fn rollup_columns(rollups: &[Rollup], gaps: Vec<Gap>) -> Response {
+    let mut columns = Rows::columns(5, rollups.len());
+    columns.integers("at_us", rollups.iter().map(|r| r.at.micros()));
+    columns.numbers("min", rollups.iter().map(|r| r.min));
+    columns.numbers("max", rollups.iter().map(|r| r.max));
+    columns.numbers("mean", rollups.iter().map(|r| r.mean));
+    columns.integers("count", rollups.iter().map(|r| i64::try_from(r.count).unwrap_or(i64::MAX)));
+    columns.end(None, &dropped(gaps))
 }
 
 /// Which points.
@@ -517,14 +565,31 @@ pub(crate) async fn readings(
     id: PathId,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Response, Failure> {
-    let (id, window) = (id.read()?, query.read()?);
-    let (from, to) = window.left()?;
-    let page = point::readings(&app, &caller.scope, id, window).await?;
-    // Rows first: a day that is dropped in between is named rather than missed.
-    let gaps = point::gaps(&app, &caller.scope, id, from, to).await?;
+    let (page, gaps) = history(&app, &caller.scope, id, query).await?;
     let mut rows = Rows::begin(r#"{"readings":["#, page.items.len());
     page.items.iter().for_each(|r| rows.reading(r));
     Ok(rows.end(page.next.as_deref(), &dropped(gaps)))
+}
+
+/// The same as columns: for charts and programs that want values alone.
+#[utoipa::path(get, path = "/points/{id}/readings/columns", tag = "point", params(("id" = String, Path), HistoryQuery), responses((status = 200, body = ReadingColumns)))]
+pub(crate) async fn readings_columns(
+    AppRef(app): AppRef,
+    caller: Caller,
+    id: PathId,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Response, Failure> {
+    let (page, gaps) = history(&app, &caller.scope, id, query).await?;
+    Ok(reading_columns(&page.items, page.next.as_deref(), gaps))
+}
+
+async fn history(app: &App, scope: &Scope, id: PathId, query: HistoryQuery) -> Result<(Page<Reading>, Vec<Gap>), Failure> {
+    let (id, window) = (id.read()?, query.read()?);
+    let (from, to) = window.left()?;
+    let page = point::readings(app, scope, id, window).await?;
+    // Rows first: a day that is dropped in between is named rather than missed.
+    let gaps = point::gaps(app, scope, id, from, to).await?;
+    Ok((page, gaps))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -581,10 +646,28 @@ pub(crate) async fn readings_csv(
 /// Least, greatest, mean and count of each window.
 #[utoipa::path(get, path = "/points/{id}/rollup", tag = "point", params(("id" = String, Path), RollupQuery), responses((status = 200, body = RollupList)))]
 pub(crate) async fn rollup(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<RollupQuery>) -> Result<Response, Failure> {
+    let (rows, gaps) = windows(&app, &caller.scope, id, query).await?;
+    Ok(rollups(&rows, gaps))
+}
+
+/// The same as columns: for charts and programs.
+#[utoipa::path(get, path = "/points/{id}/rollup/columns", tag = "point", params(("id" = String, Path), RollupQuery), responses((status = 200, body = RollupColumns)))]
+pub(crate) async fn rollup_as_columns(
+    AppRef(app): AppRef,
+    caller: Caller,
+    id: PathId,
+    Query(query): Query<RollupQuery>,
+) -> Result<Response, Failure> {
+    let (rows, gaps) = windows(&app, &caller.scope, id, query).await?;
+    Ok(rollup_columns(&rows, gaps))
+}
+
+async fn windows(app: &App, scope: &Scope, id: PathId, query: RollupQuery) -> Result<(Vec<Rollup>, Vec<Gap>), Failure> {
     let (from, to) = (at_option("from", query.from.as_deref())?, at_option("to", query.to.as_deref())?);
     let id = id.read()?;
-    let rows = point::rollup(&app, &caller.scope, id, &query.step, from, to).await?;
-    Ok(rollups(&rows, point::gaps(&app, &caller.scope, id, from, to).await?))
+    let rows = point::rollup(app, scope, id, &query.step, from, to).await?;
+    let gaps = point::gaps(app, scope, id, from, to).await?;
+    Ok((rows, gaps))
 }
 
 /// Which points a question is about.
@@ -756,6 +839,27 @@ mod tests {
             let windows: Vec<Rollup> = (0..n).map(rollup).collect();
             let shape = RollupList { rollup: windows.iter().copied().map(Into::into).collect(), next: None, dropped: Vec::new() };
             assert_eq!(text(rollups(&windows, Vec::new())).await, serde_json::to_string(&shape).unwrap());
+
+            let of = |quality| (0..n).filter(|i| readings[*i as usize].quality == quality).collect();
+            let shape = ReadingColumns {
+                at_us: readings.iter().map(|r| r.event_at.micros()).collect(),
+                value: readings.iter().map(|r| r.value).collect(),
+                bad: of(Quality::Bad),
+                uncertain: of(Quality::Uncertain),
+                next: next.clone(),
+                dropped: dropped(gaps.clone()),
+            };
+            assert_eq!(text(reading_columns(&readings, next.as_deref(), gaps.clone())).await, serde_json::to_string(&shape).unwrap());
+            let shape = RollupColumns {
+                at_us: windows.iter().map(|r| r.at.micros()).collect(),
+                min: windows.iter().map(|r| r.min).collect(),
+                max: windows.iter().map(|r| r.max).collect(),
+                mean: windows.iter().map(|r| r.mean).collect(),
+                count: windows.iter().map(|r| r.count as i64).collect(),
+                next: None,
+                dropped: Vec::new(),
+            };
+            assert_eq!(text(rollup_columns(&windows, Vec::new())).await, serde_json::to_string(&shape).unwrap());
         }
     }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { limitProblems } from './limits'
-import { stepFor, stepsWithGaps, withGaps } from './series'
+import { stepFor, stepsWithGaps, windows, withGaps } from './series'
 
 describe('series', () => {
   it('draws_a_silence_as_a_gap', () => {
@@ -13,6 +13,10 @@ describe('series', () => {
   it('leaves_a_missing_step_empty', () => {
     const row = (at: number) => ({ at, min: 1, max: 2, mean: 1.5 })
     expect(stepsWithGaps([row(0), row(60_000), row(240_000)], 60).mean).toEqual([1.5, 1.5, null, 1.5])
+  })
+  it('reads_windows_out_of_columns', () => {
+    const columns = { at_us: [60_000_000, 120_000_000], min: [1, 2], max: [3, 4], mean: [2, 3], count: [6, 5] }
+    expect(windows(columns)[1]).toEqual({ at: 120_000, min: 2, max: 4, mean: 3, count: 5 })
   })
   it('goes_down_to_raw_readings_when_zoomed_in', () => {
     const HOUR = 3600_000

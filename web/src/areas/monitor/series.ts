@@ -1,4 +1,5 @@
 // Readings as a chart's columns. A hole in the data is a gap in the line, never a straight stroke across it. Pure.
+import type { RollupColumns } from '@/api/types'
 
 export interface Sample {
   at: number
@@ -31,7 +32,17 @@ export interface Step {
   max: number | null
   mean: number | null
 }
-/** Rollup rows as columns; a missing step becomes a gap. */
+export interface Window extends Step {
+  min: number
+  max: number
+  mean: number
+  count: number
+}
+/** Windows from the server's columns, times in ms. */
+export function windows(columns: Pick<RollupColumns, 'at_us' | 'min' | 'max' | 'mean' | 'count'>): Window[] {
+  return columns.at_us.map((us, i) => ({ at: us / 1000, min: columns.min[i]!, max: columns.max[i]!, mean: columns.mean[i]!, count: columns.count[i]! }))
+}
+/** Windows as a chart's columns; a missing step becomes a gap. */
 export function stepsWithGaps(rows: readonly Step[], stepS: number) {
   const xs: number[] = []
   const min: (number | null)[] = []
