@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod door;
 mod grade;
+mod pack;
 mod serve;
 mod simulate;
 mod tls;
@@ -46,6 +47,11 @@ enum Command {
     /// Reads `{"contents":[{"substance":"甲醇","tonnes":300}],"people_within_500m":12}` from standard input: a substance of table 1 by name,
     /// alias or CAS number, another one with its hazard symbols of table 2 as `"categories":["W5.4"]`, or a symbol alone.
     Grade(grade::GradeArgs),
+    /// Check a pack (rules, tables, registers as data) or draw a register of it.
+    Pack {
+        #[command(subcommand)]
+        command: pack::PackCommand,
+    },
     /// Make a new setup link for a node that has no administrator yet. The node may be running.
     SetupLink {
         /// Data directory.
@@ -184,6 +190,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => simulate::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Grade(args) => grade::run(args),
+        Command::Pack { command } => pack::run(command),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
         Command::History { command: HistoryCommand::Repair { data, config } } => repair(&data, config.as_deref()),

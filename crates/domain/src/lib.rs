@@ -8,4 +8,5 @@ pub mod alarm;
 pub mod combination;
 pub mod major_hazard;
 pub mod pack;
+pub mod register;
 pub mod road;

@@ -217,6 +217,7 @@ impl Substance {
 #[serde(deny_unknown_fields)]
 struct Table2 {
     clause: String,
+    beta_clause: String,
     categories: Vec<Category>,
 }
 
@@ -408,7 +409,7 @@ impl Tables {
                 Some((self.category(row.category.as_deref()?)?, row.beta_confidence.clone()?))
             };
             let (row, confidence) = given.or_else(inferred)?;
-            Some(Beta { value: row.beta, from: format!("{}, {}", self.file.table2.clause, row.symbol), confidence })
+            Some(Beta { value: row.beta, from: format!("{}, {}", self.file.table2.beta_clause, row.symbol), confidence })
         });
         let ratio = content.tonnes / threshold_t;
         Ok(Term {

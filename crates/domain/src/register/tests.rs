@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+
+use jiff::civil::date;
+use proptest::prelude::*;
+
+use super::*;
+
+const HIDDEN_DANGER: &str = include_str!("../../../../packs/base/registers/hidden_danger/register.toml");
+const CASES: &str = include_str!("../../../../packs/base/registers/hidden_danger/cases.toml");
+
+fn hidden_danger() -> Kind {
+    Kind::parse(HIDDEN_DANGER).unwrap_or_else(|breaches| panic!("{breaches:?}"))
+}
+
+#[test]
+fn the_pack_is_sound_and_its_cases_go_as_told() {
+    assert_eq!(hidden_danger().run_cases(CASES), Ok(3));
+}
+
+#[test]
+fn a_broken_kind_is_told_by_line_and_field() {
+    // The line told is the one where `at` first stands in the broken text.
+    let check = |from: &str, to: &str, at: &str, says: &str| {
+        assert!(HIDDEN_DANGER.contains(from), "{from}");
+        let text = HIDDEN_DANGER.replacen(from, to, 1);
+        let line = text[..text.find(at).unwrap_or_else(|| panic!("{at}"))].matches('\n').count() + 1;
+        let told: Vec<String> = Kind::parse(&text).expect_err(to).iter().map(Breach::to_string).collect();
+        assert!(told.iter().any(|t| t.starts_with(&format!("{line}: ")) && t.contains(says)), "{to}, line {line}: {told:?}");
+    };
+    check("to = \"rated\"", "to = \"ratd\"", "to = \"ratd\"", "transition.rate.to: there is no state \"ratd\"");
+    check("to = \"dismissed\"", "to = \"closed\"", "id = \"dismissed\"", "state.dismissed: cannot be reached");
+    check("id = \"draft\"", "id = \"drft\"", "start = \"draft\"", "start: there is no state \"draft\"");
+    check("name_en = \"No hidden danger\"\nend = true", "name_en = \"x\"", "id = \"dismissed\"", "state.dismissed: no way leads");
+    let path = "through = [\"recheck\", \"accept\"]";
+    check(path, "through = [\"recheck\"]", "to = \"closed\"\nthrough", "path: \"closed\" can be reached without recheck");
+    check(path, "through = [\"check\"]", "through = [\"check\"]", "path.through: there is no transition \"check\"");
+    check("from = [\"treating\"]", "from = [\"closed\"]", "from = [\"closed\"]", "\"closed\" is an end");
+    check("who = [\"supervisor\"]", "who = []", "who = []", "names no role");
+    check("require = [\"level\"]", "require = [\"grade\"]", "require = [\"grade\"]", "there is no field \"grade\"");
+    check("is = \"general\"", "is = \"small\"", "test = { any", "has no choice \"small\"");
+    check("[\"report\"] }", "[\"reprot\"] }", "test = { other_person_than = [\"reprot\"]", "there is no transition \"reprot\"");
+    check("{ filled = \"goal\" }", "{ filled = \"goal\", is = \"x\" }", "test = { any", "a test is one of");
+    check("type = \"person\"", "type = \"html\"", "type = \"html\"", "is not text, number, date, choice or person");
+    check("id = \"place\"", "id = \"description\"", "id = \"description\"\nname = \"隐患部位\"", "is there twice");
+    check("id = \"place\"", "id = \"Place 1\"", "id = \"Place 1\"", "is no word");
+    check("confidence = \"verified-secondary\"", "confidence = \"sure\"", "confidence = \"sure\"", "confidence");
+    check("name_en = \"Where\"", "nam_en = \"Where\"", "nam_en", "unknown field `nam_en`");
+    check("unit = \"元\"\n", "", "id = \"funds_yuan\"", "a count has the unit");
+}
+
+#[test]
+fn a_case_that_goes_otherwise_is_told() {
+    let check = |from: &str, to: &str, says: &str| {
+        assert!(CASES.contains(from), "{from}");
+        let failures = hidden_danger().run_cases(&CASES.replacen(from, to, 1)).expect_err(to);
+        assert!(failures[0].line > 1 && failures[0].to_string().contains(says), "{to}: {failures:?}");
+    };
+    check("ends = \"closed\"", "ends = \"dismissed\"", "ends in \"closed\", not in \"dismissed\"");
+    check(", refused = [\"guard:other_person\"]", "", "\"recheck\" is refused: guard:other_person; it should pass");
+    check("refused = [\"role\"]", "refused = [\"state\"]", "is refused: role; expected state");
+    check("opinion = \"未接地\" } }", "opinion = \"未接地\" }, refused = [\"role\"] }", "passes, but should be refused");
+    check("on = \"2026-03-02\"", "on = \"2026-02-30\"", "is no date");
+    check("do = \"report\"", "done = \"report\"", "unknown field `done`");
+}
+
+#[test]
+fn the_picture_names_every_state_and_transition() {
+    let kind = hidden_danger();
+    let (mermaid, dot) = (graph::mermaid(&kind), graph::dot(&kind));
+    for state in &kind.states {
+        assert!(mermaid.contains(&format!("state \"{}\" as {}", state.name, state.id)) && dot.contains(&format!("{} [label", state.id)));
+    }
+    assert!(
+        mermaid.contains("submitted --> closed: 复查销号 ◆") && mermaid.contains("closed --> [*]") && dot.contains("submitted -> closed")
+    );
+}
+
+proptest! {
+    /// Whatever anybody tries in whatever order: nothing is closed by who asked for the check, and nothing happens behind an end.
+    #[test]
+    fn no_way_around_the_other_person(tries in prop::collection::vec((0..8_usize, 0..3_u8, 0..3_usize, 0..20_i8, any::<bool>()), 0..60)) {
+        let kind = hidden_danger();
+        let roles = ["safety_manager", "supervisor", "leader"];
+        let mut record = kind.begin();
+        for (n, by, role, day, major) in tries {
+            let transition = &kind.transitions[n % kind.transitions.len()];
+            let text = |t: &str| Value::Text(t.to_owned());
+            let on = date(2026, 3, 1 + day);
+            let set = BTreeMap::from([
+                ("description", text("x")), ("place", text("x")), ("found_on", Value::Date(date(2026, 3, 1))), ("source", text("act")),
+                ("level", text(if major { "major" } else { "general" })), ("responsible", text("x")), ("due_on", Value::Date(date(2026, 4, 1))),
+                ("measures", text("x")), ("goal", text("x")), ("funds_yuan", Value::Number(0.0)), ("interim_measures", text("x")),
+                ("removed_on", Value::Date(on)), ("result", text("x")), ("opinion", text("x")),
+            ]);
+            let set = set.into_iter().map(|(id, value)| (id.to_owned(), value)).collect();
+            let by = format!("p{by}");
+            let before = record.clone();
+            match kind.attempt(&record, &Attempt { transition: &transition.id, by: &by, role: roles[role], on, set }) {
+                Ok(next) => record = next,
+                Err(refused) => prop_assert!(!refused.is_empty() && record == before),
+            }
+        }
+        let last = |id: &str| record.acts.iter().rfind(|act| act.transition == id);
+        if record.state == "closed" {
+            let closing = record.acts.last().unwrap();
+            prop_assert!(["recheck", "accept"].contains(&closing.transition.as_str()));
+            prop_assert!(record.acts.iter().filter(|a| a.transition == "submit").all(|a| a.by != closing.by));
+            prop_assert!(last("assign").is_some());
+            if record.fields["level"] == Value::Text("major".to_owned()) {
+                prop_assert_eq!(&closing.transition, "accept");
+            }
+        }
+    }
+}
