@@ -357,7 +357,7 @@ fn hold(ctx: &Context, bytes: usize) -> Result<Held, Unfit> {
     ctx.gate.hold(bytes).ok_or_else(full)
 }
 
-/// Reads the body within its size and time; its memory is reserved before it is there.
+/// Reads the body within its size and time. Memory is reserved as it comes: a length that is only announced would hold up everybody else.
 async fn receive(ctx: &Context, body: Body, headers: &HeaderMap) -> Result<(Bytes, Vec<Held>), Unfit> {
     let max = ctx.limits.max_message_bytes;
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {max} bytes"), Reason::TooLarge);
@@ -366,26 +366,22 @@ async fn receive(ctx: &Context, body: Body, headers: &HeaderMap) -> Result<(Byte
         let text = "content encoding is gzip or none".to_owned();
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", text, Reason::Unsupported));
     }
-    let told = headers.contains_key(header::CONTENT_LENGTH).then(|| bytes_len(headers));
-    if told.is_some_and(|bytes| bytes > max) {
+    if headers.contains_key(header::CONTENT_LENGTH) && bytes_len(headers) > max {
         return Err(too_large());
     }
-    let mut held = vec![hold(ctx, told.unwrap_or(0))?];
     let deadline = Duration::from_millis(ctx.limits.http_reply_timeout_ms);
     let mut body = Limited::new(body, max);
     let read = async {
-        let mut all = BytesMut::with_capacity(told.unwrap_or(0));
+        let (mut all, mut held) = (BytesMut::new(), Vec::new());
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| too_large())?.into_data() else { continue };
-            if told.is_none() {
-                held.push(hold(ctx, data.len())?);
-            }
+            held.push(hold(ctx, data.len())?);
             all.extend_from_slice(&data);
         }
-        Ok(all.freeze())
+        Ok((all.freeze(), held))
     };
     match tokio::time::timeout(deadline, read).await {
-        Ok(bytes) => Ok((bytes?, held)),
+        Ok(received) => received,
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time".into(), Reason::Idle)),
     }
 }
