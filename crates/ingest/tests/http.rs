@@ -254,6 +254,22 @@ async fn sizes_are_limited() {
 }
 
 #[tokio::test]
+async fn what_readings_take_is_counted_and_a_body_that_is_only_announced_holds_nobody_up() {
+    let house = House::with(Limits { max_held_bytes: 4_000, ..common::limits() });
+    let mut silent = post("/write", "Token D1:s", Body::from_stream(futures_util::stream::pending::<Result<&[u8], std::io::Error>>()));
+    silent.headers_mut().insert("content-length", "3900".parse().unwrap());
+    let waits = tokio::spawn(http::router(house.ctx.clone()).oneshot(silent));
+    tokio::task::yield_now().await;
+    assert_eq!(ask(&house, post("/write", "Token D2:s", LINES)).await.status(), StatusCode::NO_CONTENT);
+    // 400 bytes, but as readings more than there is room for.
+    let many: String = (0..30).map(|n| format!("a value={n} {n}\n")).collect();
+    let answer = ask(&house, post("/api/v2/write", "Token D2:s", many)).await;
+    assert_eq!((answer.status(), answer.headers().contains_key("retry-after")), (StatusCode::TOO_MANY_REQUESTS, true));
+    assert_eq!(ask(&house, post("/write", "Token D2:s", LINES)).await.status(), StatusCode::NO_CONTENT);
+    waits.abort();
+}
+
+#[tokio::test]
 async fn ping_and_query_satisfy_clients_that_ask_first() {
     let house = House::new();
     for method in [Method::GET, Method::HEAD] {
