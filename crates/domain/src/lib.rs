@@ -5,6 +5,7 @@
 //! where thresholds come from.
 
 pub mod alarm;
+pub mod calendar;
 pub mod combination;
 pub mod major_hazard;
 pub mod pack;
