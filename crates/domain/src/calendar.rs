@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::Span;
 use jiff::civil::{Date, Weekday};
 use serde::Deserialize;
 
@@ -234,7 +234,7 @@ fn day_number(date: Date) -> i64 {
 }
 
 fn date_of(day_number: i64) -> Date {
-    MONDAY.saturating_add(SignedDuration::from_hours(day_number.saturating_mul(24)))
+    MONDAY.saturating_add(Span::new().days(day_number))
 }
 
 #[cfg(test)]
@@ -322,6 +322,8 @@ mod tests {
     fn the_greatest_date_stands_for_everything_beyond() {
         assert_eq!(base().working_days_after(Date::MAX, 1), Date::MAX);
         assert_eq!(base().working_days_after(date("2026-01-01"), u32::MAX), Date::MAX);
+        // -9999-01-01 is a Monday.
+        assert_eq!(base().working_days_after(Date::MIN, 1), Date::constant(-9999, 1, 2));
         assert_eq!(base().working_days_between(Date::MIN, Date::MAX), -base().working_days_between(Date::MAX, Date::MIN));
     }
 
@@ -364,7 +366,7 @@ mod tests {
         ) {
             // Any calendar, not only the real one: days from 2023 on, sorted into rows of their years.
             let origin = Date::constant(2023, 1, 1);
-            let at = |n: i64| origin.saturating_add(SignedDuration::from_hours(24 * n));
+            let at = |n: i64| origin.saturating_add(Span::new().days(n));
             let off: BTreeSet<Date> = off.into_iter().map(at).collect();
             let make_up: BTreeSet<Date> = make_up.into_iter().map(at).filter(|d| is_weekend(*d) && !off.contains(d)).collect();
             let mut text = String::new();
@@ -396,7 +398,7 @@ mod tests {
         #[test]
         fn the_real_calendar_agrees_with_a_walk_day_by_day(start in 0_i64..1_800, n in 0_u32..300) {
             let calendar = base();
-            let start = Date::constant(2023, 6, 1).saturating_add(SignedDuration::from_hours(24 * start));
+            let start = Date::constant(2023, 6, 1).saturating_add(Span::new().days(start));
             let (mut day, mut left) = (start, n);
             while left > 0 {
                 day = day.tomorrow().unwrap();
