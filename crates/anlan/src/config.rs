@@ -42,6 +42,8 @@ pub struct Config {
     pub history: History,
     /// How long it is kept.
     pub retention: Retention,
+    /// Packs that can be switched on.
+    pub packs: PacksConfig,
     /// The machine's clock.
     pub clock: ClockConfig,
     /// Proof of life outwards.
@@ -164,6 +166,14 @@ pub struct Vehicles {
 pub struct TelemetryConfig {
     /// Batches one shard may hold.
     pub shard_queue: usize,
+}
+
+/// Packs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PacksConfig {
+    /// Folder of packs that an administrator may switch on; absent = `packs` in the data directory.
+    pub dir: Option<PathBuf>,
 }
 
 /// Section `clock`.
@@ -290,6 +300,7 @@ impl Config {
             clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
             retention: self.retention.clone(),
+            packs: self.packs.dir.clone(),
             media: anlan_app::settings::Media {
                 vehicle_mb: self.limits.media_vehicle_mb,
                 total_mb: self.limits.media_total_mb,
@@ -406,6 +417,12 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("archive.after_days", "days", "一天结束后多少天归档", "a day is archived when it has been over for this many days"),
     ("archive.compact_parts", "files", "分区内文件达到此数即合并", "parts of a partition that are merged into one"),
     ("archive.look_ms", "ms", "多久查看一次到期的日子和迟到的数据", "how often days that are due and late data are looked for"),
+    (
+        "packs.dir",
+        "path",
+        "可由管理员启用的包所在的文件夹；缺省为数据目录下的 packs",
+        "folder of packs that an administrator may switch on; absent: packs in the data directory",
+    ),
     (
         "retention.readings_days",
         "days",

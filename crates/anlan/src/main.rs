@@ -141,7 +141,8 @@ enum HistoryCommand {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Recompute the chain of audit entries from the first to the newest. The node may be running.
+    /// Recompute the chain of audit entries from the first to the newest, and compare every record of a register with its newest entry. The
+    /// node may be running.
     Verify {
         /// Data directory.
         #[arg(long)]
@@ -149,6 +150,9 @@ enum AuditCommand {
         /// Configuration file.
         #[arg(long)]
         config: Option<PathBuf>,
+        /// The hash that the newest entry must have, as an earlier run or another node noted it.
+        #[arg(long)]
+        head: Option<String>,
     },
 }
 
@@ -196,7 +200,9 @@ fn main() -> ExitCode {
         Command::History { command: HistoryCommand::Repair { data, config } } => repair(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Effects { data } } => effects(&data),
         Command::Archive { command } => archive::run(command),
-        Command::Audit { command: AuditCommand::Verify { data, config } } => serve::verify_audit(&data, config.as_deref()),
+        Command::Audit { command: AuditCommand::Verify { data, config, head } } => {
+            serve::verify_audit(&data, config.as_deref(), head.as_deref())
+        }
         Command::Backup { data, config, to } => backup::run(&data, config.as_deref(), &to),
         Command::Restore { from, data } => backup::restore(&from, &data),
         Command::Doctor { data, config, json } => doctor::run(&data, config.as_deref(), json),

@@ -64,18 +64,30 @@ pub fn setup_link(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> 
 }
 
 /// Runs `audit verify`.
-pub fn verify_audit(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub fn verify_audit(data: &Path, file: Option<&Path>, head: Option<&str>) -> anyhow::Result<ExitCode> {
     let config = load(file)?;
-    let check = runtime()?.block_on(async {
+    let (check, (n_records, wrong)) = runtime()?.block_on(async {
         let store = Store::open(&store_url(&config, data)).await.context("open the database")?;
-        store.verify_audit().await.context("read the audit")
+        let check = store.verify_audit().await.context("read the audit")?;
+        anyhow::Ok((check, store.verify_records().await.context("read the records")?))
     })?;
     match (check.broken_at, check.complete) {
         (Some(id), _) => println!("audit: broken at entry {id}: its hash does not follow from its content and the entry before"),
         (None, false) => println!("audit: {} entries, but the newest is not the one the head names: entries were cut off", check.entries),
         (None, true) => println!("audit: {} entries, the chain holds", check.entries),
     }
-    Ok(if check.broken_at.is_none() && check.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let named: Vec<String> = wrong.iter().take(20).map(ToString::to_string).collect();
+    match wrong.len() {
+        0 => println!("records: {n_records}, each as its newest audit entry says"),
+        n => println!("records: {n} of {n_records} are not what their newest audit entry says: {}", named.join(", ")),
+    }
+    let is_head = head.is_none_or(|head| head == check.head);
+    println!("head: {}", check.head);
+    if !is_head {
+        println!("audit: the head is not the one that was asked for: what lies behind that one was changed or cut off");
+    }
+    let is_sound = check.broken_at.is_none() && check.complete && wrong.is_empty() && is_head;
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Loads the configuration; a bad one is exit code 2.
@@ -203,7 +215,9 @@ impl Node {
         }
         let metrics = install_metrics();
         let store = Store::open(&store_url(&config, &args.data)).await.context("open the database")?;
-        let running = anlan_app::start(&args.data, store, clock, config.settings(demo)).await?;
+        let mut settings = config.settings(demo);
+        settings.packs.get_or_insert_with(|| args.data.join("packs"));
+        let running = anlan_app::start(&args.data, store, clock, settings).await?;
         let app = running.app.clone();
 
         let bind = async |address: SocketAddr, key: &str| {

@@ -22,8 +22,11 @@ pub mod keep;
 pub mod live;
 pub mod media;
 pub mod modbus;
+pub mod pack;
 pub mod point;
+
 pub mod projector;
+pub mod record;
 pub mod registry;
 pub mod retention;
 pub mod road;
@@ -58,6 +61,14 @@ pub struct App {
     pub rules: Arc<anlan_domain::pack::RuleBook>,
     /// Figures of road transport supervision.
     pub road: Arc<anlan_domain::road::RoadRules>,
+    /// Registers of the packs that are on.
+    pub registers: arc_swap::ArcSwap<pack::Registers>,
+    /// Working days.
+    pub calendar: anlan_domain::calendar::Calendar,
+    /// One look at deadlines at a time.
+    reminding: tokio::sync::Mutex<()>,
+    /// One switch of packs at a time.
+    switching: tokio::sync::Mutex<()>,
     /// One reckoning of road days at a time.
     road_refresh: tokio::sync::Mutex<()>,
     /// What the operator configured.

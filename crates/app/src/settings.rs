@@ -1,6 +1,7 @@
 //! What an operator can set, with units and defaults; read by figment in the binary, documented from here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anlan_model::modbus::Network;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub modbus_devices_max: usize,
     /// Files of the telemetry history.
     pub history: History,
+    /// Folder of packs that an administrator may switch on; `None` = there are none. Default `packs` in the data directory.
+    pub packs: Option<PathBuf>,
     /// How long telemetry is kept.
     pub retention: Retention,
     /// Pictures, sounds and films of terminals.
@@ -206,6 +209,7 @@ impl Default for Settings {
             modbus_networks: Vec::new(),
             modbus_devices_max: 10_000,
             history: History::default(),
+            packs: None,
             retention: Retention::default(),
             media: Media::default(),
             archive: ArchiveSettings::default(),

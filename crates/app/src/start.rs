@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use crate::archive::{self, Archiver};
 use crate::clock::AppClock;
+use crate::error::AppError;
 use crate::keep::Housekeeping;
 use crate::live::Live;
 use crate::projector::{Ahead, Projector};
@@ -24,7 +25,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, media, rules};
+use crate::{App, Settings, media, pack, record, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -53,6 +54,9 @@ pub enum StartError {
     /// A built-in pack contradicts itself.
     #[error("the base pack is refused")]
     Pack(#[from] PackError),
+    /// The registers or the calendar of a pack cannot be read.
+    #[error("the registers")]
+    Registers(#[from] AppError),
     /// The machine gives no thread or no randomness.
     #[error("the machine")]
     Machine(#[from] std::io::Error),
@@ -110,6 +114,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
 
     let key = terminal_key(&store).await?;
     let registry = Registry::open(store.clone(), read, opened.handle.clone(), book.clone(), road.clone(), live.clone(), key).await?;
+    let (registers, calendar) = (pack::Registers::load(&store).await?, pack::calendar()?);
     let app = Arc::new(App {
         store,
         clock,
@@ -118,6 +123,10 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         live,
         rules: book,
         road,
+        registers: arc_swap::ArcSwap::from_pointee(registers),
+        calendar,
+        reminding: tokio::sync::Mutex::default(),
+        switching: tokio::sync::Mutex::default(),
         road_refresh: tokio::sync::Mutex::default(),
         archiver: Archiver::new(settings.archive.clone(), dir),
         media: crate::media::Media::new(dir),
@@ -140,6 +149,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     tasks.spawn(projector.run(projector_stop.clone()));
     tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(record::run(app.clone(), intake_stop.clone()));
     media::reconcile(&app).await?;
     let (desk, files) = media::desk();
     let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), desk, intake_stop.clone());
@@ -188,7 +198,8 @@ impl App {
         }
         self.keep.round().await;
         media::drop_old(self).await;
-        ran
+        // A database that is away is told of elsewhere; the reconciler tries again.
+        ran + record::remind(self).await.unwrap_or(0)
     }
 }
 

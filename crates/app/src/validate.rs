@@ -109,6 +109,15 @@ pub fn word(field: &str, value: &str, empty: bool) -> Result<String, AppError> {
     if (fits && starts) || (empty && value.is_empty()) { Ok(value.to_owned()) } else { Err(AppError::invalid("word.malformed", field)) }
 }
 
+/// A calendar date, `YYYY-MM-DD`.
+///
+/// # Errors
+/// Anything else.
+pub fn day(field: &str, value: &str) -> Result<jiff::civil::Date, AppError> {
+    let day = if value.len() == 10 { value.parse().ok() } else { None };
+    day.ok_or_else(|| AppError::invalid("time.malformed", field))
+}
+
 /// A division that this node knows.
 ///
 /// # Errors

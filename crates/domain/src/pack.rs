@@ -1,7 +1,9 @@
 //! The rule book: kinds of measurement, alarm rules and default limits, read from a pack's TOML.
 //!
 //! No threshold, level or delay stands in Rust; each row of a pack names standard, clause, effective date and confidence.
-//! This file parses and refuses; it never opens a file. Start at [`RuleBook::parse`].
+//! This file parses and refuses; it never opens a file. Start at [`RuleBook::parse`]; a whole pack is looked at by [`folder`].
+
+pub mod folder;
 
 use anlan_model::noun::Point;
 use anlan_model::{Level, RuleKind};

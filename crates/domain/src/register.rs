@@ -2,32 +2,31 @@
 //! which conditions. One engine for all of them; a kind is a folder of a pack.
 //!
 //! [`Kind::parse`] reads and checks a kind: whatever cannot work (a state nobody reaches, one nobody leaves, a way around a step that must be
-//! taken) is refused with file, line and field. [`Kind::attempt`] is the only way a record changes its state; `cases.toml` beside a kind says
-//! what must pass and what must be refused, and [`Kind::run_cases`] holds it to that. [`graph`] draws it. Pure: no clock, no I/O.
+//! taken) is refused with file, line and field; [`check_together`] looks at what kinds say of each other. [`Kind::attempt`] is the only way a
+//! record changes; `cases.toml` beside a kind says what must pass and what must be refused, and [`Kind::run_cases`] holds it to that.
+//! [`graph`] draws it. Pure: no clock, no I/O.
 
 mod cases;
+mod compute;
 pub mod graph;
 mod kind;
+mod read;
+pub mod search;
+mod value;
 
 use std::collections::BTreeMap;
 
 pub use cases::CaseFailure;
 use jiff::civil::Date;
-pub use kind::{Breach, Choice, Field, FieldType, Guard, Kind, State, Test, Transition};
+pub use kind::{
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
+};
+pub use value::{IndexEntry, Value};
 
-/// What stands in a field.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Text, the id of a choice, the id of a person.
-    Text(String),
-    /// A number in the field's unit.
-    Number(f64),
-    /// A calendar date.
-    Date(Date),
-}
+use crate::calendar::Calendar;
 
 /// A step that was taken.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Act {
     /// Id of the transition.
     pub transition: String,
@@ -42,7 +41,9 @@ pub struct Act {
 pub struct Record {
     /// Id of its state.
     pub state: String,
-    /// Values by field id; an absent one is empty.
+    /// Since when it is in this state.
+    pub entered_on: Date,
+    /// Values by field id, computed ones too; an absent one is empty.
     pub fields: BTreeMap<String, Value>,
     /// What was done, oldest first.
     pub acts: Vec<Act>,
@@ -55,12 +56,21 @@ pub struct Attempt<'a> {
     pub transition: &'a str,
     /// The person.
     pub by: &'a str,
-    /// In which role.
-    pub role: &'a str,
+    /// In which roles, as far as they hold the record's owner.
+    pub roles: &'a [&'a str],
     /// On which day.
     pub on: Date,
-    /// Fields that are filled in with it.
-    pub set: BTreeMap<String, Value>,
+    /// Fields that are filled in with it; `None` empties one.
+    pub set: BTreeMap<String, Option<Value>>,
+}
+
+/// The records around one: state of the one above, kind and state of each below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Related {
+    /// `None` = there is none above.
+    pub parent: Option<String>,
+    /// Below.
+    pub children: Vec<(String, String)>,
 }
 
 /// Why it is not done.
@@ -72,7 +82,7 @@ pub enum Refused {
     State,
     /// Not in this role.
     Role,
-    /// This field must be filled, or holds what cannot be.
+    /// This field must be filled, or holds what cannot be. In a table: `table[row].column`, rows from 0.
     Field(String, FieldFault),
     /// The guard of this id says no.
     Guard(String),
@@ -83,11 +93,13 @@ pub enum Refused {
 pub enum FieldFault {
     /// The kind has no such field.
     Unknown,
+    /// This transition does not set it.
+    Locked,
     /// It must be filled.
     Missing,
     /// Not a value of its type.
     Type,
-    /// Too long, too small, too large, or none of its choices.
+    /// Too long, too small, too large, too many, or none of its choices.
     Range,
 }
 
@@ -98,100 +110,246 @@ impl Refused {
             Self::Unknown => "transition".to_owned(),
             Self::State => "state".to_owned(),
             Self::Role => "role".to_owned(),
-            Self::Field(id, _) => format!("field:{id}"),
+            Self::Field(path, _) => format!("field:{path}"),
             Self::Guard(id) => format!("guard:{id}"),
         }
     }
 }
 
-impl Kind {
-    /// A new record: in the first state, with nothing in it.
-    pub fn begin(&self) -> Record {
-        Record { state: self.start.clone(), fields: BTreeMap::new(), acts: Vec::new() }
+impl Record {
+    /// The date in this field.
+    pub fn date(&self, id: &str) -> Option<Date> {
+        match self.fields.get(id) {
+            Some(Value::Date(date)) => Some(*date),
+            _ => None,
+        }
     }
 
-    /// The record after a transition.
+    /// The number in this field.
+    pub fn number(&self, id: &str) -> Option<f64> {
+        match self.fields.get(id) {
+            Some(Value::Number(n)) => Some(*n),
+            _ => None,
+        }
+    }
+
+    /// The text, choice or person in this field.
+    pub fn text(&self, id: &str) -> Option<&str> {
+        match self.fields.get(id) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl Kind {
+    /// A new record: in the first state, with nothing in it. It is kept from its first transition on.
+    pub fn begin(&self, on: Date) -> Record {
+        Record { state: self.start.clone(), entered_on: on, fields: BTreeMap::new(), acts: Vec::new() }
+    }
+
+    /// The record after a transition; its computed fields follow.
     ///
     /// # Errors
     /// Everything that stands against it, not only the first; the record is as it was.
-    pub fn attempt(&self, record: &Record, attempt: &Attempt<'_>) -> Result<Record, Vec<Refused>> {
+    pub fn attempt(&self, record: &Record, attempt: &Attempt<'_>, related: &Related, calendar: &Calendar) -> Result<Record, Vec<Refused>> {
         let Some(transition) = self.transition(attempt.transition) else { return Err(vec![Refused::Unknown]) };
         let mut refused = Vec::new();
         if !transition.from.contains(&record.state) {
             refused.push(Refused::State);
         }
-        if !transition.who.iter().any(|role| role == attempt.role) {
+        if !transition.who.iter().any(|role| attempt.roles.contains(&role.as_str())) {
             refused.push(Refused::Role);
         }
         let mut next = record.clone();
         for (id, value) in &attempt.set {
-            match self.field(id).map(|field| field.check(value)) {
-                None => refused.push(Refused::Field(id.clone(), FieldFault::Unknown)),
-                Some(Err(fault)) => refused.push(Refused::Field(id.clone(), fault)),
-                Some(Ok(())) => {
-                    next.fields.insert(id.clone(), value.clone());
-                }
+            let Some(field) = self.field(id) else {
+                refused.push(Refused::Field(id.clone(), FieldFault::Unknown));
+                continue;
+            };
+            // A transition that could fill anything could also lift what its guards look at.
+            if !transition.require.contains(id) && !transition.may.contains(id) {
+                refused.push(Refused::Field(id.clone(), FieldFault::Locked));
+                continue;
+            }
+            match value {
+                None => drop(next.fields.remove(id)),
+                Some(value) => match field.check(value) {
+                    Ok(()) => drop(next.fields.insert(id.clone(), value.clone())),
+                    Err(faults) => refused.extend(faults.into_iter().map(|(path, fault)| Refused::Field(path, fault))),
+                },
             }
         }
-        let missing = transition.require.iter().filter(|id| !next.fields.contains_key(*id) && !attempt.set.contains_key(*id));
+        let is_set = |id: &String| attempt.set.get(id).is_some_and(Option::is_some);
+        let is_there = |id: &String| is_set(id) || (next.fields.contains_key(id) && !transition.fresh.contains(id));
+        let missing = transition.require.iter().filter(|id| !is_there(id));
         refused.extend(missing.map(|id| Refused::Field(id.clone(), FieldFault::Missing)));
+        self.compute(&mut next);
         // Guards look at the record as it would be, and at who did what before.
-        let failed = transition.guards.iter().filter(|guard| !guard.test.holds(&next, attempt));
+        let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar) };
+        let failed = transition.guards.iter().filter(|guard| !guard.test.holds(&view));
         refused.extend(failed.map(|guard| Refused::Guard(guard.id.clone())));
         if !refused.is_empty() {
             return Err(refused);
         }
-        next.state.clone_from(&transition.to);
+        if next.state != transition.to {
+            next.state.clone_from(&transition.to);
+            next.entered_on = attempt.on;
+        }
         next.acts.push(Act { transition: transition.id.clone(), by: attempt.by.to_owned(), on: attempt.on });
         Ok(next)
     }
+
+    /// The transitions that these roles may try from the record's state; guards are asked when they do.
+    pub fn possible<'a>(&'a self, state: &'a str, roles: &'a [&str]) -> impl Iterator<Item = &'a Transition> {
+        let may = move |t: &&Transition| t.from.iter().any(|from| from == state) && t.who.iter().any(|role| roles.contains(&role.as_str()));
+        self.transitions.iter().filter(may)
+    }
+
+    /// The step of a deadline that is due by `today` and the day of the next one; steps up to `done` were told already.
+    pub fn escalation(&self, state: &str, due_on: Date, done: usize, today: Date) -> (Vec<&Escalation>, Option<Date>) {
+        let steps = self.state(state).map(|s| s.escalate.as_slice()).unwrap_or_default();
+        let mut told = Vec::new();
+        for step in steps.iter().skip(done) {
+            match due_on.checked_add(jiff::Span::new().days(step.after)) {
+                Ok(on) if on <= today => told.push(step),
+                Ok(on) => return (told, Some(on)),
+                // Beyond the calendar: never.
+                Err(_) => break,
+            }
+        }
+        (told, None)
+    }
 }
 
-impl Field {
-    /// Whether `value` can stand in it.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn check(&self, value: &Value) -> Result<(), FieldFault> {
-        let fits = match (&self.of, value) {
-            (FieldType::Text { max }, Value::Text(text)) => !text.trim().is_empty() && text.chars().count() <= *max,
-            (FieldType::Person, Value::Text(text)) => !text.trim().is_empty(),
-            (FieldType::Choice { choices }, Value::Text(text)) => choices.iter().any(|choice| choice.id == *text),
-            (FieldType::Number { min, max, .. }, Value::Number(n)) => {
-                n.is_finite() && min.is_none_or(|min| *n >= min) && max.is_none_or(|max| *n <= max)
-            }
-            (FieldType::Date, Value::Date(_)) => true,
-            _ => return Err(FieldFault::Type),
-        };
-        if fits { Ok(()) } else { Err(FieldFault::Range) }
+/// What a test looks at.
+struct View<'a> {
+    before: &'a Record,
+    after: &'a Record,
+    attempt: &'a Attempt<'a>,
+    related: &'a Related,
+    due_on: Option<Date>,
+}
+
+impl View<'_> {
+    /// A date field, or the day of the act.
+    fn date(&self, id: Option<&String>) -> Option<Date> {
+        id.map_or(Some(self.attempt.on), |id| self.after.date(id))
+    }
+
+    fn took_one_of(&self, transitions: &[String]) -> bool {
+        self.before.acts.iter().any(|act| act.by == self.attempt.by && transitions.contains(&act.transition))
     }
 }
 
 impl Test {
-    /// Whether it holds for the record as it would be. What is empty satisfies nothing but `not` and `empty`.
-    fn holds(&self, record: &Record, attempt: &Attempt<'_>) -> bool {
+    /// Whether it holds for the record as it would be. What is empty satisfies nothing but `not`.
+    fn holds(&self, view: &View<'_>) -> bool {
         match self {
-            Self::All(tests) => tests.iter().all(|test| test.holds(record, attempt)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(record, attempt)),
-            Self::Not(test) => !test.holds(record, attempt),
-            Self::Filled(id) => record.fields.contains_key(id),
-            Self::Is(id, wanted) => matches!(record.fields.get(id), Some(Value::Text(text)) if text == wanted),
-            Self::AtLeast(id, least) => matches!(record.fields.get(id), Some(Value::Number(n)) if n >= least),
-            Self::AtMost(id, most) => matches!(record.fields.get(id), Some(Value::Number(n)) if n <= most),
+            Self::All(tests) => tests.iter().all(|test| test.holds(view)),
+            Self::Any(tests) => tests.iter().any(|test| test.holds(view)),
+            Self::Not(test) => !test.holds(view),
+            Self::Filled(id) => view.after.fields.contains_key(id),
+            Self::Is(id, wanted) => view.after.text(id) == Some(wanted),
+            Self::AtLeast(id, least) => view.after.number(id).is_some_and(|n| n >= *least),
+            Self::AtMost(id, most) => view.after.number(id).is_some_and(|n| n <= *most),
+            Self::After(later, earlier) => {
+                view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier)
+            }
             Self::DaysAtMost { from, to, days } => {
-                let date = |id: &Option<String>| match id {
-                    None => Some(attempt.on),
-                    Some(id) => match record.fields.get(id) {
-                        Some(Value::Date(date)) => Some(*date),
-                        _ => None,
-                    },
-                };
-                let between = date(from).zip(date(to)).and_then(|(from, to)| from.until(to).ok());
+                let between = view.date(from.as_ref()).zip(view.date(to.as_ref())).and_then(|(from, to)| from.until(to).ok());
                 between.is_some_and(|span| (0..=*days).contains(&span.get_days()))
             }
-            Self::OtherPersonThan(transitions) => {
-                record.acts.iter().filter(|act| transitions.contains(&act.transition)).all(|act| act.by != attempt.by)
+            Self::OtherPersonThan(transitions) => !view.took_one_of(transitions),
+            Self::SamePersonAs(transitions) => view.took_one_of(transitions),
+            Self::ActorIs(id) => view.after.text(id) == Some(view.attempt.by),
+            Self::BeforeDeadline => view.due_on.is_none_or(|due_on| view.attempt.on <= due_on),
+            Self::ParentIn(states) => view.related.parent.as_ref().is_some_and(|state| states.contains(state)),
+            Self::Children { kind, states, at_least, at_most } => {
+                let n = view.related.children.iter().filter(|(k, state)| k == kind && states.contains(state)).count();
+                (*at_least..=*at_most).contains(&n)
             }
+        }
+    }
+}
+
+/// What kinds say of each other: kinds and transitions that are opened, states of the records around. Each with the kind that says it.
+pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(String, Breach)> {
+    let kinds: BTreeMap<&str, &Kind> = kinds.into_iter().map(|kind| (kind.id.as_str(), kind)).collect();
+    let mut wrong = Vec::new();
+    let parents_of = |id: &str| -> Vec<&Kind> {
+        let opens = |k: &&Kind| k.transitions.iter().any(|t| t.opens.iter().any(|o| o.kind == id));
+        kinds.values().copied().filter(opens).collect()
+    };
+    for kind in kinds.values() {
+        for transition in &kind.transitions {
+            let mut say = |field: String, reason: String| wrong.push((kind.id.clone(), Breach { line: 0, field, reason }));
+            for opens in &transition.opens {
+                let field = format!("transition.{}.opens", transition.id);
+                let Some(other) = kinds.get(opens.kind.as_str()) else {
+                    say(field, format!("there is no register {:?}", opens.kind));
+                    continue;
+                };
+                if other.owner != kind.owner {
+                    say(field.clone(), format!("{:?} belongs to another sort of owner", other.id));
+                }
+                let Some(by) = other.transition(&opens.by).filter(|by| by.from.contains(&other.start)) else {
+                    say(field, format!("{:?} has no transition {:?} from its start", other.id, opens.by));
+                    continue;
+                };
+                if let Some(missing) = by.require.iter().find(|id| !opens.set.contains_key(*id) && !opens.with.contains_key(*id)) {
+                    say(field.clone(), format!("does not set {missing:?}, which {:?} of {:?} requires", by.id, other.id));
+                }
+                for (to, constant) in &opens.with {
+                    let fits = other.field(to).is_some_and(|field| {
+                        let value = Value::from_json(Some(field), &constant.as_str().into());
+                        value.is_some_and(|value| field.check(&value).is_ok())
+                    });
+                    if !fits || !(by.require.contains(to) || by.may.contains(to)) {
+                        say(field.clone(), format!("{to:?} of {:?} cannot be set by {:?} to {constant:?}", other.id, by.id));
+                    }
+                }
+                for (to, from) in &opens.set {
+                    let (theirs, ours) = (other.field(to), kind.field(from));
+                    let fits = theirs.zip(ours).is_some_and(|(a, b)| a.of.takes(&b.of));
+                    if !fits || !(by.require.contains(to) || by.may.contains(to)) {
+                        say(field.clone(), format!("{to:?} of {:?} cannot be set by {:?} from {from:?}", other.id, by.id));
+                    }
+                }
+            }
+            for guard in &transition.guards {
+                let field = format!("transition.{}.guard.{}.test", transition.id, guard.id);
+                guard.test.visit(&mut |test| match test {
+                    Test::Children { kind: other, states, .. } => match kinds.get(other.as_str()) {
+                        None => say(field.clone(), format!("there is no register {other:?}")),
+                        Some(other) => {
+                            if let Some(unknown) = states.iter().find(|s| other.state(s).is_none()) {
+                                say(field.clone(), format!("{:?} has no state {unknown:?}", other.id));
+                            }
+                        }
+                    },
+                    Test::ParentIn(states) => {
+                        let parents = parents_of(&kind.id);
+                        if let Some(unknown) = states.iter().find(|s| parents.iter().all(|p| p.state(s).is_none())) {
+                            say(field.clone(), format!("no register that opens this one has the state {unknown:?}"));
+                        }
+                    }
+                    _ => {}
+                });
+            }
+        }
+    }
+    wrong
+}
+
+impl Test {
+    /// Shows itself and every test inside to `look`.
+    fn visit(&self, look: &mut impl FnMut(&Self)) {
+        look(self);
+        match self {
+            Self::All(tests) | Self::Any(tests) => tests.iter().for_each(|test| test.visit(look)),
+            Self::Not(test) => test.visit(look),
+            _ => {}
         }
     }
 }

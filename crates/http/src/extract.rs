@@ -150,16 +150,36 @@ fn refused_field(place: &'static str, path: &str, said: &str) -> AppError {
 /// Query parameters; unknown ones are refused by name.
 pub(crate) struct Query<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+/// Query parameters as they came, for lists whose parameters are data.
+pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
+
+impl FromRequestParts<Shared> for Pairs {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
         let text = parts.uri.query().unwrap_or_default();
-        let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
-        let value = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let path = error.path().to_string();
-            refused_field("query", &path, &error.into_inner().to_string())
-        })?;
-        Ok(Self(value))
+        Ok(Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect()))
+    }
+}
+
+impl Pairs {
+    /// As [`Query`] reads them.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, AppError> {
+        read_query(&form_urlencoded::Serializer::new(String::new()).extend_pairs(self.0).finish())
+    }
+}
+
+fn read_query<T: DeserializeOwned>(text: &str) -> Result<T, AppError> {
+    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        refused_field("query", &path, &error.into_inner().to_string())
+    })
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
+        Ok(Self(read_query(parts.uri.query().unwrap_or_default())?))
     }
 }
 
@@ -197,6 +217,25 @@ impl Path2 {
     pub(crate) fn read<A: std::str::FromStr, B: std::str::FromStr>(&self) -> Result<(A, B), AppError> {
         let nothing = AppError::not_found;
         Ok((self.0.parse().map_err(|_| nothing())?, self.1.parse().map_err(|_| nothing())?))
+    }
+}
+
+/// The three ids in the path.
+pub(crate) struct Path3(String, String, String);
+
+impl FromRequestParts<Shared> for Path3 {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
+        let path = axum::extract::Path::<(String, String, String)>::from_request_parts(parts, shared).await;
+        path.map(|p| Self(p.0.0, p.0.1, p.0.2)).map_err(|_| AppError::not_found().into())
+    }
+}
+
+impl Path3 {
+    /// The typed ids; text that is no id names nothing.
+    pub(crate) fn read<A: std::str::FromStr, B: std::str::FromStr, C: std::str::FromStr>(&self) -> Result<(A, B, C), AppError> {
+        let nothing = AppError::not_found;
+        Ok((self.0.parse().map_err(|_| nothing())?, self.1.parse().map_err(|_| nothing())?, self.2.parse().map_err(|_| nothing())?))
     }
 }
 

@@ -22,6 +22,7 @@ struct World {
     user: String,
     media: String,
     combination: String,
+    record: String,
 }
 
 async fn world() -> World {
@@ -45,7 +46,12 @@ async fn world() -> World {
     let source = json!({"document": "联锁表"});
     let body = json!({"enterprise": enterprise, "name": "泄漏确认", "level": "red", "within_s": 30, "members": members, "source": source});
     let combination = text(&node.admin("POST", "/api/v1/combinations", body).await.ok(201)["id"]);
-    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination }
+    let supervisor = node.person("reports", json!([{"role": "supervisor", "region": HERE}])).await;
+    let fields = json!({"description": "配电箱门缺失", "place": "二车间", "found_on": "2026-11-22", "source": "condition"});
+    let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+    let made = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/records", Some(&supervisor), Some(body)).await.ok(201);
+    let record = text(&made["id"]);
+    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination, record }
 }
 
 /// What somebody with every right, but in another county, must get.
@@ -68,7 +74,8 @@ enum Want {
 /// How an operation is asked: path, body, and what an outsider must get. `None` = nobody has thought about it yet.
 fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
     use Want::*;
-    let World { enterprise: e, device: d, point: p, vehicle: v, alarm: a, user: u, combination: c, .. } = w;
+    let World { enterprise: e, device: d, point: p, vehicle: v, alarm: a, user: u, combination: c, record: r, .. } = w;
+    let records = "/registers/hidden_danger/records";
     let api = |rest: String| format!("/api/v1{rest}");
     let (path, body, want) = match operation {
         "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" => {
@@ -155,6 +162,25 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "post /holds/{id}/release" => ("/holds/1/release".into(), Some(json!({"reason": "x"})), Refused),
         "get /commands" => (format!("/commands?vehicle={v}"), None, Empty("commands")),
         "post /commands" => ("/commands".into(), Some(json!({"vehicle": v, "body": {"kind": "query_position"}})), Refused),
+        // What registers there are is no secret; their figures are zero, as their lists are empty.
+        "get /registers" | "get /packs" => (operation.split(' ').nth(1)?.to_owned(), None, Common),
+        "get /registers/{kind}" => ("/registers/hidden_danger".into(), None, Common),
+        "get /registers/{kind}/records" => (records.into(), None, Empty("records")),
+        "post /registers/{kind}/records" => {
+            let fields = json!({"description": "x", "place": "x", "found_on": "2026-11-22", "source": "act"});
+            (records.into(), Some(json!({"enterprise": e, "transition": "report", "fields": fields})), Refused)
+        }
+        "get /registers/{kind}/records/{id}" => (format!("{records}/{r}"), None, Refused),
+        "get /registers/{kind}/records/{id}/history" => (format!("{records}/{r}/history"), None, Refused),
+        "post /registers/{kind}/records/{id}/transitions/{name}" => {
+            (format!("{records}/{r}/transitions/rate"), Some(json!({"revision": 1, "fields": {"level": "general"}})), Refused)
+        }
+        "get /tasks" => ("/tasks".into(), None, Empty("tasks")),
+        "get /notifications" => ("/notifications".into(), None, Empty("notifications")),
+        "post /notifications/read" => ("/notifications/read".into(), Some(json!({"up_to": "1"})), Common),
+        "get /people" => (format!("/people?enterprise={e}"), None, Refused),
+        "post /packs/{id}/enable" => ("/packs/x/enable".into(), Some(json!({"hash": "x"})), Refused),
+        "post /packs/{id}/disable" => ("/packs/x/disable".into(), None, Refused),
         _ => return None,
     };
     Some((api(path), body, want))

@@ -43,6 +43,8 @@ ids! {
     VehicleId,
     /// A person who signs in.
     UserId,
+    /// A record of a register (台账记录).
+    RecordId,
     /// A combination rule (组合规则) of one enterprise.
     CombinationId,
 }

@@ -17,8 +17,12 @@ pub enum Role {
     DutyOfficer,
     /// 监管人员: watches, handles, sets limits of its territory.
     Supervisor,
+    /// 执法检查人员: goes there, checks, writes down what is found.
+    Inspector,
     /// 企业安全管理人员: its own enterprise.
     SafetyManager,
+    /// 从业人员: works there; reports what is wrong and removes it.
+    Worker,
     /// 领导: sees all of its territory.
     Leader,
     /// 大屏: a duty screen that only shows.
@@ -27,14 +31,25 @@ pub enum Role {
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 6] = [Self::Administrator, Self::DutyOfficer, Self::Supervisor, Self::SafetyManager, Self::Leader, Self::Screen];
+    pub const ALL: [Self; 8] = [
+        Self::Administrator,
+        Self::DutyOfficer,
+        Self::Supervisor,
+        Self::Inspector,
+        Self::SafetyManager,
+        Self::Worker,
+        Self::Leader,
+        Self::Screen,
+    ];
     /// The word on the API and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Administrator => "administrator",
             Self::DutyOfficer => "duty_officer",
             Self::Supervisor => "supervisor",
+            Self::Inspector => "inspector",
             Self::SafetyManager => "safety_manager",
+            Self::Worker => "worker",
             Self::Leader => "leader",
             Self::Screen => "screen",
         }
@@ -51,7 +66,7 @@ impl Role {
             Self::DutyOfficer => &[View, HandleAlarm, SendCommand],
             Self::Supervisor => &[View, HandleAlarm, ManageDevices, ManageLimits, SendCommand],
             Self::SafetyManager => &[View, HandleAlarm, ManageLimits],
-            Self::Leader | Self::Screen => &[View],
+            Self::Inspector | Self::Worker | Self::Leader | Self::Screen => &[View],
         }
     }
 }

@@ -70,6 +70,8 @@ pub struct AuditCheck {
     pub broken_at: Option<i64>,
     /// Whether the newest entry is the one the head names: an entry cut off the end shows here.
     pub complete: bool,
+    /// Hash of the newest entry that holds; empty = there is none.
+    pub head: String,
 }
 
 /// Something others must learn.
@@ -153,14 +155,14 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
                 entries += 1;
                 let stored: String = row.get("hash")?;
                 if row.get::<String>("prev_hash")? != prev || entry_hash(&row)? != stored {
-                    return Ok(AuditCheck { entries, broken_at: Some(after), complete: false });
+                    return Ok(AuditCheck { entries, broken_at: Some(after), complete: false, head: prev });
                 }
                 prev = stored;
             }
         }
         let head = self.db.row(sql("SELECT n_entries, hash FROM audit_head WHERE id = 1")).await?.ok_or(StoreError::NotFound)?;
         let complete = head.get::<String>("hash")? == prev && u64::try_from(head.get::<i64>("n_entries")?) == Ok(entries);
-        Ok(AuditCheck { entries, broken_at: None, complete })
+        Ok(AuditCheck { entries, broken_at: None, complete, head: prev })
     }
 
     /// What others must learn, oldest first, after entry `after`.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, PointId, RegionCode, Timestamp, UserId, VehicleId};
+use anlan_model::{AlarmId, DeviceId, EnterpriseId, PointId, RecordId, RegionCode, Timestamp, UserId, VehicleId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
@@ -281,6 +281,7 @@ to_value! {
     Int: PointId = |v| v.get();
     Int: VehicleId = |v| v.get();
     Int: UserId = |v| v.get();
+    Int: RecordId = |v| v.get();
     Real: f64 = |v| *v;
     Text: str = |v| v.to_owned();
     Text: String = |v| v.clone();
@@ -326,6 +327,7 @@ from_value! {
     Int -> PointId = |v| Some(PointId::new(*v));
     Int -> VehicleId = |v| Some(VehicleId::new(*v));
     Int -> UserId = |v| Some(UserId::new(*v));
+    Int -> RecordId = |v| Some(RecordId::new(*v));
     Text -> String = |v| Some(v.clone());
     Text -> RegionCode = |v| RegionCode::new(v);
     Text -> AlarmId = |v| v.parse().ok();

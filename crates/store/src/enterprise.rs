@@ -178,6 +178,8 @@ RETURNING id, code, name, region, sector, lon, lat, revision");
         let update = update.bind(after.code.as_str()).bind(after.name.as_str()).bind(&after.region).bind(after.sector.as_str());
         let update = update.bind(after.place.map(|p| p.lon)).bind(after.place.map(|p| p.lat)).bind(after.revision).bind(id);
         change.tx.run(update).await?;
+        let is_renamed = before.name != after.name || before.code != after.code;
+        crate::record::follow_enterprise(&mut change, id, is_renamed).await?;
         let row = canonical(&after);
         change.record(entry("update", &after, difference(&canonical(&before), &row), row.clone())).await?;
         change.tell("enterprise", &row).await?;

@@ -8,7 +8,9 @@ mod db;
 mod error;
 mod line;
 mod migrate;
+mod pack;
 mod page;
+mod record;
 mod scope;
 
 pub mod alarm;
@@ -52,9 +54,13 @@ pub use error::StoreError;
 pub use event::EventRow;
 pub use hold::{HoldRow, NewHold};
 pub use media::{MediaRow, NewMedia};
+pub use pack::PackRow;
 pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use quarantine::{NewQuarantined, QuarantineRow};
+pub use record::{
+    FieldIs, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts, holds as grant_holds,
+};
 pub use retention::{DroppedDay, RetentionDrop};
 pub use road::{RoadBy, RoadDay, RoadSums};
 pub use session::{NewSession, Session, SignInFailures};

@@ -1,6 +1,7 @@
 //! A [`Scope`] as SQL: the condition that every read and write of people carries.
 
 use anlan_model::Scope;
+use anlan_model::noun::Grant;
 
 use crate::db::Sql;
 
@@ -27,21 +28,38 @@ impl Sql {
         if scope.node_wide() {
             return;
         }
-        self.push("\n  AND (1 = 0", &[]);
-        for grant in &scope.grants {
-            self.push("\n    OR (1 = 1", &[]);
-            if let Some(region) = &grant.region {
-                let (from, to) = region.range();
-                self.push(&format!(" AND {0} >= {{}} AND {0} < {{}}", owner.region), &[&from, &to]);
-            }
-            if let Some(sector) = &grant.sector {
-                self.push(&format!(" AND {} = {{}}", owner.sector), &[sector]);
-            }
-            if let Some(enterprise) = grant.enterprise {
-                self.push(&format!(" AND {} = {{}}", owner.enterprise), &[&enterprise]);
-            }
+        if scope.grants.is_empty() {
+            self.push("\n  AND 1 = 0", &[]);
+            return;
+        }
+        // A single grant is no OR: the planner then finds the index of its column.
+        self.push("\n  AND (", &[]);
+        for (i, grant) in scope.grants.iter().enumerate() {
+            self.push(if i == 0 { "(" } else { "\n    OR (" }, &[]);
+            self.grant(grant, owner);
             self.push(")", &[]);
         }
         self.push(")", &[]);
+    }
+
+    /// What one grant asks of a row's owner: conditions joined by AND, `1 = 1` for a grant without bounds.
+    pub(crate) fn grant(&mut self, grant: &Grant, owner: Owner) {
+        let mut and = "";
+        if let Some(region) = &grant.region {
+            let (from, to) = region.range();
+            self.push(&format!("{0} >= {{}} AND {0} < {{}}", owner.region), &[&from, &to]);
+            and = " AND ";
+        }
+        if let Some(sector) = &grant.sector {
+            self.push(&format!("{and}{} = {{}}", owner.sector), &[sector]);
+            and = " AND ";
+        }
+        if let Some(enterprise) = grant.enterprise {
+            self.push(&format!("{and}{} = {{}}", owner.enterprise), &[&enterprise]);
+            and = " AND ";
+        }
+        if and.is_empty() {
+            self.push("1 = 1", &[]);
+        }
     }
 }

@@ -372,6 +372,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the asker was told, newest first. */
+        get: operations["notifications"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notifications/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Notes what the asker read. */
+        post: operations["read_notifications"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/packs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the built-in pack and those in the operator's folder. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/packs/{id}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Switches a pack off; records of its registers stay, unseen. */
+        post: operations["disable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/packs/{id}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Switches a pack on, as it lies in the folder now. */
+        post: operations["enable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may be named in a record of an enterprise or division: people with a role there, by name. */
+        get: operations["people"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/points": {
         parameters: {
             query?: never;
@@ -577,6 +679,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/registers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the registers of every pack that is on, with how much is open in each. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One register: its fields, states and transitions. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/records": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists records, newest first; with `overdue` or `due_before` by due day. */
+        get: operations["list"];
+        put?: never;
+        /** Makes a record. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/records/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One record, with what may be done and what stands below it. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/records/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was done to a record, newest first: out of the audit. */
+        get: operations["history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/records/{id}/transitions/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Brings a record on. Every reason against it is told, each with its field or guard. */
+        post: operations["transition"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/retention": {
         parameters: {
             query?: never;
@@ -707,6 +912,23 @@ export interface paths {
         };
         /** The figures of the first screen. */
         get: operations["summary"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The asker's to-do list: by due day, what has none last. */
+        get: operations["tasks"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1324,6 +1546,11 @@ export interface components {
             readings_at: null | components["schemas"]["At"];
             rollups_at: null | components["schemas"]["At"];
         };
+        /** @description What was read before switching on. */
+        EnableBody: {
+            /** @description `hash` of the list; other files by now are refused. */
+            hash: string;
+        };
         /** @description An enterprise with its figures. */
         Enterprise: {
             code: string;
@@ -1396,6 +1623,31 @@ export interface components {
             role: string;
             /** @description `null` = all. */
             sector?: string | null;
+        };
+        /** @description A step of a record's life. */
+        HistoryEntry: {
+            /** @description `create`, `update`, `escalate`. */
+            action: string;
+            at: components["schemas"]["At"];
+            /** @description Old and new value by field. */
+            changes: {
+                [key: string]: unknown[];
+            };
+            from: string | null;
+            /** @description Shown name at that time. */
+            name: string;
+            /** @description What the node did: steps of a deadline that were told. */
+            steps: unknown[];
+            to: string | null;
+            /** @description Transition; `null` for what the node did. */
+            transition: string | null;
+            /** @description `null` = the node itself. */
+            user: string | null;
+        };
+        /** @description A page of a record's life. */
+        HistoryList: {
+            entries: components["schemas"]["HistoryEntry"][];
+            next: string | null;
         };
         /** @description A legal hold. */
         Hold: {
@@ -1763,6 +2015,79 @@ export interface components {
             token: string;
             user: components["schemas"]["Me"];
         };
+        /** @description Something that somebody was told. */
+        Notification: {
+            at: components["schemas"]["At"];
+            /** @description More: state, due day. */
+            detail: {
+                [key: string]: unknown;
+            };
+            id: string;
+            /** @description `task`, `due_soon`, `overdue`. */
+            kind: string;
+            read: boolean;
+            record: components["schemas"]["RecordParent"];
+        };
+        /** @description A page of notifications. */
+        NotificationList: {
+            next: string | null;
+            notifications: components["schemas"]["Notification"][];
+            /**
+             * Format: int64
+             * @description Of all.
+             */
+            unread: number;
+        };
+        /** @description A pack. */
+        Pack: {
+            changed_at: null | components["schemas"]["At"];
+            /** @description By whom it was last switched. */
+            changed_by: string | null;
+            /** @description SHA-256 over its files. */
+            hash: string;
+            id: string;
+            name: string;
+            name_en: string;
+            problems: components["schemas"]["PackProblem"][];
+            publisher: string;
+            registers: components["schemas"]["PackRegister"][];
+            state: components["schemas"]["PackStateDto"];
+            version: string;
+        };
+        /** @description Every pack. */
+        PackList: {
+            packs: components["schemas"]["Pack"][];
+        };
+        /** @description What is wrong with a pack, and where. */
+        PackProblem: {
+            field: string;
+            file: string;
+            /** @description From 1; 0 = the file as a whole. */
+            line: number;
+            reason: string;
+        };
+        /** @description A register of a pack. */
+        PackRegister: {
+            kind: string;
+            name: string;
+            name_en: string;
+        };
+        /**
+         * @description How a pack stands.
+         * @enum {string}
+         */
+        PackStateDto: "built_in" | "enabled" | "changed" | "available" | "broken";
+        /** @description Somebody who may be named in a record. */
+        Person: {
+            id: string;
+            name: string;
+            /** @description At the owner asked about. */
+            roles: string[];
+        };
+        /** @description People. */
+        PersonList: {
+            people: components["schemas"]["Person"][];
+        };
         /** @description A place on WGS-84, degrees. */
         Place: {
             /**
@@ -2065,6 +2390,11 @@ export interface components {
              */
             vehicles: number;
         };
+        /** @description What was read. */
+        ReadBody: {
+            /** @description Everything up to and with this notification. */
+            up_to: string;
+        };
         /** @description One kept value. */
         Reading: {
             at: components["schemas"]["At"];
@@ -2103,6 +2433,80 @@ export interface components {
         ReauthBody: {
             password: string;
         };
+        /** @description A record. */
+        Record: {
+            created_at: components["schemas"]["At"];
+            /** @description The last day on which it is in time, `YYYY-MM-DD`. */
+            due_on: string | null;
+            enterprise: null | components["schemas"]["RecordEnterprise"];
+            /**
+             * @description Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, table a list of objects. What is
+             *     empty is left out.
+             */
+            fields: {
+                [key: string]: unknown;
+            };
+            id: string;
+            kind: string;
+            /** @description Empty = the register numbers nothing. */
+            number: string;
+            /** @description That day is over. */
+            overdue: boolean;
+            parent: null | components["schemas"]["RecordParent"];
+            region: string;
+            region_name: string;
+            /** Format: int64 */
+            revision: number;
+            /** @description A state of the register. */
+            state: string;
+            title: string;
+            updated_at: components["schemas"]["At"];
+        };
+        /** @description A new record, by its first transition. */
+        RecordBody: {
+            /** @description Whose; for registers of enterprises. */
+            enterprise?: string | null;
+            /** @description Value by field, as records show them. */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /** @description Whose; for registers of divisions. */
+            region?: string | null;
+            /** @description A transition from the register's `start`. */
+            transition: string;
+        };
+        /** @description A record with what stands around it. */
+        RecordDetail: components["schemas"]["Record"] & {
+            /** @description Records below it, without their fields. */
+            children: components["schemas"]["Record"][];
+            /** @description Names of the people in its fields and acts, by id. */
+            people: {
+                [key: string]: string;
+            };
+            /** @description Transitions that the asker's roles may try now; whether its guards hold is seen when they do. */
+            possible: string[];
+        };
+        /** @description Who or what a record belongs to or stands below. */
+        RecordEnterprise: {
+            id: string;
+            name: string;
+        };
+        /** @description A page of records. */
+        RecordList: {
+            next: string | null;
+            records: components["schemas"]["Record"][];
+        };
+        /**
+         * @description Whose the records are.
+         * @enum {string}
+         */
+        RecordOwner: "enterprise" | "region";
+        /** @description The record above. */
+        RecordParent: {
+            id: string;
+            kind: string;
+            title: string;
+        };
         /** @description A division (行政区划). */
         Region: {
             code: string;
@@ -2134,6 +2538,150 @@ export interface components {
         RegionList: {
             next: string | null;
             regions: components["schemas"]["Region"][];
+        };
+        /** @description A register. */
+        Register: {
+            clause: string;
+            /** @description As `source_confidence` of a field. */
+            confidence: string;
+            effective: string;
+            fields: components["schemas"]["RegisterField"][];
+            filter: string[];
+            /** @description The states as a Mermaid diagram. */
+            graph: string;
+            /** @description Columns of the import sheet; empty = nothing is imported. */
+            import: string[];
+            /** @description Fields that are together unique. */
+            key: string[];
+            kind: string;
+            list: string[];
+            name: string;
+            name_en: string;
+            /** @description Records are numbered. */
+            numbered: boolean;
+            owner: components["schemas"]["RecordOwner"];
+            pack: string;
+            search: string[];
+            standard: string;
+            /** @description The state from which records are made; none is in it. */
+            start: string;
+            states: components["schemas"]["RegisterState"][];
+            /** @description The field shown as the title. */
+            title: string;
+            transitions: components["schemas"]["RegisterTransition"][];
+        };
+        /** @description One of the values of a field. */
+        RegisterChoice: {
+            id: string;
+            name: string;
+            name_en: string;
+        };
+        /** @description By when a state should be left: a field, or days after it was entered. */
+        RegisterDeadline: {
+            /** Format: int64 */
+            days: number | null;
+            field: string | null;
+            /** @description The days are working days. */
+            working: boolean;
+        };
+        /** @description A field. */
+        RegisterField: {
+            choices: components["schemas"]["RegisterChoice"][];
+            /** @description Columns of a table. */
+            columns: components["schemas"]["RegisterField"][];
+            /** @description Follows from other fields; nobody fills it. */
+            computed: boolean;
+            hint: string;
+            hint_en: string;
+            id: string;
+            /**
+             * Format: double
+             * @description Characters of a text, greatest number.
+             */
+            max: number | null;
+            /**
+             * Format: double
+             * @description Least number.
+             */
+            min: number | null;
+            name: string;
+            name_en: string;
+            /** @description Most rows of a table; 0 = it is none. */
+            rows_max: number;
+            /** @description Where its figures are from; may be empty. */
+            source: string;
+            /** @description `verified`, `verified-secondary`, `product`, `unverified`; empty = no source. */
+            source_confidence: string;
+            type: components["schemas"]["RegisterFieldType"];
+            /** @description Unit of a number; empty = a count. */
+            unit: string;
+        };
+        /**
+         * @description What may stand in a field.
+         * @enum {string}
+         */
+        RegisterFieldType: "text" | "number" | "date" | "choice" | "person" | "place" | "table";
+        /** @description A condition of a transition. */
+        RegisterGuard: {
+            id: string;
+            /** @description What it says when it says no. */
+            says: string;
+            says_en: string;
+        };
+        /** @description Every register. */
+        RegisterList: {
+            registers: components["schemas"]["RegisterSummary"][];
+        };
+        /** @description A state. */
+        RegisterState: {
+            deadline: null | components["schemas"]["RegisterDeadline"];
+            /** @description As `source_confidence` of a field. */
+            deadline_confidence: string;
+            /** @description Where the deadline is from; may be empty. */
+            deadline_source: string;
+            /** @description Nothing follows. */
+            end: boolean;
+            id: string;
+            name: string;
+            name_en: string;
+            /** @description Roles on whose to-do list a record stands here. */
+            task: string[];
+        };
+        /** @description A register in the list of registers. */
+        RegisterSummary: {
+            /** @description Its word, as in addresses. */
+            kind: string;
+            name: string;
+            name_en: string;
+            /**
+             * Format: int64
+             * @description Visible records that something follows.
+             */
+            open: number;
+            /**
+             * Format: int64
+             * @description Of those, late.
+             */
+            overdue: number;
+            /** @description The pack that brings it. */
+            pack: string;
+        };
+        /** @description What leads from some states to another. */
+        RegisterTransition: {
+            /** @description Those of them that must be filled with it, whatever an earlier step said. */
+            fresh: string[];
+            from: string[];
+            guards: components["schemas"]["RegisterGuard"][];
+            id: string;
+            /** @description Further fields that may be filled with it. */
+            may: string[];
+            name: string;
+            name_en: string;
+            /** @description Fields that must be filled by then. */
+            require: string[];
+            to: string;
+            /** @description Roles that may. */
+            who: string[];
         };
         /** @description Why a hold ends. */
         ReleaseBody: {
@@ -2313,6 +2861,35 @@ export interface components {
             now: components["schemas"]["At"];
             regions: components["schemas"]["RegionCounts"][];
         };
+        /** @description A record on somebody's to-do list. */
+        Task: {
+            /** @description Without its fields. */
+            record: components["schemas"]["Record"];
+            register_name: string;
+            register_name_en: string;
+            state_name: string;
+            state_name_en: string;
+        };
+        /** @description A page of the to-do list. */
+        TaskList: {
+            next: string | null;
+            /**
+             * Format: int64
+             * @description On the whole list.
+             */
+            open: number;
+            /**
+             * Format: int64
+             * @description Of those, late.
+             */
+            overdue: number;
+            tasks: components["schemas"]["Task"][];
+            /**
+             * Format: int64
+             * @description Of those, due from today to Sunday.
+             */
+            this_week: number;
+        };
         /** @description Domain time. */
         TestClock: {
             /**
@@ -2370,6 +2947,18 @@ export interface components {
             name: string;
             site: string;
             unit: string;
+        };
+        /** @description A transition. */
+        TransitionBody: {
+            /** @description Value by field; `null` empties one. */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Format: int64
+             * @description As read; an older one is refused.
+             */
+            revision: number;
         };
         /** @description A trip: from standing to standing. */
         Trip: {
@@ -3353,6 +3942,133 @@ export interface operations {
             };
         };
     };
+    notifications: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationList"];
+                };
+            };
+        };
+    };
+    read_notifications: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReadBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackList"];
+                };
+            };
+        };
+    };
+    disable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    enable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnableBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    people: {
+        parameters: {
+            query?: {
+                enterprise?: string;
+                region?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonList"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: {
@@ -3698,6 +4414,188 @@ export interface operations {
             };
         };
     };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisterList"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Register"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description Words that must all be found in its title, number, searched fields or the enterprise's name and code; two characters suffice. */
+                q?: string;
+                /** @description In this state. */
+                state?: string;
+                enterprise?: string;
+                /** @description In this division. */
+                region?: string;
+                /** @description `true` = something follows. */
+                open?: string;
+                /** @description `true` = open and late; in order of due days. */
+                overdue?: string;
+                /** @description Open and due before this day, `YYYY-MM-DD`; in order of due days. */
+                due_before?: string;
+                /** @description Below this record. */
+                parent?: string;
+                /** @description `true` = on the asker's to-do list. */
+                mine?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordList"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RecordBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Record"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordDetail"];
+                };
+            };
+        };
+    };
+    history: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                kind: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryList"];
+                };
+            };
+        };
+    };
+    transition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TransitionBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Record"];
+                };
+            };
+        };
+    };
     get: {
         parameters: {
             query?: never;
@@ -3900,6 +4798,29 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Summary"];
+                };
+            };
+        };
+    };
+    tasks: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskList"];
                 };
             };
         };

@@ -7,7 +7,8 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Attempt, Kind, Value};
+use super::{Attempt, Kind, Record, Related, Value};
+use crate::calendar::Calendar;
 
 /// Cases or acts of a case; more are taken for a mistake.
 const ITEMS_MAX: usize = 1_000;
@@ -42,6 +43,9 @@ struct Case {
     acts: Vec<Spanned<CaseAct>>,
     /// State in the end.
     ends: String,
+    /// What must stand in these fields in the end.
+    #[serde(default)]
+    fields: BTreeMap<String, toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -55,9 +59,23 @@ struct CaseAct {
     on: String,
     #[serde(default)]
     set: BTreeMap<String, toml::Value>,
+    /// The records around it.
+    #[serde(default)]
+    with: With,
     /// Codes of all that must stand against it; left out = it must pass.
     #[serde(default)]
     refused: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct With {
+    /// State of the record above.
+    #[serde(default)]
+    parent: Option<String>,
+    /// Kind and state of those below.
+    #[serde(default)]
+    children: Vec<(String, String)>,
 }
 
 impl Kind {
@@ -84,18 +102,25 @@ impl Kind {
     }
 
     fn run_case(&self, case: &Case) -> Result<(), (usize, String)> {
-        let mut record = self.begin();
+        // Weeks alone: a case must not change with the holidays of a year.
+        let calendar = Calendar::default();
+        let mut record: Option<Record> = None;
         for spanned in &case.acts {
             let (act, at) = (spanned.as_ref(), spanned.span().start);
             let on: Date = act.on.parse().map_err(|_| (at, format!("{:?} is no date", act.on)))?;
-            let set = act.set.iter().map(|(id, value)| Some((id.clone(), self.read(id, value)?)));
-            let set =
-                set.collect::<Option<BTreeMap<String, Value>>>().ok_or_else(|| (at, "a value is no text, number or date".to_owned()))?;
-            let attempt = Attempt { transition: &act.transition, by: &act.by, role: &act.role, on, set };
+            let mut set = BTreeMap::new();
+            for (id, value) in &act.set {
+                let value = self.read(id, value).ok_or_else(|| (at, format!("{id:?}: {value} is no value of a field")))?;
+                set.insert(id.clone(), Some(value));
+            }
+            let roles = [act.role.as_str()];
+            let attempt = Attempt { transition: &act.transition, by: &act.by, roles: &roles, on, set };
+            let related = Related { parent: act.with.parent.clone(), children: act.with.children.clone() };
             let mut expected = act.refused.clone();
             expected.sort();
-            match self.attempt(&record, &attempt) {
-                Ok(next) if expected.is_empty() => record = next,
+            let before = record.clone().unwrap_or_else(|| self.begin(on));
+            match self.attempt(&before, &attempt, &related, &calendar) {
+                Ok(next) if expected.is_empty() => record = Some(next),
                 Ok(_) => return Err((at, format!("{:?} passes, but should be refused: {}", act.transition, expected.join(", ")))),
                 Err(refused) => {
                     let mut codes: Vec<String> = refused.iter().map(super::Refused::code).collect();
@@ -108,24 +133,38 @@ impl Kind {
                 }
             }
         }
-        if record.state == case.ends {
-            return Ok(());
+        let at = case.name.span().start;
+        let state = record.as_ref().map_or(self.start.as_str(), |record| record.state.as_str());
+        if state != case.ends {
+            return Err((at, format!("ends in {state:?}, not in {:?}", case.ends)));
         }
-        Err((case.name.span().start, format!("ends in {:?}, not in {:?}", record.state, case.ends)))
+        for (id, wanted) in &case.fields {
+            let found = record.as_ref().and_then(|record| record.fields.get(id));
+            if found != self.read(id, wanted).as_ref() {
+                let found = found.map_or("nothing".to_owned(), |value| value.to_json().to_string());
+                return Err((at, format!("ends with {found} in {id:?}, not with {wanted}")));
+            }
+        }
+        Ok(())
     }
 
     /// A value as the field would hold it; one of another type stays what it is, so that the engine refuses it.
     fn read(&self, id: &str, value: &toml::Value) -> Option<Value> {
-        let is_date = self.field(id).is_some_and(|field| matches!(field.of, super::FieldType::Date));
-        match value {
-            toml::Value::String(text) => match text.parse() {
-                Ok(date) if is_date => Some(Value::Date(date)),
-                _ => Some(Value::Text(text.clone())),
-            },
-            toml::Value::Integer(n) => Some(Value::Number(*n as f64)),
-            toml::Value::Float(n) => Some(Value::Number(*n)),
-            toml::Value::Datetime(at) => at.to_string().parse().ok().map(Value::Date),
-            _ => None,
-        }
+        Value::from_json(self.field(id), &json_of(value)?)
     }
+}
+
+fn json_of(value: &toml::Value) -> Option<serde_json::Value> {
+    Some(match value {
+        toml::Value::String(text) => text.as_str().into(),
+        toml::Value::Integer(n) => (*n).into(),
+        toml::Value::Float(n) => (*n).into(),
+        toml::Value::Datetime(at) => at.to_string().into(),
+        toml::Value::Boolean(_) => return None,
+        toml::Value::Array(items) => items.iter().map(json_of).collect::<Option<Vec<_>>>()?.into(),
+        toml::Value::Table(table) => {
+            let members = table.iter().map(|(key, value)| Some((key.clone(), json_of(value)?)));
+            serde_json::Value::Object(members.collect::<Option<_>>()?)
+        }
+    })
 }

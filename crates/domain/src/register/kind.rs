@@ -1,22 +1,13 @@
-//! A kind of register as a pack writes it (`register.toml`), and what is checked before it is believed.
+//! A kind of register: its fields, states and transitions, as [`Kind::parse`] has checked them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Range;
 
+use jiff::civil::Date;
 use serde::Deserialize;
-use toml::Spanned;
 
-use crate::pack::CONFIDENCES;
-
-/// Fields, states or transitions of one kind; more are taken for a mistake.
-const ITEMS_MAX: usize = 200;
-/// Characters of a text field if the pack does not say.
-const TEXT_MAX: usize = 500;
-/// The longest text a field may allow.
-const TEXT_LIMIT: usize = 20_000;
-/// How deep tests may be nested.
-const DEPTH_MAX: usize = 8;
+use super::Record;
+use crate::calendar::Calendar;
 
 /// A kind of register.
 #[derive(Clone, Debug)]
@@ -35,14 +26,54 @@ pub struct Kind {
     pub effective: String,
     /// How sure we are of it.
     pub confidence: String,
-    /// Id of the first state.
+    /// Id of the first state; nothing is kept in it.
     pub start: String,
+    /// Whose its records are.
+    pub owner: Owner,
+    /// How records are numbered; empty = they are not.
+    pub number: Vec<NumberPart>,
+    /// The text field that a list shows as the title.
+    pub title: String,
+    /// Fields that are together unique within the kind; empty = none.
+    pub key: Vec<String>,
+    /// Text fields that a search looks into.
+    pub search: Vec<String>,
+    /// Columns of a list.
+    pub list: Vec<String>,
+    /// Fields that a list can be narrowed by.
+    pub filter: Vec<String>,
+    /// Columns of the import sheet; empty = nothing is imported.
+    pub import: Vec<String>,
+    /// The transition by which an imported row is made.
+    pub import_by: Option<String>,
     /// In the order of a form.
     pub fields: Vec<Field>,
     /// In the order of a life.
     pub states: Vec<State>,
     /// What leads from one to another.
     pub transitions: Vec<Transition>,
+}
+
+/// Whose the records of a kind are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// An enterprise's, and so of its division and sector.
+    Enterprise,
+    /// A division's.
+    Region,
+}
+
+/// A part of a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NumberPart {
+    /// As it stands.
+    Text(String),
+    /// Code of the division.
+    Region,
+    /// Year in which it was made.
+    Year,
+    /// Counted per kind, division and year, with so many digits at least.
+    Seq(usize),
 }
 
 /// A field.
@@ -54,8 +85,18 @@ pub struct Field {
     pub name: String,
     /// English name.
     pub name_en: String,
+    /// Help below it; may be empty.
+    pub hint: String,
+    /// The same in English.
+    pub hint_en: String,
     /// What may stand in it.
     pub of: FieldType,
+    /// How it follows from others; `None` = people fill it.
+    pub compute: Option<Compute>,
+    /// Where its figures are from; may be empty.
+    pub source: String,
+    /// How sure we are of that; empty where there is no source.
+    pub source_confidence: String,
 }
 
 /// What may stand in a field.
@@ -82,8 +123,17 @@ pub enum FieldType {
         /// In the order in which they are offered.
         choices: Vec<Choice>,
     },
-    /// Somebody.
+    /// Somebody: the id of a user.
     Person,
+    /// A place on WGS-84.
+    Place,
+    /// Rows of columns.
+    Table {
+        /// Text, number, date or choice each.
+        columns: Vec<Field>,
+        /// Most rows.
+        rows_max: usize,
+    },
 }
 
 /// One of the values of a field.
@@ -98,6 +148,34 @@ pub struct Choice {
     pub name_en: String,
 }
 
+/// The closed set of ways in which a field follows from others. It is empty while something it needs is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Compute {
+    /// Sum of a column; an empty table adds up to 0, empty cells count nothing.
+    Sum(String, String),
+    /// Rows of a table.
+    Count(String),
+    /// The first less the second.
+    Difference(String, String),
+    /// 100 times the first by the second; empty where the second is 0.
+    Percent(String, String),
+    /// The word of the first step that the number reaches, else the last.
+    Steps(String, Vec<(f64, String)>, String),
+    /// A date and calendar months: the same day, or the last of the month where there is none.
+    PlusMonths(String, Months),
+}
+
+/// How many months.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Months {
+    /// Always so many.
+    Fixed(i32),
+    /// As many as this number field says, rounded down.
+    Field(String),
+    /// By a choice.
+    By(String, BTreeMap<String, i32>),
+}
+
 /// A state.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -109,6 +187,41 @@ pub struct State {
     pub name_en: String,
     /// Nothing follows.
     pub is_end: bool,
+    /// Roles on whose to-do list a record stands here.
+    pub task: Vec<String>,
+    /// The person field that narrows it to one person.
+    pub task_person: Option<String>,
+    /// From how many calendar days before the deadline it stands there; `None` = always.
+    pub task_from: Option<i32>,
+    /// By when it should be left.
+    pub deadline: Option<Deadline>,
+    /// Where the deadline is from; may be empty.
+    pub deadline_source: String,
+    /// How sure we are of that.
+    pub deadline_confidence: String,
+    /// Who is told when, in order of days.
+    pub escalate: Vec<Escalation>,
+}
+
+/// By when a state should be left; always till the end of a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The day that stands in this field.
+    Field(String),
+    /// So many calendar days after it was entered.
+    Days(i32),
+    /// So many working days after it was entered.
+    WorkingDays(u32),
+}
+
+/// Who is told when a deadline comes near or is over.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalation {
+    /// Calendar days after the deadline; negative = before it.
+    pub after: i32,
+    /// Roles.
+    pub to: Vec<String>,
 }
 
 /// What leads from some states to another.
@@ -122,14 +235,36 @@ pub struct Transition {
     pub name_en: String,
     /// From any of these states.
     pub from: Vec<String>,
-    /// To this one.
+    /// To this one; the same again for an act that changes fields alone.
     pub to: String,
     /// Roles that may.
     pub who: Vec<String>,
     /// Fields that must be filled by then.
     pub require: Vec<String>,
+    /// Those of them that must be filled with it: what was said at an earlier step does not count.
+    pub fresh: Vec<String>,
+    /// Further fields that may be filled with it.
+    pub may: Vec<String>,
     /// Further conditions; all must hold.
     pub guards: Vec<Guard>,
+    /// Records of other kinds that it makes below this one.
+    pub opens: Vec<Opens>,
+}
+
+/// A record of another kind that a transition makes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opens {
+    /// Kind.
+    pub kind: String,
+    /// The transition by which it is made.
+    pub by: String,
+    /// Its field = field of this record.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Its text, choice or date field = always this.
+    #[serde(default)]
+    pub with: BTreeMap<String, String>,
 }
 
 /// A condition with a name and words for whoever it stops.
@@ -162,6 +297,8 @@ pub enum Test {
     AtLeast(String, f64),
     /// The number is at most this.
     AtMost(String, f64),
+    /// The first date is strictly later than the second; `None` = the day of the act.
+    After(Option<String>, Option<String>),
     /// From one date to another (a field; `None` = the day of the act) it is 0 to so many calendar days.
     DaysAtMost {
         /// Earlier date.
@@ -173,6 +310,25 @@ pub enum Test {
     },
     /// Whoever acts took none of these transitions on this record.
     OtherPersonThan(Vec<String>),
+    /// Whoever acts took one of these transitions on this record.
+    SamePersonAs(Vec<String>),
+    /// The person field names whoever acts.
+    ActorIs(String),
+    /// It is not later than the deadline of the state that is left; true where there is none.
+    BeforeDeadline,
+    /// The record above is in one of these states.
+    ParentIn(Vec<String>),
+    /// Of the records below of this kind, so many are in these states.
+    Children {
+        /// Kind.
+        kind: String,
+        /// States.
+        states: Vec<String>,
+        /// Least.
+        at_least: usize,
+        /// Most.
+        at_most: usize,
+    },
 }
 
 /// What is wrong with a kind, and where.
@@ -192,169 +348,15 @@ impl fmt::Display for Breach {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    kind: Spanned<String>,
-    name: String,
-    name_en: String,
-    standard: Spanned<String>,
-    #[serde(default)]
-    clause: String,
-    #[serde(default)]
-    effective: String,
-    confidence: Spanned<String>,
-    start: Spanned<String>,
-    field: Vec<RawField>,
-    state: Vec<RawState>,
-    transition: Vec<RawTransition>,
-    /// Steps that no way may leave out.
-    #[serde(default)]
-    path: Vec<RawPath>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawField {
-    id: Spanned<String>,
-    name: String,
-    name_en: String,
-    #[serde(rename = "type")]
-    of: Spanned<String>,
-    #[serde(default)]
-    unit: Option<String>,
-    #[serde(default)]
-    min: Option<f64>,
-    #[serde(default)]
-    max: Option<f64>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawState {
-    id: Spanned<String>,
-    name: String,
-    name_en: String,
-    #[serde(default)]
-    end: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTransition {
-    id: Spanned<String>,
-    name: String,
-    name_en: String,
-    from: Vec<Spanned<String>>,
-    to: Spanned<String>,
-    who: Spanned<Vec<String>>,
-    #[serde(default)]
-    require: Vec<Spanned<String>>,
-    #[serde(default)]
-    guard: Vec<RawGuard>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawGuard {
-    id: Spanned<String>,
-    says: String,
-    says_en: String,
-    test: Spanned<RawTest>,
-}
-
-/// A test as it is written: which it is, its members say.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, field + at_least, field + at_most, days_between + at_most, other_person_than"
-)]
-enum RawTest {
-    All(RawAll),
-    Any(RawAny),
-    Not(RawNot),
-    Filled(RawFilled),
-    Is(RawIs),
-    AtLeast(RawAtLeast),
-    AtMost(RawAtMost),
-    DaysAtMost(RawDays),
-    OtherPersonThan(RawOther),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAll {
-    all: Vec<RawTest>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAny {
-    any: Vec<RawTest>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawNot {
-    not: Box<RawTest>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFilled {
-    filled: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIs {
-    field: String,
-    is: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAtLeast {
-    field: String,
-    at_least: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAtMost {
-    field: String,
-    at_most: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawDays {
-    days_between: [String; 2],
-    at_most: i32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOther {
-    other_person_than: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPath {
-    to: Spanned<String>,
-    through: Spanned<Vec<String>>,
-}
-
-/// The day of the act, where a test asks for a date.
-const DAY_OF_ACT: &str = "today";
-
 impl Kind {
     /// The field of this id.
     pub fn field(&self, id: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.id == id)
+    }
+
+    /// The state of this id.
+    pub fn state(&self, id: &str) -> Option<&State> {
+        self.states.iter().find(|s| s.id == id)
     }
 
     /// The transition of this id.
@@ -362,30 +364,23 @@ impl Kind {
         self.transitions.iter().find(|t| t.id == id)
     }
 
-    /// Reads a `register.toml`.
-    ///
-    /// # Errors
-    /// Everything that is wrong, in order of lines.
-    pub fn parse(text: &str) -> Result<Self, Vec<Breach>> {
-        let file: File = match toml::from_str(text) {
-            Ok(file) => file,
-            Err(error) => {
-                let line = error.span().map_or(0, |span| line_of(text, &span));
-                return Err(vec![Breach { line, field: "file".to_owned(), reason: error.message().to_owned() }]);
-            }
-        };
-        let mut reader = Reader { text, breaches: Vec::new() };
-        let kind = reader.kind(file);
-        let mut breaches = reader.breaches;
-        if breaches.is_empty() {
-            return Ok(kind);
+    /// Till the end of which day the record should have left its state.
+    pub fn due_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
+        match self.state(&record.state)?.deadline.as_ref()? {
+            Deadline::Field(id) => record.date(id),
+            Deadline::Days(days) => record.entered_on.checked_add(jiff::Span::new().days(*days)).ok(),
+            Deadline::WorkingDays(days) => Some(calendar.working_days_after(record.entered_on, *days)),
         }
-        breaches.sort_by_key(|b| b.line);
-        Err(breaches)
+    }
+
+    /// From which day on the record is a task; `None` = as long as it is in its state.
+    pub fn task_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
+        let days = self.state(&record.state)?.task_from?;
+        self.due_on(record, calendar)?.checked_add(jiff::Span::new().days(days)).ok()
     }
 
     /// States that can be reached without these transitions.
-    fn reached(&self, without: &[String]) -> BTreeSet<&str> {
+    pub(super) fn reached(&self, without: &[String]) -> BTreeSet<&str> {
         let mut reached = BTreeSet::from([self.start.as_str()]);
         loop {
             let more = self.transitions.iter().filter(|t| !without.contains(&t.id));
@@ -401,7 +396,7 @@ impl Kind {
     }
 
     /// States from which an end can be reached.
-    fn ending(&self) -> BTreeSet<&str> {
+    pub(super) fn ending(&self) -> BTreeSet<&str> {
         let mut ending: BTreeSet<&str> = self.states.iter().filter(|s| s.is_end).map(|s| s.id.as_str()).collect();
         loop {
             let leads = self.transitions.iter().filter(|t| ending.contains(t.to.as_str()));
@@ -411,258 +406,5 @@ impl Kind {
             }
             ending.extend(more);
         }
-    }
-}
-
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count() + 1
-}
-
-/// Collects what is wrong.
-struct Reader<'a> {
-    text: &'a str,
-    breaches: Vec<Breach>,
-}
-
-impl Reader<'_> {
-    fn wrong(&mut self, span: &Range<usize>, field: impl Into<String>, reason: impl Into<String>) {
-        self.breaches.push(Breach { line: line_of(self.text, span), field: field.into(), reason: reason.into() });
-    }
-
-    /// A word that programs use: `a-z`, `0-9` and `_`, beginning with a letter, at most 40 characters; each once.
-    fn word(&mut self, of: &str, word: &Spanned<String>, seen: &mut BTreeSet<String>) -> String {
-        let text = word.as_ref();
-        let is_word = text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.len() <= 40
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if !is_word {
-            self.wrong(
-                &word.span(),
-                format!("{of}.id"),
-                format!("{text:?} is no word: a-z, 0-9 and _, beginning with a letter, at most 40"),
-            );
-        } else if !seen.insert(text.clone()) {
-            self.wrong(&word.span(), format!("{of}.id"), format!("{text:?} is there twice"));
-        }
-        text.clone()
-    }
-
-    fn kind(&mut self, file: File) -> Kind {
-        let mut one = BTreeSet::new();
-        let id = self.word("kind", &file.kind, &mut one);
-        if file.standard.as_ref().is_empty() {
-            self.wrong(&file.standard.span(), "standard", "is missing: no source, no register");
-        }
-        if !CONFIDENCES.contains(&file.confidence.as_ref().as_str()) {
-            self.wrong(&file.confidence.span(), "confidence", "is not verified, verified-secondary, product or unverified");
-        }
-        for (what, n) in [("field", file.field.len()), ("state", file.state.len()), ("transition", file.transition.len())] {
-            if n == 0 || n > ITEMS_MAX {
-                self.wrong(&(0..0), what, format!("1 to {ITEMS_MAX} of them"));
-            }
-        }
-        let mut seen = BTreeSet::new();
-        let fields: Vec<Field> = file.field.into_iter().map(|raw| self.field(raw, &mut seen)).collect();
-        let types: BTreeMap<String, FieldType> = fields.iter().map(|f| (f.id.clone(), f.of.clone())).collect();
-        let mut seen = BTreeSet::new();
-        let mut lines = BTreeMap::new();
-        let states: Vec<State> = file
-            .state
-            .into_iter()
-            .map(|raw| {
-                let id = self.word("state", &raw.id, &mut seen);
-                lines.insert(id.clone(), raw.id.span());
-                State { id, name: raw.name, name_en: raw.name_en, is_end: raw.end }
-            })
-            .collect();
-        let is_state: BTreeSet<String> = states.iter().map(|s| s.id.clone()).collect();
-        let ends: BTreeSet<&str> = states.iter().filter(|s| s.is_end).map(|s| s.id.as_str()).collect();
-        if !is_state.contains(file.start.as_ref()) {
-            self.wrong(&file.start.span(), "start", format!("there is no state {:?}", file.start.as_ref()));
-        }
-        let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
-        let mut seen = BTreeSet::new();
-        let mut transitions = Vec::new();
-        for raw in file.transition {
-            let id = self.word("transition", &raw.id, &mut seen);
-            let of = format!("transition.{id}");
-            for (from, what) in raw.from.iter().map(|s| (s, "from")).chain([(&raw.to, "to")]) {
-                if !is_state.contains(from.as_ref()) {
-                    self.wrong(&from.span(), format!("{of}.{what}"), format!("there is no state {:?}", from.as_ref()));
-                } else if what == "from" && ends.contains(from.as_ref().as_str()) {
-                    self.wrong(&from.span(), format!("{of}.from"), format!("{:?} is an end: nothing follows it", from.as_ref()));
-                }
-            }
-            if raw.from.is_empty() {
-                self.wrong(&raw.id.span(), format!("{of}.from"), "names no state");
-            }
-            if raw.who.as_ref().is_empty() {
-                self.wrong(&raw.who.span(), format!("{of}.who"), "names no role: nobody could take it");
-            }
-            for id in &raw.require {
-                if !types.contains_key(id.as_ref()) {
-                    self.wrong(&id.span(), format!("{of}.require"), format!("there is no field {:?}", id.as_ref()));
-                }
-            }
-            let mut seen = BTreeSet::new();
-            let guards = raw.guard.into_iter().map(|guard| self.guard(&of, guard, &types, &known, &mut seen)).collect();
-            transitions.push(Transition {
-                id,
-                name: raw.name,
-                name_en: raw.name_en,
-                from: raw.from.into_iter().map(Spanned::into_inner).collect(),
-                to: raw.to.into_inner(),
-                who: raw.who.into_inner(),
-                require: raw.require.into_iter().map(Spanned::into_inner).collect(),
-                guards,
-            });
-        }
-        let kind = Kind {
-            id,
-            name: file.name,
-            name_en: file.name_en,
-            standard: file.standard.into_inner(),
-            clause: file.clause,
-            effective: file.effective,
-            confidence: file.confidence.into_inner(),
-            start: file.start.into_inner(),
-            fields,
-            states,
-            transitions,
-        };
-        if self.breaches.is_empty() {
-            self.life(&kind, &lines, &file.path);
-        }
-        kind
-    }
-
-    fn field(&mut self, raw: RawField, seen: &mut BTreeSet<String>) -> Field {
-        let id = self.word("field", &raw.id, seen);
-        let path = |what: &str| format!("field.{id}.{what}");
-        let of = match raw.of.as_ref().as_str() {
-            "text" => {
-                let max = raw.max.unwrap_or(TEXT_MAX as f64);
-                if !(1.0..=TEXT_LIMIT as f64).contains(&max) {
-                    self.wrong(&raw.id.span(), path("max"), format!("a text has 1 to {TEXT_LIMIT} characters"));
-                }
-                FieldType::Text { max: max as usize }
-            }
-            "number" => {
-                if raw.min.zip(raw.max).is_some_and(|(min, max)| min > max) {
-                    self.wrong(&raw.id.span(), path("min"), "is above max");
-                }
-                if raw.unit.is_none() {
-                    self.wrong(&raw.id.span(), path("unit"), "is missing; a count has the unit \"\"");
-                }
-                FieldType::Number { unit: raw.unit.unwrap_or_default(), min: raw.min, max: raw.max }
-            }
-            "date" => FieldType::Date,
-            "person" => FieldType::Person,
-            "choice" => {
-                let ids: BTreeSet<&str> = raw.choices.iter().map(|c| c.id.as_str()).collect();
-                if ids.is_empty() || ids.len() < raw.choices.len() {
-                    self.wrong(&raw.id.span(), path("choices"), "there is one at least, and each once");
-                }
-                FieldType::Choice { choices: raw.choices }
-            }
-            other => {
-                self.wrong(&raw.of.span(), path("type"), format!("{other:?} is not text, number, date, choice or person"));
-                FieldType::Date
-            }
-        };
-        Field { id, name: raw.name, name_en: raw.name_en, of }
-    }
-
-    fn guard(
-        &mut self,
-        of: &str,
-        raw: RawGuard,
-        types: &BTreeMap<String, FieldType>,
-        transitions: &BTreeSet<String>,
-        seen: &mut BTreeSet<String>,
-    ) -> Guard {
-        let id = self.word("guard", &raw.id, seen);
-        if raw.says.is_empty() || raw.says_en.is_empty() {
-            self.wrong(&raw.id.span(), format!("{of}.guard.{id}.says"), "is missing: whoever is stopped is told why, in both languages");
-        }
-        let span = raw.test.span();
-        let test = test(raw.test.into_inner(), types, transitions, 0).unwrap_or_else(|reason| {
-            self.wrong(&span, format!("{of}.guard.{id}.test"), reason);
-            Test::All(Vec::new())
-        });
-        Guard { id, says: raw.says, says_en: raw.says_en, test }
-    }
-
-    /// Can every state be reached and left, and no step be left out that must be taken?
-    fn life(&mut self, kind: &Kind, lines: &BTreeMap<String, Range<usize>>, paths: &[RawPath]) {
-        let (reached, ending) = (kind.reached(&[]), kind.ending());
-        for state in &kind.states {
-            let span = lines.get(&state.id).cloned().unwrap_or_default();
-            if !reached.contains(state.id.as_str()) {
-                self.wrong(&span, format!("state.{}", state.id), format!("cannot be reached from {:?}", kind.start));
-            } else if !ending.contains(state.id.as_str()) {
-                self.wrong(&span, format!("state.{}", state.id), "no way leads from it to an end");
-            }
-        }
-        for path in paths {
-            let through = path.through.as_ref();
-            if let Some(unknown) = through.iter().find(|id| kind.transition(id).is_none()) {
-                self.wrong(&path.through.span(), "path.through", format!("there is no transition {unknown:?}"));
-            } else if !lines.contains_key(path.to.as_ref()) {
-                self.wrong(&path.to.span(), "path.to", format!("there is no state {:?}", path.to.as_ref()));
-            } else if kind.reached(through).contains(path.to.as_ref().as_str()) {
-                let reason = format!("{:?} can be reached without {}", path.to.as_ref(), through.join(" or "));
-                self.wrong(&path.to.span(), "path", reason);
-            }
-        }
-    }
-}
-
-/// A test, with the fields and transitions it names.
-fn test(raw: RawTest, types: &BTreeMap<String, FieldType>, transitions: &BTreeSet<String>, depth: usize) -> Result<Test, String> {
-    if depth > DEPTH_MAX {
-        return Err(format!("is nested more than {DEPTH_MAX} deep"));
-    }
-    let of = |id: &str| types.get(id).ok_or_else(|| format!("there is no field {id:?}"));
-    let many = |raw: Vec<RawTest>| -> Result<Vec<Test>, String> {
-        if raw.is_empty() {
-            return Err("a list of tests is empty".to_owned());
-        }
-        raw.into_iter().map(|raw| test(raw, types, transitions, depth + 1)).collect()
-    };
-    let number = |id: String, value: f64, make: fn(String, f64) -> Test| match of(&id)? {
-        FieldType::Number { .. } if value.is_finite() => Ok(make(id, value)),
-        _ => Err(format!("{id:?} is no number")),
-    };
-    let date = |id: String| match id.as_str() {
-        DAY_OF_ACT => Ok(None),
-        _ => match of(&id)? {
-            FieldType::Date => Ok(Some(id)),
-            _ => Err(format!("{id:?} is no date")),
-        },
-    };
-    match raw {
-        RawTest::All(raw) => Ok(Test::All(many(raw.all)?)),
-        RawTest::Any(raw) => Ok(Test::Any(many(raw.any)?)),
-        RawTest::Not(raw) => Ok(Test::Not(Box::new(test(*raw.not, types, transitions, depth + 1)?))),
-        RawTest::Filled(raw) => of(&raw.filled).map(|_| Test::Filled(raw.filled.clone())),
-        RawTest::Is(RawIs { field, is }) => match of(&field)? {
-            FieldType::Choice { choices } if choices.iter().all(|c| c.id != is) => Err(format!("{field:?} has no choice {is:?}")),
-            FieldType::Choice { .. } | FieldType::Text { .. } => Ok(Test::Is(field, is)),
-            _ => Err(format!("{field:?} is neither a choice nor a text")),
-        },
-        RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
-        RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
-        RawTest::DaysAtMost(RawDays { days_between: [from, to], at_most: days }) => {
-            if !(0..=36_500).contains(&days) {
-                return Err("at_most is 0 to 36500 days".to_owned());
-            }
-            Ok(Test::DaysAtMost { from: date(from)?, to: date(to)?, days })
-        }
-        RawTest::OtherPersonThan(raw) => match raw.other_person_than.iter().find(|id| !transitions.contains(*id)) {
-            None if raw.other_person_than.is_empty() => Err("other_person_than names no transition".to_owned()),
-            None => Ok(Test::OtherPersonThan(raw.other_person_than)),
-            Some(unknown) => Err(format!("there is no transition {unknown:?}")),
-        },
     }
 }

@@ -13,8 +13,11 @@ mod hold;
 mod live;
 mod media;
 mod modbus;
+mod pack;
 mod point;
+mod record;
 mod region;
+mod register;
 mod retention;
 mod road;
 mod rule;
@@ -99,5 +102,18 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(hold::list, hold::create))
         .routes(routes!(hold::release))
         .routes(routes!(retention::get))
+        .routes(routes!(register::list))
+        .routes(routes!(register::get))
+        .routes(routes!(record::list, record::create))
+        .routes(routes!(record::get))
+        .routes(routes!(record::transition))
+        .routes(routes!(record::history))
+        .routes(routes!(record::tasks))
+        .routes(routes!(record::notifications))
+        .routes(routes!(record::read_notifications))
+        .routes(routes!(record::people))
+        .routes(routes!(pack::list))
+        .routes(routes!(pack::enable))
+        .routes(routes!(pack::disable))
         .routes(routes!(live::live))
 }

@@ -1,0 +1,359 @@
+//! Packs: where they lie, which are on, and the registers they bring.
+//!
+//! `packs/base` is part of the program and always on. Others lie in a folder of the operator; an administrator switches one on after reading what
+//! is in it, and from then on the node uses the files as they were then, out of its database: what changes in the folder later changes nothing
+//! until somebody switches it on again. A pack with anything wrong, or that does not fit the others, is refused. Start at [`Registers::load`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anlan_domain::calendar::Calendar;
+pub use anlan_domain::pack::folder::{Folder, PackMeta, Wrong};
+use anlan_domain::register::{Kind, check_together};
+use anlan_model::{Clock as _, Permission, Scope};
+use anlan_store::{PackRow, Store};
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+use crate::App;
+use crate::error::{AppError, Kind as Refusal, Problem};
+
+/// Bytes of all files of a pack.
+pub const BYTES_MAX: u64 = 5 << 20;
+/// Files of a pack.
+pub const FILES_MAX: usize = 2_000;
+/// Folders inside folders.
+const DEPTH_MAX: usize = 8;
+/// Packs in the operator's folder that are looked at.
+const PACKS_MAX: usize = 200;
+/// Word of the pack that is part of the program.
+pub const BASE: &str = "base";
+
+/// The files of the built-in pack.
+#[derive(rust_embed::Embed)]
+#[folder = "../../packs/base"]
+struct Base;
+
+/// The registers of every pack that is on.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    /// By word, with the word of the pack.
+    pub kinds: BTreeMap<String, (Arc<Kind>, String)>,
+}
+
+impl Registers {
+    /// The registers of the built-in pack and of those in the database that are on. One of those that no longer fits this release is left out,
+    /// with a line in the log: the others go on.
+    ///
+    /// # Errors
+    /// The store's; a built-in pack that is not sound is a fault of the build.
+    pub async fn load(store: &Store) -> Result<Self, AppError> {
+        let mut registers = Self::default();
+        let base = Folder::check(&base_files());
+        if let Some(wrong) = base.wrong.first() {
+            return Err(AppError { source: Some(wrong.to_string().into()), ..AppError::new(Refusal::Internal, "internal") });
+        }
+        registers.add(BASE, base.kinds);
+        for pack in store.packs().await?.into_iter().filter(|pack| pack.enabled) {
+            let folder = Folder::check(&pack.files);
+            let wrong = registers.against(&folder);
+            match folder.wrong.iter().chain(&wrong).next() {
+                None => registers.add(&pack.id, folder.kinds),
+                Some(wrong) => warn!(pack = pack.id, "pack {} is left out: it does not fit this release: {wrong}", pack.id),
+            }
+        }
+        Ok(registers)
+    }
+
+    fn add(&mut self, pack: &str, kinds: Vec<Kind>) {
+        self.kinds.extend(kinds.into_iter().map(|kind| (kind.id.clone(), (Arc::new(kind), pack.to_owned()))));
+    }
+
+    /// Without the registers of one pack.
+    fn without(&self, pack: &str) -> Self {
+        let kinds = self.kinds.iter().filter(|(_, (_, of))| of != pack);
+        Self { kinds: kinds.map(|(id, kind)| (id.clone(), kind.clone())).collect() }
+    }
+
+    /// What speaks against these kinds beside the others.
+    fn against(&self, folder: &Folder) -> Vec<Wrong> {
+        let at = |kind: &str| format!("registers/{kind}/register.toml");
+        let twice = folder.kinds.iter().filter_map(|kind| {
+            let (_, pack) = self.kinds.get(&kind.id)?;
+            let reason = format!("{:?} is a register of the pack {pack:?}", kind.id);
+            Some(Wrong { file: at(&kind.id), line: 0, field: "kind".to_owned(), reason })
+        });
+        let all = self.kinds.values().map(|(kind, _)| kind.as_ref()).chain(&folder.kinds);
+        let together = check_together(all).into_iter().map(|(kind, breach)| Wrong {
+            file: at(&kind),
+            line: breach.line,
+            field: breach.field,
+            reason: breach.reason,
+        });
+        twice.chain(together).collect()
+    }
+
+    /// The kind of this word.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn kind(&self, id: &str) -> Result<Arc<Kind>, AppError> {
+        self.kinds.get(id).map(|(kind, _)| Arc::clone(kind)).ok_or_else(|| AppError::new(Refusal::NotFound, "register.unknown"))
+    }
+}
+
+/// The files of the built-in pack.
+pub fn base_files() -> BTreeMap<String, String> {
+    let text = |path: &str| Base::get(path).and_then(|file| String::from_utf8(file.data.into_owned()).ok());
+    Base::iter().filter_map(|path| Some((path.to_string(), text(&path)?))).collect()
+}
+
+/// The working-day calendar of the built-in pack.
+///
+/// # Errors
+/// A fault of the build.
+pub fn calendar() -> Result<Calendar, AppError> {
+    let text = base_files().remove("calendar.toml").unwrap_or_default();
+    Calendar::parse(&text).map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })
+}
+
+/// How a pack stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackState {
+    /// Part of the program, always on.
+    BuiltIn,
+    /// On, as it lies in the folder, or no longer in the folder.
+    Enabled,
+    /// On, but the folder holds another by now.
+    Changed,
+    /// Sound and off.
+    Available,
+    /// Not sound; off.
+    Broken,
+}
+
+/// A pack as administrators see it.
+#[derive(Clone, Debug)]
+pub struct PackView {
+    /// What it says of itself; of a broken one the folder's name alone.
+    pub meta: PackMeta,
+    /// Hash of the files in the folder, or of those that are on if it is no longer there.
+    pub hash: String,
+    /// How it stands.
+    pub state: PackState,
+    /// Its registers: word, Chinese and English name.
+    pub registers: Vec<(String, String, String)>,
+    /// What is wrong with what lies in the folder.
+    pub wrong: Vec<Wrong>,
+    /// By whom it was last switched.
+    pub changed_by: Option<String>,
+    /// When.
+    pub changed_at: Option<anlan_model::Timestamp>,
+}
+
+/// A pack in the operator's folder.
+struct Found {
+    id: String,
+    files: BTreeMap<String, String>,
+    hash: String,
+    folder: Folder,
+}
+
+/// Every pack there is.
+///
+/// # Errors
+/// No permission to manage the system, the store's.
+pub async fn list(app: &App, scope: &Scope) -> Result<Vec<PackView>, AppError> {
+    scope.with(Permission::ManageSystem)?;
+    let kept = app.store.packs().await?;
+    let registers = app.registers.load_full();
+    let mut views = vec![view(&base_found(), None, &registers)];
+    let found = found(app).await?;
+    let ids: BTreeSet<&str> = found.iter().map(|found| found.id.as_str()).collect();
+    for gone in kept.iter().filter(|row| row.enabled && !ids.contains(row.id.as_str())) {
+        let found = Found { id: gone.id.clone(), hash: gone.hash.clone(), folder: Folder::check(&gone.files), files: BTreeMap::new() };
+        views.push(view(&found, Some(gone), &registers));
+    }
+    // Data of the region, of the simulator: nothing of it is switched.
+    let found = found.iter().filter(|found| !found.folder.kinds.is_empty() || !found.folder.wrong.is_empty());
+    views.extend(found.map(|found| view(found, kept.iter().find(|row| row.id == found.id), &registers)));
+    Ok(views)
+}
+
+fn view(found: &Found, row: Option<&PackRow>, registers: &Registers) -> PackView {
+    let mut wrong = found.folder.wrong.clone();
+    let state = match row.filter(|row| row.enabled) {
+        _ if found.id == BASE => PackState::BuiltIn,
+        Some(row) if row.hash == found.hash => PackState::Enabled,
+        on => {
+            wrong.extend(registers.without(&found.id).against(&found.folder));
+            match on {
+                Some(_) => PackState::Changed,
+                None if wrong.is_empty() => PackState::Available,
+                None => PackState::Broken,
+            }
+        }
+    };
+    let nameless = || PackMeta {
+        id: found.id.clone(),
+        name: found.id.clone(),
+        name_en: found.id.clone(),
+        version: String::new(),
+        publisher: String::new(),
+    };
+    PackView {
+        meta: found.folder.meta.clone().unwrap_or_else(nameless),
+        hash: found.hash.clone(),
+        state,
+        registers: found.folder.kinds.iter().map(|kind| (kind.id.clone(), kind.name.clone(), kind.name_en.clone())).collect(),
+        wrong,
+        changed_by: row.map(|row| row.changed_by.clone()),
+        changed_at: row.map(|row| row.changed_at),
+    }
+}
+
+fn base_found() -> Found {
+    let files = base_files();
+    Found { id: BASE.to_owned(), hash: hash_of(&files), folder: Folder::check(&files), files }
+}
+
+/// Switches on the pack as it lies in the folder; `hash` says what was read.
+///
+/// # Errors
+/// No permission, not there, other files by now, anything wrong with it, records in states that it no longer knows.
+pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<(), AppError> {
+    let act = scope.with(Permission::ManageSystem)?;
+    // One switch at a time: each is checked against the others.
+    let _turn = app.switching.lock().await;
+    let found = found(app).await?.into_iter().find(|found| found.id == id && id != BASE).ok_or_else(AppError::not_found)?;
+    if found.hash != hash {
+        return Err(AppError::conflict("pack.changed").on("hash"));
+    }
+    let others = app.registers.load().without(id);
+    let mut wrong = found.folder.wrong.clone();
+    wrong.extend(others.against(&found.folder));
+    for kind in &found.folder.kinds {
+        for state in app.store.record_states(&kind.id).await? {
+            if kind.state(&state).is_none_or(|s| s.id == kind.start) {
+                let reason = format!("there are records in the state {state:?}, which it does not have");
+                wrong.push(Wrong { file: format!("registers/{}/register.toml", kind.id), line: 0, field: "state".to_owned(), reason });
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        let problem = |wrong: &Wrong| Problem {
+            code: "pack.wrong",
+            field: Some(wrong.file.clone()),
+            params: BTreeMap::from([("wrong", wrong.to_string())]),
+        };
+        return Err(AppError { kind: Refusal::Invalid, problems: wrong.iter().take(50).map(problem).collect(), source: None });
+    }
+    app.store.put_pack(&act, id, hash, Some(&found.files), app.clock.now()).await?;
+    renew(app).await
+}
+
+/// Switches a pack off: its registers are no longer shown, their records stay.
+///
+/// # Errors
+/// No permission, not on, registers of other packs that need it.
+pub async fn disable(app: &App, scope: &Scope, id: &str) -> Result<(), AppError> {
+    let act = scope.with(Permission::ManageSystem)?;
+    let _turn = app.switching.lock().await;
+    let row = app.store.packs().await?.into_iter().find(|row| row.id == id && row.enabled).ok_or_else(AppError::not_found)?;
+    if let Some(wrong) = app.registers.load().without(id).against(&Folder::default()).first() {
+        return Err(AppError::conflict("pack.needed").with("wrong", wrong));
+    }
+    app.store.put_pack(&act, id, &row.hash, None, app.clock.now()).await?;
+    renew(app).await
+}
+
+async fn renew(app: &App) -> Result<(), AppError> {
+    app.registers.store(Arc::new(Registers::load(&app.store).await?));
+    Ok(())
+}
+
+/// The packs in the operator's folder, in order of names.
+async fn found(app: &App) -> Result<Vec<Found>, AppError> {
+    let Some(folder) = app.settings.packs.clone() else { return Ok(Vec::new()) };
+    crate::point::off_thread(move || {
+        let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|e| e.path()).filter(|path| path.is_dir()).collect();
+        paths.sort();
+        paths.iter().take(PACKS_MAX).filter_map(|path| look(path)).collect()
+    })
+    .await
+}
+
+fn look(path: &Path) -> Option<Found> {
+    let id = path.file_name()?.to_str()?.to_owned();
+    // The built-in pack is the program's, whatever lies in a folder of its name.
+    if id == BASE {
+        return None;
+    }
+    match collect(path) {
+        Ok(files) => {
+            let mut folder = Folder::check(&files);
+            if folder.meta.as_ref().is_some_and(|meta| meta.id != id) {
+                let reason = format!("is not the folder's name {id:?}");
+                folder.wrong.push(Wrong { file: "pack.toml".to_owned(), line: 0, field: "id".to_owned(), reason });
+            }
+            Some(Found { hash: hash_of(&files), id, folder, files })
+        }
+        Err(reason) => {
+            let wrong = vec![Wrong { file: String::new(), line: 0, field: String::new(), reason }];
+            Some(Found { id, hash: String::new(), folder: Folder { wrong, ..Folder::default() }, files: BTreeMap::new() })
+        }
+    }
+}
+
+/// SHA-256 over every path and text with their lengths, hexadecimal.
+pub fn hash_of(files: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    for text in files.iter().flat_map(|(path, text)| [path, text]) {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Reads the files below `pack` by their path in it, within the limits; no link is followed.
+///
+/// # Errors
+/// What cannot be read or is more than a pack may be, in words.
+pub fn collect(pack: &Path) -> Result<BTreeMap<String, String>, String> {
+    let (mut files, mut bytes) = (BTreeMap::new(), 0);
+    collect_in(pack, "", 0, &mut files, &mut bytes)?;
+    Ok(files)
+}
+
+fn collect_in(pack: &Path, inside: &str, depth: usize, files: &mut BTreeMap<String, String>, bytes: &mut u64) -> Result<(), String> {
+    let folder = pack.join(inside);
+    let told = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    if depth > DEPTH_MAX {
+        return Err(format!("{}: folders are at most {DEPTH_MAX} deep", folder.display()));
+    }
+    let mut entries = std::fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| told(&folder, e))?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let name = entry.file_name().into_string().map_err(|_| format!("{}: its name is no UTF-8", path.display()))?;
+        let name = if inside.is_empty() { name } else { format!("{inside}/{name}") };
+        // Of the entry itself, not of what a link points to.
+        let kind = entry.file_type().map_err(|e| told(&path, e))?;
+        if kind.is_dir() {
+            collect_in(pack, &name, depth + 1, files, bytes)?;
+        } else if kind.is_file() {
+            *bytes += entry.metadata().map_err(|e| told(&path, e))?.len();
+            if *bytes > BYTES_MAX || files.len() >= FILES_MAX {
+                return Err(format!("{}: a pack has at most {FILES_MAX} files of {BYTES_MAX} bytes together", pack.display()));
+            }
+            let text = std::fs::read(&path).map_err(|e| told(&path, e))?;
+            let text = String::from_utf8(text).map_err(|e| format!("{}: is no UTF-8 text: {e}", path.display()))?;
+            files.insert(name, text);
+        } else {
+            return Err(format!("{}: is a link or no file; a pack has none", path.display()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,749 @@
+//! Records of registers (台账): one set of use cases for every kind.
+//!
+//! What may be done is decided by the kind ([`anlan_domain::register`]), in the roles of those grants that hold the record's owner; what is read to
+//! decide stands still until the change has committed. Days are civil days in Beijing, of domain time. Start at [`act`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anlan_domain::register::search::Search;
+use anlan_domain::register::{
+    Act, Attempt, Field, FieldFault, FieldType, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
+};
+use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
+use anlan_store::{AuditEntry, AuditFilter, RecordChange, grant_holds};
+pub use anlan_store::{FieldIs, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::App;
+use crate::error::{AppError, Kind as Refusal, Problem};
+use crate::validate::{Page, Paging};
+
+/// Deadlines are looked at this often; with the test clock also when it is moved.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Words about deadlines that are read at once.
+const PER_ROUND: u32 = 500;
+/// How deep records may open records.
+const DEPTH_MAX: usize = 4;
+
+/// What of a record stands in its body.
+#[derive(Debug, Serialize, Deserialize)]
+struct Body {
+    acts: Vec<Act>,
+    entered_on: Date,
+    fields: Map<String, Json>,
+}
+
+/// A record to be made.
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    /// Whose, for kinds of enterprises.
+    pub enterprise: Option<EnterpriseId>,
+    /// Whose, for kinds of divisions.
+    pub region: Option<RegionCode>,
+    /// The first transition.
+    pub transition: String,
+    /// What is filled in with it.
+    pub fields: Map<String, Json>,
+}
+
+/// A register in the list of registers.
+#[derive(Clone, Debug)]
+pub struct RegisterView {
+    /// Kind.
+    pub kind: Arc<Kind>,
+    /// Its pack.
+    pub pack: String,
+    /// Records that something follows.
+    pub open: i64,
+    /// Of those, late.
+    pub overdue: i64,
+}
+
+/// A record with what stands around it.
+#[derive(Clone, Debug)]
+pub struct RecordView {
+    /// The record.
+    pub row: RecordRow,
+    /// Transitions that the asker's roles may try now.
+    pub possible: Vec<String>,
+    /// Below it.
+    pub children: Vec<RecordRow>,
+    /// Names of people in its fields and acts.
+    pub people: BTreeMap<UserId, String>,
+}
+
+/// The civil day in Beijing at `at`.
+pub fn day_of(at: Timestamp) -> Date {
+    jiff::tz::offset(8).to_datetime(jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default()).date()
+}
+
+fn today(app: &App) -> Date {
+    day_of(app.clock.now())
+}
+
+// ---- reading
+
+/// Every register, with how much is open in it as far as the asker sees.
+///
+/// # Errors
+/// No permission to view, the store's.
+pub async fn registers(app: &App, scope: &Scope) -> Result<Vec<RegisterView>, AppError> {
+    let scope = scope.with(Permission::View)?;
+    let counts = app.store.record_counts(&scope, &today(app).to_string()).await?;
+    let registers = app.registers.load();
+    let view = |(kind, pack): &(Arc<Kind>, String)| {
+        let count = counts.iter().find(|count| count.kind == kind.id);
+        let (open, overdue) = count.map_or((0, 0), |count| (count.open, count.overdue));
+        RegisterView { kind: Arc::clone(kind), pack: pack.clone(), open, overdue }
+    };
+    Ok(registers.kinds.values().map(view).collect())
+}
+
+/// A page of records.
+///
+/// # Errors
+/// No permission to view, no such register, a foreign cursor, the store's.
+pub async fn list(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter, paging: &Paging) -> Result<Page<RecordRow>, AppError> {
+    let scope = scope.with(Permission::View)?;
+    let kind = app.registers.load().kind(kind)?;
+    Ok(app.store.records(&scope, &kind.id, filter, paging).await?)
+}
+
+/// The filter that a query string asks for: `f.FIELD`, `f.FIELD.from`, `f.FIELD.to`.
+///
+/// # Errors
+/// A field that the kind is not filtered by, a value that is none of its type.
+pub fn field_filters(kind: &Kind, asked: &[(String, String)]) -> Result<Vec<(String, FieldIs)>, AppError> {
+    let mut filters: BTreeMap<String, FieldIs> = BTreeMap::new();
+    for (name, text) in asked.iter().filter(|(_, text)| !text.is_empty()) {
+        let unknown = || AppError::invalid("query.unknown", name);
+        let mut parts = name.strip_prefix("f.").ok_or_else(unknown)?.splitn(2, '.');
+        let (id, end) = (parts.next().unwrap_or_default(), parts.next());
+        let field = kind.field(id).filter(|_| kind.filter.iter().any(|f| f == id)).ok_or_else(unknown)?;
+        let wrong = || {
+            AppError::invalid("register.field_type", name).with("allowed", allowed(field, false)).with("allowed_en", allowed(field, true))
+        };
+        let is_date = matches!(field.of, FieldType::Date);
+        let is = match (&field.of, end) {
+            (FieldType::Number { .. }, None) => FieldIs::Number(text.parse().map_err(|_| wrong())?),
+            (FieldType::Number { .. }, Some(end)) => {
+                let n: f64 = text.parse().map_err(|_| wrong())?;
+                let (from, to) = match filters.remove(id) {
+                    Some(FieldIs::Numbers(from, to)) => (from, to),
+                    _ => (None, None),
+                };
+                match end {
+                    "from" => FieldIs::Numbers(Some(n), to),
+                    "to" => FieldIs::Numbers(from, Some(n)),
+                    _ => return Err(unknown()),
+                }
+            }
+            (_, None) => FieldIs::Text(if is_date { text.parse::<Date>().map_err(|_| wrong())?.to_string() } else { text.clone() }),
+            (FieldType::Date, Some(end)) => {
+                let day = text.parse::<Date>().map_err(|_| wrong())?.to_string();
+                let (from, to) = match filters.remove(id) {
+                    Some(FieldIs::Texts(from, to)) => (from, to),
+                    _ => (None, None),
+                };
+                match end {
+                    "from" => FieldIs::Texts(Some(day), to),
+                    "to" => FieldIs::Texts(from, Some(day)),
+                    _ => return Err(unknown()),
+                }
+            }
+            (_, Some(_)) => return Err(unknown()),
+        };
+        filters.insert(id.to_owned(), is);
+    }
+    Ok(filters.into_iter().collect())
+}
+
+/// The search that somebody typed.
+pub fn search(text: Option<&str>) -> Search {
+    Search::parse(text.unwrap_or_default())
+}
+
+/// One record with what stands around it.
+///
+/// # Errors
+/// Not there or not visible.
+pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<RecordView, AppError> {
+    let view = scope.with(Permission::View)?;
+    let kind = app.registers.load().kind(kind)?;
+    let row = app.store.record(&view, &kind.id, id).await?;
+    let roles = roles_at(scope, &row);
+    let possible = kind.possible(&row.state, &roles).map(|t| t.id.clone()).collect();
+    let children = app.store.records_below(&view, id).await?;
+    let record = read(&kind, &row)?;
+    let named = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).filter_map(|f| record.text(&f.id));
+    let ids: BTreeSet<UserId> = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter_map(|id| id.parse().ok()).collect();
+    let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
+    Ok(RecordView { row, possible, children, people })
+}
+
+/// What was done to a record, newest first.
+///
+/// # Errors
+/// Not there or not visible, a foreign cursor.
+pub async fn history(app: &App, scope: &Scope, kind: &str, id: RecordId, paging: &Paging) -> Result<Page<AuditEntry>, AppError> {
+    let view = scope.with(Permission::View)?;
+    let kind = app.registers.load().kind(kind)?;
+    app.store.record(&view, &kind.id, id).await?;
+    // Who sees the record sees what was done to it, also by people of other territories.
+    let filter = AuditFilter { noun: Some("record".to_owned()), subject: Some(id.to_string()), user: None };
+    Ok(app.store.audit(&Scope::node(), &filter, paging).await?)
+}
+
+/// A page of the asker's to-do list, and how long it is.
+///
+/// # Errors
+/// No permission to view, a foreign cursor, the store's.
+pub async fn tasks(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<RecordRow>, TaskCounts), AppError> {
+    let scope = scope.with(Permission::View)?;
+    let today = today(app);
+    let left = 7 - i32::from(today.weekday().to_monday_one_offset());
+    let week_ends = today.checked_add(jiff::Span::new().days(left)).unwrap_or(today);
+    let counts = app.store.task_counts(&scope, &today.to_string(), &week_ends.to_string()).await?;
+    Ok((app.store.tasks(&scope, &today.to_string(), paging).await?, counts))
+}
+
+/// What the asker was told, newest first, and how much of it is unread.
+///
+/// # Errors
+/// No permission to view, a foreign cursor, the store's.
+pub async fn notifications(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<NotificationRow>, i64), AppError> {
+    let scope = scope.with(Permission::View)?;
+    Ok((app.store.notifications(&scope, paging).await?, app.store.n_unread(&scope).await?))
+}
+
+/// Notes that the asker read everything up to and with `id`.
+///
+/// # Errors
+/// The store's.
+pub async fn read_notifications(app: &App, scope: &Scope, id: i64) -> Result<(), AppError> {
+    Ok(app.store.read_notifications(scope, id).await?)
+}
+
+/// Who may be named in a record of this owner.
+///
+/// # Errors
+/// No permission to view, an owner that is not visible, neither or both named.
+pub async fn people(
+    app: &App,
+    scope: &Scope,
+    enterprise: Option<EnterpriseId>,
+    region: Option<RegionCode>,
+) -> Result<Vec<(UserId, String, Vec<Role>)>, AppError> {
+    let scope = scope.with(Permission::View)?;
+    let owner = match (enterprise, region) {
+        (Some(enterprise), None) => app.store.record_owner(&scope, enterprise).await?,
+        (None, Some(region)) if scope.holds(None, Some(&region), None) => of_region(region),
+        (None, Some(_)) => return Err(AppError::forbidden("scope.outside")),
+        _ => return Err(AppError::invalid("register.owner", "enterprise")),
+    };
+    Ok(app.store.people_at(&owner).await?)
+}
+
+fn of_region(region: RegionCode) -> RecordOwner {
+    RecordOwner { enterprise: None, region, sector: None, names: Vec::new() }
+}
+
+// ---- acting
+
+/// Makes a record by its first transition.
+///
+/// # Errors
+/// No such register, an owner that is not visible or of the wrong sort, everything that the kind says against it.
+pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Result<RecordRow, AppError> {
+    let act = scope.with(Permission::View)?;
+    let kind = app.registers.load().kind(kind)?;
+    let now = app.clock.now();
+    let mut change = app.store.change_records(&act, now).await?;
+    let owner = match (kind.owner, new.enterprise, new.region) {
+        (Owner::Enterprise, Some(enterprise), None) => change.owner(enterprise).await?,
+        (Owner::Region, None, Some(region)) if act.holds(None, Some(&region), None) => of_region(region),
+        (Owner::Region, None, Some(_)) => return Err(AppError::forbidden("scope.outside")),
+        (Owner::Enterprise, ..) => return Err(AppError::invalid("register.owner_enterprise", "enterprise")),
+        (Owner::Region, ..) => return Err(AppError::invalid("register.owner_region", "region")),
+    };
+    let people = named_people(app, &kind, &new.fields, &owner).await?;
+    let mut doing = Doing::new(app, scope, &owner, people, now)?;
+    let id = doing.create(&mut change, &kind, None, &new.transition, fields_of(&kind, &new.fields)?, 0).await?;
+    let row = change.record(&kind.id, id).await?;
+    change.commit().await?;
+    Ok(row)
+}
+
+/// Brings a record on by a transition.
+///
+/// # Errors
+/// Not there or not visible, a stale revision, everything that the kind says against it.
+pub async fn act(
+    app: &App,
+    scope: &Scope,
+    kind: &str,
+    id: RecordId,
+    transition: &str,
+    revision: i64,
+    fields: &Map<String, Json>,
+) -> Result<RecordRow, AppError> {
+    let act = scope.with(Permission::View)?;
+    let kind = app.registers.load().kind(kind)?;
+    let now = app.clock.now();
+    let mut change = app.store.change_records(&act, now).await?;
+    let row = change.record(&kind.id, id).await?;
+    // Who is late learns that first: what else is wrong may be so only because somebody else went on.
+    if row.revision != revision {
+        return Err(AppError::conflict("revision.stale").on("revision"));
+    }
+    let owner = owner_of(&mut change, &row).await?;
+    let people = named_people(app, &kind, fields, &owner).await?;
+    let mut doing = Doing::new(app, scope, &owner, people, now)?;
+    doing.update(&mut change, &kind, &row, transition, fields_of(&kind, fields)?).await?;
+    let row = change.record(&kind.id, id).await?;
+    change.commit().await?;
+    Ok(row)
+}
+
+async fn owner_of(change: &mut RecordChange<'_>, row: &RecordRow) -> Result<RecordOwner, AppError> {
+    Ok(match row.enterprise {
+        Some(enterprise) => change.owner(enterprise).await?,
+        None => of_region(row.region.clone()),
+    })
+}
+
+/// The people that person fields may name, if one is filled at all.
+async fn named_people(app: &App, kind: &Kind, fields: &Map<String, Json>, owner: &RecordOwner) -> Result<Vec<UserId>, AppError> {
+    let is_person = |id: &String| kind.field(id).is_some_and(|f| matches!(f.of, FieldType::Person));
+    if !fields.keys().any(is_person) {
+        return Ok(Vec::new());
+    }
+    Ok(app.store.people_at(owner).await?.into_iter().map(|(id, ..)| id).collect())
+}
+
+/// Values as the kind's fields would hold them; null empties one.
+fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTreeMap<String, Option<Value>>, AppError> {
+    let mut set = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (id, json) in fields {
+        let value = match json {
+            Json::Null => None,
+            Json::String(text) => Some(Value::from_json(kind.field(id), &Json::String(text.trim().to_owned()))),
+            json => Some(Value::from_json(kind.field(id), json)),
+        };
+        match value {
+            None => drop(set.insert(id.clone(), None)),
+            // An empty form field is an empty field.
+            Some(Some(Value::Text(text))) if text.is_empty() => drop(set.insert(id.clone(), None)),
+            Some(Some(value)) => drop(set.insert(id.clone(), Some(value))),
+            Some(None) => faults.push(Refused::Field(id.clone(), FieldFault::Type)),
+        }
+    }
+    if faults.is_empty() { Ok(set) } else { Err(refusal(kind, "", faults)) }
+}
+
+/// The roles of those grants that hold the record's owner.
+fn roles_at(scope: &Scope, row: &RecordRow) -> Vec<&'static str> {
+    scope.grants.iter().filter(|grant| grant_holds(grant, row)).map(|grant| grant.role.as_str()).collect()
+}
+
+/// Somebody doing something for an owner.
+struct Doing<'a> {
+    app: &'a App,
+    by: String,
+    roles: Vec<&'static str>,
+    owner: &'a RecordOwner,
+    /// Who may be named; `None` = whoever is named was looked at before, in the record that this one comes from.
+    people: Option<Vec<UserId>>,
+    now: Timestamp,
+    today: Date,
+}
+
+impl<'a> Doing<'a> {
+    fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
+        let holds = |grant: &&anlan_model::noun::Grant| {
+            let one = Scope { user: scope.user, name: String::new(), grants: vec![(*grant).clone()] };
+            one.holds(owner.enterprise, Some(&owner.region), owner.sector.as_deref())
+        };
+        let roles = scope.grants.iter().filter(holds).map(|grant| grant.role.as_str()).collect();
+        let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string();
+        Ok(Self { app, by, roles, owner, people: Some(people), now, today: day_of(now) })
+    }
+
+    fn decide(
+        &self,
+        kind: &Kind,
+        record: &Record,
+        transition: &str,
+        set: BTreeMap<String, Option<Value>>,
+        related: &Related,
+    ) -> Result<Record, AppError> {
+        let is_person = |id: &String| kind.field(id).is_some_and(|f| matches!(f.of, FieldType::Person));
+        let is_known = |value: &Option<Value>| match value {
+            Some(Value::Text(text)) => self.people.as_ref().is_none_or(|people| text.parse().is_ok_and(|id| people.contains(&id))),
+            _ => true,
+        };
+        let strangers: Vec<String> = set.iter().filter(|(id, value)| is_person(id) && !is_known(value)).map(|(id, _)| id.clone()).collect();
+        let attempt = Attempt { transition, by: &self.by, roles: &self.roles, on: self.today, set };
+        let strangers = strangers.into_iter().map(|id| Refused::Field(id, FieldFault::Range));
+        match kind.attempt(record, &attempt, related, &self.app.calendar) {
+            Ok(next) => {
+                let strangers: Vec<Refused> = strangers.collect();
+                if strangers.is_empty() { Ok(next) } else { Err(refusal(kind, transition, strangers)) }
+            }
+            Err(mut refused) => {
+                refused.extend(strangers);
+                refused.sort();
+                refused.dedup();
+                Err(refusal(kind, transition, refused))
+            }
+        }
+    }
+
+    async fn create(
+        &mut self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        parent: Option<&RecordRow>,
+        transition: &str,
+        set: BTreeMap<String, Option<Value>>,
+        depth: usize,
+    ) -> Result<RecordId, AppError> {
+        let before = kind.begin(self.today);
+        let related = Related { parent: parent.map(|row| row.state.clone()), children: Vec::new() };
+        let after = self.decide(kind, &before, transition, set, &related)?;
+        let number = self.number(change, kind).await?;
+        let put = put(self.app, kind, &after, number, 0);
+        let id = change.create(&kind.id, self.owner, parent.map(|row| row.id), &put, detail(transition, &before, &after)).await;
+        let id = id.map_err(|error| taken(kind, error))?;
+        self.tell(change, kind, id, &put, &before, &after).await?;
+        self.open(change, kind, id, transition, &after, depth).await?;
+        Ok(id)
+    }
+
+    async fn update(
+        &mut self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        row: &RecordRow,
+        transition: &str,
+        set: BTreeMap<String, Option<Value>>,
+    ) -> Result<(), AppError> {
+        let before = read(kind, row)?;
+        let (parent, children) = change.related(row).await?;
+        let after = self.decide(kind, &before, transition, set, &Related { parent, children })?;
+        let mut put = put(self.app, kind, &after, row.number.clone(), 0);
+        // Steps that were told stay told while state and deadline are the same.
+        if put.due_on == row.due_on && after.state == before.state {
+            put.escalated = usize::try_from(row.escalated).unwrap_or(0);
+            put.remind_on = remind_on(self.app, kind, &after, put.escalated);
+        }
+        change.update(row, row.revision, &put, detail(transition, &before, &after)).await.map_err(|error| taken(kind, error))?;
+        self.tell(change, kind, row.id, &put, &before, &after).await?;
+        self.open(change, kind, row.id, transition, &after, 0).await
+    }
+
+    /// Makes the records that the transition opens.
+    async fn open(
+        &mut self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        id: RecordId,
+        transition: &str,
+        after: &Record,
+        depth: usize,
+    ) -> Result<(), AppError> {
+        let opens = kind.transition(transition).map(|t| t.opens.clone()).unwrap_or_default();
+        if opens.is_empty() {
+            return Ok(());
+        }
+        if depth >= DEPTH_MAX {
+            return Err(AppError::conflict("register.too_deep"));
+        }
+        let parent = change.record(&kind.id, id).await?;
+        self.people = None;
+        for opens in opens {
+            let other = self.app.registers.load().kind(&opens.kind)?;
+            let copied = opens.set.iter().filter_map(|(to, from)| Some((to.clone(), Some(after.fields.get(from)?.clone()))));
+            let constant = |(to, text): (&String, &String)| (to.clone(), Value::from_json(other.field(to), &text.as_str().into()));
+            let set = opens.with.iter().map(constant).chain(copied).collect();
+            Box::pin(self.create(change, &other, Some(&parent), &opens.by, set, depth + 1)).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells those whose task it is now.
+    async fn tell(
+        &self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        id: RecordId,
+        put: &RecordPut,
+        before: &Record,
+        after: &Record,
+    ) -> Result<(), AppError> {
+        if before.state == after.state {
+            return Ok(());
+        }
+        let state = kind.state(&after.state);
+        let detail = json!({"state": after.state, "state_name": state.map(|s| &s.name), "state_name_en": state.map(|s| &s.name_en), "due_on": put.due_on});
+        change.notify(id, self.owner, &put.tasks, put.task_user, "task", &detail).await?;
+        Ok(())
+    }
+
+    async fn number(&self, change: &mut RecordChange<'_>, kind: &Kind) -> Result<String, AppError> {
+        let mut number = String::new();
+        for part in &kind.number {
+            match part {
+                NumberPart::Text(text) => number.push_str(text),
+                NumberPart::Region => number.push_str(self.owner.region.as_str()),
+                NumberPart::Year => number.push_str(&self.today.year().to_string()),
+                NumberPart::Seq(digits) => {
+                    let name = format!("{}/{}/{}", kind.id, self.owner.region.as_str(), self.today.year());
+                    let n = change.count(&name).await?;
+                    number.push_str(&format!("{n:0digits$}"));
+                }
+            }
+        }
+        let _ = self.now;
+        Ok(number)
+    }
+}
+
+/// A record as the kind reads it.
+///
+/// # Errors
+/// A body that is no record's: a fault of ours or of whoever changed the database.
+pub fn read(kind: &Kind, row: &RecordRow) -> Result<Record, AppError> {
+    let body: Body = serde_json::from_value(row.body.clone())
+        .map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
+    Ok(Record { state: row.state.clone(), entered_on: body.entered_on, fields: kind.stored_fields(&body.fields), acts: body.acts })
+}
+
+/// A record as the store keeps it.
+fn put(app: &App, kind: &Kind, record: &Record, number: String, escalated: usize) -> RecordPut {
+    let state = kind.state(&record.state);
+    let task_user = state.and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
+    let fields: Map<String, Json> = record.fields.iter().map(|(id, value)| (id.clone(), value.to_json())).collect();
+    let body = Body { acts: record.acts.clone(), entered_on: record.entered_on, fields };
+    let texts = std::iter::once(number.as_str()).chain(kind.searched(record)).filter(|text| !text.is_empty());
+    RecordPut {
+        title: record.text(&kind.title).unwrap_or_default().chars().take(200).collect(),
+        state: record.state.clone(),
+        is_open: state.is_some_and(|s| !s.is_end),
+        due_on: kind.due_on(record, &app.calendar).map(|day| day.to_string()),
+        remind_on: remind_on(app, kind, record, escalated),
+        escalated,
+        key: kind.key_of(&record.fields),
+        tasks: state.map(|s| s.task.clone()).unwrap_or_default(),
+        task_on: kind.task_on(record, &app.calendar).map(|day| day.to_string()),
+        task_user,
+        texts: texts.map(str::to_owned).collect(),
+        index: kind.index(record),
+        // Dates and texts alone: it always encodes.
+        body: serde_json::to_value(body).unwrap_or_default(),
+        number,
+    }
+}
+
+/// The day of the next word about its deadline: of the first step that was not told.
+fn remind_on(app: &App, kind: &Kind, record: &Record, done: usize) -> Option<String> {
+    let due_on = kind.due_on(record, &app.calendar)?;
+    let step = kind.state(&record.state)?.escalate.get(done)?;
+    due_on.checked_add(jiff::Span::new().days(step.after)).ok().map(|day| day.to_string())
+}
+
+/// What the audit and the time line say of a step.
+fn detail(transition: &str, before: &Record, after: &Record) -> Json {
+    let json = |value: Option<&Value>| value.map_or(Json::Null, Value::to_json);
+    let ids: BTreeSet<&String> = before.fields.keys().chain(after.fields.keys()).collect();
+    let changed = ids.into_iter().filter(|id| before.fields.get(*id) != after.fields.get(*id));
+    let changes: Map<String, Json> =
+        changed.map(|id| (id.clone(), json!([json(before.fields.get(id)), json(after.fields.get(id))]))).collect();
+    json!({"transition": transition, "from": before.state, "to": after.state, "changes": changes})
+}
+
+fn taken(kind: &Kind, error: anlan_store::StoreError) -> AppError {
+    match error {
+        anlan_store::StoreError::Taken { .. } => {
+            let field = kind.key.first().map(|id| format!("fields.{id}")).unwrap_or_default();
+            AppError::conflict("register.key_taken").on(&field)
+        }
+        other => other.into(),
+    }
+}
+
+/// Every refusal as a fault of its own.
+fn refusal(kind: &Kind, transition: &str, refused: Vec<Refused>) -> AppError {
+    let has = |test: fn(&Refused) -> bool| refused.iter().any(test);
+    let sort = if has(|r| matches!(r, Refused::Unknown)) {
+        Refusal::NotFound
+    } else if has(|r| matches!(r, Refused::Role)) {
+        Refusal::Forbidden
+    } else if has(|r| matches!(r, Refused::State)) || !has(|r| matches!(r, Refused::Field(..))) {
+        Refusal::Conflict
+    } else {
+        Refusal::Invalid
+    };
+    let transition = kind.transition(transition);
+    let problems = refused.iter().map(|refused| problem(kind, transition, refused)).collect();
+    AppError { kind: sort, problems, source: None }
+}
+
+fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> Problem {
+    let (code, field) = match refused {
+        Refused::Unknown => ("register.transition_unknown", None),
+        Refused::State => ("register.state", None),
+        Refused::Role => ("register.role", None),
+        Refused::Guard(_) => ("register.guard", None),
+        Refused::Field(path, fault) => {
+            let code = match fault {
+                FieldFault::Unknown => "register.field_unknown",
+                FieldFault::Locked => "register.field_locked",
+                FieldFault::Missing => "register.field_missing",
+                FieldFault::Type => "register.field_type",
+                FieldFault::Range => "register.field_range",
+            };
+            (code, Some(format!("fields.{path}")))
+        }
+    };
+    let mut params = BTreeMap::new();
+    match refused {
+        Refused::Guard(id) => {
+            if let Some(guard) = transition.and_then(|t| t.guards.iter().find(|g| g.id == *id)) {
+                params.extend([("guard", id.clone()), ("says", guard.says.clone()), ("says_en", guard.says_en.clone())]);
+            }
+        }
+        Refused::Field(path, FieldFault::Type | FieldFault::Range) => {
+            if let Some(field) = field_at(kind, path) {
+                params.extend([("allowed", allowed(field, false)), ("allowed_en", allowed(field, true))]);
+            }
+        }
+        _ => {}
+    }
+    Problem { code, field, params }
+}
+
+/// The field at `id` or `id[row].column`.
+fn field_at<'a>(kind: &'a Kind, path: &str) -> Option<&'a Field> {
+    let (id, column) = match path.split_once('[') {
+        None => return kind.field(path),
+        Some((id, rest)) => (id, rest.split_once('.').map(|(_, column)| column)),
+    };
+    match (&kind.field(id)?.of, column) {
+        (FieldType::Table { columns, .. }, Some(column)) => columns.iter().find(|c| c.id == column),
+        _ => kind.field(id),
+    }
+}
+
+/// What may stand in a field, in words.
+fn allowed(field: &Field, in_english: bool) -> String {
+    let say = |zh: String, en: String| if in_english { en } else { zh };
+    match &field.of {
+        FieldType::Text { max } => say(format!("1 至 {max} 个字"), format!("1 to {max} characters")),
+        FieldType::Number { unit, min, max } => {
+            let from = min.map(|n| say(format!("不小于 {n}"), format!("at least {n}")));
+            let to = max.map(|n| say(format!("不大于 {n}"), format!("at most {n}")));
+            let bounds: Vec<String> = from.into_iter().chain(to).collect();
+            let bounds = if bounds.is_empty() {
+                say("一个数".to_owned(), "a number".to_owned())
+            } else {
+                bounds.join(&say("、".into(), ", ".into()))
+            };
+            if unit.is_empty() { bounds } else { say(format!("{bounds}（{unit}）"), format!("{bounds} ({unit})")) }
+        }
+        FieldType::Date => say("日期，如 2026-03-01".to_owned(), "a date such as 2026-03-01".to_owned()),
+        FieldType::Choice { choices } => {
+            let names: Vec<&str> = choices.iter().map(|c| if in_english { c.name_en.as_str() } else { c.name.as_str() }).collect();
+            names.join(&say("、".into(), ", ".into()))
+        }
+        FieldType::Person => say("在该单位有权限的人员".to_owned(), "somebody with a role at the owner".to_owned()),
+        FieldType::Place => say("经度和纬度".to_owned(), "a longitude and a latitude".to_owned()),
+        FieldType::Table { rows_max, .. } => say(format!("1 至 {rows_max} 行"), format!("1 to {rows_max} rows")),
+    }
+}
+
+// ---- deadlines
+
+/// Tells what is due soon or late, until stopped.
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        if let Err(failure) = remind(&app).await {
+            warn!(error = &failure as &dyn std::error::Error, "deadlines could not be looked at; next try within a minute");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Tells every step of escalation whose day has come; how many records had one. Running twice does no harm.
+///
+/// # Errors
+/// The store's; what was told until then stays told.
+pub async fn remind(app: &App) -> Result<usize, AppError> {
+    let _turn = app.reminding.lock().await;
+    let today = today(app);
+    let mut n = 0;
+    loop {
+        let ids = app.store.records_to_remind(&today.to_string(), PER_ROUND).await?;
+        for id in &ids {
+            remind_of(app, *id, today).await?;
+        }
+        n += ids.len();
+        if ids.len() < PER_ROUND as usize {
+            return Ok(n);
+        }
+    }
+}
+
+async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError> {
+    let node = Scope::node();
+    let mut change = app.store.change_records(&node, app.clock.now()).await?;
+    let kind = change.kind_of(id).await?;
+    let row = change.record(&kind, id).await?;
+    let done = usize::try_from(row.escalated).unwrap_or(0);
+    // A kind whose pack was switched off has no deadlines; its records wait for it to come back.
+    let Ok(kind) = app.registers.load().kind(&kind) else {
+        change.escalated(&row, done, None, json!({"reason": "the register is off"})).await?;
+        return Ok(change.commit().await?);
+    };
+    let due_on = row.due_on.as_ref().and_then(|day| day.parse::<Date>().ok());
+    let Some(due_on) = due_on else {
+        change.escalated(&row, done, None, json!({"reason": "no deadline"})).await?;
+        return Ok(change.commit().await?);
+    };
+    let (steps, next) = kind.escalation(&row.state, due_on, done, today);
+    let owner = owner_of(&mut change, &row).await?;
+    let is_late = today > due_on;
+    let mut told = Vec::new();
+    for step in &steps {
+        let n = change
+            .notify(
+                id,
+                &owner,
+                &step.to,
+                None,
+                if is_late { "overdue" } else { "due_soon" },
+                &json!({"due_on": row.due_on, "after": step.after}),
+            )
+            .await?;
+        told.push(json!({"after": step.after, "to": step.to, "people": n}));
+    }
+    // Whoever's task alone it is hears of it beside the roles.
+    let record = read(&kind, &row)?;
+    let person = kind.state(&row.state).and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
+    if let (Some(person), false) = (person, steps.is_empty()) {
+        change.notify(id, &owner, &[], Some(person), if is_late { "overdue" } else { "due_soon" }, &json!({"due_on": row.due_on})).await?;
+    }
+    let detail = json!({"due_on": row.due_on, "steps": told});
+    change.escalated(&row, done + steps.len(), next.map(|day| day.to_string()).as_deref(), detail).await?;
+    Ok(change.commit().await?)
+}

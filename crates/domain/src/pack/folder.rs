@@ -1,0 +1,165 @@
+//! A pack as the files of a folder: what it is called, the registers in it, and everything that is wrong with it.
+//!
+//! Reads no disk: whoever has the files hands them over ([`Folder::check`]). A pack with anything wrong is not to be used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::RuleBook;
+use crate::calendar::Calendar;
+use crate::major_hazard::Tables;
+use crate::register::Kind;
+use crate::road::RoadRules;
+
+/// What `pack.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackMeta {
+    /// Its word, the name of its folder.
+    pub id: String,
+    /// Chinese name.
+    pub name: String,
+    /// English name.
+    pub name_en: String,
+    /// Version, free text.
+    pub version: String,
+    /// Who made it.
+    pub publisher: String,
+}
+
+/// What is wrong with a pack, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Path in the pack.
+    pub file: String,
+    /// From 1; 0 = the file as a whole.
+    pub line: usize,
+    /// Field or case; may be empty.
+    pub field: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ": {}", self.field)?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// A pack that was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Folder {
+    /// `None` if `pack.toml` is missing or broken.
+    pub meta: Option<PackMeta>,
+    /// Registers that could be read, in order of their words.
+    pub kinds: Vec<Kind>,
+    /// Files that were understood.
+    pub n_checked: usize,
+    /// Cases that were run.
+    pub n_cases: usize,
+    /// Not understood here: documents, maps, data of a simulator.
+    pub n_others: usize,
+    /// Empty = the pack is sound.
+    pub wrong: Vec<Wrong>,
+}
+
+impl Folder {
+    /// Looks at a pack: text by path, with `/` between folders.
+    pub fn check(files: &BTreeMap<String, String>) -> Self {
+        let mut folder = Self::default();
+        let text = |name: &str| files.get(name).map(String::as_str);
+        match text("pack.toml").map(toml::from_str::<PackMeta>) {
+            None => folder.tell("pack.toml", 0, "", "is missing: a pack says what it is called"),
+            Some(Ok(meta)) => {
+                folder.n_checked += 1;
+                if !is_word(&meta.id) {
+                    folder.tell("pack.toml", 0, "id", "is no word: a-z, 0-9 and -, beginning with a letter, at most 40");
+                }
+                folder.meta = Some(meta);
+            }
+            Some(Err(error)) => {
+                folder.n_checked += 1;
+                let line = error.span().map_or(0, |span| line_of(text("pack.toml").unwrap_or_default(), span.start));
+                folder.tell("pack.toml", line, "", error.message());
+            }
+        }
+        if let (Some(kinds), Some(rules)) = (text("kinds.toml"), text("alarm_rules.toml")) {
+            folder.n_checked += 1;
+            folder.understood("alarm_rules.toml", RuleBook::parse(kinds, rules).err().map(|e| e.to_string()));
+        }
+        if let Some(road) = text("road.toml") {
+            folder.understood("road.toml", RoadRules::parse(road).err().map(|e| e.to_string()));
+        }
+        if let Some(tables) = text("gb18218.toml") {
+            folder.understood("gb18218.toml", Tables::parse(tables).err().map(|e| e.to_string()));
+        }
+        if let Some(calendar) = text("calendar.toml") {
+            folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));
+        }
+        let registers: BTreeSet<&str> =
+            files.keys().filter_map(|path| path.strip_prefix("registers/")?.rsplit_once('/').map(|(folder, _)| folder)).collect();
+        for name in registers {
+            folder.register(name, text(&format!("registers/{name}/register.toml")), text(&format!("registers/{name}/cases.toml")));
+        }
+        folder.n_others = files.len() - folder.n_checked;
+        folder
+    }
+
+    fn register(&mut self, name: &str, register: Option<&str>, cases: Option<&str>) {
+        let (at, at_cases) = (format!("registers/{name}/register.toml"), format!("registers/{name}/cases.toml"));
+        let Some(register) = register else { return self.tell(&at, 0, "", "is missing") };
+        self.n_checked += 1 + usize::from(cases.is_some());
+        let kind = match Kind::parse(register) {
+            Ok(kind) => kind,
+            Err(breaches) => {
+                self.wrong.extend(breaches.into_iter().map(|b| Wrong { file: at.clone(), line: b.line, field: b.field, reason: b.reason }));
+                return;
+            }
+        };
+        if name != kind.id {
+            self.tell(&at, 0, "kind", &format!("is {:?}, but the folder is another", kind.id));
+        }
+        match cases.map(|cases| kind.run_cases(cases)) {
+            None => self.tell(&at_cases, 0, "", "is missing: a register comes with its cases"),
+            Some(Ok(n)) => self.n_cases += n,
+            Some(Err(failures)) => {
+                let wrong = |f: crate::register::CaseFailure| {
+                    let field = if f.case.is_empty() { String::new() } else { format!("case {:?}", f.case) };
+                    Wrong { file: at_cases.clone(), line: f.line, field, reason: f.reason }
+                };
+                self.wrong.extend(failures.into_iter().map(wrong));
+            }
+        }
+        self.kinds.push(kind);
+    }
+
+    fn understood(&mut self, file: &str, error: Option<String>) {
+        self.n_checked += 1;
+        if let Some(error) = error {
+            self.tell(file, 0, "", &error);
+        }
+    }
+
+    fn tell(&mut self, file: &str, line: usize, field: &str, reason: &str) {
+        self.wrong.push(Wrong { file: file.to_owned(), line, field: field.to_owned(), reason: reason.to_owned() });
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= 40
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1
+}

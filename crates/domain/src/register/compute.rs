@@ -1,0 +1,57 @@
+//! Computed fields: they follow from others after every act, in the order in which they stand.
+
+use jiff::ToSpan as _;
+
+use super::kind::{Compute, Kind, Months};
+use super::{Record, Value};
+
+/// Months that are added to a date at most; 1,000 years.
+const MONTHS_MAX: i32 = 12_000;
+
+impl Kind {
+    /// Brings every computed field up to date.
+    pub fn compute(&self, record: &mut Record) {
+        for field in &self.fields {
+            let Some(compute) = &field.compute else { continue };
+            match value(compute, record) {
+                Some(value) => drop(record.fields.insert(field.id.clone(), value)),
+                None => drop(record.fields.remove(&field.id)),
+            }
+        }
+    }
+}
+
+fn value(compute: &Compute, record: &Record) -> Option<Value> {
+    let table = |id: &str| match record.fields.get(id) {
+        Some(Value::Table(rows)) => Some(rows),
+        _ => None,
+    };
+    let finite = |n: f64| n.is_finite().then_some(Value::Number(n));
+    match compute {
+        Compute::Sum(id, column) => {
+            let cells = table(id)?.iter().filter_map(|row| match row.get(column) {
+                Some(Value::Number(n)) => Some(*n),
+                _ => None,
+            });
+            finite(cells.sum())
+        }
+        Compute::Count(id) => finite(table(id)?.len() as f64),
+        Compute::Difference(a, b) => finite(record.number(a)? - record.number(b)?),
+        // Never by 0: the quotient is no number then.
+        Compute::Percent(a, b) => finite(100.0 * record.number(a)? / record.number(b)?),
+        Compute::Steps(of, steps, otherwise) => {
+            let n = record.number(of)?;
+            let word = steps.iter().find(|(from, _)| n >= *from).map_or(otherwise, |(_, word)| word);
+            Some(Value::Text(word.clone()))
+        }
+        Compute::PlusMonths(date, months) => {
+            let months = match months {
+                Months::Fixed(months) => *months,
+                // As many as the number says, rounded down; beyond the limit it is no date.
+                Months::Field(id) => record.number(id).filter(|n| n.abs() <= f64::from(MONTHS_MAX))?.floor() as i32,
+                Months::By(id, months) => *months.get(record.text(id)?)?,
+            };
+            record.date(date)?.checked_add(months.clamp(-MONTHS_MAX, MONTHS_MAX).months()).ok().map(Value::Date)
+        }
+    }
+}

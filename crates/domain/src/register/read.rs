@@ -1,0 +1,994 @@
+//! `register.toml` as a pack writes it, and what is checked before it is believed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use anlan_model::Role;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::kind::{
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
+};
+use crate::pack::CONFIDENCES;
+
+/// Fields, states or transitions of one kind; more are taken for a mistake.
+const ITEMS_MAX: usize = 200;
+/// Characters of a text field if the pack does not say.
+const TEXT_MAX: usize = 500;
+/// The longest text a field may allow.
+const TEXT_LIMIT: usize = 20_000;
+/// Rows of a table if the pack does not say.
+const ROWS_MAX: usize = 100;
+/// The most rows a table may allow.
+const ROWS_LIMIT: usize = 1_000;
+/// How deep tests may be nested.
+const DEPTH_MAX: usize = 8;
+/// The longest deadline in days, and the earliest and latest word about one.
+const DAYS_MAX: i32 = 36_500;
+/// The day of the act, where a test asks for a date.
+const DAY_OF_ACT: &str = "today";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    kind: Spanned<String>,
+    name: String,
+    name_en: String,
+    standard: Spanned<String>,
+    #[serde(default)]
+    clause: String,
+    #[serde(default)]
+    effective: String,
+    confidence: Spanned<String>,
+    start: Spanned<String>,
+    #[serde(default)]
+    owner: RawOwner,
+    #[serde(default)]
+    number: Option<Spanned<String>>,
+    title: Spanned<String>,
+    #[serde(default)]
+    key: Vec<Spanned<String>>,
+    #[serde(default)]
+    search: Vec<Spanned<String>>,
+    #[serde(default)]
+    list: Vec<Spanned<String>>,
+    #[serde(default)]
+    filter: Vec<Spanned<String>>,
+    #[serde(default)]
+    import: Vec<Spanned<String>>,
+    #[serde(default)]
+    import_by: Option<Spanned<String>>,
+    field: Vec<RawField>,
+    state: Vec<RawState>,
+    transition: Vec<RawTransition>,
+    /// Steps that no way may leave out.
+    #[serde(default)]
+    path: Vec<RawPath>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawOwner {
+    #[default]
+    Enterprise,
+    Region,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawField {
+    id: Spanned<String>,
+    name: String,
+    name_en: String,
+    #[serde(default)]
+    hint: String,
+    #[serde(default)]
+    hint_en: String,
+    #[serde(rename = "type")]
+    of: Spanned<String>,
+    #[serde(default)]
+    unit: Option<String>,
+    #[serde(default)]
+    min: Option<f64>,
+    #[serde(default)]
+    max: Option<f64>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default)]
+    columns: Vec<RawField>,
+    #[serde(default)]
+    rows_max: Option<usize>,
+    #[serde(default)]
+    compute: Option<Spanned<RawCompute>>,
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    source_confidence: Option<Spanned<String>>,
+}
+
+/// A computation as it is written: which it is, its members say.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by"
+)]
+enum RawCompute {
+    Sum(RawSum),
+    Count(RawCount),
+    Difference(RawDifference),
+    Percent(RawPercent),
+    Steps(RawSteps),
+    Months(RawMonths),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSum {
+    sum: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCount {
+    count: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDifference {
+    difference: [String; 2],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPercent {
+    percent: [String; 2],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSteps {
+    steps: String,
+    from: Vec<(f64, String)>,
+    #[serde(rename = "else")]
+    otherwise: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMonths {
+    date: String,
+    plus_months: RawPlus,
+    #[serde(default)]
+    by: Vec<(String, i32)>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawPlus {
+    Fixed(i32),
+    Field(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawState {
+    id: Spanned<String>,
+    name: String,
+    name_en: String,
+    #[serde(default)]
+    end: bool,
+    #[serde(default)]
+    task: Vec<String>,
+    #[serde(default)]
+    task_person: Option<Spanned<String>>,
+    #[serde(default)]
+    task_from: Option<i32>,
+    #[serde(default)]
+    deadline: Option<Spanned<RawDeadline>>,
+    #[serde(default)]
+    deadline_source: String,
+    #[serde(default)]
+    deadline_confidence: Option<Spanned<String>>,
+    #[serde(default)]
+    escalate: Vec<Escalation>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a deadline is { field } or { days } or { days, working }")]
+enum RawDeadline {
+    Field(RawDeadlineField),
+    Days(RawDeadlineDays),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDeadlineField {
+    field: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDeadlineDays {
+    days: i32,
+    #[serde(default)]
+    working: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTransition {
+    id: Spanned<String>,
+    name: String,
+    name_en: String,
+    from: Vec<Spanned<String>>,
+    to: Spanned<String>,
+    who: Spanned<Vec<String>>,
+    #[serde(default)]
+    require: Vec<Spanned<String>>,
+    #[serde(default)]
+    fresh: Vec<Spanned<String>>,
+    #[serde(default)]
+    may: Vec<Spanned<String>>,
+    #[serde(default)]
+    guard: Vec<RawGuard>,
+    #[serde(default)]
+    opens: Vec<Spanned<Opens>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGuard {
+    id: Spanned<String>,
+    says: String,
+    says_en: String,
+    test: Spanned<RawTest>,
+}
+
+/// A test as it is written: which it is, its members say.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a test is one of all, any, not, filled, field + is, field + at_least, field + at_most, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+)]
+enum RawTest {
+    All(RawAll),
+    Any(RawAny),
+    Not(RawNot),
+    Filled(RawFilled),
+    Is(RawIs),
+    AtLeast(RawAtLeast),
+    AtMost(RawAtMost),
+    After(RawAfter),
+    DaysAtMost(RawDays),
+    OtherPersonThan(RawOther),
+    SamePersonAs(RawSame),
+    ActorIs(RawActor),
+    BeforeDeadline(RawBefore),
+    ParentIn(RawParent),
+    Children(RawChildren),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAll {
+    all: Vec<RawTest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAny {
+    any: Vec<RawTest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNot {
+    not: Box<RawTest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFilled {
+    filled: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIs {
+    field: String,
+    is: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAtLeast {
+    field: String,
+    at_least: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAtMost {
+    field: String,
+    at_most: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAfter {
+    field: String,
+    after: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDays {
+    days_between: [String; 2],
+    at_most: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOther {
+    other_person_than: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSame {
+    same_person_as: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawActor {
+    actor_is: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBefore {
+    before_deadline: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawParent {
+    parent_in: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawChildren {
+    children: String,
+    #[serde(rename = "in")]
+    states: Vec<String>,
+    #[serde(default)]
+    at_least: usize,
+    #[serde(default)]
+    at_most: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPath {
+    to: Spanned<String>,
+    through: Spanned<Vec<String>>,
+}
+
+impl Kind {
+    /// Reads a `register.toml`.
+    ///
+    /// What it says of other kinds is looked at by [`super::check_together`].
+    ///
+    /// # Errors
+    /// Everything that is wrong, in order of lines.
+    pub fn parse(text: &str) -> Result<Self, Vec<Breach>> {
+        let file: File = match toml::from_str(text) {
+            Ok(file) => file,
+            Err(error) => {
+                let line = error.span().map_or(0, |span| line_of(text, &span));
+                return Err(vec![Breach { line, field: "file".to_owned(), reason: error.message().to_owned() }]);
+            }
+        };
+        let mut reader = Reader { text, breaches: Vec::new() };
+        let kind = reader.kind(file);
+        let mut breaches = reader.breaches;
+        if breaches.is_empty() {
+            return Ok(kind);
+        }
+        breaches.sort_by_key(|b| b.line);
+        Err(breaches)
+    }
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count() + 1
+}
+
+fn plain(words: Vec<Spanned<String>>) -> Vec<String> {
+    words.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// Collects what is wrong.
+struct Reader<'a> {
+    text: &'a str,
+    breaches: Vec<Breach>,
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, span: &Range<usize>, field: impl Into<String>, reason: impl Into<String>) {
+        self.breaches.push(Breach { line: line_of(self.text, span), field: field.into(), reason: reason.into() });
+    }
+
+    /// A word that programs use: `a-z`, `0-9` and `_`, beginning with a letter, at most 40 characters; each once.
+    fn word(&mut self, of: &str, word: &Spanned<String>, seen: &mut BTreeSet<String>) -> String {
+        let text = word.as_ref();
+        let is_word = text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.len() <= 40
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !is_word {
+            self.wrong(
+                &word.span(),
+                format!("{of}.id"),
+                format!("{text:?} is no word: a-z, 0-9 and _, beginning with a letter, at most 40"),
+            );
+        } else if !seen.insert(text.clone()) {
+            self.wrong(&word.span(), format!("{of}.id"), format!("{text:?} is there twice"));
+        }
+        text.clone()
+    }
+
+    fn confidence(&mut self, field: &str, word: &Spanned<String>) {
+        if !CONFIDENCES.contains(&word.as_ref().as_str()) {
+            self.wrong(&word.span(), field, "is not verified, verified-secondary, product or unverified");
+        }
+    }
+
+    fn kind(&mut self, file: File) -> Kind {
+        let mut one = BTreeSet::new();
+        let id = self.word("kind", &file.kind, &mut one);
+        if file.standard.as_ref().is_empty() {
+            self.wrong(&file.standard.span(), "standard", "is missing: no source, no register");
+        }
+        self.confidence("confidence", &file.confidence);
+        for (what, n) in [("field", file.field.len()), ("state", file.state.len()), ("transition", file.transition.len())] {
+            if n == 0 || n > ITEMS_MAX {
+                self.wrong(&(0..0), what, format!("1 to {ITEMS_MAX} of them"));
+            }
+        }
+        let mut fields: Vec<Field> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for raw in file.field {
+            let field = self.field(raw, "field", &mut seen, &fields);
+            fields.push(field);
+        }
+        let types: BTreeMap<String, Field> = fields.iter().map(|f| (f.id.clone(), f.clone())).collect();
+        let is_text = |of: &FieldType| matches!(of, FieldType::Text { .. });
+        let is_plain = |of: &FieldType| !matches!(of, FieldType::Table { .. } | FieldType::Place);
+        let is_sorted = |of: &FieldType| !matches!(of, FieldType::Table { .. } | FieldType::Place | FieldType::Text { .. });
+        let is_cell = |of: &FieldType| !matches!(of, FieldType::Table { .. } | FieldType::Place | FieldType::Person);
+        self.names("title", std::slice::from_ref(&file.title), &types, is_text, "a text");
+        self.names("key", &file.key, &types, is_cell, "a text, number, date or choice");
+        self.names("search", &file.search, &types, is_text, "a text");
+        self.names("list", &file.list, &types, is_plain, "no table and no place");
+        self.names("filter", &file.filter, &types, is_sorted, "a choice, date, number or person");
+        self.names("import", &file.import, &types, is_cell, "a text, number, date or choice");
+        let number = file.number.map(|pattern| self.number(&pattern)).unwrap_or_default();
+
+        let mut seen = BTreeSet::new();
+        let mut lines = BTreeMap::new();
+        let mut states = Vec::new();
+        for raw in file.state {
+            let span = raw.id.span();
+            let state = self.state(raw, &types, &mut seen);
+            lines.insert(state.id.clone(), span);
+            states.push(state);
+        }
+        if !lines.contains_key(file.start.as_ref()) {
+            self.wrong(&file.start.span(), "start", format!("there is no state {:?}", file.start.as_ref()));
+        }
+        let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
+        let mut seen = BTreeSet::new();
+        let transitions: Vec<Transition> =
+            file.transition.into_iter().map(|raw| self.transition(raw, file.start.as_ref(), &states, &types, &known, &mut seen)).collect();
+        let by = file.import_by.as_ref().and_then(|by| transitions.iter().find(|t| t.id == *by.as_ref()));
+        match (&file.import_by, by) {
+            (Some(by), None) => self.wrong(&by.span(), "import_by", format!("there is no transition {:?}", by.as_ref())),
+            (Some(word), Some(by)) if !by.from.contains(file.start.as_ref()) => {
+                self.wrong(&word.span(), "import_by", format!("does not lead from {:?}", file.start.as_ref()));
+            }
+            (None, _) if !file.import.is_empty() => {
+                self.wrong(&file.import[0].span(), "import_by", "is missing: by which transition is an imported row made?");
+            }
+            (Some(word), Some(by)) => {
+                let columns: BTreeSet<&str> = file.import.iter().map(|id| id.as_ref().as_str()).collect();
+                if let Some(missing) = by.require.iter().find(|id| !columns.contains(id.as_str())) {
+                    self.wrong(&word.span(), "import", format!("has no column {missing:?}, which {:?} requires", by.id));
+                }
+                if let Some(extra) = file.import.iter().find(|id| !by.require.contains(id.as_ref()) && !by.may.contains(id.as_ref())) {
+                    self.wrong(&extra.span(), "import", format!("{:?} is not set by {:?}", extra.as_ref(), by.id));
+                }
+            }
+            _ => {}
+        }
+        let kind = Kind {
+            id,
+            name: file.name,
+            name_en: file.name_en,
+            standard: file.standard.into_inner(),
+            clause: file.clause,
+            effective: file.effective,
+            confidence: file.confidence.into_inner(),
+            start: file.start.into_inner(),
+            owner: match file.owner {
+                RawOwner::Enterprise => Owner::Enterprise,
+                RawOwner::Region => Owner::Region,
+            },
+            number,
+            title: file.title.into_inner(),
+            key: plain(file.key),
+            search: plain(file.search),
+            list: plain(file.list),
+            filter: plain(file.filter),
+            import: plain(file.import),
+            import_by: file.import_by.map(Spanned::into_inner),
+            fields,
+            states,
+            transitions,
+        };
+        if self.breaches.is_empty() {
+            self.life(&kind, &lines, &file.path);
+        }
+        kind
+    }
+
+    /// Whether these fields are there, each once and of a type that fits.
+    fn names(&mut self, what: &str, ids: &[Spanned<String>], types: &BTreeMap<String, Field>, fits: fn(&FieldType) -> bool, wanted: &str) {
+        let mut seen = BTreeSet::new();
+        for id in ids {
+            let reason = match types.get(id.as_ref()) {
+                None => format!("there is no field {:?}", id.as_ref()),
+                Some(field) if !fits(&field.of) => format!("{:?} must be {wanted}", id.as_ref()),
+                Some(field) if what == "import" && field.compute.is_some() => format!("{:?} is computed", id.as_ref()),
+                Some(_) if !seen.insert(id.as_ref()) => format!("{:?} is there twice", id.as_ref()),
+                Some(_) => continue,
+            };
+            self.wrong(&id.span(), what, reason);
+        }
+    }
+
+    fn number(&mut self, pattern: &Spanned<String>) -> Vec<NumberPart> {
+        let (mut parts, mut rest) = (Vec::new(), pattern.as_ref().as_str());
+        let mut counts = 0;
+        while let Some(open) = rest.find('{') {
+            if open > 0 {
+                parts.push(NumberPart::Text(rest[..open].to_owned()));
+            }
+            let Some(close) = rest[open..].find('}') else { break };
+            let word = &rest[open + 1..open + close];
+            let digits = word.strip_prefix("seq:").and_then(|n| n.parse().ok()).filter(|n| (1..=9).contains(n));
+            match (word, digits) {
+                ("region", _) => parts.push(NumberPart::Region),
+                ("year", _) => parts.push(NumberPart::Year),
+                (_, Some(digits)) => {
+                    counts += 1;
+                    parts.push(NumberPart::Seq(digits));
+                }
+                _ => self.wrong(&pattern.span(), "number", format!("{{{word}}} is not {{region}}, {{year}} or {{seq:1}} to {{seq:9}}")),
+            }
+            rest = &rest[open + close + 1..];
+        }
+        if rest.contains(['{', '}']) {
+            self.wrong(&pattern.span(), "number", "a brace has no partner");
+        } else if !rest.is_empty() {
+            parts.push(NumberPart::Text(rest.to_owned()));
+        }
+        if counts != 1 || pattern.as_ref().len() > 60 {
+            self.wrong(&pattern.span(), "number", "has one {seq:N}, and at most 60 characters");
+        }
+        parts
+    }
+
+    fn field(&mut self, raw: RawField, of: &str, seen: &mut BTreeSet<String>, above: &[Field]) -> Field {
+        let id = self.word(of, &raw.id, seen);
+        let path = |what: &str| format!("{of}.{id}.{what}");
+        let is_column = of != "field";
+        let kind = match raw.of.as_ref().as_str() {
+            "text" => {
+                let max = raw.max.unwrap_or(TEXT_MAX as f64);
+                if !(1.0..=TEXT_LIMIT as f64).contains(&max) {
+                    self.wrong(&raw.id.span(), path("max"), format!("a text has 1 to {TEXT_LIMIT} characters"));
+                }
+                FieldType::Text { max: max as usize }
+            }
+            "number" => {
+                if raw.min.zip(raw.max).is_some_and(|(min, max)| min > max) {
+                    self.wrong(&raw.id.span(), path("min"), "is above max");
+                }
+                if raw.unit.is_none() {
+                    self.wrong(&raw.id.span(), path("unit"), "is missing; a count has the unit \"\"");
+                }
+                FieldType::Number { unit: raw.unit.unwrap_or_default(), min: raw.min, max: raw.max }
+            }
+            "date" => FieldType::Date,
+            "choice" => {
+                let ids: BTreeSet<&str> = raw.choices.iter().map(|c| c.id.as_str()).collect();
+                if ids.is_empty() || ids.len() < raw.choices.len() {
+                    self.wrong(&raw.id.span(), path("choices"), "there is one at least, and each once");
+                }
+                FieldType::Choice { choices: raw.choices }
+            }
+            "person" if !is_column => FieldType::Person,
+            "place" if !is_column => FieldType::Place,
+            "table" if !is_column => {
+                let rows_max = raw.rows_max.unwrap_or(ROWS_MAX);
+                if !(1..=ROWS_LIMIT).contains(&rows_max) {
+                    self.wrong(&raw.id.span(), path("rows_max"), format!("a table has 1 to {ROWS_LIMIT} rows"));
+                }
+                if raw.columns.is_empty() || raw.columns.len() > ITEMS_MAX {
+                    self.wrong(&raw.id.span(), path("columns"), format!("1 to {ITEMS_MAX} of them"));
+                }
+                let mut seen = BTreeSet::new();
+                let columns = raw.columns.into_iter().map(|column| self.field(column, &path("columns"), &mut seen, &[])).collect();
+                FieldType::Table { columns, rows_max }
+            }
+            other => {
+                let known = if is_column { "text, number, date or choice" } else { "text, number, date, choice, person, place or table" };
+                self.wrong(&raw.of.span(), path("type"), format!("{other:?} is not {known}"));
+                FieldType::Date
+            }
+        };
+        let compute = raw.compute.and_then(|raw| {
+            let span = raw.span();
+            match compute(raw.into_inner(), &kind, above) {
+                Ok(_) if is_column => {
+                    self.wrong(&span, path("compute"), "a column is not computed");
+                    None
+                }
+                Ok(compute) => Some(compute),
+                Err(reason) => {
+                    self.wrong(&span, path("compute"), reason);
+                    None
+                }
+            }
+        });
+        if let Some(confidence) = &raw.source_confidence {
+            self.confidence(&path("source_confidence"), confidence);
+        } else if !raw.source.is_empty() {
+            self.wrong(&raw.id.span(), path("source_confidence"), "is missing beside the source");
+        }
+        Field {
+            id,
+            name: raw.name,
+            name_en: raw.name_en,
+            hint: raw.hint,
+            hint_en: raw.hint_en,
+            of: kind,
+            compute,
+            source: raw.source,
+            source_confidence: raw.source_confidence.map(Spanned::into_inner).unwrap_or_default(),
+        }
+    }
+
+    fn state(&mut self, raw: RawState, types: &BTreeMap<String, Field>, seen: &mut BTreeSet<String>) -> State {
+        let id = self.word("state", &raw.id, seen);
+        let path = |what: &str| format!("state.{id}.{what}");
+        if let Some(person) = &raw.task_person
+            && !types.get(person.as_ref()).is_some_and(|f| matches!(f.of, FieldType::Person))
+        {
+            self.wrong(&person.span(), path("task_person"), format!("{:?} is no person field", person.as_ref()));
+        }
+        let deadline = raw.deadline.map(|raw| {
+            let span = raw.span();
+            match raw.into_inner() {
+                RawDeadline::Field(RawDeadlineField { field }) => {
+                    if !types.get(&field).is_some_and(|f| matches!(f.of, FieldType::Date)) {
+                        self.wrong(&span, path("deadline"), format!("{field:?} is no date"));
+                    }
+                    Deadline::Field(field)
+                }
+                RawDeadline::Days(RawDeadlineDays { days, working }) => {
+                    if !(0..=DAYS_MAX).contains(&days) {
+                        self.wrong(&span, path("deadline"), format!("0 to {DAYS_MAX} days"));
+                    }
+                    if working { Deadline::WorkingDays(days.unsigned_abs()) } else { Deadline::Days(days) }
+                }
+            }
+        });
+        match &raw.deadline_confidence {
+            Some(confidence) => self.confidence(&path("deadline_confidence"), confidence),
+            // A date that people set is its own source; days that the pack sets are not.
+            None if matches!(deadline, Some(Deadline::Days(_) | Deadline::WorkingDays(_))) || !raw.deadline_source.is_empty() => {
+                self.wrong(&raw.id.span(), path("deadline_confidence"), "is missing: no source, no number of days");
+            }
+            None => {}
+        }
+        let told = raw.escalate.iter().flat_map(|step| &step.to);
+        if let Some(unknown) = raw.task.iter().chain(told).find(|role| Role::parse(role).is_none()) {
+            self.wrong(&raw.id.span(), path("task"), format!("there is no role {unknown:?}"));
+        }
+        let mut escalate = raw.escalate;
+        escalate.sort_by_key(|step| step.after);
+        let is_bad = |step: &Escalation| step.to.is_empty() || step.after.abs() > DAYS_MAX;
+        if escalate.iter().any(is_bad) || escalate.len() > 20 {
+            self.wrong(&raw.id.span(), path("escalate"), format!("at most 20 steps, each to a role, within {DAYS_MAX} days"));
+        }
+        if !escalate.is_empty() && deadline.is_none() {
+            self.wrong(&raw.id.span(), path("escalate"), "there is no deadline");
+        }
+        if let Some(days) = raw.task_from
+            && (deadline.is_none() || raw.task.is_empty() || !(-DAYS_MAX..=0).contains(&days))
+        {
+            self.wrong(&raw.id.span(), path("task_from"), format!("is -{DAYS_MAX} to 0 days from the deadline of a task"));
+        }
+        if raw.end && (deadline.is_some() || !raw.task.is_empty()) {
+            self.wrong(&raw.id.span(), path("end"), "nothing is to be done where nothing follows");
+        }
+        State {
+            id,
+            name: raw.name,
+            name_en: raw.name_en,
+            is_end: raw.end,
+            task: raw.task,
+            task_person: raw.task_person.map(Spanned::into_inner),
+            task_from: raw.task_from,
+            deadline,
+            deadline_source: raw.deadline_source,
+            deadline_confidence: raw.deadline_confidence.map(Spanned::into_inner).unwrap_or_default(),
+            escalate,
+        }
+    }
+
+    fn transition(
+        &mut self,
+        raw: RawTransition,
+        start: &str,
+        states: &[State],
+        types: &BTreeMap<String, Field>,
+        known: &BTreeSet<String>,
+        seen: &mut BTreeSet<String>,
+    ) -> Transition {
+        let id = self.word("transition", &raw.id, seen);
+        let of = format!("transition.{id}");
+        for (from, what) in raw.from.iter().map(|s| (s, "from")).chain([(&raw.to, "to")]) {
+            match states.iter().find(|s| s.id == *from.as_ref()) {
+                None => self.wrong(&from.span(), format!("{of}.{what}"), format!("there is no state {:?}", from.as_ref())),
+                Some(state) if what == "from" && state.is_end => {
+                    self.wrong(&from.span(), format!("{of}.from"), format!("{:?} is an end: nothing follows it", from.as_ref()));
+                }
+                Some(_) => {}
+            }
+        }
+        if raw.to.as_ref() == start {
+            self.wrong(&raw.to.span(), format!("{of}.to"), "leads back to the start, where nothing is kept");
+        }
+        if raw.from.is_empty() {
+            self.wrong(&raw.id.span(), format!("{of}.from"), "names no state");
+        }
+        if raw.who.as_ref().is_empty() {
+            self.wrong(&raw.who.span(), format!("{of}.who"), "names no role: nobody could take it");
+        }
+        if let Some(unknown) = raw.who.as_ref().iter().find(|role| Role::parse(role).is_none()) {
+            self.wrong(&raw.who.span(), format!("{of}.who"), format!("there is no role {unknown:?}"));
+        }
+        for (id, what) in raw.require.iter().map(|id| (id, "require")).chain(raw.may.iter().map(|id| (id, "may"))) {
+            match types.get(id.as_ref()) {
+                None => self.wrong(&id.span(), format!("{of}.{what}"), format!("there is no field {:?}", id.as_ref())),
+                Some(field) if field.compute.is_some() => {
+                    self.wrong(&id.span(), format!("{of}.{what}"), format!("{:?} is computed", id.as_ref()));
+                }
+                Some(_) => {}
+            }
+        }
+        for id in &raw.fresh {
+            if !raw.require.iter().any(|required| required.as_ref() == id.as_ref()) {
+                self.wrong(&id.span(), format!("{of}.fresh"), format!("{:?} is not among what it requires", id.as_ref()));
+            }
+        }
+        let mut opens = Vec::new();
+        for raw in raw.opens {
+            if let Some(unknown) = raw.as_ref().set.values().find(|id| !types.contains_key(*id)) {
+                self.wrong(&raw.span(), format!("{of}.opens.set"), format!("there is no field {unknown:?}"));
+            }
+            opens.push(raw.into_inner());
+        }
+        let mut seen = BTreeSet::new();
+        let guards = raw.guard.into_iter().map(|guard| self.guard(&of, guard, types, known, &mut seen)).collect();
+        Transition {
+            id,
+            name: raw.name,
+            name_en: raw.name_en,
+            from: plain(raw.from),
+            to: raw.to.into_inner(),
+            who: raw.who.into_inner(),
+            require: plain(raw.require),
+            fresh: plain(raw.fresh),
+            may: plain(raw.may),
+            guards,
+            opens,
+        }
+    }
+
+    fn guard(
+        &mut self,
+        of: &str,
+        raw: RawGuard,
+        types: &BTreeMap<String, Field>,
+        transitions: &BTreeSet<String>,
+        seen: &mut BTreeSet<String>,
+    ) -> Guard {
+        let id = self.word("guard", &raw.id, seen);
+        if raw.says.is_empty() || raw.says_en.is_empty() {
+            self.wrong(&raw.id.span(), format!("{of}.guard.{id}.says"), "is missing: whoever is stopped is told why, in both languages");
+        }
+        let span = raw.test.span();
+        let test = test(raw.test.into_inner(), types, transitions, 0).unwrap_or_else(|reason| {
+            self.wrong(&span, format!("{of}.guard.{id}.test"), reason);
+            Test::All(Vec::new())
+        });
+        Guard { id, says: raw.says, says_en: raw.says_en, test }
+    }
+
+    /// Can every state be reached and left, and no step be left out that must be taken?
+    fn life(&mut self, kind: &Kind, lines: &BTreeMap<String, Range<usize>>, paths: &[RawPath]) {
+        let (reached, ending) = (kind.reached(&[]), kind.ending());
+        for state in &kind.states {
+            let span = lines.get(&state.id).cloned().unwrap_or_default();
+            if !reached.contains(state.id.as_str()) {
+                self.wrong(&span, format!("state.{}", state.id), format!("cannot be reached from {:?}", kind.start));
+            } else if !ending.contains(state.id.as_str()) {
+                self.wrong(&span, format!("state.{}", state.id), "no way leads from it to an end");
+            }
+        }
+        for path in paths {
+            let through = path.through.as_ref();
+            if let Some(unknown) = through.iter().find(|id| kind.transition(id).is_none()) {
+                self.wrong(&path.through.span(), "path.through", format!("there is no transition {unknown:?}"));
+            } else if !lines.contains_key(path.to.as_ref()) {
+                self.wrong(&path.to.span(), "path.to", format!("there is no state {:?}", path.to.as_ref()));
+            } else if kind.reached(through).contains(path.to.as_ref().as_str()) {
+                let reason = format!("{:?} can be reached without {}", path.to.as_ref(), through.join(" or "));
+                self.wrong(&path.to.span(), "path", reason);
+            }
+        }
+    }
+}
+
+/// A computation for a field of this type, out of fields above it.
+fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, String> {
+    let find = |id: &str| above.iter().find(|f| f.id == id).ok_or_else(|| format!("there is no field {id:?} above this one"));
+    let number = |id: String| match find(&id)?.of {
+        FieldType::Number { .. } => Ok(id),
+        _ => Err(format!("{id:?} is no number")),
+    };
+    let is_number = matches!(of, FieldType::Number { .. });
+    let wanted = |fits: bool, what: &str| if fits { Ok(()) } else { Err(format!("makes {what}, but the field is none")) };
+    match raw {
+        RawCompute::Sum(RawSum { sum }) => {
+            wanted(is_number, "a number")?;
+            let (table, column) = sum.split_once('.').ok_or("sum names \"table.column\"")?;
+            let FieldType::Table { columns, .. } = &find(table)?.of else { return Err(format!("{table:?} is no table")) };
+            match columns.iter().find(|c| c.id == column).map(|c| &c.of) {
+                Some(FieldType::Number { .. }) => Ok(Compute::Sum(table.to_owned(), column.to_owned())),
+                Some(_) => Err(format!("{sum:?} is no number")),
+                None => Err(format!("{table:?} has no column {column:?}")),
+            }
+        }
+        RawCompute::Count(RawCount { count }) => {
+            wanted(is_number, "a number")?;
+            match find(&count)?.of {
+                FieldType::Table { .. } => Ok(Compute::Count(count)),
+                _ => Err(format!("{count:?} is no table")),
+            }
+        }
+        RawCompute::Difference(RawDifference { difference: [a, b] }) => {
+            wanted(is_number, "a number")?;
+            Ok(Compute::Difference(number(a)?, number(b)?))
+        }
+        RawCompute::Percent(RawPercent { percent: [a, b] }) => {
+            wanted(is_number, "a number")?;
+            Ok(Compute::Percent(number(a)?, number(b)?))
+        }
+        RawCompute::Steps(RawSteps { steps, from, otherwise }) => {
+            let FieldType::Choice { choices } = of else { return Err("makes a choice, but the field is none".to_owned()) };
+            let words = from.iter().map(|(_, word)| word).chain([&otherwise]);
+            if let Some(unknown) = words.into_iter().find(|word| choices.iter().all(|c| c.id != **word)) {
+                return Err(format!("there is no choice {unknown:?}"));
+            }
+            if from.is_empty() || from.iter().any(|(n, _)| !n.is_finite()) || !from.windows(2).all(|w| w[0].0 > w[1].0) {
+                return Err("steps go down, from the highest".to_owned());
+            }
+            Ok(Compute::Steps(number(steps)?, from, otherwise))
+        }
+        RawCompute::Months(RawMonths { date, plus_months, by }) => {
+            wanted(matches!(of, FieldType::Date), "a date")?;
+            if !matches!(find(&date)?.of, FieldType::Date) {
+                return Err(format!("{date:?} is no date"));
+            }
+            let months = match plus_months {
+                RawPlus::Fixed(months) => Months::Fixed(months),
+                RawPlus::Field(id) if by.is_empty() => Months::Field(number(id)?),
+                RawPlus::Field(id) => {
+                    let FieldType::Choice { choices } = &find(&id)?.of else { return Err(format!("{id:?} is no choice")) };
+                    if let Some((unknown, _)) = by.iter().find(|(word, _)| choices.iter().all(|c| c.id != *word)) {
+                        return Err(format!("{id:?} has no choice {unknown:?}"));
+                    }
+                    Months::By(id, by.into_iter().collect())
+                }
+            };
+            Ok(Compute::PlusMonths(date, months))
+        }
+    }
+}
+
+/// A test, with the fields and transitions it names.
+fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<String>, depth: usize) -> Result<Test, String> {
+    if depth > DEPTH_MAX {
+        return Err(format!("is nested more than {DEPTH_MAX} deep"));
+    }
+    let of = |id: &str| types.get(id).map(|f| &f.of).ok_or_else(|| format!("there is no field {id:?}"));
+    let many = |raw: Vec<RawTest>| -> Result<Vec<Test>, String> {
+        if raw.is_empty() {
+            return Err("a list of tests is empty".to_owned());
+        }
+        raw.into_iter().map(|raw| test(raw, types, transitions, depth + 1)).collect()
+    };
+    let number = |id: String, value: f64, make: fn(String, f64) -> Test| match of(&id)? {
+        FieldType::Number { .. } if value.is_finite() => Ok(make(id, value)),
+        _ => Err(format!("{id:?} is no number")),
+    };
+    let date = |id: String| match id.as_str() {
+        DAY_OF_ACT => Ok(None),
+        _ => match of(&id)? {
+            FieldType::Date => Ok(Some(id)),
+            _ => Err(format!("{id:?} is no date")),
+        },
+    };
+    let steps = |ids: Vec<String>, what: &str| match ids.iter().find(|id| !transitions.contains(*id)) {
+        None if ids.is_empty() => Err(format!("{what} names no transition")),
+        None => Ok(ids),
+        Some(unknown) => Err(format!("there is no transition {unknown:?}")),
+    };
+    match raw {
+        RawTest::All(raw) => Ok(Test::All(many(raw.all)?)),
+        RawTest::Any(raw) => Ok(Test::Any(many(raw.any)?)),
+        RawTest::Not(raw) => Ok(Test::Not(Box::new(test(*raw.not, types, transitions, depth + 1)?))),
+        RawTest::Filled(raw) => of(&raw.filled).map(|_| Test::Filled(raw.filled.clone())),
+        RawTest::Is(RawIs { field, is }) => match of(&field)? {
+            FieldType::Choice { choices } if choices.iter().all(|c| c.id != is) => Err(format!("{field:?} has no choice {is:?}")),
+            FieldType::Choice { .. } | FieldType::Text { .. } => Ok(Test::Is(field, is)),
+            _ => Err(format!("{field:?} is neither a choice nor a text")),
+        },
+        RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
+        RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
+        RawTest::After(raw) => Ok(Test::After(date(raw.field)?, date(raw.after)?)),
+        RawTest::DaysAtMost(RawDays { days_between: [from, to], at_most: days }) => {
+            if !(0..=DAYS_MAX).contains(&days) {
+                return Err(format!("at_most is 0 to {DAYS_MAX} days"));
+            }
+            Ok(Test::DaysAtMost { from: date(from)?, to: date(to)?, days })
+        }
+        RawTest::OtherPersonThan(raw) => Ok(Test::OtherPersonThan(steps(raw.other_person_than, "other_person_than")?)),
+        RawTest::SamePersonAs(raw) => Ok(Test::SamePersonAs(steps(raw.same_person_as, "same_person_as")?)),
+        RawTest::ActorIs(raw) => match of(&raw.actor_is)? {
+            FieldType::Person => Ok(Test::ActorIs(raw.actor_is)),
+            _ => Err(format!("{:?} is no person", raw.actor_is)),
+        },
+        RawTest::BeforeDeadline(RawBefore { before_deadline: true }) => Ok(Test::BeforeDeadline),
+        RawTest::BeforeDeadline(_) => Ok(Test::Not(Box::new(Test::BeforeDeadline))),
+        RawTest::ParentIn(raw) if raw.parent_in.is_empty() => Err("parent_in names no state".to_owned()),
+        RawTest::ParentIn(raw) => Ok(Test::ParentIn(raw.parent_in)),
+        RawTest::Children(raw) if raw.states.is_empty() || (raw.at_least == 0 && raw.at_most.is_none()) => {
+            Err("children has states in `in`, and at_least or at_most".to_owned())
+        }
+        RawTest::Children(raw) => Ok(Test::Children {
+            kind: raw.children,
+            states: raw.states,
+            at_least: raw.at_least,
+            at_most: raw.at_most.unwrap_or(usize::MAX),
+        }),
+    }
+}

@@ -1,0 +1,186 @@
+//! What stands in a field, as JSON on the API and in the database.
+
+use std::collections::BTreeMap;
+
+use anlan_model::Wgs84;
+use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::kind::{Field, FieldType, Kind};
+use super::{FieldFault, Record, search};
+
+/// Longest text that is indexed for filters, in characters; filters know choices, dates, numbers and people only, all of them shorter.
+const INDEXED_CHARS: usize = 100;
+
+/// What stands in a field.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A calendar date.
+    Date(Date),
+    /// A number in the field's unit.
+    Number(f64),
+    /// Text, the id of a choice, the id of a person.
+    Text(String),
+    /// A place.
+    Place(Wgs84),
+    /// Rows; an empty cell is absent.
+    Table(Vec<BTreeMap<String, Value>>),
+}
+
+/// A field of a record that lists are narrowed by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexEntry {
+    /// Field.
+    pub field: String,
+    /// Choice, person, ISO date.
+    pub text: Option<String>,
+    /// Number.
+    pub number: Option<f64>,
+}
+
+impl Value {
+    /// From JSON, as `field` would hold it; what is of another type stays what it is, so that [`Field::check`] refuses it. An unknown field is
+    /// read by what it looks like. `None` for what no field holds: null, true, mixed lists.
+    pub fn from_json(field: Option<&Field>, json: &Json) -> Option<Self> {
+        let of = field.map(|field| &field.of);
+        match json {
+            Json::Number(n) => n.as_f64().map(Self::Number),
+            Json::String(text) => match text.parse() {
+                // jiff reads more than a date ("2026-03-01T10:00"); a date is ten characters.
+                Ok(date) if matches!(of, Some(FieldType::Date)) && text.len() == 10 => Some(Self::Date(date)),
+                _ => Some(Self::Text(text.clone())),
+            },
+            Json::Object(_) => serde_json::from_value::<Wgs84>(json.clone()).ok().map(Self::Place),
+            Json::Array(rows) => {
+                let columns = match of {
+                    Some(FieldType::Table { columns, .. }) => columns.as_slice(),
+                    _ => &[],
+                };
+                let cell = |id: &String, json: &Json| match json {
+                    Json::Null => Some(None),
+                    _ => Self::from_json(columns.iter().find(|c| c.id == *id), json).map(|value| Some((id.clone(), value))),
+                };
+                let row = |row: &Json| {
+                    let cells = row.as_object()?.iter().map(|(id, json)| cell(id, json)).collect::<Option<Vec<_>>>()?;
+                    Some(cells.into_iter().flatten().collect())
+                };
+                rows.iter().map(row).collect::<Option<_>>().map(Self::Table)
+            }
+            Json::Null | Json::Bool(_) => None,
+        }
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Json {
+        // Numbers are finite and keys are texts, so it always encodes.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl FieldType {
+    /// Whether every value of `other` is one of this type too.
+    pub(super) fn takes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text { max }, Self::Text { max: other }) => other <= max,
+            (Self::Choice { choices }, Self::Choice { choices: others }) => others.iter().all(|o| choices.iter().any(|c| c.id == o.id)),
+            (Self::Number { unit, min, max }, Self::Number { unit: u, min: lo, max: hi }) => {
+                unit == u && min.is_none_or(|m| lo.is_some_and(|l| l >= m)) && max.is_none_or(|m| hi.is_some_and(|h| h <= m))
+            }
+            (Self::Date, Self::Date) | (Self::Person, Self::Person) | (Self::Place, Self::Place) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Field {
+    /// Whether `value` can stand in it.
+    ///
+    /// # Errors
+    /// What is wrong, and where: the field's id, or `id[row].column`.
+    pub fn check(&self, value: &Value) -> Result<(), Vec<(String, FieldFault)>> {
+        let one = |fault| Err(vec![(self.id.clone(), fault)]);
+        let fits = match (&self.of, value) {
+            (FieldType::Text { max }, Value::Text(text)) => {
+                !text.trim().is_empty() && text.chars().count() <= *max && !text.chars().any(is_unprintable)
+            }
+            // Ids of users are numbers; in cases, names.
+            (FieldType::Person, Value::Text(text)) => !text.trim().is_empty() && text.chars().count() <= INDEXED_CHARS,
+            (FieldType::Choice { choices }, Value::Text(text)) => choices.iter().any(|choice| choice.id == *text),
+            (FieldType::Number { min, max, .. }, Value::Number(n)) => {
+                n.is_finite() && min.is_none_or(|min| *n >= min) && max.is_none_or(|max| *n <= max)
+            }
+            (FieldType::Date, Value::Date(_)) => true,
+            (FieldType::Place, Value::Place(place)) => Wgs84::new(place.lon, place.lat).is_some(),
+            (FieldType::Table { columns, rows_max }, Value::Table(rows)) => {
+                if rows.is_empty() || rows.len() > *rows_max {
+                    return one(FieldFault::Range);
+                }
+                let mut faults = Vec::new();
+                for (i, row) in rows.iter().enumerate() {
+                    let at = |column: &str| format!("{}[{i}].{column}", self.id);
+                    if row.is_empty() {
+                        faults.push((format!("{}[{i}]", self.id), FieldFault::Missing));
+                    }
+                    for (id, value) in row {
+                        match columns.iter().find(|c| c.id == *id).map(|c| c.check(value)) {
+                            None => faults.push((at(id), FieldFault::Unknown)),
+                            Some(Err(inner)) => faults.extend(inner.into_iter().map(|(_, fault)| (at(id), fault))),
+                            Some(Ok(())) => {}
+                        }
+                    }
+                }
+                return if faults.is_empty() { Ok(()) } else { Err(faults) };
+            }
+            _ => return one(FieldFault::Type),
+        };
+        if fits { Ok(()) } else { one(FieldFault::Range) }
+    }
+}
+
+/// Control characters that are no line or tab: nothing a form can send by itself, and XML cannot hold them.
+fn is_unprintable(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
+impl Kind {
+    /// The fields of a stored record. A field that the kind no longer has is kept.
+    pub fn stored_fields(&self, json: &serde_json::Map<String, Json>) -> BTreeMap<String, Value> {
+        json.iter().filter_map(|(id, json)| Some((id.clone(), Value::from_json(self.field(id), json)?))).collect()
+    }
+
+    /// What lists are narrowed by, for this record.
+    pub fn index(&self, record: &Record) -> Vec<IndexEntry> {
+        let entry = |id: &String| {
+            let (text, number) = match record.fields.get(id)? {
+                Value::Text(text) => (Some(text.chars().take(INDEXED_CHARS).collect()), None),
+                Value::Date(date) => (Some(date.to_string()), None),
+                Value::Number(n) => (None, Some(*n)),
+                Value::Place(_) | Value::Table(_) => return None,
+            };
+            Some(IndexEntry { field: id.clone(), text, number })
+        };
+        self.filter.iter().filter_map(entry).collect()
+    }
+
+    /// What is unique within the kind, as one text; `None` if the kind has no key or a part of it is empty.
+    pub fn key_of(&self, fields: &BTreeMap<String, Value>) -> Option<String> {
+        if self.key.is_empty() {
+            return None;
+        }
+        let part = |id: &String| match fields.get(id)? {
+            Value::Text(text) => Some(search::plain(text)),
+            Value::Date(date) => Some(date.to_string()),
+            Value::Number(n) => Some(n.to_string()),
+            Value::Place(_) | Value::Table(_) => None,
+        };
+        let parts = self.key.iter().map(part).collect::<Option<Vec<_>>>()?;
+        Some(parts.join("\u{1f}"))
+    }
+
+    /// Its title and what a search looks into, title first.
+    pub fn searched<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a str> {
+        std::iter::once(&self.title).chain(self.search.iter().filter(|id| **id != self.title)).filter_map(|id| record.text(id))
+    }
+}

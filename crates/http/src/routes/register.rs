@@ -1,0 +1,307 @@
+//! Registers (台账): what kinds there are, as forms and lists need it.
+
+use anlan_app::record::{self, RegisterView};
+use anlan_domain::register::{Field, FieldType, Kind, Owner, graph};
+use axum::Json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Answer;
+use crate::extract::{AppRef, Caller, PathId};
+
+/// A register in the list of registers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterSummary {
+    /// Its word, as in addresses.
+    kind: String,
+    name: String,
+    name_en: String,
+    /// The pack that brings it.
+    pack: String,
+    /// Visible records that something follows.
+    open: i64,
+    /// Of those, late.
+    overdue: i64,
+}
+
+impl From<RegisterView> for RegisterSummary {
+    fn from(view: RegisterView) -> Self {
+        let RegisterView { kind, pack, open, overdue } = view;
+        Self { kind: kind.id.clone(), name: kind.name.clone(), name_en: kind.name_en.clone(), pack, open, overdue }
+    }
+}
+
+/// Every register.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterList {
+    registers: Vec<RegisterSummary>,
+}
+
+/// Whose the records are.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RecordOwner {
+    Enterprise,
+    Region,
+}
+
+/// What may stand in a field.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RegisterFieldType {
+    Text,
+    Number,
+    Date,
+    Choice,
+    /// Id of a user of `GET /people`.
+    Person,
+    /// `{"lon", "lat"}`, WGS-84.
+    Place,
+    /// A list of objects by column.
+    Table,
+}
+
+/// One of the values of a field.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterChoice {
+    id: String,
+    name: String,
+    name_en: String,
+}
+
+/// A field.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterField {
+    id: String,
+    name: String,
+    name_en: String,
+    r#type: RegisterFieldType,
+    hint: String,
+    hint_en: String,
+    /// Characters of a text, greatest number.
+    max: Option<f64>,
+    /// Least number.
+    min: Option<f64>,
+    /// Unit of a number; empty = a count.
+    unit: String,
+    choices: Vec<RegisterChoice>,
+    /// Columns of a table.
+    #[schema(no_recursion)]
+    columns: Vec<RegisterField>,
+    /// Most rows of a table; 0 = it is none.
+    rows_max: usize,
+    /// Follows from other fields; nobody fills it.
+    computed: bool,
+    /// Where its figures are from; may be empty.
+    source: String,
+    /// `verified`, `verified-secondary`, `product`, `unverified`; empty = no source.
+    source_confidence: String,
+}
+
+impl From<&Field> for RegisterField {
+    fn from(field: &Field) -> Self {
+        let mut dto = Self {
+            id: field.id.clone(),
+            name: field.name.clone(),
+            name_en: field.name_en.clone(),
+            r#type: RegisterFieldType::Text,
+            hint: field.hint.clone(),
+            hint_en: field.hint_en.clone(),
+            max: None,
+            min: None,
+            unit: String::new(),
+            choices: Vec::new(),
+            columns: Vec::new(),
+            rows_max: 0,
+            computed: field.compute.is_some(),
+            source: field.source.clone(),
+            source_confidence: field.source_confidence.clone(),
+        };
+        match &field.of {
+            FieldType::Text { max } => dto.max = Some(*max as f64),
+            FieldType::Number { unit, min, max } => {
+                dto.r#type = RegisterFieldType::Number;
+                (dto.unit, dto.min, dto.max) = (unit.clone(), *min, *max);
+            }
+            FieldType::Date => dto.r#type = RegisterFieldType::Date,
+            FieldType::Choice { choices } => {
+                dto.r#type = RegisterFieldType::Choice;
+                let choice = |c: &anlan_domain::register::Choice| RegisterChoice {
+                    id: c.id.clone(),
+                    name: c.name.clone(),
+                    name_en: c.name_en.clone(),
+                };
+                dto.choices = choices.iter().map(choice).collect();
+            }
+            FieldType::Person => dto.r#type = RegisterFieldType::Person,
+            FieldType::Place => dto.r#type = RegisterFieldType::Place,
+            FieldType::Table { columns, rows_max } => {
+                dto.r#type = RegisterFieldType::Table;
+                dto.columns = columns.iter().map(Into::into).collect();
+                dto.rows_max = *rows_max;
+            }
+        }
+        dto
+    }
+}
+
+/// By when a state should be left: a field, or days after it was entered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterDeadline {
+    field: Option<String>,
+    days: Option<i64>,
+    /// The days are working days.
+    working: bool,
+}
+
+/// A state.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterState {
+    id: String,
+    name: String,
+    name_en: String,
+    /// Nothing follows.
+    end: bool,
+    /// Roles on whose to-do list a record stands here.
+    task: Vec<String>,
+    deadline: Option<RegisterDeadline>,
+    /// Where the deadline is from; may be empty.
+    deadline_source: String,
+    /// As `source_confidence` of a field.
+    deadline_confidence: String,
+}
+
+/// A condition of a transition.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterGuard {
+    id: String,
+    /// What it says when it says no.
+    says: String,
+    says_en: String,
+}
+
+/// What leads from some states to another.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterTransition {
+    id: String,
+    name: String,
+    name_en: String,
+    from: Vec<String>,
+    to: String,
+    /// Roles that may.
+    who: Vec<String>,
+    /// Fields that must be filled by then.
+    require: Vec<String>,
+    /// Those of them that must be filled with it, whatever an earlier step said.
+    fresh: Vec<String>,
+    /// Further fields that may be filled with it.
+    may: Vec<String>,
+    guards: Vec<RegisterGuard>,
+}
+
+/// A register.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Register {
+    kind: String,
+    name: String,
+    name_en: String,
+    pack: String,
+    standard: String,
+    clause: String,
+    effective: String,
+    /// As `source_confidence` of a field.
+    confidence: String,
+    owner: RecordOwner,
+    /// Records are numbered.
+    numbered: bool,
+    /// The field shown as the title.
+    title: String,
+    /// Fields that are together unique.
+    key: Vec<String>,
+    search: Vec<String>,
+    list: Vec<String>,
+    filter: Vec<String>,
+    /// Columns of the import sheet; empty = nothing is imported.
+    import: Vec<String>,
+    /// The state from which records are made; none is in it.
+    start: String,
+    fields: Vec<RegisterField>,
+    states: Vec<RegisterState>,
+    transitions: Vec<RegisterTransition>,
+    /// The states as a Mermaid diagram.
+    graph: String,
+}
+
+fn register(kind: &Kind, pack: String) -> Register {
+    use anlan_domain::register::Deadline;
+    let deadline = |deadline: &Deadline| match deadline {
+        Deadline::Field(field) => RegisterDeadline { field: Some(field.clone()), days: None, working: false },
+        Deadline::Days(days) => RegisterDeadline { field: None, days: Some(i64::from(*days)), working: false },
+        Deadline::WorkingDays(days) => RegisterDeadline { field: None, days: Some(i64::from(*days)), working: true },
+    };
+    let state = |s: &anlan_domain::register::State| RegisterState {
+        id: s.id.clone(),
+        name: s.name.clone(),
+        name_en: s.name_en.clone(),
+        end: s.is_end,
+        task: s.task.clone(),
+        deadline: s.deadline.as_ref().map(deadline),
+        deadline_source: s.deadline_source.clone(),
+        deadline_confidence: s.deadline_confidence.clone(),
+    };
+    let guard = |g: &anlan_domain::register::Guard| RegisterGuard { id: g.id.clone(), says: g.says.clone(), says_en: g.says_en.clone() };
+    let transition = |t: &anlan_domain::register::Transition| RegisterTransition {
+        id: t.id.clone(),
+        name: t.name.clone(),
+        name_en: t.name_en.clone(),
+        from: t.from.clone(),
+        to: t.to.clone(),
+        who: t.who.clone(),
+        require: t.require.clone(),
+        fresh: t.fresh.clone(),
+        may: t.may.clone(),
+        guards: t.guards.iter().map(guard).collect(),
+    };
+    Register {
+        kind: kind.id.clone(),
+        name: kind.name.clone(),
+        name_en: kind.name_en.clone(),
+        pack,
+        standard: kind.standard.clone(),
+        clause: kind.clause.clone(),
+        effective: kind.effective.clone(),
+        confidence: kind.confidence.clone(),
+        owner: match kind.owner {
+            Owner::Enterprise => RecordOwner::Enterprise,
+            Owner::Region => RecordOwner::Region,
+        },
+        numbered: !kind.number.is_empty(),
+        title: kind.title.clone(),
+        key: kind.key.clone(),
+        search: kind.search.clone(),
+        list: kind.list.clone(),
+        filter: kind.filter.clone(),
+        import: kind.import.clone(),
+        start: kind.start.clone(),
+        fields: kind.fields.iter().map(Into::into).collect(),
+        states: kind.states.iter().map(state).collect(),
+        transitions: kind.transitions.iter().map(transition).collect(),
+        graph: graph::mermaid(kind),
+    }
+}
+
+/// Lists the registers of every pack that is on, with how much is open in each.
+#[utoipa::path(get, path = "/registers", tag = "register", responses((status = 200, body = RegisterList)))]
+pub(crate) async fn list(AppRef(app): AppRef, caller: Caller) -> Answer<RegisterList> {
+    let registers = record::registers(&app, &caller.scope).await?;
+    Ok(Json(RegisterList { registers: registers.into_iter().map(Into::into).collect() }))
+}
+
+/// One register: its fields, states and transitions.
+#[utoipa::path(get, path = "/registers/{kind}", tag = "register", params(("kind" = String, Path)), responses((status = 200, body = Register)))]
+pub(crate) async fn get(AppRef(app): AppRef, _: Caller, kind: PathId) -> Answer<Register> {
+    let registers = app.registers.load();
+    let found = registers.kind(&kind.0)?;
+    let pack = registers.kinds.get(&kind.0).map(|(_, pack)| pack.clone()).unwrap_or_default();
+    Ok(Json(register(&found, pack)))
+}

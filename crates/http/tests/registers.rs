@@ -1,0 +1,342 @@
+//! Registers from outside: a hidden danger by several people over many days, packs switched on live, and what each person finds.
+
+mod common;
+
+use std::path::Path;
+
+use common::{ELSEWHERE, HERE, Node, ask, node, node_with, settings, text};
+use serde_json::{Value, json};
+
+const RECORDS: &str = "/api/v1/registers/hidden_danger/records";
+
+/// Somebody who acts, with their token.
+struct Person<'a> {
+    node: &'a Node,
+    token: String,
+}
+
+impl Person<'_> {
+    async fn get(&self, path: &str) -> Value {
+        ask(&self.node.router, "GET", path, Some(&self.token), None).await.ok(200)
+    }
+    async fn post(&self, path: &str, body: Value) -> common::Answer {
+        ask(&self.node.router, "POST", path, Some(&self.token), Some(body)).await
+    }
+    /// Takes a transition of the record as it is now.
+    async fn take(&self, kind: &str, id: &str, transition: &str, fields: Value) -> common::Answer {
+        let at = format!("/api/v1/registers/{kind}/records/{id}");
+        let revision = self.get(&at).await["revision"].clone();
+        self.post(&format!("{at}/transitions/{transition}"), json!({"revision": revision, "fields": fields})).await
+    }
+}
+
+async fn person<'a>(node: &'a Node, name: &str, grants: Value) -> Person<'a> {
+    Person { token: node.person(name, grants).await, node }
+}
+
+async fn user_id(node: &Node, name: &str) -> String {
+    let users = node.get("/api/v1/users").await;
+    text(&users["users"].as_array().unwrap().iter().find(|u| u["username"] == name).unwrap()["id"])
+}
+
+async fn days_pass(node: &Node, days: i64) {
+    ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": days * 86_400}))).await.ok(200);
+}
+
+/// Kinds of the notifications of a person, newest first.
+fn told(list: &Value) -> Vec<&str> {
+    list["notifications"].as_array().unwrap().iter().map(|n| n["kind"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_major_danger_is_closed_by_the_people_who_may_and_nobody_else() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let here = |role: &str| json!([{"role": role, "enterprise": enterprise}]);
+    let worker = person(&node, "worker", here("worker")).await;
+    let manager = person(&node, "manager", here("safety_manager")).await;
+    let supervisor = person(&node, "supervisor", json!([{"role": "supervisor", "region": HERE}])).await;
+    let inspector = person(&node, "inspector", json!([{"role": "inspector", "region": HERE}])).await;
+    let leader = person(&node, "leader", json!([{"role": "leader", "region": HERE}])).await;
+    let (worker_id, manager_id) = (user_id(&node, "worker").await, user_id(&node, "manager").await);
+
+    let fields = json!({"description": "罐区无紧急切断", "place": "罐区", "found_on": "2026-11-23", "source": "condition"});
+    let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+    let made = worker.post(RECORDS, body).await.ok(201);
+    let id = text(&made["id"]);
+    assert_eq!(made["number"], "YH-530402-2026-00001");
+    let at = format!("{RECORDS}/{id}");
+
+    // Rating is not the worker's, and a step cannot bring fields of another.
+    assert_eq!(worker.take("hidden_danger", &id, "rate", json!({"level": "major"})).await.code(403), "register.role");
+    let locked = manager.take("hidden_danger", &id, "rate", json!({"level": "major", "opinion": "x"})).await;
+    assert_eq!(locked.refused(400), [("register.field_locked".to_owned(), "fields.opinion".to_owned())]);
+    manager.take("hidden_danger", &id, "rate", json!({"level": "major"})).await.ok(200);
+    // Two people read the same revision; the second is told.
+    let stale = manager.post(&format!("{at}/transitions/rate"), json!({"revision": 1, "fields": {"level": "general"}})).await;
+    assert_eq!(stale.code(409), "revision.stale");
+
+    let plan = json!({"responsible": worker_id, "due_on": "2027-01-20", "measures": "加装切断阀"});
+    let answer = supervisor.take("hidden_danger", &id, "assign", plan.clone()).await;
+    assert_eq!(answer.refused(409)[0].0, "register.guard");
+    assert!(answer.body["errors"][0]["detail"].as_str().unwrap().starts_with("A major one needs a plan"), "{}", answer.body);
+    let stranger = json!({"responsible": "9999", "due_on": "2027-01-20", "measures": "x"});
+    let faults = supervisor.take("hidden_danger", &id, "assign", stranger).await.refused(400);
+    assert!(faults.contains(&("register.field_range".to_owned(), "fields.responsible".to_owned())), "{faults:?}");
+    let mut whole = plan;
+    let more = json!({"goal": "一月完成", "funds_yuan": 380_000, "interim_measures": "降液位，专人值守"});
+    whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    supervisor.take("hidden_danger", &id, "assign", whole).await.ok(200);
+    let tasks = worker.get("/api/v1/tasks").await;
+    assert_eq!((tasks["tasks"][0]["record"]["id"].clone(), tasks["open"].clone()), (json!(id), json!(1)), "{tasks}");
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 0, "it is the responsible person's alone");
+    assert_eq!(told(&worker.get("/api/v1/notifications").await), ["task"]);
+
+    // Listed supervision opens below it and must end first.
+    supervisor.take("hidden_danger", &id, "list", json!({"listing_reason": "县区重大"})).await.ok(200);
+    let seen = leader.get(&at).await;
+    let listing = text(&seen["children"][0]["id"]);
+    assert_eq!(
+        (seen["children"][0]["kind"].clone(), seen["children"][0]["state"].clone()),
+        (json!("listed_supervision"), json!("proposed"))
+    );
+    assert_eq!(leader.get("/api/v1/tasks").await["tasks"][0]["record"]["kind"], "listed_supervision");
+    let approval = leader.get("/api/v1/registers/listed_supervision").await;
+    let approve = approval["transitions"].as_array().unwrap().iter().find(|t| t["id"] == "approve").unwrap().clone();
+    let fields = filled(&approval, &approve, &manager_id);
+    leader.take("listed_supervision", &listing, "approve", fields).await.ok(200);
+
+    // The deadline comes near and passes: each step is told once, to its roles.
+    days_pass(&node, 58).await;
+    let list = manager.get("/api/v1/notifications").await;
+    assert_eq!(
+        told(&list).iter().filter(|kind| **kind == "due_soon").count(),
+        3,
+        "of the danger 3 days before, of its listing 30 and 7: {list}"
+    );
+    days_pass(&node, 2).await;
+    assert_eq!(worker.get(&format!("{RECORDS}?overdue=true")).await["records"][0]["id"], json!(id));
+    let list = supervisor.get("/api/v1/notifications").await;
+    assert!(told(&list).contains(&"overdue"), "{list}");
+    let n = list["unread"].as_i64().unwrap();
+    // Running twice does no harm.
+    assert_eq!(anlan_app::record::remind(&node.app).await.unwrap(), 0);
+    assert_eq!(supervisor.get("/api/v1/notifications").await["unread"], n, "told once");
+    let read = json!({"up_to": list["notifications"][0]["id"]});
+    assert_eq!(supervisor.post("/api/v1/notifications/read", read).await.status, 204);
+    assert_eq!(supervisor.get("/api/v1/notifications").await["unread"], 0);
+
+    // Removed by the responsible person, accepted by neither him nor before the listing has ended.
+    let done = json!({"removed_on": "2027-01-22", "result": "已加装并联调"});
+    assert_eq!(manager.take("hidden_danger", &id, "submit", done.clone()).await.refused(409)[0].0, "register.guard");
+    worker.take("hidden_danger", &id, "submit", done).await.ok(200);
+    let early = inspector.take("hidden_danger", &id, "accept", json!({"opinion": "合格"})).await;
+    assert_eq!(early.body["errors"][0]["params"]["guard"], "not_listed", "{}", early.body);
+
+    let history = inspector.get(&format!("{at}/history")).await;
+    let steps: Vec<&str> = history["entries"].as_array().unwrap().iter().rev().filter_map(|e| e["transition"].as_str()).collect();
+    assert_eq!(steps, ["report", "rate", "assign", "list", "submit"]);
+    assert!(history["entries"].as_array().unwrap().iter().any(|e| e["action"] == "escalate"), "{history}");
+    let check = node.app.store.verify_audit().await.unwrap();
+    assert!(check.broken_at.is_none() && check.complete);
+    assert_eq!(node.app.store.verify_records().await.unwrap(), (2, vec![]));
+}
+
+/// Something for every field that a transition requires.
+fn filled(register: &Value, transition: &Value, person: &str) -> Value {
+    let mut fields = serde_json::Map::new();
+    for id in transition["require"].as_array().unwrap() {
+        let field = register["fields"].as_array().unwrap().iter().find(|f| f["id"] == *id).unwrap();
+        let value = match field["type"].as_str().unwrap() {
+            "number" => json!(field["min"].as_f64().unwrap_or(1.0)),
+            "date" => json!("2027-01-20"),
+            "choice" => field["choices"][1]["id"].clone(),
+            "person" => json!(person),
+            _ => json!("文本"),
+        };
+        fields.insert(text(id), value);
+    }
+    Value::Object(fields)
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_field_by_field_and_nothing_is_kept() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let supervisor = person(&node, "supervisor", json!([{"role": "supervisor", "region": HERE}])).await;
+    let check = async |body: Value, status: u16, want: &[(&str, &str)]| {
+        let answer = supervisor.post(RECORDS, body.clone()).await;
+        let got = answer.refused(status);
+        let got: Vec<(&str, &str)> = got.iter().map(|(c, f)| (c.as_str(), f.as_str())).collect();
+        assert_eq!(got, want, "{body}");
+    };
+    let good = json!({"description": "x", "place": "x", "found_on": "2026-11-23", "source": "act"});
+    let with = |key: &str, value: Value| {
+        let mut fields = good.clone();
+        fields[key] = value;
+        json!({"enterprise": enterprise, "transition": "report", "fields": fields})
+    };
+    check(with("description", json!("长".repeat(2_001))), 400, &[("register.field_range", "fields.description")]).await;
+    check(with("description", json!("\u{0}")), 400, &[("register.field_range", "fields.description")]).await;
+    check(with("description", json!("   ")), 400, &[("register.field_missing", "fields.description")]).await;
+    check(with("description", json!(7)), 400, &[("register.field_type", "fields.description")]).await;
+    check(with("description", json!(true)), 400, &[("register.field_type", "fields.description")]).await;
+    check(with("found_on", json!("2026-02-30")), 400, &[("register.field_type", "fields.found_on"), ("register.guard", "")]).await;
+    check(with("found_on", json!("2026-11-24")), 409, &[("register.guard", "")]).await;
+    check(with("source", json!("weather")), 400, &[("register.field_range", "fields.source")]).await;
+    check(with("position", json!({"lon": 999, "lat": 0})), 400, &[("register.field_range", "fields.position")]).await;
+    check(with("colour", json!("x")), 400, &[("register.field_unknown", "fields.colour")]).await;
+    check(json!({"transition": "report", "fields": good}), 400, &[("register.owner_enterprise", "enterprise")]).await;
+    check(json!({"enterprise": "99", "transition": "report", "fields": good}), 400, &[("reference.unknown", "enterprise")]).await;
+    check(json!({"enterprise": enterprise, "transition": "close", "fields": good}), 404, &[("register.transition_unknown", "")]).await;
+    check(
+        json!({"enterprise": enterprise, "transition": "assign", "fields": {}}),
+        409,
+        &[
+            ("register.state", ""),
+            ("register.field_missing", "fields.due_on"),
+            ("register.field_missing", "fields.measures"),
+            ("register.field_missing", "fields.responsible"),
+            ("register.guard", ""),
+            ("register.guard", ""),
+        ],
+    )
+    .await;
+    let unknown = supervisor.post("/api/v1/registers/nothing/records", with("place", json!("x"))).await;
+    assert_eq!(unknown.code(404), "register.unknown");
+    assert_eq!(supervisor.get(RECORDS).await["records"], json!([]), "nothing half-written");
+    // Signs of other languages are text like any other.
+    let hostile = "<script>alert(1)</script>'; DROP TABLE record; --";
+    supervisor.post(RECORDS, with("description", json!(hostile))).await.ok(201);
+    let found = supervisor.get(&format!("{RECORDS}?q=DROP%20table")).await;
+    assert_eq!(found["records"][0]["title"], hostile);
+    for (query, code) in [
+        ("f.level=x&f.nothing=1", "query.unknown"),
+        ("f.found_on.from=x", "register.field_type"),
+        ("state=x", "word.unknown"),
+        ("colour=1", "query.unknown"),
+        ("limit=0", "limit.range"),
+    ] {
+        let answer = ask(&node.router, "GET", &format!("{RECORDS}?{query}"), Some(&supervisor.token), None).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.body);
+        if code != "limit.range" {
+            assert_eq!(answer.code(400), code, "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_enterprise_that_moves_takes_its_records_along() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let here = person(&node, "here", json!([{"role": "supervisor", "region": HERE}])).await;
+    let there = person(&node, "there", json!([{"role": "supervisor", "region": ELSEWHERE}])).await;
+    let fields = json!({"description": "通道堆物", "place": "仓库", "found_on": "2026-11-23", "source": "management"});
+    let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+    let id = text(&here.post(RECORDS, body).await.ok(201)["id"]);
+    assert_eq!(there.get(RECORDS).await["records"], json!([]));
+    let change = json!({"revision": 1, "region": ELSEWHERE, "name": "远方化工"});
+    node.admin("PATCH", &format!("/api/v1/enterprises/{enterprise}"), change).await.ok(200);
+    assert_eq!(here.get(RECORDS).await["records"], json!([]));
+    assert_eq!(ask(&node.router, "GET", &format!("{RECORDS}/{id}"), Some(&here.token), None).await.status, 404);
+    assert_eq!(here.get("/api/v1/registers").await["registers"][0]["open"], 0);
+    let found = there.get(&format!("{RECORDS}?q=%E8%BF%9C%E6%96%B9")).await;
+    assert_eq!(found["records"][0]["id"], json!(id), "found by the new name, 远方");
+    assert_eq!(node.app.store.verify_records().await.unwrap(), (1, vec![]), "copies are not what the audit vouches for");
+}
+
+fn write_pack(folder: &Path, id: &str, register: &str) {
+    let to = folder.join(id).join("registers/fire_drill");
+    std::fs::create_dir_all(&to).unwrap();
+    let meta = format!("id = \"{id}\"\nname = \"演练\"\nname_en = \"Drills\"\nversion = \"1\"\npublisher = \"某市\"\n");
+    std::fs::write(folder.join(id).join("pack.toml"), meta).unwrap();
+    std::fs::write(to.join("register.toml"), register).unwrap();
+    let cases = "[[case]]\nname = \"planned and held\"\nacts = [{ do = \"plan\", by = \"li\", as = \"safety_manager\", on = \"2026-03-02\", set = { subject = \"x\" } }, { do = \"hold\", by = \"li\", as = \"safety_manager\", on = \"2026-03-02\" }]\nends = \"held\"\n";
+    std::fs::write(to.join("cases.toml"), cases).unwrap();
+}
+
+const DRILL: &str = r#"
+kind = "fire_drill"
+name = "消防演练"
+name_en = "Fire drill"
+standard = "某市消防条例"
+confidence = "unverified"
+start = "draft"
+title = "subject"
+field = [{ id = "subject", name = "科目", name_en = "Subject", type = "text" }]
+state = [
+    { id = "draft", name = "草稿", name_en = "Draft" },
+    { id = "planned", name = "已计划", name_en = "Planned", task = ["safety_manager"] },
+    { id = "held", name = "已演练", name_en = "Held", end = true },
+]
+[[transition]]
+id = "plan"
+name = "计划"
+name_en = "Plan"
+from = ["draft"]
+to = "planned"
+who = ["safety_manager"]
+require = ["subject"]
+[[transition]]
+id = "hold"
+name = "演练"
+name_en = "Hold"
+from = ["planned"]
+to = "held"
+who = ["safety_manager"]
+"#;
+
+#[tokio::test]
+async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
+    let packs = tempfile::tempdir().unwrap();
+    let mut with_packs = settings();
+    with_packs.packs = Some(packs.path().to_owned());
+    let node = node_with(with_packs).await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let drills = "/api/v1/registers/fire_drill/records";
+    assert_eq!(ask(&node.router, "GET", drills, Some(&manager.token), None).await.code(404), "register.unknown");
+    write_pack(packs.path(), "drills", DRILL);
+    let pack = async || {
+        let list = node.get("/api/v1/packs").await;
+        list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "drills").unwrap().clone()
+    };
+    let seen = pack().await;
+    assert_eq!((seen["state"].clone(), seen["registers"][0]["kind"].clone()), (json!("available"), json!("fire_drill")));
+    let hash = json!({"hash": seen["hash"]});
+    let local = person(&node, "local", json!([{"role": "administrator", "region": HERE}])).await;
+    assert_eq!(local.post("/api/v1/packs/drills/enable", hash.clone()).await.code(403), "scope.outside");
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", json!({"hash": "0"})).await.code(409), "pack.changed");
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", hash.clone()).await.status, 204);
+    let body = json!({"enterprise": enterprise, "transition": "plan", "fields": {"subject": "灭火"}});
+    let id = text(&manager.post(drills, body).await.ok(201)["id"]);
+    assert_eq!(pack().await["state"], "enabled");
+
+    // Broken in the folder: told with file and line, refused, and the one that is on goes on.
+    write_pack(packs.path(), "drills", &DRILL.replace("to = \"held\"", "to = \"hold\""));
+    let seen = pack().await;
+    assert_eq!(seen["state"], "changed");
+    let problem = &seen["problems"][0];
+    assert_eq!((problem["file"].clone(), problem["line"].clone()), (json!("registers/fire_drill/register.toml"), json!(28)), "{seen}");
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", json!({"hash": seen["hash"]})).await.code(400), "pack.wrong");
+    assert_eq!(manager.get(drills).await["records"][0]["id"], json!(id));
+
+    // A version without the state in which there are records would strand them.
+    let without = DRILL.replace("\"planned\"", "\"scheduled\"");
+    write_pack(packs.path(), "drills", &without);
+    let refused = node.admin("POST", "/api/v1/packs/drills/enable", json!({"hash": pack().await["hash"]})).await;
+    assert!(refused.body["errors"][0]["detail"].as_str().unwrap().contains("\"planned\""), "{}", refused.body);
+
+    // A register that another pack has.
+    write_pack(packs.path(), "twice", &DRILL.replace("fire_drill", "hidden_danger"));
+    let list = node.get("/api/v1/packs").await;
+    let twice = list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "twice").unwrap().clone();
+    assert_eq!(twice["state"], "broken", "{twice}");
+
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/disable", json!({})).await.status, 204);
+    assert_eq!(ask(&node.router, "GET", drills, Some(&manager.token), None).await.code(404), "register.unknown");
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 1, "the record waits for its register");
+    let audit = node.get("/api/v1/audit?noun=pack").await;
+    let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["disable", "enable"]);
+}

@@ -1,0 +1,367 @@
+//! Writing records: everything that is read to decide, and everything that follows, in one transaction.
+
+use std::collections::BTreeSet;
+
+use anlan_domain::register::{IndexEntry, search};
+use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
+use serde_json::{Value as Json, json};
+
+use super::{CANONICAL, RecordRow, and_holding, canonical, one, read};
+use crate::audit::{Change, Entry, Holder, check_revision};
+use crate::db::{Row, Sql, sql};
+use crate::scope::Owner;
+use crate::{Store, StoreError};
+
+/// Rows of one INSERT; four arguments each stay far below what a statement takes.
+const ROWS: usize = 100;
+
+/// Whose a record is, with what a search finds it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordOwner {
+    /// `None` = the division's own.
+    pub enterprise: Option<EnterpriseId>,
+    /// Where.
+    pub region: RegionCode,
+    /// Sector of the enterprise.
+    pub sector: Option<String>,
+    /// Name and code of the enterprise; empty without one.
+    pub names: Vec<String>,
+}
+
+/// A record as it is to be kept; owner and parent never change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordPut {
+    /// Number.
+    pub number: String,
+    /// Title.
+    pub title: String,
+    /// State.
+    pub state: String,
+    /// Whether something follows.
+    pub is_open: bool,
+    /// Last day on which it is in time, ISO.
+    pub due_on: Option<String>,
+    /// Day of the next word about that, ISO.
+    pub remind_on: Option<String>,
+    /// Steps of escalation that were told.
+    pub escalated: usize,
+    /// Unique within the kind.
+    pub key: Option<String>,
+    /// Roles on whose to-do list it stands.
+    pub tasks: Vec<String>,
+    /// From which day on, ISO; `None` = now.
+    pub task_on: Option<String>,
+    /// The one person whose task it is.
+    pub task_user: Option<UserId>,
+    /// What a search looks into, besides the owner's names.
+    pub texts: Vec<String>,
+    /// What lists are narrowed by.
+    pub index: Vec<IndexEntry>,
+    /// Fields and acts.
+    pub body: Json,
+}
+
+/// A change of records under way; dropped without [`RecordChange::commit`] nothing has happened.
+pub struct RecordChange<'a> {
+    change: Change<'a>,
+}
+
+impl Store {
+    /// Begins a change of records; what it reads cannot change before it commits.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Database`].
+    pub async fn change_records<'a>(&self, scope: &'a Scope, now: Timestamp) -> Result<RecordChange<'a>, StoreError> {
+        Ok(RecordChange { change: self.change(scope, now).await? })
+    }
+}
+
+impl RecordChange<'_> {
+    /// A visible record.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn record(&mut self, kind: &str, id: RecordId) -> Result<RecordRow, StoreError> {
+        let q = one(self.change.scope, kind, id);
+        read(&self.change.tx.row(q).await?.ok_or(StoreError::NotFound)?)
+    }
+
+    /// The record of this id, of whatever kind.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn kind_of(&mut self, id: RecordId) -> Result<String, StoreError> {
+        let row = self.change.tx.row(sql("SELECT r.kind FROM record AS r WHERE r.id = $1").bind(id)).await?;
+        row.ok_or(StoreError::NotFound)?.get("kind")
+    }
+
+    /// State of the record above, kind and state of those below.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn related(&mut self, row: &RecordRow) -> Result<(Option<String>, Vec<(String, String)>), StoreError> {
+        let parent = match &row.parent {
+            None => None,
+            Some((id, ..)) => {
+                let row = self.change.tx.row(sql("SELECT r.state FROM record AS r WHERE r.id = $1").bind(*id)).await?;
+                Some(row.ok_or(StoreError::NotFound)?.get("state")?)
+            }
+        };
+        let below = self.change.tx.rows(sql("SELECT r.kind, r.state FROM record AS r WHERE r.parent_id = $1").bind(row.id)).await?;
+        let below = below.iter().map(|row| Ok((row.get("kind")?, row.get("state")?))).collect::<Result<_, StoreError>>()?;
+        Ok((parent, below))
+    }
+
+    /// The visible owner of an enterprise's records.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Database`].
+    pub async fn owner(&mut self, enterprise: EnterpriseId) -> Result<RecordOwner, StoreError> {
+        let row = self.change.tx.row(select_owner(self.change.scope, enterprise)).await?;
+        read_owner(&row.ok_or(StoreError::Missing { field: "enterprise" })?)
+    }
+
+    /// Whether a record of `kind` has this key already.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn has_key(&mut self, kind: &str, key: &str) -> Result<bool, StoreError> {
+        let q = sql("SELECT r.id FROM record AS r WHERE r.kind = $1 AND r.record_key = $2");
+        Ok(self.change.tx.row(q.bind(kind).bind(key)).await?.is_some())
+    }
+
+    /// The next of the numbers that are counted under `name`, from 1.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn count(&mut self, name: &str) -> Result<i64, StoreError> {
+        let q = sql("INSERT INTO record_counter (name, n) VALUES ($1, 1)
+ON CONFLICT (name) DO UPDATE SET n = record_counter.n + 1 RETURNING n");
+        self.change.tx.row(q.bind(name)).await?.ok_or(StoreError::NotFound)?.get("n")
+    }
+
+    /// Makes a record of a visible owner.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfScope`], [`StoreError::Taken`] for a key that another has, [`StoreError::Database`].
+    pub async fn create(
+        &mut self,
+        kind: &str,
+        owner: &RecordOwner,
+        parent: Option<RecordId>,
+        put: &RecordPut,
+        detail: Json,
+    ) -> Result<RecordId, StoreError> {
+        if !self.change.scope.holds(owner.enterprise, Some(&owner.region), owner.sector.as_deref()) {
+            return Err(StoreError::OutOfScope);
+        }
+        if let Some(key) = &put.key
+            && self.has_key(kind, key).await?
+        {
+            return Err(StoreError::Taken { field: "key" });
+        }
+        let (own, all, grams) = texts(&put.texts, &owner.names);
+        let insert =
+            sql("INSERT INTO record (kind, number, title, enterprise_id, region, sector, state, is_open, due_on, remind_on, escalated,
+  record_key, parent_id, task_user, own_text, search_text, body, created_at_us, updated_at_us, revision, task_on)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, 1, $19) RETURNING id");
+        let insert = insert.bind(kind).bind(put.number.as_str()).bind(put.title.as_str()).bind(owner.enterprise).bind(&owner.region);
+        let insert = insert.bind(owner.sector.as_ref()).bind(put.state.as_str()).bind(put.is_open).bind(put.due_on.as_ref());
+        let insert = insert.bind(put.remind_on.as_ref()).bind(steps(put)).bind(put.key.as_ref()).bind(parent).bind(put.task_user);
+        let insert = insert.bind(own).bind(all).bind(put.body.to_string()).bind(self.change.now).bind(put.task_on.as_ref());
+        let id: RecordId = self.change.tx.row(insert).await?.ok_or(StoreError::NotFound)?.get("id")?;
+        self.index(kind, id, put).await?;
+        self.grams(kind, id, &grams).await?;
+        self.finish(id, "create", owner, detail).await?;
+        Ok(id)
+    }
+
+    /// Changes the record that [`RecordChange::record`] brought.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] unless its revision is `revision`, [`StoreError::Taken`] for a key that another has, [`StoreError::Database`].
+    pub async fn update(&mut self, row: &RecordRow, revision: i64, put: &RecordPut, detail: Json) -> Result<(), StoreError> {
+        check_revision(row.revision, revision)?;
+        let names = match row.enterprise {
+            Some(enterprise) => self.owner(enterprise).await?.names,
+            None => Vec::new(),
+        };
+        let owner = RecordOwner { enterprise: row.enterprise, region: row.region.clone(), sector: row.sector.clone(), names };
+        let (own, all, grams) = texts(&put.texts, &owner.names);
+        let old = self.change.tx.row(sql("SELECT r.search_text FROM record AS r WHERE r.id = $1").bind(row.id)).await?;
+        let old: String = old.ok_or(StoreError::NotFound)?.get("search_text")?;
+        let is_same_text = old == all;
+        let update = sql("UPDATE record SET number = $1, title = $2, state = $3, is_open = $4, due_on = $5, remind_on = $6, escalated = $7,
+  record_key = $8, task_user = $9, own_text = $10, search_text = $11, body = $12, updated_at_us = $13, task_on = $14, revision = revision + 1
+WHERE id = $15");
+        let update = update.bind(put.number.as_str()).bind(put.title.as_str()).bind(put.state.as_str()).bind(put.is_open);
+        let update = update.bind(put.due_on.as_ref()).bind(put.remind_on.as_ref()).bind(steps(put)).bind(put.key.as_ref());
+        let update = update
+            .bind(put.task_user)
+            .bind(own)
+            .bind(all)
+            .bind(put.body.to_string())
+            .bind(self.change.now)
+            .bind(put.task_on.as_ref())
+            .bind(row.id);
+        self.change.tx.run(update).await.map_err(|error| match error {
+            StoreError::Taken { .. } => StoreError::Taken { field: "key" },
+            other => other,
+        })?;
+        self.change.tx.run(sql("DELETE FROM record_index WHERE record_id = $1").bind(row.id)).await?;
+        self.change.tx.run(sql("DELETE FROM record_task WHERE record_id = $1").bind(row.id)).await?;
+        self.index(&row.kind, row.id, put).await?;
+        if !is_same_text {
+            self.change.tx.run(sql("DELETE FROM record_gram WHERE record_id = $1").bind(row.id)).await?;
+            self.grams(&row.kind, row.id, &grams).await?;
+        }
+        self.finish(row.id, "update", &owner, detail).await
+    }
+
+    /// Notes that steps of escalation were told; `remind_on` is the day of the next.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn escalated(&mut self, row: &RecordRow, done: usize, remind_on: Option<&str>, detail: Json) -> Result<(), StoreError> {
+        let done = i64::try_from(done).unwrap_or(i64::MAX);
+        let update = sql("UPDATE record SET escalated = $1, remind_on = $2 WHERE id = $3");
+        self.change.tx.run(update.bind(done).bind(remind_on).bind(row.id)).await?;
+        let owner = RecordOwner { enterprise: row.enterprise, region: row.region.clone(), sector: row.sector.clone(), names: Vec::new() };
+        self.finish(row.id, "escalate", &owner, detail).await
+    }
+
+    /// Tells everybody with one of `roles` at the owner, or `user` alone if they are still there; how many that are. Whoever acts is not told.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn notify(
+        &mut self,
+        id: RecordId,
+        owner: &RecordOwner,
+        roles: &[String],
+        user: Option<UserId>,
+        kind: &str,
+        detail: &Json,
+    ) -> Result<usize, StoreError> {
+        let mut q = sql("SELECT DISTINCT u.id FROM user_grant AS g\nINNER JOIN users AS u ON u.id = g.user_id\nWHERE u.disabled = 0");
+        and_holding(&mut q, owner);
+        match user {
+            Some(user) => drop(q.push("\n  AND u.id = {}", &[&user])),
+            None if roles.is_empty() => return Ok(0),
+            None => q.and_in("g.role", roles),
+        }
+        if let Some(actor) = self.change.scope.user {
+            q.push("\n  AND u.id <> {}", &[&actor]);
+        }
+        q.push("\nORDER BY u.id", &[]);
+        let people = self.change.tx.rows(q).await?;
+        for row in &people {
+            let insert = sql("INSERT INTO notification (at_us, user_id, record_id, kind, detail, read) VALUES ($1, $2, $3, $4, $5, 0)");
+            let insert = insert.bind(self.change.now).bind(row.get::<UserId>("id")?).bind(id).bind(kind).bind(detail.to_string());
+            self.change.tx.run(insert).await?;
+        }
+        Ok(people.len())
+    }
+
+    /// Commits everything.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.change.commit().await
+    }
+
+    async fn index(&mut self, kind: &str, id: RecordId, put: &RecordPut) -> Result<(), StoreError> {
+        if !put.index.is_empty() {
+            let mut q = sql("INSERT INTO record_index (record_id, kind, field, text, num) VALUES ");
+            for (i, entry) in put.index.iter().enumerate() {
+                let text = if i == 0 { "({}, {}, {}, {}, {})" } else { ", ({}, {}, {}, {}, {})" };
+                q.push(text, &[&id, &kind, &entry.field, &entry.text, &entry.number]);
+            }
+            self.change.tx.run(q).await?;
+        }
+        let tasks: BTreeSet<&String> = put.tasks.iter().filter(|role| Role::parse(role).is_some()).collect();
+        for role in tasks {
+            let insert = sql("INSERT INTO record_task (record_id, role) VALUES ($1, $2)");
+            self.change.tx.run(insert.bind(id).bind(role)).await?;
+        }
+        Ok(())
+    }
+
+    async fn grams(&mut self, kind: &str, id: RecordId, grams: &BTreeSet<String>) -> Result<(), StoreError> {
+        insert_grams(&mut self.change, kind, id, grams).await
+    }
+
+    async fn finish(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
+        let row = self.change.tx.row(sql(&format!("{CANONICAL}\nWHERE r.id = $1")).bind(id)).await?.ok_or(StoreError::NotFound)?;
+        let row = canonical(&row)?;
+        let told = json!({"id": id, "kind": row["kind"], "state": row["state"], "revision": row["revision"]});
+        if action != "escalate" {
+            self.change.tell("record", &told).await?;
+        }
+        let holder = Holder { enterprise: owner.enterprise, region: Some(owner.region.clone()), sector: owner.sector.clone() };
+        self.change.record(Entry { action, noun: "record", subject: id.to_string(), detail, row, holder }).await
+    }
+}
+
+async fn insert_grams(change: &mut Change<'_>, kind: &str, id: RecordId, grams: &BTreeSet<String>) -> Result<(), StoreError> {
+    let grams: Vec<&String> = grams.iter().collect();
+    for piece in grams.chunks(ROWS) {
+        let mut q = sql("INSERT INTO record_gram (kind, gram, record_id) VALUES ");
+        for (i, gram) in piece.iter().enumerate() {
+            q.push(if i == 0 { "({}, {}, {})" } else { ", ({}, {}, {})" }, &[&kind, gram, &id]);
+        }
+        change.tx.run(q).await?;
+    }
+    Ok(())
+}
+
+/// Brings what records copy of their enterprise up to date, after a change of it in the same transaction.
+pub(crate) async fn follow_enterprise(change: &mut Change<'_>, enterprise: EnterpriseId, is_renamed: bool) -> Result<(), StoreError> {
+    let update = sql("UPDATE record SET region = (SELECT e.region FROM enterprise AS e WHERE e.id = $1),
+  sector = (SELECT e.sector FROM enterprise AS e WHERE e.id = $1) WHERE enterprise_id = $1");
+    if change.tx.run(update.bind(enterprise)).await? == 0 || !is_renamed {
+        return Ok(());
+    }
+    let node = Scope::node();
+    let row = change.tx.row(select_owner(&node, enterprise)).await?.ok_or(StoreError::NotFound)?;
+    let names = read_owner(&row)?.names;
+    let records =
+        change.tx.rows(sql("SELECT r.id, r.kind, r.own_text FROM record AS r WHERE r.enterprise_id = $1").bind(enterprise)).await?;
+    for row in records {
+        let id: RecordId = row.get("id")?;
+        let (_, all, grams) = texts(&[row.get("own_text")?], &names);
+        change.tx.run(sql("UPDATE record SET search_text = $1 WHERE id = $2").bind(all).bind(id)).await?;
+        change.tx.run(sql("DELETE FROM record_gram WHERE record_id = $1").bind(id)).await?;
+        insert_grams(change, &row.get::<String>("kind")?, id, &grams).await?;
+    }
+    Ok(())
+}
+
+/// Its own plain text, that with the owner's names, and the grams of all.
+fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>) {
+    let (own, mut grams) = search::kept(own.iter().map(String::as_str));
+    let (names, more) = search::kept(names.iter().map(String::as_str));
+    grams.extend(more);
+    let all = [own.as_str(), names.as_str()].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+    (own, all, grams)
+}
+
+fn steps(put: &RecordPut) -> i64 {
+    i64::try_from(put.escalated).unwrap_or(i64::MAX)
+}
+
+pub(super) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {
+    let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE e.id = $1").bind(enterprise);
+    q.and_visible(scope, Owner::ENTERPRISE);
+    q
+}
+
+pub(super) fn read_owner(row: &Row) -> Result<RecordOwner, StoreError> {
+    Ok(RecordOwner {
+        enterprise: row.get("id")?,
+        region: row.get("region")?,
+        sector: row.get("sector")?,
+        names: vec![row.get("name")?, row.get("code")?],
+    })
+}
