@@ -1,5 +1,6 @@
 //! `anlan demo`: a node with an invented city that speaks through real sockets. Every page says 演示数据.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tracing::{error, info};
 
 use crate::config::Unknown;
 use crate::serve::{self, Node};
-use crate::{ServeArgs, config};
+use crate::{ServeArgs, config, demo_records};
 
 /// Arguments of `demo`.
 #[derive(clap::Args)]
@@ -48,13 +49,25 @@ pub struct DemoArgs {
     vehicles: usize,
 }
 
+/// Where somebody of the demo has their role.
+#[derive(Clone, Copy)]
+enum At {
+    Node,
+    Hongta,
+    /// The sample enterprise of `packs/demo/records.toml`.
+    Sample,
+}
+
 /// Name, shown name, role, territory of the demo's people.
-const PEOPLE: &[(&str, &str, Role, Option<&str>)] = &[
-    ("admin", "演示·管理员", Role::Administrator, None),
-    ("duty", "演示·市值班员", Role::DutyOfficer, None),
-    ("hongta", "演示·红塔区监管员", Role::Supervisor, Some("530402")),
-    ("leader", "演示·市领导", Role::Leader, None),
-    ("screen", "演示·大屏", Role::Screen, None),
+const PEOPLE: &[(&str, &str, Role, At)] = &[
+    ("admin", "演示·管理员", Role::Administrator, At::Node),
+    ("duty", "演示·市值班员", Role::DutyOfficer, At::Node),
+    ("hongta", "演示·红塔区监管员", Role::Supervisor, At::Hongta),
+    ("leader", "演示·市领导", Role::Leader, At::Node),
+    ("screen", "演示·大屏", Role::Screen, At::Node),
+    ("inspector", "演示·红塔区执法检查员", Role::Inspector, At::Hongta),
+    ("manager", "演示·样板企业安全管理员", Role::SafetyManager, At::Sample),
+    ("worker", "演示·样板企业员工", Role::Worker, At::Sample),
 ];
 
 /// Runs `demo`.
@@ -75,13 +88,25 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         let node = Node::start(&serve_args, fit_to_play(config)?, true).await?;
         let app = node.running.app.clone();
         let (mut users, mut admin_password) = (Vec::new(), String::new());
-        for (username, name, role, region) in PEOPLE {
+        let (enterprise, is_new) = demo_records::sample(&app).await.context("make the sample enterprise")?;
+        let mut scopes = BTreeMap::new();
+        for (username, name, role, at) in PEOPLE {
             let password = password()?;
-            person(&app, username, name, *role, *region, &password).await.with_context(|| format!("make the user {username}"))?;
+            let (region, enterprise) = match at {
+                At::Node => (None, None),
+                At::Hongta => (RegionCode::new("530402"), None),
+                At::Sample => (None, Some(enterprise)),
+            };
+            let grant = Grant { role: *role, region, sector: None, enterprise };
+            let scope = person(&app, username, name, grant, &password).await.with_context(|| format!("make the user {username}"))?;
+            scopes.insert((*username).to_owned(), scope);
             users.push(json!({ "name": username, "password": password, "role": role.as_str() }));
             if *role == Role::Administrator {
                 admin_password = password;
             }
+        }
+        if is_new {
+            demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
         }
         node.print_ready(json!(users))?;
         for user in &users {
@@ -136,15 +161,15 @@ fn password() -> anyhow::Result<String> {
 }
 
 /// Makes a person, or gives an existing one a new password.
-async fn person(app: &Arc<App>, username: &str, name: &str, role: Role, region: Option<&str>, password: &str) -> Result<(), AppError> {
-    let grant = Grant { role, region: region.and_then(RegionCode::new), sector: None, enterprise: None };
+async fn person(app: &Arc<App>, username: &str, name: &str, grant: Grant, password: &str) -> Result<Scope, AppError> {
     let everything = Scope::node();
-    if let Some((known, _)) = app.store.sign_in_name(username).await? {
+    let grants = vec![grant];
+    let id = if let Some((known, _)) = app.store.sign_in_name(username).await? {
         let change = UserChange { revision: known.revision, password: Some(password.to_owned()), ..UserChange::default() };
-        user::update(app, &everything, known.id, change).await?;
+        user::update(app, &everything, known.id, change).await?.id
     } else {
-        let wish = UserWish { username: username.to_owned(), name: name.to_owned(), password: password.to_owned(), grants: vec![grant] };
-        user::create(app, &everything, wish).await?;
-    }
-    Ok(())
+        let (username, password) = (username.to_owned(), password.to_owned());
+        user::create(app, &everything, UserWish { username, name: name.to_owned(), password, grants: grants.clone() }).await?.id
+    };
+    Ok(Scope { user: Some(id), name: name.to_owned(), grants })
 }

@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod decode;
 mod demo;
+mod demo_records;
 mod doctor;
 mod door;
 mod grade;

@@ -1,11 +1,17 @@
 //! Enterprises (生产经营单位): the register, and how many of their points are heard.
 
-use anlan_model::noun::Enterprise;
-use anlan_model::{Clock as _, EnterpriseId, Permission, Scope};
+use std::collections::{BTreeMap, HashMap};
+
+use anlan_documents::{Cell, ColumnKind, NewSheet, Tab};
+use anlan_domain::credit_code;
+use anlan_model::noun::{Enterprise, Region};
+use anlan_model::{Clock as _, EnterpriseId, Permission, RegionCode, Scope, Wgs84};
+use anlan_store::ImportedEnterprise;
 pub use anlan_store::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
 
-use crate::error::{AppError, Faults};
+use crate::error::{AppError, Faults, Problem};
 use crate::registry::Touched;
+use crate::sheet::{self, Imported, Language};
 use crate::validate::{self, Page, Paging};
 use crate::{App, point};
 
@@ -62,6 +68,161 @@ pub async fn create(app: &App, scope: &Scope, new: NewEnterprise) -> Result<Ente
     let made = app.store.create_enterprise(&scope, &new, app.clock.now()).await?;
     app.registry.renew([Touched::Enterprise(made.id)]).await?;
     Ok(made)
+}
+
+/// Columns of a sheet of enterprises: Chinese, English, API name.
+const COLUMNS: [(&str, &str, &str); 6] = [
+    ("统一社会信用代码", "Unified social credit code", "code"),
+    ("企业名称", "Name", "name"),
+    ("行政区划代码", "Division code", "region"),
+    ("行业", "Sector", "sector"),
+    ("经度", "Longitude", "lon"),
+    ("纬度", "Latitude", "lat"),
+];
+/// The first of these must be there.
+const REQUIRED: usize = 4;
+/// Rows that are kept in one transaction.
+const PORTION: usize = 200;
+
+/// An empty sheet to be filled in.
+///
+/// # Errors
+/// No permission.
+pub async fn template(app: &App, scope: &Scope, language: Language) -> Result<Vec<u8>, AppError> {
+    scope.with(Permission::ManageDevices)?;
+    let header = |(zh, en, _): &(&'static str, &'static str, &str)| if language == Language::English { *en } else { *zh };
+    let kind = |i: usize| if i < REQUIRED { ColumnKind::Text } else { ColumnKind::Number };
+    let columns = COLUMNS.iter().enumerate().map(|(i, names)| sheet::column(header(names), kind(i))).collect();
+    sheet::write(app, NewSheet { tabs: vec![Tab { name: "enterprises".to_owned(), columns, rows: Vec::new() }] }).await
+}
+
+/// Imports a file of enterprises, or says what would become of it. A code that is there already is merged: what the file says differently is changed,
+/// with audit; a code that stands in the file twice likewise, in order of rows.
+///
+/// # Errors
+/// No permission, a file that cannot be read, a column that is missing or unknown. What is wrong with a row is in the answer.
+pub async fn import(app: &App, scope: &Scope, bytes: Vec<u8>, dry_run: bool) -> Result<Imported, AppError> {
+    let act = scope.with(Permission::ManageDevices)?;
+    let file = sheet::read(app, bytes).await?;
+    let mut at = [None; COLUMNS.len()];
+    for (i, header) in file.header.iter().enumerate().filter(|(_, header)| !header.is_empty()) {
+        let known = COLUMNS.iter().position(|(zh, en, word)| [*zh, *en, *word].contains(&header.as_str()));
+        at[known.ok_or_else(|| AppError::invalid("sheet.column_unknown", "file").with("column", header))?] = Some(i);
+    }
+    if let Some(missing) = at.iter().take(REQUIRED).position(Option::is_none) {
+        return Err(AppError::invalid("sheet.column_missing", "file").with("column", COLUMNS[missing].0));
+    }
+    let known = app.registry.get();
+    let mut report = Imported { rows: file.rows.len(), ..Imported::default() };
+    let mut seen: HashMap<String, NewEnterprise> = HashMap::new();
+    for portion in file.rows.chunks(PORTION) {
+        let mut good = Vec::new();
+        for row in portion {
+            let cell = |i: usize| at[i].map_or(&Cell::Empty, |column| row.cell(column));
+            match of_row(cell, &known.regions) {
+                Ok(new) => good.push((row.number, new)),
+                Err(faults) => {
+                    for problem in faults {
+                        let named = COLUMNS.iter().position(|(_, _, word)| problem.field.as_deref() == Some(*word));
+                        let column = named.and_then(|i| at[i]).and_then(|i| file.header.get(i)).cloned().unwrap_or_default();
+                        report.fault(row.number, &column, problem);
+                    }
+                }
+            }
+        }
+        let rows: Vec<NewEnterprise> = good.iter().map(|(_, new)| new.clone()).collect();
+        let answers = app.store.import_enterprises(&act, &rows, dry_run, app.clock.now()).await?;
+        let mut touched = Vec::new();
+        for ((row, new), answer) in good.into_iter().zip(answers) {
+            match answer {
+                // A dry run keeps nothing: what stands in the file twice, in two portions, it would make twice.
+                ImportedEnterprise::Made(_) if dry_run && seen.contains_key(&new.code) => {
+                    let is_same = seen.get(&new.code).is_some_and(|before| *before == new);
+                    report.repeated += usize::from(is_same);
+                    report.merged += usize::from(!is_same);
+                }
+                ImportedEnterprise::Made(id) => {
+                    report.made += 1;
+                    touched.push(Touched::Enterprise(id));
+                }
+                ImportedEnterprise::Merged(id) => {
+                    report.merged += 1;
+                    touched.push(Touched::Enterprise(id));
+                }
+                ImportedEnterprise::Same => report.repeated += 1,
+                ImportedEnterprise::OutOfScope => report.fault(row, "", sheet::problem("scope.outside")),
+            }
+            seen.insert(new.code.clone(), new);
+        }
+        if !dry_run {
+            app.registry.renew(touched).await?;
+        }
+    }
+    report.sheet = Some(file);
+    Ok(report.done())
+}
+
+/// An enterprise of a row's cells, or everything that is wrong with them.
+fn of_row<'a>(cell: impl Fn(usize) -> &'a Cell, known: &BTreeMap<RegionCode, Region>) -> Result<NewEnterprise, Vec<Problem>> {
+    let mut faults = Vec::new();
+    let note = |error: AppError, faults: &mut Vec<Problem>| faults.extend(error.problems);
+    let mut text = |i: usize| {
+        let at = COLUMNS[i].2;
+        match cell(i) {
+            Cell::Formula(_) => note(AppError::invalid("sheet.formula", at), &mut faults),
+            cell => match sheet::word(cell) {
+                Some(word) => return Some(word),
+                None => note(AppError::invalid("field.missing", at), &mut faults),
+            },
+        }
+        None
+    };
+    let (code, name, region, sector) = (text(0), text(1), text(2), text(3));
+    let mut check = |result: Result<(), AppError>| {
+        if let Err(error) = result {
+            faults.extend(error.problems);
+        }
+    };
+    if let Some(code) = &code {
+        check(credit_code::check(code).map_err(|fault| {
+            AppError::invalid(
+                match fault {
+                    credit_code::Fault::Length => "enterprise.code_length",
+                    credit_code::Fault::Character => "enterprise.code_character",
+                    credit_code::Fault::CheckDigit => "enterprise.code_check_digit",
+                },
+                "code",
+            )
+        }));
+    }
+    let mut kept = (None, None, None);
+    if let Some(name) = &name {
+        check(validate::name("name", name).map(|name| kept.0 = Some(name)));
+    }
+    if let Some(region) = &region {
+        check(validate::region("region", region, known).map(|region| kept.1 = Some(region)));
+    }
+    if let Some(sector) = &sector {
+        check(validate::word("sector", sector, false).map(|sector| kept.2 = Some(sector)));
+    }
+    let place = match (cell(4), cell(5)) {
+        (Cell::Empty, Cell::Empty) => None,
+        (Cell::Number(lon), Cell::Number(lat)) => {
+            let place = Wgs84::new(*lon, *lat);
+            check(place.map(drop).ok_or_else(|| AppError::invalid("place.off_globe", "lon")));
+            place
+        }
+        _ => {
+            check(Err(AppError::invalid("sheet.place", "lon")));
+            None
+        }
+    };
+    match (code, kept) {
+        (Some(code), (Some(name), Some(region), Some(sector))) if faults.is_empty() => {
+            Ok(NewEnterprise { code, name, region, sector, place })
+        }
+        _ => Err(faults),
+    }
 }
 
 /// Changes an enterprise.

@@ -32,6 +32,7 @@ pub mod retention;
 pub mod road;
 pub mod rules;
 pub mod settings;
+pub mod sheet;
 pub mod summary;
 pub mod telemetry;
 pub mod user;
@@ -65,6 +66,8 @@ pub struct App {
     pub registers: arc_swap::ArcSwap<pack::Registers>,
     /// Working days.
     pub calendar: anlan_domain::calendar::Calendar,
+    /// A turn per sheet that is read or written: each takes a core for seconds.
+    sheets: tokio::sync::Semaphore,
     /// One look at deadlines at a time.
     reminding: tokio::sync::Mutex<()>,
     /// One switch of packs at a time.

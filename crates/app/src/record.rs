@@ -11,7 +11,7 @@ use anlan_domain::register::search::Search;
 use anlan_domain::register::{
     Act, Attempt, Field, FieldFault, FieldType, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
 };
-use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
+use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AuditEntry, AuditFilter, RecordChange, grant_holds};
 pub use anlan_store::{FieldIs, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
 use jiff::civil::Date;
@@ -113,6 +113,43 @@ pub async fn list(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter, p
     let scope = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     Ok(app.store.records(&scope, &kind.id, filter, paging).await?)
+}
+
+/// Records on the map.
+#[derive(Clone, Debug)]
+pub struct OnMap {
+    /// Each with its place, and whether it is late.
+    pub placed: Vec<(RecordRow, Wgs84, bool)>,
+    /// Records without a place.
+    pub placeless: usize,
+    /// There are more than were looked at.
+    pub more: bool,
+}
+
+/// The records of a list with their places: where a place field says, else at the gate of the enterprise.
+///
+/// # Errors
+/// As [`list`].
+pub async fn on_map(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter) -> Result<OnMap, AppError> {
+    let page = list(app, scope, kind, filter, &Paging::all()).await?;
+    let kind = app.registers.load().kind(kind)?;
+    let today = today(app).to_string();
+    let mut map = OnMap { placed: Vec::new(), placeless: 0, more: page.next.is_some() };
+    for row in page.items {
+        let record = read(&kind, &row)?;
+        let own = kind.fields.iter().find_map(|field| match record.fields.get(&field.id) {
+            Some(Value::Place(place)) => Some(*place),
+            _ => None,
+        });
+        match own.or(row.place) {
+            Some(place) => {
+                let is_late = row.is_open && row.due_on.as_ref().is_some_and(|day| *day < today);
+                map.placed.push((row, place, is_late));
+            }
+            None => map.placeless += 1,
+        }
+    }
+    Ok(map)
 }
 
 /// The filter that a query string asks for: `f.FIELD`, `f.FIELD.from`, `f.FIELD.to`.
@@ -250,7 +287,7 @@ pub async fn people(
     Ok(app.store.people_at(&owner).await?)
 }
 
-fn of_region(region: RegionCode) -> RecordOwner {
+pub(crate) fn of_region(region: RegionCode) -> RecordOwner {
     RecordOwner { enterprise: None, region, sector: None, names: Vec::new() }
 }
 
@@ -354,26 +391,25 @@ fn roles_at(scope: &Scope, row: &RecordRow) -> Vec<&'static str> {
 }
 
 /// Somebody doing something for an owner.
-struct Doing<'a> {
+pub(crate) struct Doing<'a> {
     app: &'a App,
     by: String,
     roles: Vec<&'static str>,
     owner: &'a RecordOwner,
     /// Who may be named; `None` = whoever is named was looked at before, in the record that this one comes from.
     people: Option<Vec<UserId>>,
-    now: Timestamp,
     today: Date,
 }
 
 impl<'a> Doing<'a> {
-    fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
+    pub(crate) fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
         let holds = |grant: &&anlan_model::noun::Grant| {
             let one = Scope { user: scope.user, name: String::new(), grants: vec![(*grant).clone()] };
             one.holds(owner.enterprise, Some(&owner.region), owner.sector.as_deref())
         };
         let roles = scope.grants.iter().filter(holds).map(|grant| grant.role.as_str()).collect();
         let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string();
-        Ok(Self { app, by, roles, owner, people: Some(people), now, today: day_of(now) })
+        Ok(Self { app, by, roles, owner, people: Some(people), today: day_of(now) })
     }
 
     fn decide(
@@ -406,7 +442,12 @@ impl<'a> Doing<'a> {
         }
     }
 
-    async fn create(
+    /// The record as its first transition would make it.
+    pub(crate) fn begin(&self, kind: &Kind, transition: &str, set: BTreeMap<String, Option<Value>>) -> Result<Record, AppError> {
+        self.decide(kind, &kind.begin(self.today), transition, set, &Related::default())
+    }
+
+    pub(crate) async fn create(
         &mut self,
         change: &mut RecordChange<'_>,
         kind: &Kind,
@@ -511,7 +552,6 @@ impl<'a> Doing<'a> {
                 }
             }
         }
-        let _ = self.now;
         Ok(number)
     }
 }
@@ -643,7 +683,7 @@ fn field_at<'a>(kind: &'a Kind, path: &str) -> Option<&'a Field> {
 }
 
 /// What may stand in a field, in words.
-fn allowed(field: &Field, in_english: bool) -> String {
+pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
     let say = |zh: String, en: String| if in_english { en } else { zh };
     match &field.of {
         FieldType::Text { max } => say(format!("1 至 {max} 个字"), format!("1 to {max} characters")),

@@ -125,6 +125,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         road,
         registers: arc_swap::ArcSwap::from_pointee(registers),
         calendar,
+        sheets: tokio::sync::Semaphore::new(1),
         reminding: tokio::sync::Mutex::default(),
         switching: tokio::sync::Mutex::default(),
         road_refresh: tokio::sync::Mutex::default(),

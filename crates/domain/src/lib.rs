@@ -7,6 +7,7 @@
 pub mod alarm;
 pub mod calendar;
 pub mod combination;
+pub mod credit_code;
 pub mod major_hazard;
 pub mod pack;
 pub mod register;

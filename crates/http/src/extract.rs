@@ -14,8 +14,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use serde::de::DeserializeOwned;
 
+use crate::messages::Language;
 use crate::problem::Failure;
-use crate::{BODY_LIMIT, Shared};
+use crate::{BODY_LIMIT, FILE_LIMIT, Shared};
 
 /// Name of the session cookie.
 pub(crate) const COOKIE: &str = "anlan_session";
@@ -115,6 +116,33 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
         let value = serde_path_to_error::deserialize(&mut deserializer).map_err(body_error)?;
         deserializer.end().map_err(|_| AppError::invalid("body.syntax", ""))?;
         Ok(Self(value))
+    }
+}
+
+/// The language that the caller reads.
+pub(crate) struct Spoken(pub(crate) Language);
+
+impl FromRequestParts<Shared> for Spoken {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Self::Rejection> {
+        Ok(Self(crate::problem::language(&parts.headers)))
+    }
+}
+
+/// The bytes of an XLSX file; anything else is refused before it is looked at.
+pub(crate) struct XlsxBody(pub(crate) Vec<u8>);
+
+impl FromRequest<Shared> for XlsxBody {
+    type Rejection = Failure;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Failure> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // As with JSON: no form of another site can set this type without asking first.
+        if !kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case(crate::routes::XLSX)) {
+            return Err(AppError::invalid("body.not_xlsx", "").into());
+        }
+        let bytes = tokio::time::timeout(FILE_LIMIT, axum::body::Bytes::from_request(request, shared)).await;
+        let bytes = bytes.map_err(|_| AppError::invalid("body.too_slow", ""))?.map_err(|_| AppError::too_large("body.too_large"))?;
+        Ok(Self(bytes.into()))
     }
 }
 

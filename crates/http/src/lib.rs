@@ -37,6 +37,10 @@ const BODY_BYTES: usize = 1024 * 1024;
 const OPEN_BODY_BYTES: usize = 16 * 1024;
 /// A body must have come whole within this; its request holds a place meanwhile.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of an imported file, a little more than a sheet may have: the sheet's own limit then says so.
+const FILE_BYTES: usize = 11 * 1024 * 1024;
+/// A file from a slow line has this long.
+const FILE_LIMIT: Duration = Duration::from_secs(60);
 /// Requests worked on at the same time; more are answered 503 at once.
 const REQUESTS: usize = 512;
 /// Of those that bring a body and nobody has signed in for; strangers use up these places, never the others.

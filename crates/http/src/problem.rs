@@ -124,7 +124,7 @@ pub(crate) async fn render(mut request: Request, next: Next) -> Response {
 }
 
 /// The first language of Accept-Language that we speak; Chinese if none.
-fn language(headers: &HeaderMap) -> Language {
+pub(crate) fn language(headers: &HeaderMap) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut best = (0.0, Language::Chinese);
     for entry in accepted.split(',').take(20) {

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use anlan_documents::{Cell, Column, ColumnKind, NewSheet, SheetLimits, Tab, read_sheet, write_sheet};
 use common::{ELSEWHERE, HERE, Node, ask, node, node_with, settings, text};
 use serde_json::{Value, json};
 
@@ -339,4 +340,147 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
     let audit = node.get("/api/v1/audit?noun=pack").await;
     let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
     assert_eq!(acts, ["disable", "enable"]);
+}
+
+/// Sends a sheet.
+async fn send_sheet(person: &Person<'_>, path: &str, bytes: Vec<u8>) -> (u16, Vec<u8>) {
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+    let kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+    let request = axum::http::Request::post(path)
+        .header("authorization", format!("Bearer {}", person.token))
+        .header("host", "localhost")
+        .header("content-type", kind)
+        .body(axum::body::Body::from(bytes))
+        .unwrap();
+    let answer = person.node.router.clone().oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.into_body().collect().await.unwrap().to_bytes().to_vec())
+}
+
+async fn fetch(person: &Person<'_>, path: &str) -> Vec<u8> {
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+    let request = axum::http::Request::get(path).header("authorization", format!("Bearer {}", person.token)).header("host", "localhost");
+    let answer = person.node.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200, "{path}");
+    answer.into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+fn sheet(header: &[&str], rows: Vec<Vec<Cell>>) -> Vec<u8> {
+    let columns = header.iter().map(|h| Column { header: (*h).to_owned(), width: 12.0, kind: ColumnKind::Text }).collect();
+    write_sheet(&NewSheet { tabs: vec![Tab { name: "x".to_owned(), columns, rows }] }).unwrap()
+}
+
+fn words(words: &[&str]) -> Vec<Cell> {
+    words.iter().map(|w| if w.is_empty() { Cell::Empty } else { Cell::Text((*w).to_owned()) }).collect()
+}
+
+#[tokio::test]
+async fn a_sheet_is_imported_row_by_row_and_comes_back_with_what_was_wrong() {
+    let node = node().await;
+    node.enterprise("E1", HERE).await;
+    node.enterprise("E2", ELSEWHERE).await;
+    let manager = person(&node, "here", json!([{"role": "supervisor", "region": HERE}])).await;
+    let import = "/api/v1/registers/hidden_danger/import";
+    let template = read_sheet(&fetch(&manager, import).await, &SheetLimits::default()).unwrap();
+    assert_eq!(template.header[..4], ["统一社会信用代码（企业编码）", "隐患描述", "隐患部位", "发现日期"]);
+    let header = ["统一社会信用代码（企业编码）", "隐患描述", "隐患部位", "发现日期", "隐患类别"];
+    let rows = vec![
+        words(&["E1", "通道堆物", "仓库", "2026-11-20", "管理上的缺陷"]),
+        words(&["E2", "别处的", "仓库", "2026-11-20", "act"]),
+        words(&["E1", "没有日期", "仓库", "", "act"]),
+        words(&["E1", "不存在的类别", "仓库", "2026-11-20", "天气"]),
+        words(&["E1", "明天才发现", "仓库", "2026-11-25", "act"]),
+        words(&["E1", "=1+1", "@仓库", "2026-11-20", "Unsafe act"]),
+    ];
+    let bytes = sheet(&header, rows);
+    let (status, answer) = send_sheet(&manager, &format!("{import}?dry_run=true"), bytes.clone()).await;
+    let report: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(status, 200, "{report}");
+    let counts = |report: &Value| ["rows", "made", "repeated", "refused"].map(|key| report[key].as_i64().unwrap());
+    assert_eq!(counts(&report), [6, 2, 0, 4]);
+    let errors: Vec<(i64, &str, &str)> = report["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["row"].as_i64().unwrap(), e["column"].as_str().unwrap(), e["code"].as_str().unwrap()))
+        .collect();
+    let all = [
+        (3, "统一社会信用代码（企业编码）", "sheet.enterprise_unknown"),
+        (4, "发现日期", "register.field_missing"),
+        (4, "", "register.guard"),
+        (5, "隐患类别", "register.field_range"),
+        (6, "", "register.guard"),
+    ];
+    assert_eq!(errors, all);
+    assert_eq!(manager.get(RECORDS).await["records"], json!([]), "a dry run keeps nothing");
+    let (_, answer) = send_sheet(&manager, import, bytes.clone()).await;
+    assert_eq!(counts(&serde_json::from_slice(&answer).unwrap()), [6, 2, 0, 4]);
+    let list = manager.get(RECORDS).await;
+    let titles: Vec<&str> = list["records"].as_array().unwrap().iter().map(|r| r["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["=1+1", "通道堆物"]);
+
+    let (_, answer) = send_sheet(&manager, &format!("{import}?dry_run=true&answer=xlsx"), bytes).await;
+    let refused = read_sheet(&answer, &SheetLimits::default()).unwrap();
+    assert_eq!((refused.header[5].as_str(), refused.rows.len()), ("错误", 4));
+    assert_eq!(refused.rows[0].cell(6), &Cell::Number(3.0), "the row of the file it came from");
+    let Cell::Text(said) = refused.rows[1].cell(5) else { panic!("{refused:?}") };
+    assert!(said.starts_with("发现日期：这一步必须填写该字段。"), "{said}");
+
+    // What the list shows, the export holds; a text that begins like a formula is a text.
+    let exported =
+        read_sheet(&fetch(&manager, "/api/v1/registers/hidden_danger/export?q=%E5%A0%86%E7%89%A9").await, &SheetLimits::default()).unwrap();
+    assert_eq!(exported.rows.len(), 1);
+    let exported = read_sheet(&fetch(&manager, "/api/v1/registers/hidden_danger/export").await, &SheetLimits::default()).unwrap();
+    let column = exported.header.iter().position(|h| h == "隐患描述").unwrap();
+    assert_eq!(exported.rows[0].cell(column), &Cell::Text("=1+1".to_owned()));
+    let map = manager.get("/api/v1/registers/hidden_danger/map").await;
+    assert_eq!(map["features"][0]["geometry"]["coordinates"], json!([102.5, 24.3]), "at the gate of the enterprise");
+
+    for (bytes, code) in [
+        (b"not a sheet".to_vec(), "sheet.not_xlsx"),
+        (sheet(&header[..4], vec![]), "sheet.column_missing"),
+        (sheet(&["统一社会信用代码（企业编码）", "隐患描述", "隐患部位", "发现日期", "隐患类别", "心情"], vec![]), "sheet.column_unknown"),
+    ] {
+        let (status, answer) = send_sheet(&manager, import, bytes).await;
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((status, answer["errors"][0]["code"].as_str().unwrap()), (400, code), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_enterprises_with_repeats_and_errors_are_imported() {
+    let node = node().await;
+    let manager = person(&node, "here", json!([{"role": "supervisor", "region": HERE}])).await;
+    let code = |n: usize| anlan_domain::credit_code::complete(&format!("91530402MA{n:07}")).unwrap();
+    let header = ["统一社会信用代码", "企业名称", "行政区划代码", "行业"];
+    // 100 rows of each sort a thousand: 30 repeat an earlier row (10 of them under another name), 20 are wrong.
+    let mut rows = Vec::new();
+    for n in 0..1_000 {
+        let (name, region) = (format!("甲{n}有限公司"), HERE);
+        rows.push(match n % 100 {
+            97 => words(&[&code(n - 97), &format!("甲{}有限公司", n - 97), region, "gas"]),
+            98 => words(&[&code(n - 97), &format!("甲{}有限公司", n - 97), region, "gas"]),
+            99 => words(&[&code(n - 97), "改名有限公司", region, "gas"]),
+            50 => words(&["91530402MA0000000X", &name, region, "gas"]),
+            51 => words(&[&code(n), &name, ELSEWHERE, "gas"]),
+            _ => words(&[&code(n), &name, region, "gas"]),
+        });
+    }
+    let bytes = sheet(&header, rows);
+    let counts = |report: &Value| ["rows", "made", "merged", "repeated", "refused"].map(|key| report[key].as_i64().unwrap());
+    let path = "/api/v1/enterprises/import";
+    for (query, want) in [("?dry_run=true", [1_000, 950, 10, 20, 20]), ("", [1_000, 950, 10, 20, 20]), ("", [1_000, 0, 20, 960, 20])] {
+        let (status, answer) = send_sheet(&manager, &format!("{path}{query}"), bytes.clone()).await;
+        let report: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((status, counts(&report)), (200, want), "{query}: {report}");
+        let codes: std::collections::BTreeSet<&str> =
+            report["errors"].as_array().unwrap().iter().map(|e| e["code"].as_str().unwrap()).collect();
+        assert_eq!(codes.into_iter().collect::<Vec<_>>(), ["enterprise.code_check_digit", "scope.outside"]);
+    }
+    let check = node.app.store.verify_audit().await.unwrap();
+    assert!(check.complete && check.entries >= 960, "every row that was made or merged has its entry: {check:?}");
+    let found = manager.get("/api/v1/enterprises?q=%E6%94%B9%E5%90%8D&limit=100").await;
+    assert_eq!(found["enterprises"].as_array().unwrap().len(), 10);
 }

@@ -5,7 +5,7 @@ use anlan_model::{EnterpriseId, Level, RegionCode, Scope, Timestamp, Wgs84};
 use serde_json::{Value as Json, json};
 
 use crate::alarm::{WORST, read_worst};
-use crate::audit::{Entry, Holder, and_equal, check_revision, difference};
+use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
 use crate::db::{Row, Sql, sql};
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
@@ -64,6 +64,19 @@ pub struct EnterpriseChange {
     pub sector: Option<String>,
     /// New place; `Some(None)` clears it.
     pub place: Option<Option<Wgs84>>,
+}
+
+/// What became of a row of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportedEnterprise {
+    /// Made.
+    Made(EnterpriseId),
+    /// There already, and changed.
+    Merged(EnterpriseId),
+    /// There already as it is.
+    Same,
+    /// Its place, or the enterprise of this code, is outside the asker's territory.
+    OutOfScope,
 }
 
 const COLUMNS: &str = "e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.revision";
@@ -126,16 +139,63 @@ impl Store {
             return Err(StoreError::OutOfScope);
         }
         let mut change = self.change(scope, now).await?;
-        let insert = sql("INSERT INTO enterprise (code, name, region, sector, lon, lat) VALUES ($1, $2, $3, $4, $5, $6)
-RETURNING id, code, name, region, sector, lon, lat, revision");
-        let insert = insert.bind(new.code.as_str()).bind(new.name.as_str()).bind(&new.region).bind(new.sector.as_str());
-        let row = change.tx.row(insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat))).await?;
-        let made = read(&row.ok_or(StoreError::NotFound)?)?;
-        let after = canonical(&made);
-        change.record(entry("create", &made, after.clone(), after.clone())).await?;
-        change.tell("enterprise", &after).await?;
+        let made = insert(&mut change, new).await?;
         change.commit().await?;
         Ok(made)
+    }
+
+    /// Makes enterprises, or changes those that have the code already, all in one transaction; one answer for each, in order. A dry run
+    /// answers the same and keeps nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; nothing was done then.
+    pub async fn import_enterprises(
+        &self,
+        scope: &Scope,
+        rows: &[NewEnterprise],
+        dry_run: bool,
+        now: Timestamp,
+    ) -> Result<Vec<ImportedEnterprise>, StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let mut answers = Vec::with_capacity(rows.len());
+        for new in rows {
+            let q = sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.code = $1")).bind(new.code.as_str());
+            let before = change.tx.row(q).await?.as_ref().map(read).transpose()?;
+            let Some(before) = before else {
+                if !scope.holds(None, Some(&new.region), Some(&new.sector)) {
+                    answers.push(ImportedEnterprise::OutOfScope);
+                    continue;
+                }
+                let made = insert(&mut change, new).await?;
+                answers.push(ImportedEnterprise::Made(made.id));
+                continue;
+            };
+            let place = new.place.or(before.place);
+            let wanted = EnterpriseChange {
+                revision: before.revision,
+                code: None,
+                name: Some(new.name.clone()),
+                region: Some(new.region.clone()),
+                sector: Some(new.sector.clone()),
+                place: Some(place),
+            };
+            let is_same = before.name == new.name && before.region == new.region && before.sector == new.sector && before.place == place;
+            let is_visible = scope.holds(Some(before.id), Some(&before.region), Some(&before.sector));
+            answers.push(match (is_visible, is_same) {
+                (false, _) => ImportedEnterprise::OutOfScope,
+                (true, true) => ImportedEnterprise::Same,
+                (true, false) => match change_to(&mut change, before, &wanted).await {
+                    Ok(after) => ImportedEnterprise::Merged(after.id),
+                    Err(StoreError::OutOfScope) => ImportedEnterprise::OutOfScope,
+                    Err(other) => return Err(other),
+                },
+            });
+        }
+        // Dropped without a commit, nothing has happened.
+        if !dry_run {
+            change.commit().await?;
+        }
+        Ok(answers)
     }
 
     /// Changes an enterprise.
@@ -155,37 +215,55 @@ RETURNING id, code, name, region, sector, lon, lat, revision");
         q.and_visible(scope, Owner::ENTERPRISE);
         let before = read(&change.tx.row(q).await?.ok_or(StoreError::NotFound)?)?;
         check_revision(before.revision, wanted.revision)?;
-        let after = Enterprise {
-            id,
-            code: wanted.code.clone().unwrap_or_else(|| before.code.clone()),
-            name: wanted.name.clone().unwrap_or_else(|| before.name.clone()),
-            region: wanted.region.clone().unwrap_or_else(|| before.region.clone()),
-            sector: wanted.sector.clone().unwrap_or_else(|| before.sector.clone()),
-            place: wanted.place.unwrap_or(before.place),
-            revision: before.revision + 1,
-        };
-        if !scope.holds(Some(id), Some(&after.region), Some(&after.sector)) {
-            return Err(StoreError::OutOfScope);
-        }
-        // A grant for the enterprise alone names no territory: it must not carry the enterprise out of its county's sight.
-        let moves = before.region != after.region || before.sector != after.sector;
-        let holds_place = |e: &Enterprise| scope.holds(None, Some(&e.region), Some(&e.sector));
-        if moves && !(holds_place(&before) && holds_place(&after)) {
-            return Err(StoreError::OutOfScope);
-        }
-        let update =
-            sql("UPDATE enterprise SET code = $1, name = $2, region = $3, sector = $4, lon = $5, lat = $6, revision = $7 WHERE id = $8");
-        let update = update.bind(after.code.as_str()).bind(after.name.as_str()).bind(&after.region).bind(after.sector.as_str());
-        let update = update.bind(after.place.map(|p| p.lon)).bind(after.place.map(|p| p.lat)).bind(after.revision).bind(id);
-        change.tx.run(update).await?;
-        let is_renamed = before.name != after.name || before.code != after.code;
-        crate::record::follow_enterprise(&mut change, id, is_renamed).await?;
-        let row = canonical(&after);
-        change.record(entry("update", &after, difference(&canonical(&before), &row), row.clone())).await?;
-        change.tell("enterprise", &row).await?;
+        let after = change_to(&mut change, before, wanted).await?;
         change.commit().await?;
         Ok(after)
     }
+}
+
+async fn insert(change: &mut Change<'_>, new: &NewEnterprise) -> Result<Enterprise, StoreError> {
+    let insert = sql("INSERT INTO enterprise (code, name, region, sector, lon, lat) VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id, code, name, region, sector, lon, lat, revision");
+    let insert = insert.bind(new.code.as_str()).bind(new.name.as_str()).bind(&new.region).bind(new.sector.as_str());
+    let row = change.tx.row(insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat))).await?;
+    let made = read(&row.ok_or(StoreError::NotFound)?)?;
+    let after = canonical(&made);
+    change.record(entry("create", &made, after.clone(), after.clone())).await?;
+    change.tell("enterprise", &after).await?;
+    Ok(made)
+}
+
+async fn change_to(change: &mut Change<'_>, before: Enterprise, wanted: &EnterpriseChange) -> Result<Enterprise, StoreError> {
+    let scope = change.scope;
+    let after = Enterprise {
+        id: before.id,
+        code: wanted.code.clone().unwrap_or_else(|| before.code.clone()),
+        name: wanted.name.clone().unwrap_or_else(|| before.name.clone()),
+        region: wanted.region.clone().unwrap_or_else(|| before.region.clone()),
+        sector: wanted.sector.clone().unwrap_or_else(|| before.sector.clone()),
+        place: wanted.place.unwrap_or(before.place),
+        revision: before.revision + 1,
+    };
+    if !scope.holds(Some(before.id), Some(&after.region), Some(&after.sector)) {
+        return Err(StoreError::OutOfScope);
+    }
+    // A grant for the enterprise alone names no territory: it must not carry the enterprise out of its county's sight.
+    let moves = before.region != after.region || before.sector != after.sector;
+    let holds_place = |e: &Enterprise| scope.holds(None, Some(&e.region), Some(&e.sector));
+    if moves && !(holds_place(&before) && holds_place(&after)) {
+        return Err(StoreError::OutOfScope);
+    }
+    let update =
+        sql("UPDATE enterprise SET code = $1, name = $2, region = $3, sector = $4, lon = $5, lat = $6, revision = $7 WHERE id = $8");
+    let update = update.bind(after.code.as_str()).bind(after.name.as_str()).bind(&after.region).bind(after.sector.as_str());
+    let update = update.bind(after.place.map(|p| p.lon)).bind(after.place.map(|p| p.lat)).bind(after.revision).bind(before.id);
+    change.tx.run(update).await?;
+    let is_renamed = before.name != after.name || before.code != after.code;
+    crate::record::follow_enterprise(change, before.id, is_renamed).await?;
+    let row = canonical(&after);
+    change.record(entry("update", &after, difference(&canonical(&before), &row), row.clone())).await?;
+    change.tell("enterprise", &row).await?;
+    Ok(after)
 }
 
 fn select_rows() -> Sql {

@@ -49,7 +49,7 @@ pub use audit::{AuditCheck, AuditEntry, AuditFilter, Note, OutboxEntry};
 pub use combination::{CombinationChange, CombinationRow, NewCombination};
 pub use command::{CommandFilter, CommandRow, CommandState, Target};
 pub use device::{DeviceChange, DeviceFilter, DeviceRow, NewDevice};
-pub use enterprise::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
+pub use enterprise::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, ImportedEnterprise, NewEnterprise};
 pub use error::StoreError;
 pub use event::EventRow;
 pub use hold::{HoldRow, NewHold};

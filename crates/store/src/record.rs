@@ -9,7 +9,7 @@ mod notification;
 
 use anlan_domain::register::search::Search;
 use anlan_model::noun::Grant;
-use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
+use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use serde_json::{Value as Json, json};
 
 pub(crate) use change::follow_enterprise;
@@ -42,6 +42,8 @@ pub struct RecordRow {
     pub region_name: Option<String>,
     /// Sector of the enterprise.
     pub sector: Option<String>,
+    /// Place of the enterprise's gate.
+    pub place: Option<Wgs84>,
     /// State.
     pub state: String,
     /// Whether something follows.
@@ -123,7 +125,7 @@ pub struct TaskCounts {
 const OWNER: Owner = Owner { enterprise: "r.enterprise_id", region: "r.region", sector: "r.sector" };
 
 const COLUMNS: &str =
-    "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, r.region, n.name AS region_name, r.sector, r.state,
+    "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, e.lon, e.lat, r.region, n.name AS region_name, r.sector, r.state,
   r.is_open, r.due_on, r.escalated, r.parent_id, p.kind AS parent_kind, p.title AS parent_title, r.body, r.created_at_us, r.updated_at_us, r.revision";
 const JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
 LEFT JOIN region AS n ON n.code = r.region
@@ -358,6 +360,23 @@ WHERE r.is_open = 1")
         change::read_owner(&row.ok_or(StoreError::Missing { field: "enterprise" })?)
     }
 
+    /// Visible owners by the codes of their enterprises.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn record_owners(&self, scope: &Scope, codes: &[String]) -> Result<Vec<(String, RecordOwner)>, StoreError> {
+        let mut owners = Vec::new();
+        for piece in codes.chunks(crate::db::PIECE) {
+            let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE 1 = 1");
+            q.and_visible(scope, Owner::ENTERPRISE);
+            q.and_in("e.code", piece);
+            for row in self.db.rows(q).await? {
+                owners.push((row.get("code")?, change::read_owner(&row)?));
+            }
+        }
+        Ok(owners)
+    }
+
     /// Records whose row is not what their newest audit entry says, or that have none: ids, in order.
     ///
     /// # Errors
@@ -513,6 +532,7 @@ fn read(row: &Row) -> Result<RecordRow, StoreError> {
         region: row.get("region")?,
         region_name: row.get("region_name")?,
         sector: row.get("sector")?,
+        place: crate::enterprise::read_place(row)?,
         state: row.get("state")?,
         is_open: row.get("is_open")?,
         due_on: row.get("due_on")?,

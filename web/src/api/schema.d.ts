@@ -251,6 +251,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/enterprises/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An empty sheet of enterprises. */
+        get: operations["enterprise_template"];
+        put?: never;
+        /** Imports a sheet of enterprises; a code that is there already is merged, with audit. */
+        post: operations["enterprise_import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/enterprises/{id}": {
         parameters: {
             query?: never;
@@ -705,6 +723,58 @@ export interface paths {
         };
         /** One register: its fields, states and transitions. */
         get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The records of a list as an XLSX file: the filters of the list, at most 50,000 rows. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An empty sheet for the register, with a tab that says what may stand where. */
+        get: operations["template"];
+        put?: never;
+        /** Imports a sheet into the register: every row goes the way of one that is typed in. */
+        post: operations["import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/map": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The records of a list as a layer of the map: where the record says, else at the gate of its enterprise. */
+        get: operations["map"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1699,6 +1769,36 @@ export interface components {
             /** Format: int64 */
             yellow: number;
         };
+        /** @description What is wrong with a row. */
+        ImportError: {
+            /** @description Stable word for programs. */
+            code: string;
+            /** @description Header of the column; empty = the row as a whole. */
+            column: string;
+            /** @description A sentence for people, in the accepted language. */
+            detail: string;
+            /**
+             * Format: int32
+             * @description As Excel shows it.
+             */
+            row: number;
+        };
+        /** @description What became of a file, or would. */
+        ImportReport: {
+            /** @description Nothing was kept. */
+            dry_run: boolean;
+            /** @description The first 1,000, in order of rows. */
+            errors: components["schemas"]["ImportError"][];
+            made: number;
+            /** @description There already, and changed by the file; enterprises alone. */
+            merged: number;
+            /** @description Rows that were not taken; `answer=xlsx` gives them back. */
+            refused: number;
+            /** @description There already. */
+            repeated: number;
+            /** @description Rows with something in them. */
+            rows: number;
+        };
         /** @description A limit in force. */
         JudgedLimit: {
             /** @description `verified`, `verified-secondary`, `enterprise`, `product`, `unverified`. */
@@ -1875,6 +1975,37 @@ export interface components {
             position: number;
             /** Format: int64 */
             projected: number;
+        };
+        /** @description A point on the map. */
+        MapFeature: {
+            geometry: components["schemas"]["MapPoint"];
+            properties: components["schemas"]["MapProperties"];
+            /** @description `Feature`. */
+            type: string;
+        };
+        /** @description GeoJSON of records. */
+        MapLayer: {
+            features: components["schemas"]["MapFeature"][];
+            /** @description There are more than the map shows: 5,000 records. */
+            more: boolean;
+            /** @description Records without a place, which are in the list alone. */
+            placeless: number;
+            /** @description `FeatureCollection`. */
+            type: string;
+        };
+        /** @description GeoJSON geometry. */
+        MapPoint: {
+            /** @description Longitude and latitude, WGS-84. */
+            coordinates: number[];
+            /** @description `Point`. */
+            type: string;
+        };
+        /** @description What the map says of a record. */
+        MapProperties: {
+            id: string;
+            overdue: boolean;
+            state: string;
+            title: string;
         };
         /** @description The person signed in. */
         Me: {
@@ -3745,6 +3876,53 @@ export interface operations {
             };
         };
     };
+    enterprise_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+                };
+            };
+        };
+    };
+    enterprise_import: {
+        parameters: {
+            query?: {
+                /** @description `true` = say what would become of it and keep nothing. */
+                dry_run?: string;
+                /** @description `json` (default), or `xlsx`: the refused rows as a file, with what is wrong. */
+                answer?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
+        };
+    };
     get: {
         parameters: {
             query?: never;
@@ -4450,6 +4628,141 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Register"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: {
+                /** @description Words that must all be found in its title, number, searched fields or the enterprise's name and code; two characters suffice. */
+                q?: string;
+                /** @description In this state. */
+                state?: string;
+                enterprise?: string;
+                /** @description In this division. */
+                region?: string;
+                /** @description `true` = something follows. */
+                open?: string;
+                /** @description `true` = open and late; in order of due days. */
+                overdue?: string;
+                /** @description Open and due before this day, `YYYY-MM-DD`; in order of due days. */
+                due_before?: string;
+                /** @description Below this record. */
+                parent?: string;
+                /** @description `true` = on the asker's to-do list. */
+                mine?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+                };
+            };
+        };
+    };
+    template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+                };
+            };
+        };
+    };
+    import: {
+        parameters: {
+            query?: {
+                /** @description `true` = say what would become of it and keep nothing. */
+                dry_run?: string;
+                /** @description `json` (default), or `xlsx`: the refused rows as a file, with what is wrong. */
+                answer?: string;
+            };
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
+        };
+    };
+    map: {
+        parameters: {
+            query?: {
+                /** @description Words that must all be found in its title, number, searched fields or the enterprise's name and code; two characters suffice. */
+                q?: string;
+                /** @description In this state. */
+                state?: string;
+                enterprise?: string;
+                /** @description In this division. */
+                region?: string;
+                /** @description `true` = something follows. */
+                open?: string;
+                /** @description `true` = open and late; in order of due days. */
+                overdue?: string;
+                /** @description Open and due before this day, `YYYY-MM-DD`; in order of due days. */
+                due_before?: string;
+                /** @description Below this record. */
+                parent?: string;
+                /** @description `true` = on the asker's to-do list. */
+                mine?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MapLayer"];
                 };
             };
         };

@@ -22,6 +22,7 @@ mod retention;
 mod road;
 mod rule;
 mod session;
+mod sheet;
 mod status;
 mod summary;
 mod test_clock;
@@ -34,7 +35,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::problem::Failure;
-use crate::{OPEN_BODY_BYTES, Shared};
+pub(crate) use sheet::XLSX;
+
+use crate::{FILE_BYTES, OPEN_BODY_BYTES, Shared};
 
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
@@ -48,10 +51,19 @@ fn open() -> OpenApiRouter<Shared> {
         .layer(DefaultBodyLimit::max(OPEN_BODY_BYTES))
 }
 
+/// Endpoints that read a file.
+fn files() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(sheet::template, sheet::import))
+        .routes(routes!(sheet::enterprise_template, sheet::enterprise_import))
+        .layer(DefaultBodyLimit::max(FILE_BYTES))
+}
+
 /// Every endpoint below `/api/v1`.
 pub(crate) fn api() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .merge(open())
+        .merge(files())
         .routes(routes!(status::status))
         .routes(routes!(session::reauthenticate))
         .routes(routes!(region::list))
@@ -106,6 +118,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(register::get))
         .routes(routes!(record::list, record::create))
         .routes(routes!(record::get))
+        .routes(routes!(sheet::export))
+        .routes(routes!(sheet::map))
         .routes(routes!(record::transition))
         .routes(routes!(record::history))
         .routes(routes!(record::tasks))

@@ -1,0 +1,101 @@
+//! The records that the demo begins with: invented people take the steps of `packs/demo/records.toml` one after another.
+//!
+//! Goes the way of everybody: what a register refuses, it refuses here too, and the demo does not start.
+
+use std::collections::BTreeMap;
+
+use anlan_app::error::AppError;
+use anlan_app::record::{self, NewRecord};
+use anlan_app::{App, enterprise};
+use anlan_model::{Clock as _, EnterpriseId, RegionCode, Scope, UserId, Wgs84};
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+const RECORDS: &str = include_str!("../../../packs/demo/records.toml");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    enterprise: Sample,
+    record: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    code: String,
+    name: String,
+    region: String,
+    sector: String,
+    lon: f64,
+    lat: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    kind: String,
+    acts: Vec<Act>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Act {
+    #[serde(rename = "do")]
+    transition: String,
+    by: String,
+    set: Map<String, Value>,
+}
+
+fn file() -> anyhow::Result<File> {
+    toml::from_str(RECORDS).context("packs/demo/records.toml")
+}
+
+/// Makes the sample enterprise, or finds it from an earlier start; whether it is new.
+pub async fn sample(app: &App) -> anyhow::Result<(EnterpriseId, bool)> {
+    let Sample { code, name, region, sector, lon, lat } = file()?.enterprise;
+    let everything = Scope::node();
+    if let Some((_, owner)) = app.store.record_owners(&everything, std::slice::from_ref(&code)).await?.pop() {
+        return Ok((owner.enterprise.context("an enterprise owns")?, false));
+    }
+    let region = RegionCode::new(&region).context("a division")?;
+    let new = enterprise::NewEnterprise { code, name, region, sector, place: Wgs84::new(lon, lat) };
+    Ok((enterprise::create(app, &everything, new).await?.id, true))
+}
+
+/// Takes every step, as the people of these scopes.
+pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String, Scope>) -> anyhow::Result<()> {
+    for record in file()?.record {
+        let mut kept: Option<record::RecordRow> = None;
+        for act in record.acts {
+            let scope = people.get(&act.by).with_context(|| format!("nobody is called {}", act.by))?;
+            let fields = act.set.into_iter().map(|(id, value)| Ok((id, filled(app, value, people)?))).collect::<anyhow::Result<_>>()?;
+            let taken = match &kept {
+                None => {
+                    let new = NewRecord { enterprise: Some(enterprise), region: None, transition: act.transition.clone(), fields };
+                    record::create(app, scope, &record.kind, new).await
+                }
+                Some(row) => record::act(app, scope, &record.kind, row.id, &act.transition, row.revision, &fields).await,
+            };
+            kept = Some(taken.map_err(told).with_context(|| format!("{}: {}", record.kind, act.transition))?);
+        }
+    }
+    Ok(())
+}
+
+fn told(error: AppError) -> anyhow::Error {
+    anyhow::anyhow!("refused: {:?}", error.problems)
+}
+
+/// A value with its day or person filled in.
+fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>) -> anyhow::Result<Value> {
+    let Value::String(text) = &value else { return Ok(value) };
+    if let Some(name) = text.strip_prefix('@') {
+        let id: Option<UserId> = people.get(name).and_then(|scope| scope.user);
+        return Ok(Value::String(id.with_context(|| format!("nobody is called {name}"))?.to_string()));
+    }
+    let Some(rest) = text.strip_prefix("today") else { return Ok(value) };
+    let days: i64 = if rest.is_empty() { 0 } else { rest.parse().with_context(|| format!("{text}: no day"))? };
+    Ok(Value::String(record::day_of(app.clock.now().plus_us(days * 86_400_000_000)).to_string()))
+}
