@@ -12,6 +12,7 @@ mod json;
 mod layers;
 mod messages;
 mod problem;
+mod register_docs;
 mod routes;
 
 use std::collections::HashMap;
@@ -28,7 +29,9 @@ use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, RefOr, Schema, SecurityRequirement};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, Schema, SecurityRequirement,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Longest request body.
@@ -106,8 +109,11 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         arriving: Arc::default(),
     };
     let (api, document) = parts();
-    let text: Arc<str> = document.to_json().expect("the document is plain data").into();
-    let document = get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text.to_string()) });
+    let text = serde_json::to_value(document).expect("the document is plain data");
+    // What registers are on is data: the document of a node says what it really answers.
+    let document = get(move |axum::extract::State(shared): axum::extract::State<Shared>| async move {
+        axum::Json(register_docs::with_registers(text.clone(), &shared.app.registers.load()))
+    });
     // Small answers and streams gain nothing; images are packed already.
     let worth_packing = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
     Router::new()
@@ -148,6 +154,14 @@ fn finish(document: &mut OpenApi) {
     components.security_schemes.insert("bearer".to_owned(), bearer);
     let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(extract::COOKIE)));
     components.security_schemes.insert("cookie".to_owned(), cookie);
+    let refused = Ref::from_schema_name(problem::Problems::name());
+    let refused = ResponseBuilder::new().description("Refused").content("application/json", ContentBuilder::new().schema(Some(refused)).build()).build();
+    for path in document.paths.paths.values_mut() {
+        let operations = [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), RefOr::T(refused.clone()));
+        }
+    }
     document.security = Some(["bearer", "cookie"].map(|name| SecurityRequirement::new(name, Vec::<String>::new())).to_vec());
     for (name, schema) in &mut components.schemas {
         // Questions (…Body, …Request) may leave optional fields out; answers never do, they say null.

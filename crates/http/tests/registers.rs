@@ -312,6 +312,9 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
     let body = json!({"enterprise": enterprise, "transition": "plan", "fields": {"subject": "灭火"}});
     let id = text(&manager.post(drills, body).await.ok(201)["id"]);
     assert_eq!(pack().await["state"], "enabled");
+    let document = node.get("/api/v1/openapi.json").await;
+    let made = &document["paths"]["/api/v1/registers/fire_drill/records"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(made["oneOf"][0]["properties"]["fields"]["required"], json!(["subject"]), "the node's own document names its fields");
 
     // Broken in the folder: told with file and line, refused, and the one that is on goes on.
     write_pack(packs.path(), "drills", &DRILL.replace("to = \"held\"", "to = \"hold\""));
