@@ -51,7 +51,8 @@ export async function signIn(page, url, user, password) {
   await page.fill('#signin-username', user)
   await page.fill('#signin-password', password)
   await page.click('button[type=submit]')
-  await page.waitForURL('**/screen')
+  // The screen for who watches, the to-do list for everybody else.
+  await page.waitForURL(/\/(screen|tasks)$/)
 }
 
 export const setTheme = (page, dark) => page.evaluate((d) => localStorage.setItem('anlan.theme', d ? 'dark' : 'light'), dark)

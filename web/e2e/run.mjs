@@ -1,6 +1,7 @@
 // Drives the built console in a real Chromium against a running server.
-//   node web/e2e/run.mjs --url http://127.0.0.1:8080 --user U --password P [--admin A --admin-password P] [--shots DIR] [--only WORD]
-// --user handles alarms (a duty officer), --admin manages (defaults to --user).
+//   node web/e2e/run.mjs --url http://127.0.0.1:8080 --user U --password P [--admin A --admin-password P] [--register R --register-password P] [--shots DIR] [--only WORD]
+// --user handles alarms (a duty officer), --admin manages (defaults to --user), --register works on registers (a supervisor;
+// without one these checks are left out).
 // Signs in, opens every route in both themes and both languages with axe, at desk and phone width, then handles an alarm
 // by keyboard. Ends with `N passed, N failed`; exit 1 on a failure. Needs chromium (or $CHROMIUM) and a CJK font.
 import { mkdir } from 'node:fs/promises'
@@ -10,12 +11,14 @@ import { Checks, option, signIn } from './lib.mjs'
 import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
+import { REGISTER_ROUTES, packFlow, registerFlow } from './register.mjs'
 import { sessionFlow } from './session.mjs'
 
 const url = option('url')
 const user = option('user')
 const password = option('password')
 const admin = { name: option('admin') ?? user, password: option('admin-password') ?? password }
+const register = { name: option('register'), password: option('register-password') }
 if (!url || !user || !password) {
   console.error('usage: node web/e2e/run.mjs --url URL --user NAME --password WORD [--shots DIR] [--only WORD]')
   process.exit(2)
@@ -52,12 +55,21 @@ try {
   await alarmFlow(checks, page, url, shots)
   await linkFlow(checks, page, url, shots)
   await sessionFlow(checks, page, url, user, password, shots)
+  if (register.name && register.password) {
+    await checks.run('sign-in as who works on registers', async () => {
+      await page.context().clearCookies()
+      await signIn(page, url, register.name, register.password)
+    })
+    await pages(checks, page, url, shots, REGISTER_ROUTES)
+    await registerFlow(checks, page, url, shots)
+  }
   await checks.run('sign-in as the administrator', async () => {
     await page.context().clearCookies()
     await signIn(page, url, admin.name, admin.password)
   })
   await pages(checks, page, url, shots, ADMIN_ROUTES)
   await formFlow(checks, page, url, shots)
+  if (register.name) await packFlow(checks, page, url, shots)
   await checks.run('no script error and no refused resource on any page', () => {
     if (faults.length) throw new Error([...new Set(faults)].slice(0, 10).join('\n    '))
   })

@@ -183,6 +183,7 @@ fn browser(tally: &mut Tally) -> anyhow::Result<()> {
     let data = std::env::temp_dir().join(format!("anlan-browser-{}", std::process::id()));
     let mut command = Command::new(shell::target_dir().join("debug/anlan"));
     command.arg("demo").arg("--data").arg(&data).env("ANLAN_HTTP__LISTEN", "127.0.0.1:0").env("ANLAN_MQTT__LISTEN", "127.0.0.1:0");
+    command.env("ANLAN_PACKS__DIR", shell::root().join("packs"));
     command.env("ANLAN_JT808__LISTEN", "127.0.0.1:0").env("ANLAN_LOG__FILTER", "warn").stdout(Stdio::piped());
     let mut demo = Demo { child: command.spawn().context("start the demo")?, data };
     let stdout = demo.child.stdout.take().context("stdout of the demo")?;
@@ -191,11 +192,12 @@ fn browser(tally: &mut Tally) -> anyhow::Result<()> {
     let ready: serde_json::Value = serde_json::from_str(&line).context("the ready line of the demo")?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let user = |role: &str| ready["users"].as_array().into_iter().flatten().find(|u| u["role"] == role).cloned().unwrap_or_default();
-    let (duty, admin) = (user("duty_officer"), user("administrator"));
+    let (duty, admin, supervisor) = (user("duty_officer"), user("administrator"), user("supervisor"));
     std::thread::sleep(Duration::from_secs(5));
     let shots = shell::target_dir().join("screenshots");
     let mut run = shell::command("node", "web");
     run.args(["e2e/run.mjs", "--url", &text(&ready["http"]), "--user", &text(&duty["name"]), "--password", &text(&duty["password"])]);
+    run.args(["--register", &text(&supervisor["name"]), "--register-password", &text(&supervisor["password"])]);
     run.args(["--admin", &text(&admin["name"]), "--admin-password", &text(&admin["password"]), "--shots"]).arg(shots);
     let (ok, output) = shell::capture(&mut run)?;
     let line = output.lines().rev().find(|l| l.contains(" passed, ")).unwrap_or_default();

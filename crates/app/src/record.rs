@@ -115,6 +115,20 @@ pub async fn list(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter, p
     Ok(app.store.records(&scope, &kind.id, filter, paging).await?)
 }
 
+/// Names of the people in the fields of these records of a kind.
+///
+/// # Errors
+/// No such register, the store's.
+pub async fn people_in(app: &App, kind: &str, rows: &[RecordRow]) -> Result<BTreeMap<UserId, String>, AppError> {
+    let kind = app.registers.load().kind(kind)?;
+    let fields: Vec<&str> = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).map(|f| f.id.as_str()).collect();
+    let named = |row: &RecordRow| -> Vec<UserId> {
+        fields.iter().filter_map(|id| row.body.get("fields")?.get(*id)?.as_str()?.parse().ok()).collect()
+    };
+    let ids: BTreeSet<UserId> = rows.iter().flat_map(named).collect();
+    Ok(app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect())
+}
+
 /// Records on the map.
 #[derive(Clone, Debug)]
 pub struct OnMap {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anlan_documents::{Cell, Column, ColumnKind, NewSheet, Row, Sheet, SheetError, SheetLimits, Tab, read_sheet, write_sheet};
 use anlan_domain::register::{Field, FieldType, Kind, Owner, Value};
-use anlan_model::{Clock as _, Permission, RegionCode, Scope, UserId};
+use anlan_model::{Clock as _, Permission, RegionCode, Scope};
 use anlan_store::RecordOwner;
 
 use crate::App;
@@ -159,20 +159,10 @@ pub async fn export(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter,
         let Some(next) = page.next else { break };
         paging.cursor = Some(next);
     }
-    let people = people_in(app, &kind, &rows).await?;
+    let people = record::people_in(app, &kind.id, &rows).await?;
+    let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
     let sheet = sheet_of(&kind, &rows, &people, language)?;
     write(app, sheet).await
-}
-
-async fn people_in(app: &App, kind: &Kind, rows: &[RecordRow]) -> Result<HashMap<String, String>, AppError> {
-    let fields: Vec<&str> = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).map(|f| f.id.as_str()).collect();
-    let ids = |row: &RecordRow| -> Vec<UserId> {
-        let named = fields.iter().filter_map(|id| row.body.get("fields")?.get(*id)?.as_str()?.parse().ok());
-        named.collect()
-    };
-    let ids: BTreeSet<UserId> = rows.iter().flat_map(ids).collect();
-    let names = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?;
-    Ok(names.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, language: Language) -> Result<NewSheet, AppError> {

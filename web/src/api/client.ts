@@ -49,6 +49,7 @@ async function problemOf(response: Response): Promise<ApiError> {
 
 interface Options {
   query?: Query
+  /** A file goes as it is; everything else as JSON. */
   body?: unknown
   signal?: AbortSignal
   /** Sign-in itself: a 401 is the answer, not a reason to ask again. */
@@ -57,13 +58,14 @@ interface Options {
 
 async function send(method: string, path: string, options: Options): Promise<Response> {
   const headers: Record<string, string> = { 'Accept-Language': document.documentElement.lang || 'zh-CN' }
-  if (options.body !== undefined) headers['Content-Type'] = 'application/json'
+  const file = options.body instanceof Blob ? options.body : null
+  if (options.body !== undefined) headers['Content-Type'] = file ? file.type || 'application/octet-stream' : 'application/json'
   if (method !== 'GET') headers['X-CSRF-Token'] = hooks.csrf()
   try {
     return await fetch(`/api/v1${withQuery(path, options.query)}`, {
       method,
       headers,
-      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      body: options.body === undefined ? undefined : (file ?? JSON.stringify(options.body)),
       signal: options.signal,
       credentials: 'same-origin',
     })
@@ -73,7 +75,8 @@ async function send(method: string, path: string, options: Options): Promise<Res
   }
 }
 
-async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
+/** The server's answer, once it is one; signs in again on the way where acting needs it. */
+async function ask(method: string, path: string, options: Options): Promise<Response> {
   let response = await send(method, path, options)
   if (response.status === 401 && !options.bare) {
     const problem = await problemOf(response)
@@ -87,6 +90,11 @@ async function request<T>(method: string, path: string, options: Options = {}): 
   }
   if (response.headers.get('X-Anlan-Demo') === '1') hooks.demo()
   if (!response.ok) throw await problemOf(response)
+  return response
+}
+
+async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
+  const response = await ask(method, path, options)
   if (response.status === 204) return undefined as T
   return (await response.json()) as T
 }
@@ -97,6 +105,8 @@ export const api = {
   put: <T>(path: string, body: unknown) => request<T>('PUT', path, { body }),
   patch: <T>(path: string, body: unknown) => request<T>('PATCH', path, { body }),
   delete: <T>(path: string) => request<T>('DELETE', path),
+  /** Posts and takes a file in answer. */
+  file: async (path: string, body: unknown, query?: Query) => (await ask('POST', path, { body, query })).blob(),
 }
 
 /** The most rows the server gives in one page. */

@@ -2625,6 +2625,10 @@ export interface components {
         /** @description A page of records. */
         RecordList: {
             next: string | null;
+            /** @description Names of the people in their fields, by id. */
+            people: {
+                [key: string]: string;
+            };
             records: components["schemas"]["Record"][];
         };
         /**

@@ -14,7 +14,8 @@ declare module 'vue-router' {
 export const router = createRouter({
   history: createWebHistory('/'),
   routes: [
-    { path: '/', redirect: '/screen' },
+    // Never shown: where it leads depends on who is signed in, which is known only later.
+    { path: '/', component: () => import('./NotFoundPage.vue'), meta: { title: 'product' } },
     { path: '/setup', component: () => import('@/areas/session/SetupPage.vue'), meta: { title: 'setup.title', open: true } },
     { path: '/sign-in', component: () => import('@/areas/session/SignInPage.vue'), meta: { title: 'signin.title', open: true } },
     { path: '/screen', component: () => import('@/areas/screen/ScreenPage.vue'), meta: { title: 'nav.screen' } },
@@ -22,8 +23,12 @@ export const router = createRouter({
     { path: '/monitor', component: () => import('@/areas/monitor/MonitorPage.vue'), meta: { title: 'nav.monitor' } },
     { path: '/vehicles', component: () => import('@/areas/vehicle/VehiclePage.vue'), meta: { title: 'nav.vehicles' } },
     { path: '/road', component: () => import('@/areas/vehicle/RoadPage.vue'), meta: { title: 'nav.road' } },
+    { path: '/tasks', component: () => import('@/areas/task/TaskPage.vue'), meta: { title: 'nav.tasks' } },
+    { path: '/registers', component: () => import('@/areas/register/OverviewPage.vue'), meta: { title: 'nav.registers' } },
+    { path: '/registers/:kind', component: () => import('@/areas/register/RegisterPage.vue'), meta: { title: 'nav.registers' } },
+    { path: '/registers/:kind/:id', component: () => import('@/areas/register/RecordPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/admin', redirect: '/admin/devices' },
-    { path: '/admin/:tab(users|devices|points|combinations|rules|audit|holds|retention|quarantine|events)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
+    { path: '/admin/:tab(users|devices|points|combinations|rules|audit|holds|retention|quarantine|events|packs)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
     { path: '/:rest(.*)*', component: () => import('./NotFoundPage.vue'), meta: { title: 'notfound.title' } },
   ],
 })
@@ -39,6 +44,7 @@ router.beforeEach(async (to) => {
     }
   }
   if (!to.meta.open && !session.signedIn) return { path: '/sign-in', query: { next: to.fullPath } }
-  if (to.path === '/sign-in' && session.signedIn) return typeof to.query.next === 'string' && to.query.next.startsWith('/') ? to.query.next : '/screen'
+  if (to.path === '/') return session.home
+  if (to.path === '/sign-in' && session.signedIn) return typeof to.query.next === 'string' && to.query.next.startsWith('/') ? to.query.next : session.home
   return true
 })

@@ -2,8 +2,14 @@
 import { ref } from 'vue'
 import { ApiError } from '@/api/client'
 import { type Shown, useProblem } from '@/api/problem'
+import type { Problem } from '@/api/types'
 
-export function useForm() {
+/** Words and control of a problem that the server found. */
+export type Shape = (shown: Shown, problem: Problem | null) => Shown
+/** The server names nested fields `points.0.limits.h` or `limits.h`; the last word is our field. */
+const lastWord: Shape = (shown) => ({ ...shown, field: shown.field?.split('.').pop() ?? null })
+
+export function useForm(shape: Shape = lastWord) {
   const { describe } = useProblem()
   const problems = ref<Shown[]>([])
   const busy = ref(false)
@@ -21,8 +27,8 @@ export function useForm() {
       return true
     } catch (error) {
       stale.value = error instanceof ApiError && error.code === 'revision.stale'
-      // The server names nested fields `points.0.limits.h` or `limits.h`; the last word is our field.
-      problems.value = describe(error).map((p) => ({ ...p, field: p.field?.split('.').pop() ?? null }))
+      const found = error instanceof ApiError ? error.problems : []
+      problems.value = describe(error).map((p, i) => shape(p, found[i] ?? null))
       return false
     } finally {
       busy.value = false

@@ -108,6 +108,8 @@ pub(crate) struct RecordDetail {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RecordList {
     records: Vec<Record>,
+    /// Names of the people in their fields, by id.
+    people: BTreeMap<String, String>,
     next: Option<String>,
 }
 
@@ -172,7 +174,9 @@ pub(crate) fn asked(app: &App, kind: &str, pairs: Pairs) -> Result<(RecordFilter
 pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, kind: PathId, pairs: Pairs) -> Answer<RecordList> {
     let (filter, paging) = asked(&app, &kind.0, pairs)?;
     let page = record::list(&app, &caller.scope, &kind.0, &filter, &paging).await?;
-    Ok(Json(RecordList { records: page.items.into_iter().map(|row| record(&app, row, true)).collect(), next: page.next }))
+    let people = record::people_in(&app, &kind.0, &page.items).await?;
+    let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
+    Ok(Json(RecordList { records: page.items.into_iter().map(|row| record(&app, row, true)).collect(), people, next: page.next }))
 }
 
 /// A new record, by its first transition.

@@ -22,6 +22,12 @@ export const useSession = defineStore('session', {
     demo: (s): boolean => s.demoSeen || (s.session?.demo ?? false) || (s.status?.demo ?? false),
     testClock: (s): boolean => (s.session?.test_clock ?? false) || (s.status?.test_clock ?? false),
     readOnly: (s): boolean => s.expired || (s.session?.idle ?? false),
+    roles: (s): string[] => [...new Set((s.session?.user.grants ?? []).map((g) => g.role))],
+    /** Where work starts: who watches begins at the screen, everybody else at the to-do list. */
+    home(): string {
+      const watches = ['administrator', 'duty_officer', 'leader', 'screen']
+      return !this.roles.length || this.roles.some((r) => watches.includes(r)) ? '/screen' : '/tasks'
+    },
     can: (s) => (permission: string) => s.session?.user.permissions.includes(permission) ?? false,
   },
   actions: {

@@ -1,0 +1,250 @@
+// Registers: the overview, a new hidden danger, found by two characters, taken one step further, told in its history.
+// Ids and texts of the kind come from the server, so that the claims hold whatever the pack says in its wording.
+import { setLocale, setTheme, settled } from './lib.mjs'
+
+export const REGISTER_ROUTES = ['/tasks', '/registers', '/registers/hidden_danger']
+
+const KIND = 'hidden_danger'
+const ask = (page, path) => page.evaluate(async (p) => (await fetch(`/api/v1${p}`)).json(), path)
+const day = (days) => new Date(Date.now() + 8 * 3600_000 + days * 86_400_000).toISOString().slice(0, 10)
+const visible = (page, selector) => page.locator(`${selector}:visible`)
+const dialogGone = (page) => page.waitForFunction(() => ![...document.querySelectorAll('[aria-modal=true]')].some((d) => d.getClientRects().length))
+
+/** Fills one control of the open form by the type its field has. */
+async function fill(page, field, value) {
+  const id = `record-${field.id}`
+  if (field.type === 'choice') {
+    const choice = value ?? field.choices[0].id
+    const radio = page.locator(`#${id} input[value="${choice}"]`)
+    if (await radio.count()) await radio.check()
+    else await page.selectOption(`#${id}`, choice)
+  } else if (field.type === 'person') {
+    await page.waitForFunction((control) => document.getElementById(control)?.options.length > 1, id)
+    await page.selectOption(`#${id}`, { index: 1 })
+  } else if (field.type === 'date') await page.fill(`#${id}`, value ?? day(0))
+  else if (field.type === 'number') await page.fill(`#${id}`, String(value ?? field.min ?? 1))
+  else if (field.type === 'place') {
+    await page.fill(`#${id}`, '102.5')
+    await page.fill(`#${id}-lat`, '24.3')
+  } else if (field.type === 'table') {
+    await page.click(`#${id}-add`)
+    for (const column of field.columns) {
+      const cell = `#${id}-0-${column.id}`
+      if (column.type === 'choice') await page.selectOption(cell, column.choices[0].id)
+      else await page.fill(cell, column.type === 'number' ? String(column.min ?? 1) : column.type === 'date' ? day(0) : '端到端')
+    }
+  } else await page.fill(`#${id}`, value ?? '端到端测试')
+}
+
+/** What a transition asks, as the console asks it. */
+const asked = (kind, transition) => kind.fields.filter((f) => !f.computed && transition.require.includes(f.id))
+
+export async function registerFlow(checks, page, url, shots) {
+  let kind
+  let id = ''
+  const word = `管廊${Date.now() % 100_000}`
+  await checks.run('register: the overview lists hidden dangers with counts, and so does the menu', async () => {
+    await page.goto(`${url}/registers`)
+    await settled(page)
+    const row = page.locator('tbody tr', { hasText: '事故隐患' })
+    const cells = await row.locator('td').allInnerTexts()
+    if (cells.length !== 2 || !cells.every((c) => /\d/.test(c))) throw new Error(`no counts: ${cells}`)
+    await row.locator('th a').click()
+    await page.waitForURL(`**/registers/${KIND}`)
+    if (!(await page.locator(`nav.side a[href="/registers/${KIND}"]`).count())) throw new Error('the menu has no entry')
+    kind = await ask(page, `/registers/${KIND}`)
+  })
+  await checks.run('register: a new record names what is missing at its fields, on top, and passes axe so', async () => {
+    await settled(page)
+    await visible(page, '[data-new]').first().click()
+    await page.waitForSelector('#record-send')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'register-form')
+    await page.click('#record-send')
+    await page.waitForSelector('.summary:focus')
+    const first = asked(kind, kind.transitions.find((t) => t.from.includes(kind.start)))[0]
+    await page.waitForSelector(`#record-${first.id}-problem`)
+    await checks.axe(page, shots, 'register-form-refused')
+  })
+  await checks.run('register: it is made for an enterprise found by part of its name, by keyboard, and its page opens', async () => {
+    const start = kind.transitions.find((t) => t.from.includes(kind.start))
+    if (await page.locator('#record-enterprise').count()) {
+      await page.focus('#record-enterprise')
+      if (!(await page.inputValue('#record-enterprise'))) {
+        await page.keyboard.type('演示')
+        await page.waitForSelector('[role=option]')
+        await page.keyboard.press('ArrowDown')
+        await page.keyboard.press('Enter')
+      }
+      if (!(await page.inputValue('#record-enterprise'))) throw new Error('no enterprise was taken')
+    }
+    for (const field of asked(kind, start)) await fill(page, field, field.id === kind.title ? `${word}法兰渗漏` : undefined)
+    await page.click('#record-send')
+    await page.waitForURL(`**/registers/${KIND}/*`)
+    await settled(page)
+    id = new URL(page.url()).pathname.split('/').pop()
+    const heading = await page.innerText('main h1')
+    if (!heading.includes(word)) throw new Error(`the page is of another record: ${heading}`)
+    await checks.axe(page, shots, 'record')
+  })
+  await checks.run('register: two characters find it in the list, so does its number, and the address holds the search', async () => {
+    await page.goto(`${url}/registers/${KIND}`)
+    await settled(page)
+    await page.keyboard.press('/')
+    await page.waitForSelector('#record-search:focus')
+    await page.keyboard.type(word.slice(0, 2))
+    await page.waitForFunction((two) => new URL(location.href).searchParams.get('q') === two, word.slice(0, 2))
+    await page.locator('tbody tr', { hasText: word }).first().waitFor()
+    await settled(page)
+    const { number } = await ask(page, `/registers/${KIND}/records/${id}`)
+    const found = { [`${word}没有这个`]: 0, [word]: 1, ...(number ? { [number]: 1 } : {}) }
+    for (const [q, n] of Object.entries(found)) {
+      await page.goto(`${url}/registers/${KIND}?q=${encodeURIComponent(q)}`)
+      await settled(page)
+      const rows = await page.locator('tbody tr').count()
+      if (rows !== n) throw new Error(`${q} finds ${rows}, not ${n}`)
+    }
+    await page.locator('tbody tr a').first().click()
+    await page.waitForURL(`**/registers/${KIND}/${id}`)
+  })
+  await checks.run('register: the next step is taken, its state and its line in the history are there', async () => {
+    await settled(page)
+    const before = await ask(page, `/registers/${KIND}/records/${id}`)
+    // Forward, and one that asks nothing but its own fields.
+    const next = before.possible.map((p) => kind.transitions.find((t) => t.id === p)).find((t) => t.to !== before.state)
+    if (!next) throw new Error(`nothing is possible from ${before.state}`)
+    await page.click(`[data-transition="${next.id}"]`)
+    await page.waitForSelector('#record-send')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'record-step')
+    for (const field of asked(kind, next)) await fill(page, field)
+    await page.click('#record-send')
+    await dialogGone(page)
+    const to = kind.states.find((s) => s.id === next.to).name
+    await page.waitForFunction((name) => document.querySelector('.steps [aria-current=step]')?.textContent.includes(name), to)
+    await page.waitForFunction((name) => document.querySelector('.told > li')?.textContent.includes(name), next.name)
+    const told = await page.locator('.told > li').count()
+    if (told !== 2) throw new Error(`the history has ${told} entries`)
+    const after = await ask(page, `/registers/${KIND}/records/${id}`)
+    if (after.state !== next.to || after.revision <= before.revision) throw new Error('the server knows nothing of it')
+  })
+  await checks.run('register: what somebody else saved first is said, what was typed stays, and it can be sent on top', async () => {
+    const before = await ask(page, `/registers/${KIND}/records/${id}`)
+    const step = before.possible.map((p) => kind.transitions.find((t) => t.id === p)).find((t) => asked(kind, t).some((f) => f.type === 'text'))
+    if (!step) return
+    await page.goto(`${url}/registers/${KIND}/${id}`)
+    await settled(page)
+    // The server's answer to an old revision, without a second person: the page is given one that is too old.
+    await page.route(`**/records/${id}`, async (route) => {
+      const answer = await route.fetch()
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), revision: before.revision - 1 } })
+    })
+    await page.reload()
+    await settled(page)
+    await page.click(`[data-transition="${step.id}"]`)
+    await page.waitForSelector('#record-send')
+    for (const field of asked(kind, step)) await fill(page, field)
+    const text = asked(kind, step).find((f) => f.type === 'text')
+    await page.fill(`#record-${text.id}`, `${word}保留`)
+    await page.click('#record-send')
+    await page.waitForSelector('.stale button')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'record-stale')
+    await page.unroute(`**/records/${id}`)
+    await page.click('.stale button')
+    await page.waitForSelector('.stale button', { state: 'detached' })
+    if ((await page.inputValue(`#record-${text.id}`)) !== `${word}保留`) throw new Error('what was typed is gone')
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+  })
+  await checks.run('register: the flow chart names every state and step, drawn and as text, and passes axe', async () => {
+    await page.goto(`${url}/registers/${KIND}/${id}`)
+    await settled(page)
+    await page.locator('.actions .btn').last().click()
+    await page.waitForSelector('.graph svg')
+    await page.locator('.graph summary').click()
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'register-graph')
+    const drawn = await page.locator('.graph svg').textContent()
+    const listed = await page.locator('.graph details').innerText()
+    for (const s of kind.states) if (!drawn.includes(s.name)) throw new Error(`not drawn: ${s.name}`)
+    for (const t of kind.transitions) if (!drawn.includes(t.name) || !listed.includes(t.name)) throw new Error(`not drawn or not listed: ${t.name}`)
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+  })
+  await checks.run('register: the sheet that is exported holds the filters, the template of the import is a workbook', async () => {
+    await page.goto(`${url}/registers/${KIND}?q=${encodeURIComponent(word)}`)
+    await settled(page)
+    const href = await page.locator('a[download]').first().getAttribute('href')
+    if (!href.includes(encodeURIComponent(word))) throw new Error(`the export forgets the filter: ${href}`)
+    for (const path of [href, `/api/v1/registers/${KIND}/import`]) {
+      const magic = await page.evaluate(async (p) => String.fromCharCode(...new Uint8Array(await (await fetch(p)).arrayBuffer()).slice(0, 2)), path)
+      if (magic !== 'PK') throw new Error(`${path} is no workbook`)
+    }
+    if (!kind.import.length) return
+    await page.locator('.head button', { hasText: '导入' }).click()
+    await page.waitForSelector('#import-file')
+    await page.setInputFiles('#import-file', { name: 'no-workbook.xlsx', mimeType: 'application/octet-stream', buffer: Buffer.from('this is not a workbook') })
+    await page.waitForSelector('.el-dialog .summary')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'register-import')
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+  })
+  await checks.run('register: the bell opens by keyboard, closes with Esc and gives the focus back', async () => {
+    await page.goto(`${url}/tasks`)
+    await settled(page)
+    await page.locator('.bell > button').press('Enter')
+    await page.waitForSelector('#notices:focus')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'notices')
+    await page.keyboard.press('Escape')
+    await page.waitForSelector('#notices', { state: 'detached' })
+    await page.waitForSelector('.bell > button:focus')
+  })
+  for (const [width, dark, locale] of [[390, true, 'zh-CN'], [390, false, 'en'], [1366, true, 'en'], [1366, false, 'zh-CN']]) {
+    await checks.run(`register: the record fits ${width} px and passes axe, ${dark ? 'dark' : 'light'}, ${locale}`, async () => {
+      await page.setViewportSize({ width, height: width === 390 ? 844 : 768 })
+      await setTheme(page, dark)
+      await setLocale(page, locale)
+      await page.goto(`${url}/registers/${KIND}/${id}`)
+      await settled(page)
+      await checks.axe(page, shots, `record-${width}-${dark ? 'dark' : 'light'}-${locale}`)
+      const over = await page.evaluate(() => Math.max(document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth))
+      if (over > 1) throw new Error(`${over} px wider than the window`)
+      if (width > 390) return
+      await page.click('nav.side .more')
+      await page.waitForSelector('.others.open')
+      await page.waitForTimeout(300)
+      await checks.axe(page, shots, `menu-${dark ? 'dark' : 'light'}`)
+    })
+  }
+  await page.setViewportSize({ width: 1920, height: 1080 })
+  await setTheme(page, true)
+  await setLocale(page, 'zh-CN')
+}
+
+/** Packs, as the administrator sees them: the built-in one draws its registers; one that is off can be asked about. */
+export async function packFlow(checks, page, url, shots) {
+  await checks.run('register: the packs tab shows the built-in pack with its hash and draws its registers', async () => {
+    await page.goto(`${url}/admin/packs`)
+    await settled(page)
+    const { packs } = await ask(page, '/packs')
+    const base = packs.find((p) => p.state === 'built_in')
+    const row = page.locator('tbody tr', { hasText: base.hash.slice(0, 12) })
+    await row.locator('.kinds button').first().click()
+    await page.waitForSelector('.graph svg')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'pack-graph')
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+    const off = packs.find((p) => p.state === 'available')
+    if (!off) return
+    await page.locator('tbody tr', { hasText: off.hash.slice(0, 12) }).locator('td.actions button').first().click()
+    await page.waitForSelector('.el-dialog .btn.primary:visible')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'pack-enable')
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+  })
+}

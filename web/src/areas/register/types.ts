@@ -1,0 +1,45 @@
+// Short names of the schema's registers, and what it leaves open: the values in the fields of a record.
+import type { components } from '@/api/schema'
+
+type Schemas = components['schemas']
+
+export type Register = Schemas['Register']
+export type RegisterSummary = Schemas['RegisterSummary']
+/** A field of a kind, or a column of a table field. */
+export type Field = Schemas['RegisterField']
+export type State = Schemas['RegisterState']
+export type Transition = Schemas['RegisterTransition']
+export type Person = Schemas['Person']
+export type Notification = Schemas['Notification']
+export type NotificationPage = Schemas['NotificationList']
+export type TaskPage = Schemas['TaskList']
+export type Task = Schemas['Task']
+export type Pack = Schemas['Pack']
+export type ImportResult = Schemas['ImportReport']
+export type ImportProblem = Schemas['ImportError']
+
+export interface PlaceValue {
+  lon: number
+  lat: number
+}
+export type Row = Record<string, string | number | null>
+export type Value = string | number | PlaceValue | Row[] | null
+export type Fields = Record<string, Value | undefined>
+
+/** A record without its fields, as lists of other pages carry it. */
+export type RecordHead = Omit<Schemas['Record'], 'fields'>
+export type RegisterRecord = RecordHead & { fields: Fields }
+export type RecordDetail = Omit<Schemas['RecordDetail'], 'fields' | 'children'> & { fields: Fields; children: RecordHead[] }
+export type RecordPage = Omit<Schemas['RecordList'], 'records'> & {
+  records: RegisterRecord[]
+  /** Names of the people in the fields of this page, by id. */
+  people?: Record<string, string>
+}
+/** A step of a deadline that was told. */
+export interface Reminder {
+  /** Days after the deadline; negative = before. */
+  after: number
+  to: string[]
+  people: number
+}
+export type HistoryEntry = Omit<Schemas['HistoryEntry'], 'changes' | 'steps'> & { changes: Record<string, [Value, Value]>; steps: Reminder[] }
