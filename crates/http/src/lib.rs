@@ -29,9 +29,7 @@ use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, Schema, SecurityRequirement,
-};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, Schema, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Longest request body.
@@ -155,7 +153,10 @@ fn finish(document: &mut OpenApi) {
     let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(extract::COOKIE)));
     components.security_schemes.insert("cookie".to_owned(), cookie);
     let refused = Ref::from_schema_name(problem::Problems::name());
-    let refused = ResponseBuilder::new().description("Refused").content("application/json", ContentBuilder::new().schema(Some(refused)).build()).build();
+    let refused = ResponseBuilder::new()
+        .description("Refused")
+        .content("application/json", ContentBuilder::new().schema(Some(refused)).build())
+        .build();
     for path in document.paths.paths.values_mut() {
         let operations = [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete];
         for operation in operations.into_iter().flatten() {

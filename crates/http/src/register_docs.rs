@@ -12,7 +12,8 @@ pub(crate) fn with_registers(mut document: Value, registers: &Registers) -> Valu
     for (kind, _) in registers.kinds.values() {
         let at = format!("/api/v1/registers/{}/records", kind.id);
         let tag = format!("{} · {}", kind.name, kind.name_en);
-        let record = json!({"allOf": [{"$ref": "#/components/schemas/Record"}, {"type": "object", "properties": {"fields": fields(kind, None)}}]});
+        let record =
+            json!({"allOf": [{"$ref": "#/components/schemas/Record"}, {"type": "object", "properties": {"fields": fields(kind, None)}}]});
         document["components"]["schemas"][format!("{}_record", kind.id)] = record;
         let record = reference(&format!("{}_record", kind.id));
         document["paths"][at.as_str()] = json!({
