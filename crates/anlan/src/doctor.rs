@@ -194,7 +194,7 @@ fn node_stopped(checks: &mut Checks, config: &Config, data: &Path) -> anyhow::Re
     let url = serve::store_url(config, data);
     let looked = serve::runtime()?.block_on(async {
         let store = Store::open(&url).await?;
-        let (projected, audit) = (store.projected().await?, store.verify_audit().await?);
+        let (projected, audit) = (store.projected().await?, store.verify_audit(None).await?);
         store.close().await;
         Ok::<_, anlan_store::StoreError>((projected, audit))
     });

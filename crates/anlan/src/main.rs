@@ -151,7 +151,7 @@ enum AuditCommand {
         /// Configuration file.
         #[arg(long)]
         config: Option<PathBuf>,
-        /// The hash that the newest entry must have, as an earlier run or another node noted it.
+        /// The hash of an entry that must be in the chain: the head that an earlier run printed.
         #[arg(long)]
         head: Option<String>,
     },

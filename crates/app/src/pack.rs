@@ -16,8 +16,8 @@ use anlan_store::{PackRow, Store};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use crate::App;
 use crate::error::{AppError, Kind as Refusal, Problem};
+use crate::{App, record};
 
 /// Bytes of all files of a pack.
 pub const BYTES_MAX: u64 = 5 << 20;
@@ -55,13 +55,25 @@ impl Registers {
             return Err(AppError { source: Some(wrong.to_string().into()), ..AppError::new(Refusal::Internal, "internal") });
         }
         registers.add(BASE, base.kinds);
-        for pack in store.packs().await?.into_iter().filter(|pack| pack.enabled) {
-            let folder = Folder::check(&pack.files);
-            let wrong = registers.against(&folder);
-            match folder.wrong.iter().chain(&wrong).next() {
-                None => registers.add(&pack.id, folder.kinds),
-                Some(wrong) => warn!(pack = pack.id, "pack {} is left out: it does not fit this release: {wrong}", pack.id),
+        let on = store.packs().await?.into_iter().filter(|pack| pack.enabled);
+        let mut left: Vec<(String, Folder)> = on.map(|pack| (pack.id, Folder::check(&pack.files))).collect();
+        // In rounds: a pack may open registers of another, in whatever order their names stand.
+        loop {
+            let n = left.len();
+            left.retain_mut(|(id, folder)| {
+                let fits = folder.wrong.is_empty() && registers.against(folder).is_empty();
+                if fits {
+                    registers.add(id, std::mem::take(&mut folder.kinds));
+                }
+                !fits
+            });
+            if left.len() == n || left.is_empty() {
+                break;
             }
+        }
+        for (id, folder) in left {
+            let wrong = folder.wrong.first().cloned().or_else(|| registers.against(&folder).into_iter().next());
+            warn!(pack = id, "pack {id} is left out: it does not fit: {}", wrong.map(|wrong| wrong.to_string()).unwrap_or_default());
         }
         Ok(registers)
     }
@@ -185,6 +197,11 @@ fn view(found: &Found, row: Option<&PackRow>, registers: &Registers) -> PackView
     let mut wrong = found.folder.wrong.clone();
     let state = match row.filter(|row| row.enabled) {
         _ if found.id == BASE => PackState::BuiltIn,
+        // On, and none of its registers is there: it was left out at the start.
+        Some(row) if row.hash == found.hash && !registers.kinds.values().any(|(_, pack)| *pack == found.id) => {
+            wrong.extend(registers.against(&found.folder));
+            PackState::Broken
+        }
         Some(row) if row.hash == found.hash => PackState::Enabled,
         on => {
             wrong.extend(registers.without(&found.id).against(&found.folder));
@@ -233,6 +250,15 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
     let others = app.registers.load().without(id);
     let mut wrong = found.folder.wrong.clone();
     wrong.extend(others.against(&found.folder));
+    // A register that goes, or belongs to somebody else from now on, would strand its records.
+    let before = app.registers.load();
+    for (kind, _) in before.kinds.values().filter(|(_, pack)| pack == id) {
+        let after = found.folder.kinds.iter().find(|after| after.id == kind.id);
+        if after.is_none_or(|after| after.owner != kind.owner) && !app.store.record_states(&kind.id).await?.is_empty() {
+            let reason = format!("there are records of {:?}, which it no longer has, or for another sort of owner", kind.id);
+            wrong.push(Wrong { file: format!("registers/{}/register.toml", kind.id), line: 0, field: "kind".to_owned(), reason });
+        }
+    }
     for kind in &found.folder.kinds {
         for state in app.store.record_states(&kind.id).await? {
             if kind.state(&state).is_none_or(|s| s.id == kind.start) {
@@ -250,7 +276,12 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
         return Err(AppError { kind: Refusal::Invalid, problems: wrong.iter().take(50).map(problem).collect(), source: None });
     }
     app.store.put_pack(&act, id, hash, Some(&found.files), app.clock.now()).await?;
-    renew(app).await
+    renew(app).await?;
+    // What lists, searches, tasks and deadlines know of its records follows from the register: from the new one now.
+    for kind in &found.folder.kinds {
+        record::renew(app, &kind.id).await?;
+    }
+    Ok(())
 }
 
 /// Switches a pack off: its registers are no longer shown, their records stay.

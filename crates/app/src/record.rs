@@ -313,9 +313,11 @@ pub(crate) fn of_region(region: RegionCode) -> RecordOwner {
 /// No such register, an owner that is not visible or of the wrong sort, everything that the kind says against it.
 pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Result<RecordRow, AppError> {
     let act = scope.with(Permission::View)?;
-    let kind = app.registers.load().kind(kind)?;
+    app.registers.load().kind(kind)?;
     let now = app.clock.now();
     let mut change = app.store.change_records(&act, now).await?;
+    // Behind the line: what was switched meanwhile holds.
+    let kind = app.registers.load().kind(kind)?;
     let owner = match (kind.owner, new.enterprise, new.region) {
         (Owner::Enterprise, Some(enterprise), None) => change.owner(enterprise).await?,
         (Owner::Region, None, Some(region)) if act.holds(None, Some(&region), None) => of_region(region),
@@ -345,9 +347,10 @@ pub async fn act(
     fields: &Map<String, Json>,
 ) -> Result<RecordRow, AppError> {
     let act = scope.with(Permission::View)?;
-    let kind = app.registers.load().kind(kind)?;
+    app.registers.load().kind(kind)?;
     let now = app.clock.now();
     let mut change = app.store.change_records(&act, now).await?;
+    let kind = app.registers.load().kind(kind)?;
     let row = change.record(&kind.id, id).await?;
     // Who is late learns that first: what else is wrong may be so only because somebody else went on.
     if row.revision != revision {
@@ -720,6 +723,38 @@ pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
         FieldType::Person => say("在该单位有权限的人员".to_owned(), "somebody with a role at the owner".to_owned()),
         FieldType::Place => say("经度和纬度".to_owned(), "a longitude and a latitude".to_owned()),
         FieldType::Table { rows_max, .. } => say(format!("1 至 {rows_max} 行"), format!("1 to {rows_max} rows")),
+    }
+}
+
+/// Brings everything that follows from the register up to date for each of its records, after the register changed; in portions, so that people
+/// get their turn between them.
+///
+/// # Errors
+/// The store's; what was done until then stays done, and the next switch does the rest.
+pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
+    let node = Scope::node();
+    let mut paging = Paging { cursor: None, limit: 200 };
+    loop {
+        let page = app.store.records(&node, kind, &RecordFilter::default(), &paging).await?;
+        let mut change = app.store.change_records(&node, app.clock.now()).await?;
+        let kind = app.registers.load().kind(kind)?;
+        for row in &page.items {
+            let row = change.record(&kind.id, row.id).await?;
+            let before = read(&kind, &row)?;
+            let mut after = before.clone();
+            kind.compute(&mut after);
+            let mut put = put(app, &kind, &after, row.number.clone(), 0);
+            if put.due_on == row.due_on {
+                put.escalated = usize::try_from(row.escalated).unwrap_or(0);
+                put.remind_on = remind_on(app, &kind, &after, put.escalated);
+            }
+            let changes = detail("", &before, &after)["changes"].clone();
+            let detail = json!({"reason": "the register changed", "changes": changes});
+            change.update(&row, row.revision, &put, detail).await.map_err(|error| taken(&kind, error))?;
+        }
+        change.commit().await?;
+        let Some(next) = page.next else { return Ok(()) };
+        paging.cursor = Some(next);
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use anlan_documents::{Cell, Column, ColumnKind, NewSheet, Row, Sheet, SheetError, SheetLimits, Tab, read_sheet, write_sheet};
 use anlan_domain::register::{Field, FieldType, Kind, Owner, Value};
-use anlan_model::{Clock as _, Permission, RegionCode, Scope};
-use anlan_store::RecordOwner;
+use anlan_model::{Clock as _, EnterpriseId, Permission, RegionCode, Scope};
+use anlan_store::{RecordChange, RecordOwner};
 
 use crate::App;
 use crate::error::{AppError, Kind as Refusal, Problem};
@@ -345,13 +345,15 @@ pub async fn import(app: &Arc<App>, scope: &Scope, kind: &str, bytes: Vec<u8>, d
     let kind = app.registers.load().kind(kind)?;
     import_fields(&kind)?;
     let sheet = read(app, bytes).await?;
-    let columns = Columns::find(&kind, &sheet)?;
-    let codes: BTreeSet<String> = sheet.rows.iter().filter_map(|row| word(row.cell(columns.owner))).collect();
-    let owners = owners(app, &act, &kind, codes).await?;
+    Columns::find(&kind, &sheet)?;
     let mut report = Imported { rows: sheet.rows.len(), ..Imported::default() };
-    let mut keys = BTreeSet::new();
+    let mut keys: HashMap<String, Option<EnterpriseId>> = HashMap::new();
     for portion in sheet.rows.chunks(PORTION) {
         let mut change = app.store.change_records(&act, app.clock.now()).await?;
+        // Behind the line, where nothing moves: enterprises as they are now, the register as it is now.
+        let kind = app.registers.load().kind(&kind.id)?;
+        let columns = Columns::find(&kind, &sheet)?;
+        let owners = owners(&mut change, app, &act, &kind, portion, &columns).await?;
         for row in portion {
             let Some(parsed) = parse(&kind, &sheet, &columns, row, &owners, &mut report) else { continue };
             let (owner, set) = parsed;
@@ -364,16 +366,26 @@ pub async fn import(app: &Arc<App>, scope: &Scope, kind: &str, bytes: Vec<u8>, d
                     continue;
                 }
             };
-            let key = kind.key_of(&decided.fields);
-            let is_there = match &key {
-                Some(key) => keys.contains(key) || change.has_key(&kind.id, key).await?,
-                None => false,
-            };
-            if is_there {
-                report.repeated += 1;
-                continue;
+            if let Some(key) = kind.key_of(&decided.fields) {
+                let holder = match keys.get(&key) {
+                    Some(holder) => Some(*holder),
+                    None => change.key_holder(&kind.id, &key).await?,
+                };
+                match holder {
+                    // What is another's is not there for this one.
+                    Some(holder) if holder != owner.enterprise => {
+                        let column = columns.fields.iter().find(|(_, field)| kind.key.contains(&field.id)).map(|(column, _)| *column);
+                        let header = column.and_then(|column| sheet.header.get(column)).cloned().unwrap_or_default();
+                        report.fault(row.number, &header, problem("register.key_taken"));
+                        continue;
+                    }
+                    Some(_) => {
+                        report.repeated += 1;
+                        continue;
+                    }
+                    None => drop(keys.insert(key, owner.enterprise)),
+                }
             }
-            keys.extend(key);
             if !dry_run {
                 doing.create(&mut change, &kind, None, by, set, 0).await?;
             }
@@ -474,11 +486,19 @@ fn tell(kind: &Kind, sheet: &Sheet, columns: &Columns<'_>, row: u32, refused: Ap
     }
 }
 
-/// Owners by code, as far as they are visible.
-async fn owners(app: &App, scope: &Scope, kind: &Kind, codes: BTreeSet<String>) -> Result<HashMap<String, RecordOwner>, AppError> {
+/// Owners of these rows by code, as far as they are visible.
+async fn owners(
+    change: &mut RecordChange<'_>,
+    app: &App,
+    scope: &Scope,
+    kind: &Kind,
+    rows: &[Row],
+    columns: &Columns<'_>,
+) -> Result<HashMap<String, RecordOwner>, AppError> {
+    let codes: BTreeSet<String> = rows.iter().filter_map(|row| word(row.cell(columns.owner))).collect();
     let codes: Vec<String> = codes.into_iter().collect();
     match kind.owner {
-        Owner::Enterprise => Ok(app.store.record_owners(scope, &codes).await?.into_iter().collect()),
+        Owner::Enterprise => Ok(change.owners(&codes).await?.into_iter().collect()),
         Owner::Region => {
             let known = app.registry.get();
             let of = |code: String| {

@@ -138,7 +138,7 @@ async fn a_major_danger_is_closed_by_the_people_who_may_and_nobody_else() {
     let steps: Vec<&str> = history["entries"].as_array().unwrap().iter().rev().filter_map(|e| e["transition"].as_str()).collect();
     assert_eq!(steps, ["report", "rate", "assign", "list", "submit"]);
     assert!(history["entries"].as_array().unwrap().iter().any(|e| e["action"] == "escalate"), "{history}");
-    let check = node.app.store.verify_audit().await.unwrap();
+    let check = node.app.store.verify_audit(None).await.unwrap();
     assert!(check.broken_at.is_none() && check.complete);
     assert_eq!(node.app.store.verify_records().await.unwrap(), (2, vec![]));
 }
@@ -482,7 +482,7 @@ async fn ten_thousand_enterprises_with_repeats_and_errors_are_imported() {
             report["errors"].as_array().unwrap().iter().map(|e| e["code"].as_str().unwrap()).collect();
         assert_eq!(codes.into_iter().collect::<Vec<_>>(), ["enterprise.code_check_digit", "scope.outside"]);
     }
-    let check = node.app.store.verify_audit().await.unwrap();
+    let check = node.app.store.verify_audit(None).await.unwrap();
     assert!(check.complete && check.entries >= 960, "every row that was made or merged has its entry: {check:?}");
     let found = manager.get("/api/v1/enterprises?q=%E6%94%B9%E5%90%8D&limit=100").await;
     assert_eq!(found["enterprises"].as_array().unwrap().len(), 10);

@@ -72,6 +72,8 @@ pub struct AuditCheck {
     pub complete: bool,
     /// Hash of the newest entry that holds; empty = there is none.
     pub head: String,
+    /// Whether the hash that was asked for is one of the chain's; true if none was.
+    pub is_met: bool,
 }
 
 /// Something others must learn.
@@ -135,11 +137,12 @@ impl Store {
         change.commit().await
     }
 
-    /// Recomputes the whole chain.
+    /// Recomputes the whole chain; `wanted` is the hash of an entry that must be in it, as an earlier look or another node noted it.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
+    pub async fn verify_audit(&self, wanted: Option<&str>) -> Result<AuditCheck, StoreError> {
+        let mut is_met = wanted.is_none();
         let (mut after, mut prev, mut entries) = (0_i64, String::new(), 0_u64);
         loop {
             let page = sql(
@@ -155,14 +158,15 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
                 entries += 1;
                 let stored: String = row.get("hash")?;
                 if row.get::<String>("prev_hash")? != prev || entry_hash(&row)? != stored {
-                    return Ok(AuditCheck { entries, broken_at: Some(after), complete: false, head: prev });
+                    return Ok(AuditCheck { entries, broken_at: Some(after), complete: false, head: prev, is_met });
                 }
+                is_met |= wanted == Some(stored.as_str());
                 prev = stored;
             }
         }
         let head = self.db.row(sql("SELECT n_entries, hash FROM audit_head WHERE id = 1")).await?.ok_or(StoreError::NotFound)?;
         let complete = head.get::<String>("hash")? == prev && u64::try_from(head.get::<i64>("n_entries")?) == Ok(entries);
-        Ok(AuditCheck { entries, broken_at: None, complete, head: prev })
+        Ok(AuditCheck { entries, broken_at: None, complete, head: prev, is_met })
     }
 
     /// What others must learn, oldest first, after entry `after`.

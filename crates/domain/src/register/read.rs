@@ -508,6 +508,14 @@ impl Reader<'_> {
                 if let Some(missing) = by.require.iter().find(|id| !columns.contains(id.as_str())) {
                     self.wrong(&word.span(), "import", format!("has no column {missing:?}, which {:?} requires", by.id));
                 }
+                if !by.opens.is_empty() {
+                    self.wrong(&word.span(), "import_by", format!("{:?} opens other records: a row would be more than a row", by.id));
+                }
+                let named: Vec<&Field> = fields.iter().filter(|f| columns.contains(f.id.as_str())).collect();
+                let is_twice = |a: &Field, b: &Field| a.id != b.id && (a.name == b.name || a.name_en == b.name_en);
+                if let Some(twice) = named.iter().find(|a| named.iter().any(|b| is_twice(a, b))) {
+                    self.wrong(&word.span(), "import", format!("two columns are called as {:?}", twice.id));
+                }
                 if let Some(extra) = file.import.iter().find(|id| !by.require.contains(id.as_ref()) && !by.may.contains(id.as_ref())) {
                     self.wrong(&extra.span(), "import", format!("{:?} is not set by {:?}", extra.as_ref(), by.id));
                 }
@@ -588,6 +596,10 @@ impl Reader<'_> {
         }
         if counts != 1 || pattern.as_ref().len() > 60 {
             self.wrong(&pattern.span(), "number", "has one {seq:N}, and at most 60 characters");
+        }
+        // It is counted per division and year: without them the same number would come again.
+        if !parts.contains(&NumberPart::Region) || !parts.contains(&NumberPart::Year) {
+            self.wrong(&pattern.span(), "number", "has {region} and {year}: it is counted by them");
         }
         parts
     }
@@ -712,7 +724,7 @@ impl Reader<'_> {
         }
         let mut escalate = raw.escalate;
         escalate.sort_by_key(|step| step.after);
-        let is_bad = |step: &Escalation| step.to.is_empty() || step.after.abs() > DAYS_MAX;
+        let is_bad = |step: &Escalation| step.to.is_empty() || !(-DAYS_MAX..=DAYS_MAX).contains(&step.after);
         if escalate.iter().any(is_bad) || escalate.len() > 20 {
             self.wrong(&raw.id.span(), path("escalate"), format!("at most 20 steps, each to a role, within {DAYS_MAX} days"));
         }

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{CANONICAL, RecordRow, and_holding, canonical, one, read};
 use crate::audit::{Change, Entry, Holder, check_revision};
-use crate::db::{Row, Sql, sql};
+use crate::db::{PIECE, Row, Sql, sql};
 use crate::scope::Owner;
 use crate::{Store, StoreError};
 
@@ -121,13 +121,30 @@ impl RecordChange<'_> {
         read_owner(&row.ok_or(StoreError::Missing { field: "enterprise" })?)
     }
 
-    /// Whether a record of `kind` has this key already.
+    /// Visible owners by the codes of their enterprises.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn has_key(&mut self, kind: &str, key: &str) -> Result<bool, StoreError> {
-        let q = sql("SELECT r.id FROM record AS r WHERE r.kind = $1 AND r.record_key = $2");
-        Ok(self.change.tx.row(q.bind(kind).bind(key)).await?.is_some())
+    pub async fn owners(&mut self, codes: &[String]) -> Result<Vec<(String, RecordOwner)>, StoreError> {
+        let mut owners = Vec::new();
+        for piece in codes.chunks(PIECE) {
+            let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE 1 = 1");
+            q.and_visible(self.change.scope, Owner::ENTERPRISE);
+            q.and_in("e.code", piece);
+            for row in self.change.tx.rows(q).await? {
+                owners.push((row.get("code")?, read_owner(&row)?));
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Whose the record of `kind` with this key is; `None` = there is none, `Some(None)` = a division's.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn key_holder(&mut self, kind: &str, key: &str) -> Result<Option<Option<EnterpriseId>>, StoreError> {
+        let q = sql("SELECT r.enterprise_id FROM record AS r WHERE r.kind = $1 AND r.record_key = $2");
+        self.change.tx.row(q.bind(kind).bind(key)).await?.map(|row| row.get("enterprise_id")).transpose()
     }
 
     /// The next of the numbers that are counted under `name`, from 1.
@@ -156,7 +173,7 @@ ON CONFLICT (name) DO UPDATE SET n = record_counter.n + 1 RETURNING n");
             return Err(StoreError::OutOfScope);
         }
         if let Some(key) = &put.key
-            && self.has_key(kind, key).await?
+            && self.key_holder(kind, key).await?.is_some()
         {
             return Err(StoreError::Taken { field: "key" });
         }
