@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::App;
 use crate::clock::AppClock;
 use crate::error::{AppError, Faults, Kind};
-use crate::{settings, validate};
+use crate::{region, settings, validate};
 
 /// Random bytes of a session or CSRF token.
 const TOKEN_BYTES: usize = 32;
@@ -98,6 +98,7 @@ pub struct Session {
     pub idle: bool,
     /// The database is away: reading goes on, acting does not.
     pub read_only: bool,
+    scope: Scope,
     token_hash: [u8; 32],
     acted_at: Timestamp,
     seen_at: Timestamp,
@@ -105,9 +106,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// What the person may see and do.
+    /// What the person may see and do; a grant for a division holds for the codes it had before, too.
     pub fn scope(&self) -> Scope {
-        scope_of(&self.user)
+        self.scope.clone()
     }
     /// Whether `sent` is the session's CSRF token; takes the same time wherever they differ.
     pub fn csrf_matches(&self, sent: &[u8]) -> bool {
@@ -338,6 +339,7 @@ async fn look_up(app: &App, token_hash: [u8; 32]) -> Result<Session, AppError> {
     };
     let acted_at = kept.seen_at.max(kept.reauth_at);
     let session = Session {
+        scope: region::reaching_back(&app.registry.look().regions, scope_of(&kept.user)),
         user: Arc::new(kept.user),
         csrf: kept.csrf,
         idle: now.since_us(acted_at) > app.settings.access.idle_s.saturating_mul(1_000_000),

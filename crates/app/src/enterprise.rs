@@ -1,13 +1,15 @@
 //! Enterprises (生产经营单位): the register, and how many of their points are heard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use anlan_documents::{Cell, ColumnKind, NewSheet, Tab};
 use anlan_domain::credit_code;
-use anlan_model::noun::{Enterprise, Region};
-use anlan_model::{Clock as _, EnterpriseId, Permission, RegionCode, Scope, Wgs84};
+use anlan_domain::division::Divisions;
+use anlan_model::noun::Enterprise;
+use anlan_model::{Clock as _, EnterpriseId, Permission, Scope, Wgs84};
 use anlan_store::ImportedEnterprise;
 pub use anlan_store::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
+use jiff::civil::Date;
 
 use crate::error::{AppError, Faults, Problem};
 use crate::registry::Touched;
@@ -112,14 +114,14 @@ pub async fn import(app: &App, scope: &Scope, bytes: Vec<u8>, dry_run: bool) -> 
     if let Some(missing) = at.iter().take(REQUIRED).position(Option::is_none) {
         return Err(AppError::invalid("sheet.column_missing", "file").with("column", COLUMNS[missing].0));
     }
-    let known = app.registry.get();
+    let (known, today) = (app.registry.get(), app.today());
     let mut report = Imported { rows: file.rows.len(), ..Imported::default() };
     let mut seen: HashMap<String, NewEnterprise> = HashMap::new();
     for portion in file.rows.chunks(PORTION) {
         let mut good = Vec::new();
         for row in portion {
             let cell = |i: usize| at[i].map_or(&Cell::Empty, |column| row.cell(column));
-            match of_row(cell, &known.regions) {
+            match of_row(cell, &known.regions, today) {
                 Ok(new) => good.push((row.number, new)),
                 Err(faults) => {
                     for problem in faults {
@@ -163,7 +165,7 @@ pub async fn import(app: &App, scope: &Scope, bytes: Vec<u8>, dry_run: bool) -> 
 }
 
 /// An enterprise of a row's cells, or everything that is wrong with them.
-fn of_row<'a>(cell: impl Fn(usize) -> &'a Cell, known: &BTreeMap<RegionCode, Region>) -> Result<NewEnterprise, Vec<Problem>> {
+fn of_row<'a>(cell: impl Fn(usize) -> &'a Cell, known: &Divisions, today: Date) -> Result<NewEnterprise, Vec<Problem>> {
     let mut faults = Vec::new();
     let note = |error: AppError, faults: &mut Vec<Problem>| faults.extend(error.problems);
     let mut text = |i: usize| {
@@ -200,7 +202,7 @@ fn of_row<'a>(cell: impl Fn(usize) -> &'a Cell, known: &BTreeMap<RegionCode, Reg
         check(validate::name("name", name).map(|name| kept.0 = Some(name)));
     }
     if let Some(region) = &region {
-        check(validate::region("region", region, known).map(|region| kept.1 = Some(region)));
+        check(validate::region("region", region, known, today).map(|region| kept.1 = Some(region)));
     }
     if let Some(sector) = &sector {
         check(validate::word("sector", sector, false).map(|sector| kept.2 = Some(sector)));

@@ -27,6 +27,7 @@ pub mod point;
 
 pub mod projector;
 pub mod record;
+pub mod region;
 pub mod registry;
 pub mod retention;
 pub mod road;
@@ -68,6 +69,8 @@ pub struct App {
     pub calendar: anlan_domain::calendar::Calendar,
     /// A turn per sheet that is read or written: each takes a core for seconds.
     sheets: tokio::sync::Semaphore,
+    /// The day on which rows were last brought to the codes in force; one look at a time.
+    divided_on: tokio::sync::Mutex<jiff::civil::Date>,
     /// One look at deadlines at a time.
     reminding: tokio::sync::Mutex<()>,
     /// One switch of packs at a time.
@@ -103,6 +106,11 @@ pub struct App {
 }
 
 impl App {
+    /// The civil day in Beijing, of domain time.
+    pub fn today(&self) -> jiff::civil::Date {
+        use anlan_model::Clock as _;
+        record::day_of(self.clock.now())
+    }
     /// Runs a change to its end even if whoever asked for it leaves meanwhile: what was committed must also become live. `None` if it
     /// panicked.
     pub async fn see_through<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> Option<T> {

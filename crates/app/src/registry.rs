@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use anlan_domain::alarm::{Rule, Shelf};
 use anlan_domain::combination::CombinationRule;
+use anlan_domain::division::Divisions;
 use anlan_domain::pack::RuleBook;
 use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
-use anlan_model::noun::{Device, Enterprise, Point, Region, Vehicle};
-use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, PointId, RegionCode, Subject, VehicleId};
+use anlan_model::noun::{Device, Enterprise, Point, Vehicle};
+use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, PointId, Subject, VehicleId};
 use anlan_store::credential::of_device;
 use anlan_store::{Store, StoreError};
 use arc_swap::ArcSwap;
@@ -31,8 +32,8 @@ pub const N_SHARDS: u16 = 64;
 pub struct Snapshot {
     /// Counts up with every change that was read.
     pub generation: u64,
-    /// Divisions by code.
-    pub regions: Arc<BTreeMap<RegionCode, Region>>,
+    /// Divisions, of today and of before.
+    pub regions: Arc<Divisions>,
     /// Enterprises.
     pub enterprises: Arc<HashMap<EnterpriseId, Arc<Enterprise>>>,
     /// Devices.
@@ -90,7 +91,7 @@ impl Snapshot {
     /// # Errors
     /// What the store says.
     pub async fn read(store: &Store) -> Result<Self, StoreError> {
-        let regions = store.regions().await?.into_iter().map(|region| (region.code.clone(), region)).collect();
+        let regions = store.regions().await?.into_iter().collect();
         let mut next = Self { regions: Arc::new(regions), ..Self::default() };
         next.take(Rows {
             enterprises: store.all_enterprises().await?,

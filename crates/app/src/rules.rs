@@ -1,5 +1,6 @@
 //! The built-in packs: rule book, divisions and map of the region, compiled into the binary so that one file is enough to run.
 
+use anlan_domain::division::{DivisionError, Divisions};
 use anlan_domain::major_hazard::Tables;
 use anlan_domain::pack::{PackError, RuleBook};
 use anlan_domain::road::RoadRules;
@@ -33,9 +34,12 @@ pub fn counties_geojson() -> &'static str {
     include_str!("../../../packs/region-yuxi/counties.geojson")
 }
 
-/// Divisions of the region: CSV with the header `code,name,name_en`.
-pub fn regions_csv() -> &'static str {
-    include_str!("../../../packs/region-yuxi/regions.csv")
+/// Divisions of the region, of today and of before.
+///
+/// # Errors
+/// [`DivisionError`] if the list contradicts itself; a test keeps that from shipping.
+pub fn divisions() -> Result<Divisions, DivisionError> {
+    Divisions::parse(include_str!("../../../packs/region-yuxi/regions.csv"))
 }
 
 #[cfg(test)]

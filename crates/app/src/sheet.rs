@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use anlan_documents::{Cell, Column, ColumnKind, NewSheet, Row, Sheet, SheetError, SheetLimits, Tab, read_sheet, write_sheet};
 use anlan_domain::register::{Field, FieldType, Kind, Owner, Value};
-use anlan_model::{Clock as _, EnterpriseId, Permission, RegionCode, Scope};
+use anlan_model::{Clock as _, EnterpriseId, Permission, Scope};
 use anlan_store::{RecordChange, RecordOwner};
 
 use crate::App;
 use crate::error::{AppError, Kind as Refusal, Problem};
 use crate::point::off_thread;
 use crate::record::{self, Doing, RecordFilter, RecordRow};
-use crate::validate::Paging;
+use crate::validate::{self, Paging};
 
 /// Rows of an exported file; more are asked for in parts.
 pub const ROWS_MAX: usize = 50_000;
@@ -399,6 +399,8 @@ pub async fn import(app: &Arc<App>, scope: &Scope, kind: &str, bytes: Vec<u8>, d
     Ok(report.done())
 }
 
+/// Owners by what a cell names them by, or why one is none.
+type Owners = HashMap<String, Result<RecordOwner, Problem>>;
 type Values = BTreeMap<String, Option<Value>>;
 
 /// A row's owner and values, or its faults in the report.
@@ -407,21 +409,28 @@ fn parse<'a>(
     sheet: &Sheet,
     columns: &Columns<'_>,
     row: &Row,
-    owners: &'a HashMap<String, RecordOwner>,
+    owners: &'a Owners,
     report: &mut Imported,
 ) -> Option<(&'a RecordOwner, Values)> {
     let header = |column: usize| sheet.header.get(column).map(String::as_str).unwrap_or_default();
     let before = report.faults.len();
     let code = word(row.cell(columns.owner));
-    let owner = code.as_ref().and_then(|code| owners.get(code));
-    if owner.is_none() {
-        let code = match (&code, kind.owner) {
-            (None, _) => "field.missing",
-            (Some(_), Owner::Enterprise) => "sheet.enterprise_unknown",
-            (Some(_), Owner::Region) => "region.unknown",
-        };
-        report.fault(row.number, header(columns.owner), problem(code));
-    }
+    let owner = match code.as_ref().and_then(|code| owners.get(code)) {
+        Some(Ok(owner)) => Some(owner),
+        Some(Err(why)) => {
+            report.fault(row.number, header(columns.owner), why.clone());
+            None
+        }
+        None => {
+            let code = match (&code, kind.owner) {
+                (None, _) => "field.missing",
+                (Some(_), Owner::Enterprise) => "sheet.enterprise_unknown",
+                (Some(_), Owner::Region) => "scope.outside",
+            };
+            report.fault(row.number, header(columns.owner), problem(code));
+            None
+        }
+    };
     let mut set = Values::new();
     for (column, field) in &columns.fields {
         match value(field, row.cell(*column)) {
@@ -494,16 +503,16 @@ async fn owners(
     kind: &Kind,
     rows: &[Row],
     columns: &Columns<'_>,
-) -> Result<HashMap<String, RecordOwner>, AppError> {
+) -> Result<Owners, AppError> {
     let codes: BTreeSet<String> = rows.iter().filter_map(|row| word(row.cell(columns.owner))).collect();
     let codes: Vec<String> = codes.into_iter().collect();
     match kind.owner {
-        Owner::Enterprise => Ok(change.owners(&codes).await?.into_iter().collect()),
+        Owner::Enterprise => Ok(change.owners(&codes).await?.into_iter().map(|(code, owner)| (code, Ok(owner))).collect()),
         Owner::Region => {
-            let known = app.registry.get();
-            let of = |code: String| {
-                let region = RegionCode::new(&code).filter(|r| known.regions.contains_key(r) && scope.holds(None, Some(r), None))?;
-                Some((code, record::of_region(region)))
+            let (known, today) = (app.registry.get(), app.today());
+            let of = |code: String| match validate::region("", &code, &known.regions, today) {
+                Ok(region) => scope.holds(None, Some(&region), None).then(|| (code, Ok(record::of_region(region)))),
+                Err(mut why) => why.problems.pop().map(|why| (code, Err(why))),
             };
             Ok(codes.into_iter().filter_map(of).collect())
         }

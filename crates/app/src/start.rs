@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::thread;
 
 use anlan_archive::{ArchiveError, Whole};
+use anlan_domain::division::DivisionError;
 use anlan_domain::pack::PackError;
-use anlan_model::noun::Region;
-use anlan_model::{Clock as _, RegionCode};
+use anlan_model::Clock as _;
 use anlan_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, media, pack, record, rules};
+use crate::{App, Settings, media, pack, record, region, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -54,6 +54,9 @@ pub enum StartError {
     /// A built-in pack contradicts itself.
     #[error("the base pack is refused")]
     Pack(#[from] PackError),
+    /// The built-in list of divisions contradicts itself.
+    #[error("the region pack is refused")]
+    Divisions(#[from] DivisionError),
     /// The registers or the calendar of a pack cannot be read.
     #[error("the registers")]
     Registers(#[from] AppError),
@@ -84,7 +87,9 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let clock = Arc::new(clock);
     let book = Arc::new(rules::built_in()?);
     let road = Arc::new(rules::road()?);
-    store.put_regions(&regions()).await?;
+    store.put_regions(rules::divisions()?.values()).await?;
+    // Before anything is read: what is read is then where it belongs today.
+    let divided_on = region::redivide(&store, clock.now()).await?.0;
     let status = Arc::new(LogStatus::default());
     let latest = Arc::new(Latest::default());
     let (projected, projected_receiver) = watch::channel(0);
@@ -127,6 +132,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         calendar,
         sheets: tokio::sync::Semaphore::new(1),
         reminding: tokio::sync::Mutex::default(),
+        divided_on: tokio::sync::Mutex::new(divided_on),
         switching: tokio::sync::Mutex::default(),
         road_refresh: tokio::sync::Mutex::default(),
         archiver: Archiver::new(settings.archive.clone(), dir),
@@ -151,6 +157,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(projector.run(projector_stop.clone()));
     tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(region::run(app.clone(), intake_stop.clone()));
     media::reconcile(&app).await?;
     let (desk, files) = media::desk();
     let (intake, binding) = AppIntake::start(app.clone(), opened.handle.clone(), desk, intake_stop.clone());
@@ -199,7 +206,8 @@ impl App {
         }
         self.keep.round().await;
         media::drop_old(self).await;
-        // A database that is away is told of elsewhere; the reconciler tries again.
+        // A database that is away is told of elsewhere; the reconcilers try again.
+        let ran = ran + region::keep_up(self).await.unwrap_or(0);
         ran + record::remind(self).await.unwrap_or(0)
     }
 }
@@ -210,13 +218,4 @@ async fn terminal_key(store: &Store) -> Result<[u8; 32], StartError> {
     getrandom::fill(&mut key).map_err(std::io::Error::other)?;
     let text = store.setting_or_put("terminal_key", &serde_json::json!(key).to_string()).await?;
     serde_json::from_str(&text).map_err(|e| StartError::Store(StoreError::Corrupt(format!("setting terminal_key: {e}"))))
-}
-
-fn regions() -> Vec<Region> {
-    let rows = rules::regions_csv().lines().skip(1).filter_map(|line| {
-        let mut cells = line.split(',');
-        let (code, name, name_en) = (cells.next()?, cells.next()?, cells.next()?);
-        Some(Region { code: RegionCode::new(code)?, name: name.to_owned(), name_en: name_en.to_owned() })
-    });
-    rows.collect()
 }

@@ -2,9 +2,10 @@
 //!
 //! Pure. Each function returns the cleaned value or the fault with its field.
 
-use anlan_model::noun::{Limits, LimitsSource, Region};
+use anlan_domain::division::{Divisions, Standing};
+use anlan_model::noun::{Limits, LimitsSource};
 use anlan_model::{RegionCode, Wgs84};
-use std::collections::BTreeMap;
+use jiff::civil::Date;
 
 pub use anlan_store::{Page, Paging};
 
@@ -118,13 +119,28 @@ pub fn day(field: &str, value: &str) -> Result<jiff::civil::Date, AppError> {
     day.ok_or_else(|| AppError::invalid("time.malformed", field))
 }
 
-/// A division that this node knows.
+/// A division that new rows may carry: known, and in force on `day`, the day of the act.
+///
+/// # Errors
+/// Malformed, unknown, or not in force: replaced (by which, since when), gone, or not there yet.
+pub fn region(field: &str, value: &str, known: &Divisions, day: Date) -> Result<RegionCode, AppError> {
+    let code = region_ever(field, value, known)?;
+    let fault = |name: &'static str, since: Date| AppError::invalid(name, field).with("region", value).with("since", since);
+    match known.standing(&code, day) {
+        None | Some(Standing::InForce) => Ok(code),
+        Some(Standing::Replaced { by, since }) => Err(fault("region.replaced", since).with("became", by)),
+        Some(Standing::Ended { since }) => Err(fault("region.ended", since)),
+        Some(Standing::NotYet { since }) => Err(fault("region.not_yet", since)),
+    }
+}
+
+/// A division that this node knows, also one of before: for questions about what happened.
 ///
 /// # Errors
 /// Malformed or unknown.
-pub fn region(field: &str, value: &str, known: &BTreeMap<RegionCode, Region>) -> Result<RegionCode, AppError> {
+pub fn region_ever(field: &str, value: &str, known: &Divisions) -> Result<RegionCode, AppError> {
     let code = RegionCode::new(value).ok_or_else(|| AppError::invalid("region.malformed", field))?;
-    if known.contains_key(&code) { Ok(code) } else { Err(AppError::invalid("region.unknown", field).with("region", value)) }
+    if known.get(&code).is_some() { Ok(code) } else { Err(AppError::invalid("region.unknown", field).with("region", value)) }
 }
 
 /// A finite number, if there is one.

@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod calendar;
 pub mod combination;
 pub mod credit_code;
+pub mod division;
 pub mod major_hazard;
 pub mod pack;
 pub mod register;

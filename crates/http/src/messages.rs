@@ -174,7 +174,18 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("query.unknown", "不认识的查询参数。", "Unknown query parameter."),
     ("range.order", "量程下限必须小于上限。", "The lower end of the range must be below the upper end."),
     ("reference.unknown", "所指对象不存在，或不在您的管辖范围内。", "It names nothing that exists in your territory."),
+    (
+        "region.ended",
+        "行政区划 {region} 自 {since} 起已撤销，请改用现行代码。",
+        "The division {region} is gone since {since}; use one in force.",
+    ),
     ("region.malformed", "行政区划代码应为 2、4、6、9 或 12 位数字。", "A division code has 2, 4, 6, 9 or 12 digits."),
+    ("region.not_yet", "行政区划 {region} 自 {since} 起才生效。", "The division {region} is in force from {since} on, not yet."),
+    (
+        "region.replaced",
+        "行政区划 {region} 已改为 {became}（自 {since} 起），请使用新代码。",
+        "The division {region} became {became} on {since}; use the new code.",
+    ),
     ("region.unknown", "本节点没有行政区划 {region}。", "This node does not know the division {region}."),
     ("register.field_locked", "这一步不能填写该字段。", "This step does not set the field."),
     ("register.field_missing", "这一步必须填写该字段。", "This step needs the field."),
@@ -287,7 +298,9 @@ mod tests {
         assert!(SENTENCES.is_sorted_by(|a, b| a.0 < b.0), "binary search needs the order");
         for (code, chinese, english) in SENTENCES {
             assert!(!chinese.is_empty() && !english.is_empty(), "{code}");
-            let names = |text: &str| text.split('{').skip(1).filter_map(|t| t.split('}').next()).map(str::to_owned).collect::<Vec<_>>();
+            // What is said in words comes in both languages: {says} and {says_en}.
+            let name = |t: &str| t.split('}').next().map(|name| name.trim_end_matches("_en").to_owned());
+            let names = |text: &str| text.split('{').skip(1).filter_map(name).collect::<Vec<_>>();
             assert_eq!(names(chinese), names(english), "{code}: both languages say the same");
         }
     }

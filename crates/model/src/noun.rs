@@ -1,12 +1,13 @@
 //! Core nouns that people manage: region, enterprise, device, point, vehicle, user.
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CombinationId, DeviceId, EnterpriseId, Level, PointId, RegionCode, Role, RuleKind, Timestamp, Trust, UserId, VehicleId, Wgs84,
 };
 
-/// An administrative division (行政区划).
+/// An administrative division (行政区划), for as long as its code is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// Code.
@@ -15,6 +16,16 @@ pub struct Region {
     pub name: String,
     /// English name.
     pub name_en: String,
+    /// Word such as `city`, `county`, `town`, `village`; empty = not said.
+    pub kind: String,
+    /// First day on which the code is in force, in Beijing; `None` = as far back as the list knows.
+    pub valid_from: Option<Date>,
+    /// Last day on which it is; `None` = until further notice.
+    pub valid_to: Option<Date>,
+    /// The code that the same territory has since then.
+    pub became: Option<RegionCode>,
+    /// How sure the row is.
+    pub confidence: String,
 }
 
 /// An enterprise (生产经营单位).

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use crate::alarm::{WORST, read_worst};
 use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
 use crate::db::{Row, Sql, sql};
+use crate::region::{MOVED_AT_ONCE, Redivision};
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -264,6 +265,25 @@ async fn change_to(change: &mut Change<'_>, before: Enterprise, wanted: &Enterpr
     change.record(entry("update", &after, difference(&canonical(&before), &row), row.clone())).await?;
     change.tell("enterprise", &row).await?;
     Ok(after)
+}
+
+/// Moves enterprises of a division whose code was replaced, and their records with them, some at a time; which those were.
+pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -> Result<Vec<EnterpriseId>, StoreError> {
+    let q = sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.region = $1 ORDER BY e.id LIMIT $2"));
+    let mut moved = Vec::new();
+    for row in change.tx.rows(q.bind(&redivision.from).bind(MOVED_AT_ONCE)).await? {
+        let before = read(&row)?;
+        let after = Enterprise { region: redivision.to.clone(), revision: before.revision + 1, ..before.clone() };
+        let update = sql("UPDATE enterprise SET region = $1, revision = $2 WHERE id = $3");
+        change.tx.run(update.bind(&after.region).bind(after.revision).bind(after.id)).await?;
+        crate::record::follow_enterprise(change, after.id, false).await?;
+        let row = canonical(&after);
+        let detail = redivision.reason(difference(&canonical(&before), &row));
+        change.record(entry("redivide", &after, detail, row.clone())).await?;
+        change.tell("enterprise", &row).await?;
+        moved.push(after.id);
+    }
+    Ok(moved)
 }
 
 fn select_rows() -> Sql {

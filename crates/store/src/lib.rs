@@ -61,6 +61,7 @@ pub use quarantine::{NewQuarantined, QuarantineRow};
 pub use record::{
     FieldIs, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts, holds as grant_holds,
 };
+pub use region::{Moved, Redivision};
 pub use retention::{DroppedDay, RetentionDrop};
 pub use road::{RoadBy, RoadDay, RoadSums};
 pub use session::{NewSession, Session, SignInFailures};

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_combination", include_str!("../migrations/0007_combination.sql")),
     ("0008_media", include_str!("../migrations/0008_media.sql")),
     ("0009_record", include_str!("../migrations/0009_record.sql")),
+    ("0010_region", include_str!("../migrations/0010_region.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

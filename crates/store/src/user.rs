@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 
 use crate::audit::{Change, Entry, Holder, check_revision, difference};
 use crate::db::{Row, Sql, sql};
+use crate::region::{MOVED_AT_ONCE, Redivision};
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -245,6 +246,22 @@ fn visible(scope: &Scope, id: UserId) -> Sql {
 async fn grants_in(change: &mut Change<'_>, id: UserId) -> Result<Vec<Grant>, StoreError> {
     let rows = change.tx.rows(sql(&format!("{GRANTS} WHERE g.user_id = $1 ORDER BY g.id")).bind(id)).await?;
     rows.iter().map(read_grant).collect()
+}
+
+/// Moves grants of a division whose code was replaced, some people at a time; how many those were.
+pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -> Result<u64, StoreError> {
+    let q = sql("SELECT DISTINCT g.user_id AS id FROM user_grant AS g WHERE g.region = $1 ORDER BY g.user_id LIMIT $2");
+    let people = change.tx.rows(q.bind(&redivision.from).bind(MOVED_AT_ONCE)).await?;
+    for row in &people {
+        let before = current(change, row.get("id")?).await?;
+        let update = sql("UPDATE user_grant SET region = $1 WHERE user_id = $2 AND region = $3");
+        change.tx.run(update.bind(&redivision.to).bind(before.id).bind(&redivision.from)).await?;
+        change.tx.run(sql("UPDATE users SET revision = revision + 1 WHERE id = $1").bind(before.id)).await?;
+        let after = current(change, before.id).await?;
+        let detail = redivision.reason(difference(&canonical(&before), &canonical(&after)));
+        finish(change, "redivide", detail, &after).await?;
+    }
+    Ok(people.len() as u64)
 }
 
 async fn current(change: &mut Change<'_>, id: UserId) -> Result<User, StoreError> {

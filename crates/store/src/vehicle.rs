@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::alarm::{WORST, read_worst};
 use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
 use crate::db::{PIECE, Row, Sql, sql};
+use crate::region::{MOVED_AT_ONCE, Redivision};
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -248,6 +249,27 @@ impl Store {
         finish(change, "update", difference(&canonical(&before), &canonical(&after)), &after).await?;
         Ok(after)
     }
+}
+
+/// Moves vehicles of a division whose code was replaced, some at a time; which those were.
+pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -> Result<Vec<VehicleId>, StoreError> {
+    let q = sql("SELECT v.id FROM vehicle AS v WHERE v.region = $1 ORDER BY v.id LIMIT $2");
+    let mut moved = Vec::new();
+    for row in change.tx.rows(q.bind(&redivision.from).bind(MOVED_AT_ONCE)).await? {
+        let before = current(change, row.get("id")?).await?;
+        // One with an operator is where the operator is, whatever its own column says: that is tidied without a word.
+        let is_own = before.enterprise.is_none();
+        let revision = before.revision + i64::from(is_own);
+        let update = sql("UPDATE vehicle SET region = $1, revision = $2 WHERE id = $3");
+        change.tx.run(update.bind(&redivision.to).bind(revision).bind(before.id)).await?;
+        if is_own {
+            let after = Vehicle { region: Some(redivision.to.clone()), revision, ..before.clone() };
+            let detail = redivision.reason(difference(&canonical(&before), &canonical(&after)));
+            tell(change, "redivide", detail, &after).await?;
+        }
+        moved.push(before.id);
+    }
+    Ok(moved)
 }
 
 fn select_rows() -> Sql {

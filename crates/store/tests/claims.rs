@@ -412,7 +412,16 @@ async fn lists_find_what_is_asked_for() {
     on_both(|store| async move {
         store.ping().await.unwrap();
         let regions = [("5304", "玉溪市", "Yuxi"), ("530402", "红塔区", "Hongta")];
-        let regions = regions.map(|(code, name, en)| Region { code: region(code), name: name.into(), name_en: en.into() });
+        let regions = regions.map(|(code, name, en)| Region {
+            code: region(code),
+            name: name.into(),
+            name_en: en.into(),
+            kind: "county".into(),
+            valid_from: Some("2001-01-01".parse().unwrap()),
+            valid_to: Some("2020-02-29".parse().unwrap()),
+            became: Some(region("530403")),
+            confidence: "verified".into(),
+        });
         store.put_regions(&regions).await.unwrap();
         store.put_regions(&regions).await.unwrap();
         assert_eq!(store.regions().await.unwrap(), regions);

@@ -91,6 +91,31 @@ SELECT '01234567-89ab-7def-8123-000000000001', p.id, 'h', 0, c.id, '01234567-89a
 SELECT id, 7, 0, 0, 3, 1, 10, 9, 102000000, 24000000, 'ff', 12 FROM vehicle;",
         counts: &[("SELECT COUNT(*) AS n FROM media WHERE sha256 = 'ff' AND bytes = 12", 1)],
     },
+    Step {
+        name: "0009_record",
+        digest: "1bcee7da525a644775446dc2620e23271cf82506d8438bf2f220b6797335ec27",
+        rows: "INSERT INTO pack (id, hash, enabled, changed_by, changed_at_us) VALUES ('p', 'h', 1, '张三', 11);
+INSERT INTO pack_file (pack_id, path, text) VALUES ('p', 'pack.toml', 'x');
+INSERT INTO record (kind, number, title, enterprise_id, region, sector, state, is_open, escalated, own_text, search_text, body, created_at_us,
+  updated_at_us, revision)
+SELECT 'hidden_danger', 'YH-1', '阀门泄漏', id, region, sector, 'rated', 1, 0, '阀门', '阀门', '{}', 12, 13, 2 FROM enterprise;
+INSERT INTO record_index (record_id, kind, field, text) SELECT id, kind, 'level', 'general' FROM record;
+INSERT INTO record_gram (kind, gram, record_id) SELECT kind, '阀门', id FROM record;
+INSERT INTO record_task (record_id, role) SELECT id, 'safety_manager' FROM record;
+INSERT INTO record_counter (name, n) VALUES ('x', 1);
+INSERT INTO notification (at_us, user_id, record_id, kind, detail, read) SELECT 14, u.id, r.id, 'task', '{}', 0 FROM users AS u, record AS r;",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM record AS r JOIN record_gram AS g ON g.record_id = r.id WHERE r.number = 'YH-1'", 1),
+            ("SELECT COUNT(*) AS n FROM notification AS n JOIN record AS r ON r.id = n.record_id", 1),
+        ],
+    },
+    Step {
+        name: "0010_region",
+        digest: "86de2c91b0ee4ea6f0af4d7819fcae96b7029d7dc8d60e2cc2a2166ece3bf4e5",
+        rows: "INSERT INTO region (code, name, name_en, kind, valid_to, became, confidence)
+VALUES ('530421', '江川县', 'Jiangchuan County', 'county', '2015-12-02', '530403', 'verified');",
+        counts: &[("SELECT COUNT(*) AS n FROM region WHERE became = '530403' AND valid_from IS NULL", 1)],
+    },
 ];
 
 #[test]

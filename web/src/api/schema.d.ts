@@ -687,7 +687,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every division of the node, in order of codes. */
+        /** Every division of the node in order of codes: each before those in it, also those whose codes are not in force any more. */
         get: operations["list"];
         put?: never;
         post?: never;
@@ -2642,11 +2642,23 @@ export interface components {
             kind: string;
             title: string;
         };
-        /** @description A division (行政区划). */
+        /** @description A division (行政区划), of today or of before. */
         Region: {
+            /** @description The code that its territory has since then. */
+            became: string | null;
             code: string;
+            /** @description New rows may carry it today. */
+            in_force: boolean;
+            /** @description `city`, `district`, `county`, `county_city`, `autonomous_county`, `subdistrict`, `town`, `township`, `ethnic_township`, `village`, … */
+            kind: string;
             name: string;
             name_en: string;
+            /** @description Code of the division that it lies in, if the node knows that. */
+            parent: string | null;
+            /** @description First day on which the code is in force (`YYYY-MM-DD`); `null` = as far back as is known. */
+            valid_from: string | null;
+            /** @description Last day; `null` = until further notice. */
+            valid_to: string | null;
         };
         /** @description Totals of one division; levels count standing alarms. */
         RegionCounts: {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::RuleBook;
 use crate::calendar::Calendar;
+use crate::division::{DivisionError, Divisions};
 use crate::major_hazard::Tables;
 use crate::register::Kind;
 use crate::road::RoadRules;
@@ -104,6 +105,12 @@ impl Folder {
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));
+        }
+        if let Some(regions) = text("regions.csv") {
+            folder.n_checked += 1;
+            if let Err(DivisionError { line, field, reason }) = Divisions::parse(regions) {
+                folder.tell("regions.csv", line, field, &reason);
+            }
         }
         let registers: BTreeSet<&str> =
             files.keys().filter_map(|path| path.strip_prefix("registers/")?.rsplit_once('/').map(|(folder, _)| folder)).collect();

@@ -247,7 +247,7 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Quer
         enterprise: id_option("enterprise", query.enterprise.as_deref())?,
         point: id_option("point", query.point.as_deref())?,
         vehicle: id_option("vehicle", query.vehicle.as_deref())?,
-        region: query.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?,
+        region: query.region.filter(|r| !r.is_empty()).map(|r| validate::region_ever("region", &r, &known.regions)).transpose()?,
         from: at_option("from", query.from.as_deref())?,
         to: at_option("to", query.to.as_deref())?,
         historic: flag("historic", query.historic.as_deref())?,

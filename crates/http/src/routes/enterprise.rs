@@ -111,7 +111,7 @@ pub(crate) struct EnterpriseChangeBody {
 #[utoipa::path(get, path = "/enterprises", tag = "enterprise", params(ListQuery), responses((status = 200, body = EnterpriseList)))]
 pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Query<ListQuery>) -> Answer<EnterpriseList> {
     let known = app.registry.get();
-    let region = query.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?;
+    let region = query.region.filter(|r| !r.is_empty()).map(|r| validate::region_ever("region", &r, &known.regions)).transpose()?;
     let filter = EnterpriseFilter { q: query.q, region, sector: query.sector.filter(|s| !s.is_empty()) };
     let page = enterprise::list(&app, &caller.scope, &filter, &validate::paging(query.cursor, query.limit)?).await?;
     Ok(Json(EnterpriseList { enterprises: page.items.into_iter().map(Into::into).collect(), next: page.next }))
@@ -134,7 +134,7 @@ pub(crate) async fn create(
     let new = NewEnterprise {
         code: body.code,
         name: body.name,
-        region: validate::region("region", &body.region, &known.regions)?,
+        region: validate::region("region", &body.region, &known.regions, app.today())?,
         sector: body.sector,
         place: body.place.map(Place::read).transpose()?,
     };
@@ -150,7 +150,7 @@ pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, id: PathId, Body
         revision: body.revision,
         code: body.code,
         name: body.name,
-        region: body.region.map(|r| validate::region("region", &r, &known.regions)).transpose()?,
+        region: body.region.map(|r| validate::region("region", &r, &known.regions, app.today())).transpose()?,
         sector: body.sector,
         place: body.place.map(|p| p.map(Place::read).transpose()).transpose()?,
     };

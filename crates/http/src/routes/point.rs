@@ -746,7 +746,7 @@ fn filter(
     Ok(PointFilter {
         device: id_option("device", device)?,
         enterprise: id_option("enterprise", enterprise)?,
-        region: region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?,
+        region: region.filter(|r| !r.is_empty()).map(|r| validate::region_ever("region", &r, &known.regions)).transpose()?,
         kind: kind.filter(|k| !k.is_empty()),
         ..PointFilter::default()
     })

@@ -154,7 +154,7 @@ pub(crate) fn asked(app: &App, kind: &str, pairs: Pairs) -> Result<(RecordFilter
         search: record::search(query.q.as_deref()),
         state: query.state.filter(|s| !s.is_empty()),
         enterprise: id_option("enterprise", query.enterprise.as_deref())?,
-        region: query.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?,
+        region: query.region.filter(|r| !r.is_empty()).map(|r| validate::region_ever("region", &r, &known.regions)).transpose()?,
         is_open: flag("open", query.open.as_deref())?,
         due_before: if overdue { Some(due_before.map_or(today, |d| d.min(today)).to_string()) } else { due_before.map(|d| d.to_string()) },
         parent: id_option("parent", query.parent.as_deref())?,
@@ -218,7 +218,7 @@ pub(crate) async fn create(
     Body(body): Body<RecordBody>,
 ) -> Result<(StatusCode, Json<Record>), Failure> {
     let known = app.registry.get();
-    let region = body.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?;
+    let region = body.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions, app.today())).transpose()?;
     let enterprise = id_option("enterprise", body.enterprise.as_deref())?;
     let new = NewRecord { enterprise, region, transition: body.transition, fields: body.fields };
     let row = record::create(&app, &caller.scope, &kind.0, new).await?;
@@ -430,7 +430,7 @@ pub(crate) struct PeopleQuery {
 #[utoipa::path(get, path = "/people", tag = "register", params(PeopleQuery), responses((status = 200, body = PersonList)))]
 pub(crate) async fn people(AppRef(app): AppRef, caller: Caller, Query(query): Query<PeopleQuery>) -> Answer<PersonList> {
     let known = app.registry.get();
-    let region = query.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?;
+    let region = query.region.filter(|r| !r.is_empty()).map(|r| validate::region_ever("region", &r, &known.regions)).transpose()?;
     let people = record::people(&app, &caller.scope, id_option("enterprise", query.enterprise.as_deref())?, region).await?;
     let person = |(id, name, roles): (anlan_model::UserId, String, Vec<anlan_model::Role>)| Person {
         id: id.to_string(),

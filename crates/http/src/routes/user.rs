@@ -77,7 +77,7 @@ fn read_grants(app: &anlan_app::App, grants: Vec<GrantDto>) -> Result<Vec<Grant>
         Ok(Grant {
             role: Role::parse(&grant.role)
                 .ok_or_else(|| anlan_app::error::AppError::invalid("word.unknown", &field("role")).with("word", &grant.role))?,
-            region: grant.region.map(|r| validate::region(&field("region"), &r, &known.regions)).transpose()?,
+            region: grant.region.map(|r| validate::region(&field("region"), &r, &known.regions, app.today())).transpose()?,
             sector: grant.sector.map(|s| validate::word(&field("sector"), &s, false)).transpose()?,
             enterprise: id_option(&field("enterprise"), grant.enterprise.as_deref())?,
         })

@@ -199,7 +199,7 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, Query(query): Quer
     let filter = VehicleFilter {
         phone: query.phone.filter(|p| !p.is_empty()),
         q: query.q,
-        region: query.region.filter(|r| !r.is_empty()).map(|r| validate::region("region", &r, &known.regions)).transpose()?,
+        region: query.region.filter(|r| !r.is_empty()).map(|r| validate::region_ever("region", &r, &known.regions)).transpose()?,
         enterprise: id_option("enterprise", query.enterprise.as_deref())?,
     };
     let page = vehicle::list(&app, &caller.scope, &filter, &validate::paging(query.cursor, query.limit)?).await?;
@@ -246,7 +246,7 @@ pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, path: PathId, Bo
         plate: body.plate,
         kind: body.kind,
         enterprise: body.enterprise.map(|e| e.map(|e| id("enterprise", &e)).transpose()).transpose()?,
-        region: body.region.map(|r| r.map(|r| validate::region("region", &r, &known.regions)).transpose()).transpose()?,
+        region: body.region.map(|r| r.map(|r| validate::region("region", &r, &known.regions, app.today())).transpose()).transpose()?,
         speed_limit_kmh: body.speed_limit_kmh,
     };
     Ok(Json(vehicle::update(&app, &caller.scope, path.read()?, change).await?.into()))

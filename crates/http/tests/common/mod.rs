@@ -64,8 +64,11 @@ pub fn text(value: &Value) -> String {
 }
 
 pub async fn open(directory: &Path, settings: Settings) -> (Running, Router) {
+    open_at(directory, settings, AppClock::test("2026-11-23T00:00:00Z").unwrap()).await
+}
+
+pub async fn open_at(directory: &Path, settings: Settings, clock: AppClock) -> (Running, Router) {
     let store = Store::open(&format!("sqlite:{}", directory.join("anlan.sqlite").display())).await.unwrap();
-    let clock = AppClock::test("2026-11-23T00:00:00Z").unwrap();
     let running = anlan_app::start(directory, store, clock, settings).await.unwrap();
     let metrics: anlan_http::MetricsText = Arc::new(|| "anlan_up 1\n".to_owned());
     let router = router(running.app.clone(), HttpOptions { secure: false, demo: false, metrics: Some(metrics), ..HttpOptions::default() });
@@ -87,7 +90,18 @@ pub async fn node() -> Node {
 
 pub async fn node_with(settings: Settings) -> Node {
     let directory = tempfile::tempdir().unwrap();
-    let (running, router) = open(directory.path(), settings).await;
+    let opened = open(directory.path(), settings).await;
+    set_up(directory, opened).await
+}
+
+/// A node with its first administrator, at another time.
+pub async fn node_at(clock: AppClock) -> Node {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_at(directory.path(), settings(), clock).await;
+    set_up(directory, opened).await
+}
+
+async fn set_up(directory: tempfile::TempDir, (running, router): (Running, Router)) -> Node {
     let app = running.app.clone();
     let token = anlan_app::access::ensure_setup_link(&app).await.unwrap().expect("nobody can sign in yet");
     let body = json!({"token": token, "username": "admin", "password": PASSWORD});

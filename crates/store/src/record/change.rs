@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::{CANONICAL, RecordRow, and_holding, canonical, one, read};
 use crate::audit::{Change, Entry, Holder, check_revision};
 use crate::db::{PIECE, Row, Sql, sql};
+use crate::region::{MOVED_AT_ONCE, Redivision};
 use crate::scope::Owner;
 use crate::{Store, StoreError};
 
@@ -233,6 +234,24 @@ WHERE id = $15");
             self.grams(&row.kind, row.id, &grams).await?;
         }
         self.finish(row.id, "update", &owner, detail).await
+    }
+
+    /// Moves the own records of a division whose code was replaced, some at a time; how many those were. Their numbers stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn redivide(&mut self, redivision: &Redivision) -> Result<u64, StoreError> {
+        let q = sql("SELECT r.id FROM record AS r WHERE r.region = $1 AND r.enterprise_id IS NULL ORDER BY r.id LIMIT $2");
+        let rows = self.change.tx.rows(q.bind(&redivision.from).bind(MOVED_AT_ONCE)).await?;
+        for row in &rows {
+            let id: RecordId = row.get("id")?;
+            let update = sql("UPDATE record SET region = $1, updated_at_us = $2, revision = revision + 1 WHERE id = $3");
+            self.change.tx.run(update.bind(&redivision.to).bind(self.change.now).bind(id)).await?;
+            let owner = RecordOwner { enterprise: None, region: redivision.to.clone(), sector: None, names: Vec::new() };
+            let detail = redivision.reason(json!({"region": [redivision.from, redivision.to]}));
+            self.finish(id, "redivide", &owner, detail).await?;
+        }
+        Ok(rows.len() as u64)
     }
 
     /// Notes that steps of escalation were told; `remind_on` is the day of the next.

@@ -1,13 +1,13 @@
-// The region's divisions, for filters and forms; fetched at first use. Start at [`useRegions`].
-import { readonly, shallowRef } from 'vue'
+// The region's divisions, for filters, forms and names; fetched at first use. Start at [`useRegions`].
+import { computed, readonly, shallowRef } from 'vue'
 import { all } from '@/api/client'
 import type { Region } from '@/api/types'
 
 const held = shallowRef<Region[]>([])
 let asked = false
 
-/** Empty until fetched; if that failed, a filter offers only "all" and the next page asks again. */
-export function useRegions() {
+/** Every division, also towns and codes of before. Empty until fetched; if that failed, the next page asks again. */
+export function useDivisions() {
   if (!asked) {
     asked = true
     all<'regions', Region>('/regions', 'regions').then(
@@ -16,4 +16,10 @@ export function useRegions() {
     )
   }
   return readonly(held)
+}
+
+/** City and counties in force, for a filter. */
+export function useRegions() {
+  const divisions = useDivisions()
+  return computed(() => divisions.value.filter((r) => r.in_force && r.code.length <= 6))
 }
