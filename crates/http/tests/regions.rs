@@ -135,7 +135,7 @@ async fn on_the_day_everything_moves_and_its_people_see_what_was_before_and_what
     node.reading(&device, "GT-101", 60.0).await;
     let found = alarms(&local, "/api/v1/alarms?region=530403").await;
     assert!(!found.is_empty() && found.iter().all(|a| a["region_name"] == "江川区"), "{found:?}");
-    assert!(node.app.store.verify_audit().await.unwrap().complete);
+    assert!(node.app.store.verify_audit(None).await.unwrap().complete);
 }
 
 #[tokio::test]

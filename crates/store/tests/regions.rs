@@ -105,7 +105,7 @@ async fn what_is_in_a_replaced_division_moves_with_an_entry_each_and_only_once()
         assert_eq!((entry.action.as_str(), entry.user, entry.name.as_str()), ("redivide", None, "system"));
         let why = json!({"region": ["530421", "530403"], "redivision": {"from": "530421", "to": "530403", "since": "2015-12-03"}});
         assert_eq!(entry.detail, why);
-        assert!(store.verify_audit().await.unwrap().complete);
+        assert!(store.verify_audit(None).await.unwrap().complete);
         assert_eq!(store.verify_records().await.unwrap(), (2, vec![]));
 
         assert!(store.redivide(&change, NOW).await.unwrap().is_empty());
