@@ -11,6 +11,7 @@ mod mqtt;
 mod node;
 mod peer;
 mod process;
+mod records;
 mod report;
 mod vehicles;
 mod wave;
@@ -44,6 +45,9 @@ pub struct Options {
     /// Stations of 100 points whose day is archived; 1 to 100.
     #[arg(long, default_value_t = 10)]
     archive_stations: usize,
+    /// Records of the register that is searched.
+    #[arg(long, default_value_t = 100_000)]
+    records: usize,
     /// JT/T 808 connections.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
@@ -69,6 +73,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("jt808_connections", vehicles::run),
     ("steady", live::run),
     ("year", year::run),
+    ("records", records::run),
 ];
 
 fn main() -> ExitCode {

@@ -91,6 +91,17 @@ async fn a_major_danger_is_closed_by_the_people_who_may_and_nobody_else() {
     let tasks = worker.get("/api/v1/tasks").await;
     assert_eq!((tasks["tasks"][0]["record"]["id"].clone(), tasks["open"].clone()), (json!(id), json!(1)), "{tasks}");
     assert_eq!(manager.get("/api/v1/tasks").await["open"], 0, "it is the responsible person's alone");
+    // Somebody who has left has no tasks: it is the role's again until they come back.
+    let leave = async |disabled: bool| {
+        let users = node.get("/api/v1/users").await;
+        let user = users["users"].as_array().unwrap().iter().find(|u| u["username"] == "worker").unwrap().clone();
+        let change = json!({"revision": user["revision"], "disabled": disabled});
+        node.admin("PATCH", &format!("/api/v1/users/{worker_id}"), change).await.ok(200);
+    };
+    leave(true).await;
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 1, "the task of somebody who has left");
+    leave(false).await;
+    let worker = Person { token: node.sign_in("worker").await, node: &node };
     assert_eq!(told(&worker.get("/api/v1/notifications").await), ["task"]);
 
     // Listed supervision opens below it and must end first.
@@ -212,8 +223,12 @@ async fn what_is_wrong_is_told_field_by_field_and_nothing_is_kept() {
     let found = supervisor.get(&format!("{RECORDS}?q=DROP%20table")).await;
     assert_eq!(found["records"][0]["title"], hostile);
     for (query, code) in [
-        ("f.level=x&f.nothing=1", "query.unknown"),
+        ("f.level=major&f.nothing=1", "query.unknown"),
         ("f.found_on.from=x", "register.field_type"),
+        ("f.level=enormous", "register.field_type"),
+        ("f.source=%00", "register.field_type"),
+        ("f.responsible=x", "register.field_type"),
+        ("overdue=true&cursor=%00%201", "cursor.malformed"),
         ("state=x", "word.unknown"),
         ("colour=1", "query.unknown"),
         ("limit=0", "limit.range"),
@@ -486,4 +501,31 @@ async fn ten_thousand_enterprises_with_repeats_and_errors_are_imported() {
     assert!(check.complete && check.entries >= 960, "every row that was made or merged has its entry: {check:?}");
     let found = manager.get("/api/v1/enterprises?q=%E6%94%B9%E5%90%8D&limit=100").await;
     assert_eq!(found["enterprises"].as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn a_deadline_waits_while_its_register_is_off() {
+    let packs = tempfile::tempdir().unwrap();
+    let mut with_packs = settings();
+    with_packs.packs = Some(packs.path().to_owned());
+    let node = node_with(with_packs).await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let task = "task = [\"safety_manager\"]";
+    let due = format!(
+        "{task}, deadline = {{ days = 1 }}, deadline_confidence = \"product\", escalate = [{{ after = 1, to = [\"safety_manager\"] }}]"
+    );
+    write_pack(packs.path(), "drills", &DRILL.replace(task, &due));
+    let list = node.get("/api/v1/packs").await;
+    let pack = list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "drills").unwrap().clone();
+    let hash = json!({"hash": pack["hash"]});
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", hash.clone()).await.status, 204, "{pack}");
+    let body = json!({"enterprise": enterprise, "transition": "plan", "fields": {"subject": "灭火"}});
+    manager.post("/api/v1/registers/fire_drill/records", body).await.ok(201);
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/disable", json!({})).await.status, 204);
+    days_pass(&node, 3).await;
+    assert_eq!(told(&manager.get("/api/v1/notifications").await), [""; 0], "nobody knows its steps now");
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", hash).await.status, 204);
+    days_pass(&node, 1).await;
+    assert_eq!(told(&manager.get("/api/v1/notifications").await), ["overdue"], "late, and told as soon as it is back");
 }

@@ -44,9 +44,10 @@ CREATE TABLE record (
     updated_at_us {{BIGINT}} NOT NULL,
     revision {{BIGINT}} NOT NULL
 );
-CREATE INDEX record_kind ON record (kind, id);
-CREATE INDEX record_enterprise ON record (enterprise_id, kind, id);
-CREATE INDEX record_open ON record (is_open, kind, due_on);
+-- Lists are picked out of these alone: newest first, of one enterprise, by due day.
+CREATE INDEX record_kind ON record (kind, id, region, sector, enterprise_id, state, is_open);
+CREATE INDEX record_enterprise ON record (enterprise_id, kind, id, region, sector, state, is_open);
+CREATE INDEX record_open ON record (is_open, kind, due_on, id, region, sector, enterprise_id, state);
 CREATE INDEX record_remind ON record (remind_on);
 CREATE INDEX record_parent ON record (parent_id);
 CREATE UNIQUE INDEX record_key ON record (kind, record_key);

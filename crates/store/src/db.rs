@@ -408,6 +408,10 @@ impl Sql {
         }
         self
     }
+    /// The statement inside another; what is around it has no arguments.
+    pub(crate) fn within(self, before: &str, after: &str) -> Self {
+        Self { text: format!("{before}{}{after}", self.text), ..self }
+    }
     /// `AND column IN (…)`, or nothing for an empty list.
     pub(crate) fn and_in<T: ToValue>(&mut self, column: &str, values: &[T]) {
         if values.is_empty() {

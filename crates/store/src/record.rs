@@ -1,10 +1,11 @@
 //! Records of registers (台账记录), whatever their kind: lists, searches, tasks, and who is told.
 //!
 //! Knows no kind: what a record's state means, who may bring it on and what is searched is decided above ([`anlan_domain::register`]) and handed
-//! down as a [`RecordPut`]. Region and sector of an enterprise's record are copies that move with the enterprise. Start at [`Store::records`];
-//! writing is [`RecordChange`].
+//! down as a [`RecordPut`]. Region and sector of an enterprise's record are copies that move with the enterprise. Start at [`Store::records`]
+//! (`list`); writing is [`RecordChange`].
 
 mod change;
+mod list;
 mod notification;
 
 use anlan_domain::register::search::Search;
@@ -19,7 +20,7 @@ pub use notification::NotificationRow;
 use crate::audit::hex_of;
 use crate::db::{Row, Sql, sql};
 use crate::scope::Owner;
-use crate::{Page, Paging, Store, StoreError};
+use crate::{Paging, Store, StoreError};
 
 /// A record.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,101 +132,7 @@ const JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
 LEFT JOIN region AS n ON n.code = r.region
 LEFT JOIN record AS p ON p.id = r.parent_id";
 
-/// A gram that more records have than this is as good as any other to begin with.
-const RARE: i64 = 2_000;
-/// Records without a due day come last.
-const NO_DAY: &str = "~";
-
 impl Store {
-    /// A page of records of `kind` under the scope: newest first, or by due day if the filter asks for what is due.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`], [`StoreError::Database`].
-    pub async fn records(&self, scope: &Scope, kind: &str, filter: &RecordFilter, paging: &Paging) -> Result<Page<RecordRow>, StoreError> {
-        let mut q = match self.rarest(kind, &filter.search).await? {
-            // Records with the rarest gram, in order of ids: that is the order of the key.
-            Some(gram) => {
-                let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record_gram AS g\nINNER JOIN record AS r ON r.id = g.record_id\n{JOINS}"));
-                q.push("\nWHERE g.kind = {} AND g.gram = {}", &[&kind, &gram]);
-                q
-            }
-            None => {
-                let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}"));
-                q.push("\nWHERE r.kind = {}", &[&kind]);
-                q
-            }
-        };
-        let by_gram = !filter.search.grams.is_empty();
-        q.and_visible(scope, OWNER);
-        and_found(&mut q, &filter.search, kind);
-        if let Some(state) = &filter.state {
-            q.push("\n  AND r.state = {}", &[state]);
-        }
-        if let Some(enterprise) = filter.enterprise {
-            q.push("\n  AND r.enterprise_id = {}", &[&enterprise]);
-        }
-        if let Some(region) = &filter.region {
-            let (from, to) = region.range();
-            q.push("\n  AND r.region >= {} AND r.region < {}", &[&from, &to]);
-        }
-        if let Some(is_open) = filter.is_open {
-            q.push("\n  AND r.is_open = {}", &[&is_open]);
-        }
-        if let Some(parent) = filter.parent {
-            q.push("\n  AND r.parent_id = {}", &[&parent]);
-        }
-        if let Some(today) = &filter.task_on {
-            and_task(&mut q, scope, today);
-        }
-        for (field, is) in &filter.fields {
-            and_field(&mut q, kind, field, is);
-        }
-        if let Some(day) = &filter.due_before {
-            q.push("\n  AND r.is_open = 1 AND r.due_on < {}", &[day]);
-            return self.by_due_day(q, paging).await;
-        }
-        let id = if by_gram { "g.record_id" } else { "r.id" };
-        if let Some(after) = paging.after_id()? {
-            q.push(&format!("\n  AND {id} < {{}}"), &[&after]);
-        }
-        q.push(&format!("\nORDER BY {id} DESC\nLIMIT {{}}"), &[&paging.fetch()]);
-        paging.page_by_id(self.db.rows(q).await?, read)
-    }
-
-    async fn by_due_day(&self, mut q: Sql, paging: &Paging) -> Result<Page<RecordRow>, StoreError> {
-        let day = format!("COALESCE(r.due_on, '{NO_DAY}')");
-        if let Some(cursor) = &paging.cursor {
-            let (due, id) = cursor.rsplit_once(' ').ok_or(StoreError::Cursor)?;
-            let id: i64 = id.parse().map_err(|_| StoreError::Cursor)?;
-            q.push(&format!("\n  AND ({day} > {{}} OR ({day} = {{}} AND r.id > {{}}))"), &[&due, &due, &id]);
-        }
-        q.push(&format!("\nORDER BY {day}, r.id\nLIMIT {{}}"), &[&paging.fetch()]);
-        let cursor = |row: &Row| {
-            let due: Option<String> = row.get("due_on")?;
-            Ok(format!("{} {}", due.as_deref().unwrap_or(NO_DAY), row.get::<i64>("id")?))
-        };
-        paging.page(self.db.rows(q).await?, cursor, read)
-    }
-
-    /// The gram of the search that the fewest records have.
-    async fn rarest(&self, kind: &str, search: &Search) -> Result<Option<String>, StoreError> {
-        let mut rarest: Option<(i64, &String)> = None;
-        for gram in &search.grams {
-            if search.grams.len() == 1 {
-                return Ok(Some(gram.clone()));
-            }
-            let q = sql(
-                "SELECT COUNT(*) AS n FROM (SELECT g.record_id FROM record_gram AS g WHERE g.kind = $1 AND g.gram = $2 LIMIT $3) AS some",
-            );
-            let row = self.db.row(q.bind(kind).bind(gram).bind(RARE)).await?.ok_or(StoreError::NotFound)?;
-            let n: i64 = row.get("n")?;
-            if rarest.is_none_or(|(least, _)| n < least) {
-                rarest = Some((n, gram));
-            }
-        }
-        Ok(rarest.map(|(_, gram)| gram.clone()))
-    }
-
     /// One record.
     ///
     /// # Errors
@@ -260,16 +167,6 @@ WHERE r.is_open = 1")
         rows.iter().map(|row| Ok(RecordCount { kind: row.get("kind")?, open: row.get("n")?, overdue: row.get("late")? })).collect()
     }
 
-    /// A page of the asker's to-do list on this day (ISO): by due day, what has none last.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`], [`StoreError::Database`].
-    pub async fn tasks(&self, scope: &Scope, today: &str, paging: &Paging) -> Result<Page<RecordRow>, StoreError> {
-        let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1"));
-        and_task(&mut q, scope, today);
-        self.by_due_day(q, paging).await
-    }
-
     /// How much is on the asker's to-do list; days are ISO dates.
     ///
     /// # Errors
@@ -282,7 +179,7 @@ FROM record AS r
 WHERE r.is_open = 1")
         .bind(today)
         .bind(week_ends);
-        and_task(&mut q, scope, today);
+        list::and_task(&mut q, scope, today);
         let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
         Ok(TaskCounts { open: row.get("n")?, overdue: row.get("late")?, this_week: row.get("week")? })
     }
@@ -296,23 +193,18 @@ WHERE r.is_open = 1")
         rows.iter().map(|row| row.get("state")).collect()
     }
 
-    /// Records whose day of the next word has come, oldest first; `today` is an ISO date.
+    /// Records of these kinds whose day of the next word has come, oldest first; `today` is an ISO date.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn records_to_remind(&self, today: &str, limit: u32) -> Result<Vec<RecordId>, StoreError> {
-        let q = sql("SELECT r.id FROM record AS r WHERE r.remind_on <= $1 ORDER BY r.remind_on, r.id LIMIT $2");
-        let rows = self.db.rows(q.bind(today).bind(i64::from(limit))).await?;
-        rows.iter().map(|row| row.get("id")).collect()
-    }
-
-    /// How many words are due; for the test clock.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn n_records_to_remind(&self, today: &str) -> Result<i64, StoreError> {
-        let q = sql("SELECT COUNT(*) AS n FROM record AS r WHERE r.remind_on <= $1").bind(today);
-        self.db.row(q).await?.ok_or(StoreError::NotFound)?.get("n")
+    pub async fn records_to_remind(&self, kinds: &[String], today: &str, limit: u32) -> Result<Vec<RecordId>, StoreError> {
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut q = sql("SELECT r.id FROM record AS r WHERE r.remind_on <= $1").bind(today);
+        q.and_in("r.kind", kinds);
+        q.push("\nORDER BY r.remind_on, r.id\nLIMIT {}", &[&i64::from(limit)]);
+        self.db.rows(q).await?.iter().map(|row| row.get("id")).collect()
     }
 
     /// Who may be named for something of this owner: people with a grant that holds it, with their roles there, by name.
@@ -377,39 +269,63 @@ WHERE r.is_open = 1")
         Ok(owners)
     }
 
-    /// Records whose row is not what their newest audit entry says, or that have none: ids, in order.
+    /// How many records there are, and which of them are not as the audit says, in order of ids: the row is not what its newest entry vouches
+    /// for, or has no entry, or is gone, or stands elsewhere than its enterprise.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn verify_records(&self) -> Result<(u64, Vec<RecordId>), StoreError> {
-        let (mut after, mut n, mut wrong) = (0_i64, 0, Vec::new());
+        let (mut after, mut n, mut wrong) = (0_i64, 0, std::collections::BTreeSet::new());
+        // A row and its entry in one statement, so as of one instant: people go on working meanwhile.
+        let page = format!(
+            "SELECT {CANONICAL}, r.sector, e.region AS enterprise_region, e.sector AS enterprise_sector,
+  (SELECT a.row_hash FROM audit AS a WHERE a.noun = 'record' AND a.subject = CAST(r.id AS TEXT) ORDER BY a.id DESC LIMIT 1) AS row_hash
+FROM record AS r
+LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
+WHERE r.id > $1
+ORDER BY r.id
+LIMIT 500"
+        );
         loop {
-            let rows = self.db.rows(sql(&format!("{CANONICAL}\nWHERE r.id > $1\nORDER BY r.id\nLIMIT 500")).bind(after)).await?;
-            let Some(last) = rows.last() else { return Ok((n, wrong)) };
+            let rows = self.db.rows(sql(&page).bind(after)).await?;
+            let Some(last) = rows.last() else { break };
             after = last.get("id")?;
             n += rows.len() as u64;
-            let ids = rows.iter().map(|row| Ok(row.get::<RecordId>("id")?.to_string())).collect::<Result<Vec<_>, StoreError>>()?;
-            let mut q = sql("SELECT a.subject, a.row_hash FROM audit AS a WHERE a.noun = 'record'");
-            q.and_in("a.subject", &ids);
-            q.push("\nORDER BY a.id", &[]);
-            let mut newest = std::collections::HashMap::new();
-            for row in self.db.rows(q).await? {
-                newest.insert(row.get::<String>("subject")?, row.get::<String>("row_hash")?);
-            }
-            for (row, id) in rows.iter().zip(ids) {
-                if newest.get(&id) != Some(&hex_of(canonical(row)?.to_string().as_bytes())) {
-                    wrong.push(row.get("id")?);
+            for row in &rows {
+                let is_vouched = row.get::<Option<String>>("row_hash")? == Some(hex_of(canonical(row)?.to_string().as_bytes()));
+                if !is_vouched || !stands_with_enterprise(row)? {
+                    wrong.insert(row.get("id")?);
                 }
             }
+        }
+        wrong.extend(self.records_gone().await?);
+        Ok((n, wrong.into_iter().collect()))
+    }
+
+    /// Records that were made and are no longer there: nothing here deletes one.
+    async fn records_gone(&self) -> Result<Vec<RecordId>, StoreError> {
+        let (mut after, mut gone) = (0_i64, Vec::new());
+        loop {
+            let page = sql("SELECT a.id, a.subject FROM audit AS a WHERE a.id > $1 AND a.noun = 'record' AND a.action = 'create'
+ORDER BY a.id
+LIMIT 500");
+            let rows = self.db.rows(page.bind(after)).await?;
+            let Some(last) = rows.last() else { return Ok(gone) };
+            after = last.get("id")?;
+            let made = rows.iter().map(|row| row.get::<String>("subject")).collect::<Result<Vec<_>, _>>()?;
+            // A subject that is no id was altered, which the chain of the audit shows.
+            let made: Vec<RecordId> = made.iter().filter_map(|id| id.parse().ok()).collect();
+            let found = self.db.rows_among("SELECT r.id FROM record AS r WHERE 1 = 1", "r.id", &made).await?;
+            let found = found.iter().map(|row| row.get("id")).collect::<Result<std::collections::BTreeSet<RecordId>, _>>()?;
+            gone.extend(made.into_iter().filter(|id| !found.contains(id)));
         }
     }
 }
 
 /// What the audit's hash of a record is of.
 const CANONICAL: &str =
-    "SELECT r.id, r.kind, r.number, r.title, r.enterprise_id, r.region, r.state, r.is_open, r.due_on, r.record_key, r.parent_id,
-  r.task_on, r.task_user, r.own_text, r.body, r.created_at_us, r.updated_at_us, r.revision
-FROM record AS r";
+    "r.id, r.kind, r.number, r.title, r.enterprise_id, r.region, r.state, r.is_open, r.due_on, r.remind_on, r.escalated, r.record_key,
+  r.parent_id, r.task_on, r.task_user, r.own_text, r.body, r.created_at_us, r.updated_at_us, r.revision";
 
 fn canonical(row: &Row) -> Result<Json, StoreError> {
     let enterprise: Option<i64> = row.get("enterprise_id")?;
@@ -425,6 +341,8 @@ fn canonical(row: &Row) -> Result<Json, StoreError> {
         "state": row.get::<String>("state")?,
         "is_open": row.get::<bool>("is_open")?,
         "due_on": row.get::<Option<String>>("due_on")?,
+        "remind_on": row.get::<Option<String>>("remind_on")?,
+        "escalated": row.get::<i64>("escalated")?,
         "key": row.get::<Option<String>>("record_key")?,
         "parent": row.get::<Option<i64>>("parent_id")?,
         "task_on": row.get::<Option<String>>("task_on")?,
@@ -437,72 +355,19 @@ fn canonical(row: &Row) -> Result<Json, StoreError> {
     }))
 }
 
+/// Whether the copies of territory and sector are the enterprise's: a record that stands elsewhere is out of its county's sight.
+fn stands_with_enterprise(row: &Row) -> Result<bool, StoreError> {
+    let copies: (String, Option<String>) = (row.get("region")?, row.get("sector")?);
+    Ok(match row.get::<Option<i64>>("enterprise_id")? {
+        Some(_) => (Some(copies.0), copies.1) == (row.get("enterprise_region")?, row.get("enterprise_sector")?),
+        None => copies.1.is_none(),
+    })
+}
+
 fn one(scope: &Scope, kind: &str, id: RecordId) -> Sql {
     let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.id = $1 AND r.kind = $2")).bind(id).bind(kind);
     q.and_visible(scope, OWNER);
     q
-}
-
-fn and_found(q: &mut Sql, search: &Search, kind: &str) {
-    // All grams, also the one that the list begins with: a second look at it costs less than a case of its own.
-    for gram in search.grams.iter().skip(usize::from(search.grams.len() == 1)) {
-        q.push("\n  AND EXISTS (SELECT 1 FROM record_gram AS s WHERE s.kind = {} AND s.gram = {} AND s.record_id = r.id)", &[&kind, gram]);
-    }
-    for one in &search.singles {
-        q.push("\n  AND r.search_text LIKE {} ESCAPE '!'", &[&like(one)]);
-    }
-    for word in &search.words {
-        q.push("\n  AND r.search_text LIKE {} ESCAPE '!'", &[&like(word)]);
-    }
-}
-
-fn like(word: &str) -> String {
-    let quiet = word.chars().flat_map(|c| matches!(c, '%' | '_' | '!').then_some('!').into_iter().chain([c]));
-    format!("%{}%", quiet.collect::<String>())
-}
-
-/// On the to-do list of the asker: a grant holds it, and it is theirs alone or, if it is nobody's alone, a task of the grant's role.
-fn and_task(q: &mut Sql, scope: &Scope, today: &str) {
-    let Some(user) = scope.user.filter(|_| !scope.grants.is_empty()) else {
-        q.push("\n  AND 1 = 0", &[]);
-        return;
-    };
-    q.push("\n  AND r.is_open = 1 AND (r.task_on IS NULL OR r.task_on <= {})", &[&today]);
-    q.push("\n  AND (", &[]);
-    for (i, grant) in scope.grants.iter().enumerate() {
-        q.push(if i == 0 { "(" } else { "\n    OR (" }, &[]);
-        q.grant(grant, OWNER);
-        let role = grant.role.as_str();
-        q.push(" AND (r.task_user = {} OR (r.task_user IS NULL", &[&user]);
-        q.push(" AND EXISTS (SELECT 1 FROM record_task AS t WHERE t.record_id = r.id AND t.role = {}))))", &[&role]);
-    }
-    q.push(")", &[]);
-}
-
-fn and_field(q: &mut Sql, kind: &str, field: &str, is: &FieldIs) {
-    let open = "\n  AND EXISTS (SELECT 1 FROM record_index AS i WHERE i.record_id = r.id AND i.kind = {} AND i.field = {}";
-    q.push(open, &[&kind, &field]);
-    match is {
-        FieldIs::Text(text) => drop(q.push(" AND i.text = {}", &[text])),
-        FieldIs::Number(n) => drop(q.push(" AND i.num = {}", &[n])),
-        FieldIs::Texts(from, to) => {
-            if let Some(from) = from {
-                q.push(" AND i.text >= {}", &[from]);
-            }
-            if let Some(to) = to {
-                q.push(" AND i.text <= {}", &[to]);
-            }
-        }
-        FieldIs::Numbers(from, to) => {
-            if let Some(from) = from {
-                q.push(" AND i.num >= {}", &[from]);
-            }
-            if let Some(to) = to {
-                q.push(" AND i.num <= {}", &[to]);
-            }
-        }
-    }
-    q.push(")", &[]);
 }
 
 /// Grants `g` that hold this owner.

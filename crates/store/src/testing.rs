@@ -21,9 +21,18 @@ use crate::Store;
 /// # Panics
 /// If a database cannot be made, or if the suite panics.
 pub async fn on_both<F: Future<Output = ()>>(suite: impl Fn(Store) -> F) {
+    on_both_at(|store, _| suite(store)).await;
+}
+
+/// [`on_both`], with the address of the database, for [`tamper`].
+///
+/// # Panics
+/// As [`on_both`].
+pub async fn on_both_at<F: Future<Output = ()>>(suite: impl Fn(Store, String) -> F) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = Store::open(&sqlite_url(directory.path())).await.expect("an empty SQLite database");
-    suite(store.clone()).await;
+    let url = sqlite_url(directory.path());
+    let store = Store::open(&url).await.expect("an empty SQLite database");
+    suite(store.clone(), url).await;
     store.close().await;
 
     let Some(server) = postgres_server() else {
@@ -32,7 +41,7 @@ pub async fn on_both<F: Future<Output = ()>>(suite: impl Fn(Store) -> F) {
     };
     let database = Database::create(server).await;
     let store = Store::open(&database.url).await.expect("an empty PostgreSQL database");
-    suite(store.clone()).await;
+    suite(store.clone(), database.url.clone()).await;
     store.close().await;
     database.remove().await;
 }

@@ -329,7 +329,12 @@ WHERE id = $15");
     }
 
     async fn finish(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
-        let row = self.change.tx.row(sql(&format!("{CANONICAL}\nWHERE r.id = $1")).bind(id)).await?.ok_or(StoreError::NotFound)?;
+        let row = self
+            .change
+            .tx
+            .row(sql(&format!("SELECT {CANONICAL} FROM record AS r WHERE r.id = $1")).bind(id))
+            .await?
+            .ok_or(StoreError::NotFound)?;
         let row = canonical(&row)?;
         let told = json!({"id": id, "kind": row["kind"], "state": row["state"], "revision": row["revision"]});
         if action != "escalate" {
