@@ -140,7 +140,16 @@ async fn tasks(store: &Store, asker: &Scope, today: &str) -> Vec<RecordId> {
 async fn a_record_is_kept_as_it_was_put_and_each_change_leaves_its_trace() {
     on_both(|store| async move {
         let node = Scope::node();
-        let regions = [anlan_model::noun::Region { code: region(HERE), name: "红塔区".into(), name_en: "Hongta".into() }];
+        let regions = [anlan_model::noun::Region {
+            code: region(HERE),
+            name: "红塔区".into(),
+            name_en: "Hongta".into(),
+            kind: "county".into(),
+            valid_from: None,
+            valid_to: None,
+            became: None,
+            confidence: "verified".into(),
+        }];
         store.put_regions(&regions).await.unwrap();
         let owner = enterprise(&store, "AA", HERE, "hazchem").await;
         let above = make(&store, owner, &put("上")).await;
@@ -170,6 +179,7 @@ async fn a_record_is_kept_as_it_was_put_and_each_change_leaves_its_trace() {
             region: region(HERE),
             region_name: Some("红塔区".into()),
             sector: Some("hazchem".into()),
+            place: None,
             state: "found".into(),
             is_open: true,
             due_on: Some("2026-12-01".into()),
@@ -653,7 +663,8 @@ async fn of_two_with_one_key_or_one_revision_one_wins() {
         }
         let node = Scope::node();
         let mut look = store.change_records(&node, NOW).await.unwrap();
-        assert!(look.has_key(KIND, "k").await.unwrap() && !look.has_key(KIND, "K").await.unwrap());
+        assert_eq!(look.key_holder(KIND, "k").await.unwrap(), Some(Some(a)));
+        assert_eq!(look.key_holder(KIND, "K").await.unwrap(), None);
         assert_eq!((look.count("n").await.unwrap(), look.count("n").await.unwrap(), look.count("m").await.unwrap()), (2, 3, 1));
         drop(look);
 
