@@ -93,7 +93,7 @@ SELECT id, 7, 0, 0, 3, 1, 10, 9, 102000000, 24000000, 'ff', 12 FROM vehicle;",
     },
     Step {
         name: "0009_record",
-        digest: "1bcee7da525a644775446dc2620e23271cf82506d8438bf2f220b6797335ec27",
+        digest: "393d01a54b8342d4a8d1fdfb205ae18fbf3a6c6f705b879362764a358f2bfc13",
         rows: "INSERT INTO pack (id, hash, enabled, changed_by, changed_at_us) VALUES ('p', 'h', 1, '张三', 11);
 INSERT INTO pack_file (pack_id, path, text) VALUES ('p', 'pack.toml', 'x');
 INSERT INTO record (kind, number, title, enterprise_id, region, sector, state, is_open, escalated, own_text, search_text, body, created_at_us,
