@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use anlan_app::clock::day_of;
 use anlan_app::error::AppError;
 use anlan_app::record::{self, NewRecord};
+use anlan_app::validate::Paging;
 use anlan_app::{App, enterprise};
 use anlan_model::{Clock as _, EnterpriseId, RegionCode, Scope, UserId, Wgs84};
 use anyhow::Context as _;
@@ -56,8 +58,10 @@ fn file() -> anyhow::Result<File> {
 pub async fn sample(app: &App) -> anyhow::Result<(EnterpriseId, bool)> {
     let Sample { code, name, region, sector, lon, lat } = file()?.enterprise;
     let everything = Scope::node();
-    if let Some((_, owner)) = app.store.record_owners(&everything, std::slice::from_ref(&code)).await?.pop() {
-        return Ok((owner.enterprise.context("an enterprise owns")?, false));
+    let filter = enterprise::EnterpriseFilter { q: Some(code.clone()), ..enterprise::EnterpriseFilter::default() };
+    let found = enterprise::list(app, &everything, &filter, &Paging::all()).await?.items;
+    if let Some(known) = found.into_iter().find(|view| view.row.enterprise.code == code) {
+        return Ok((known.row.enterprise.id, false));
     }
     let region = RegionCode::new(&region).context("a division")?;
     let new = enterprise::NewEnterprise { code, name, region, sector, place: Wgs84::new(lon, lat) };
@@ -97,5 +101,5 @@ fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>) -> anyhow::
     }
     let Some(rest) = text.strip_prefix("today") else { return Ok(value) };
     let days: i64 = if rest.is_empty() { 0 } else { rest.parse().with_context(|| format!("{text}: no day"))? };
-    Ok(Value::String(record::day_of(app.clock.now().plus_us(days * 86_400_000_000)).to_string()))
+    Ok(Value::String(day_of(app.clock.now().plus_us(days * 86_400_000_000)).to_string()))
 }

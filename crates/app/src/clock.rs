@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anlan_model::{Clock, Timestamp};
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 /// The node's domain clock.
@@ -160,6 +161,11 @@ impl TestClock {
         let Anchor { monotonic_us, domain_us, rate } = state.anchor;
         Timestamp::from_micros(domain_us.saturating_add(((at - monotonic_us) as f64 * rate) as i64))
     }
+}
+
+/// The civil day in Beijing at `at`.
+pub fn day_of(at: Timestamp) -> Date {
+    jiff::tz::offset(8).to_datetime(jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default()).date()
 }
 
 fn real_now() -> Timestamp {

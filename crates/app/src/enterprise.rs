@@ -12,6 +12,7 @@ pub use anlan_store::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnte
 use jiff::civil::Date;
 
 use crate::error::{AppError, Faults, Problem};
+use crate::record::PORTION;
 use crate::registry::Touched;
 use crate::sheet::{self, Imported, Language};
 use crate::validate::{self, Page, Paging};
@@ -83,8 +84,6 @@ const COLUMNS: [(&str, &str, &str); 6] = [
 ];
 /// The first of these must be there.
 const REQUIRED: usize = 4;
-/// Rows that are kept in one transaction.
-const PORTION: usize = 200;
 
 /// An empty sheet to be filled in.
 ///
@@ -95,7 +94,8 @@ pub async fn template(app: &App, scope: &Scope, language: Language) -> Result<Ve
     let header = |(zh, en, _): &(&'static str, &'static str, &str)| if language == Language::English { *en } else { *zh };
     let kind = |i: usize| if i < REQUIRED { ColumnKind::Text } else { ColumnKind::Number };
     let columns = COLUMNS.iter().enumerate().map(|(i, names)| sheet::column(header(names), kind(i))).collect();
-    sheet::write(app, NewSheet { tabs: vec![Tab { name: "enterprises".to_owned(), columns, rows: Vec::new() }] }).await
+    let tab = Tab { name: "enterprises".to_owned(), columns, rows: Vec::new() };
+    sheet::write(app, move || Ok(NewSheet { tabs: vec![tab] })).await
 }
 
 /// Imports a file of enterprises, or says what would become of it. A code that is there already is merged: what the file says differently is changed,
@@ -117,7 +117,7 @@ pub async fn import(app: &App, scope: &Scope, bytes: Vec<u8>, dry_run: bool) -> 
     let (known, today) = (app.registry.get(), app.today());
     let mut report = Imported { rows: file.rows.len(), ..Imported::default() };
     let mut seen: HashMap<String, NewEnterprise> = HashMap::new();
-    for portion in file.rows.chunks(PORTION) {
+    for portion in file.rows.chunks(PORTION as usize) {
         let mut good = Vec::new();
         for row in portion {
             let cell = |i: usize| at[i].map_or(&Cell::Empty, |column| row.cell(column));

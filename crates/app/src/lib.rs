@@ -109,7 +109,7 @@ impl App {
     /// The civil day in Beijing, of domain time.
     pub fn today(&self) -> jiff::civil::Date {
         use anlan_model::Clock as _;
-        record::day_of(self.clock.now())
+        clock::day_of(self.clock.now())
     }
     /// Runs a change to its end even if whoever asked for it leaves meanwhile: what was committed must also become live. `None` if it
     /// panicked.

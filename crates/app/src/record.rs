@@ -12,7 +12,7 @@ use anlan_domain::register::{
     Act, Attempt, Field, FieldFault, FieldType, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
 };
 use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
-use anlan_store::{AuditEntry, AuditFilter, RecordChange, grant_holds};
+use anlan_store::{AuditEntry, AuditFilter, RecordChange};
 pub use anlan_store::{FieldIs, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::App;
+use crate::clock::day_of;
 use crate::error::{AppError, Kind as Refusal, Problem};
 use crate::validate::{Page, Paging};
 
@@ -28,6 +29,8 @@ use crate::validate::{Page, Paging};
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Words about deadlines that are read at once.
 const PER_ROUND: u32 = 500;
+/// Records that are kept in one transaction where there may be many: people and alarms get their turn between portions.
+pub(crate) const PORTION: u32 = 200;
 /// How deep records may open records.
 const DEPTH_MAX: usize = 4;
 
@@ -78,15 +81,6 @@ pub struct RecordView {
     pub people: BTreeMap<UserId, String>,
 }
 
-/// The civil day in Beijing at `at`.
-pub fn day_of(at: Timestamp) -> Date {
-    jiff::tz::offset(8).to_datetime(jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default()).date()
-}
-
-fn today(app: &App) -> Date {
-    day_of(app.clock.now())
-}
-
 // ---- reading
 
 /// Every register, with how much is open in it as far as the asker sees.
@@ -95,7 +89,7 @@ fn today(app: &App) -> Date {
 /// No permission to view, the store's.
 pub async fn registers(app: &App, scope: &Scope) -> Result<Vec<RegisterView>, AppError> {
     let scope = scope.with(Permission::View)?;
-    let counts = app.store.record_counts(&scope, &today(app).to_string()).await?;
+    let counts = app.store.record_counts(&scope, &app.today().to_string()).await?;
     let registers = app.registers.load();
     let view = |(kind, pack): &(Arc<Kind>, String)| {
         let count = counts.iter().find(|count| count.kind == kind.id);
@@ -147,7 +141,7 @@ pub struct OnMap {
 pub async fn on_map(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter) -> Result<OnMap, AppError> {
     let page = list(app, scope, kind, filter, &Paging::all()).await?;
     let kind = app.registers.load().kind(kind)?;
-    let today = today(app).to_string();
+    let today = app.today().to_string();
     let mut map = OnMap { placed: Vec::new(), placeless: 0, more: page.next.is_some() };
     for row in page.items {
         let record = read(&kind, &row)?;
@@ -157,7 +151,7 @@ pub async fn on_map(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter)
         });
         match own.or(row.place) {
             Some(place) => {
-                let is_late = row.is_open && row.due_on.as_ref().is_some_and(|day| *day < today);
+                let is_late = row.is_late(&today);
                 map.placed.push((row, place, is_late));
             }
             None => map.placeless += 1,
@@ -233,7 +227,7 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     let row = app.store.record(&view, &kind.id, id).await?;
-    let roles = roles_at(scope, &row);
+    let roles = scope.roles_at(row.enterprise, Some(&row.region), row.sector.as_deref());
     let possible = kind.possible(&row.state, &roles).map(|t| t.id.clone()).collect();
     let children = app.store.records_below(&view, id).await?;
     let record = read(&kind, &row)?;
@@ -262,7 +256,7 @@ pub async fn history(app: &App, scope: &Scope, kind: &str, id: RecordId, paging:
 /// No permission to view, a foreign cursor, the store's.
 pub async fn tasks(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<RecordRow>, TaskCounts), AppError> {
     let scope = scope.with(Permission::View)?;
-    let today = today(app);
+    let today = app.today();
     let left = 7 - i32::from(today.weekday().to_monday_one_offset());
     let week_ends = today.checked_add(jiff::Span::new().days(left)).unwrap_or(today);
     let counts = app.store.task_counts(&scope, &today.to_string(), &week_ends.to_string()).await?;
@@ -389,7 +383,7 @@ async fn named_people(app: &App, kind: &Kind, fields: &Map<String, Json>, owner:
 /// Values as the kind's fields would hold them; null empties one.
 fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTreeMap<String, Option<Value>>, AppError> {
     let mut set = BTreeMap::new();
-    let mut faults = Vec::new();
+    let mut faults = BTreeSet::new();
     for (id, json) in fields {
         let value = match json {
             Json::Null => None,
@@ -401,15 +395,10 @@ fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTreeMap<String,
             // An empty form field is an empty field.
             Some(Some(Value::Text(text))) if text.is_empty() => drop(set.insert(id.clone(), None)),
             Some(Some(value)) => drop(set.insert(id.clone(), Some(value))),
-            Some(None) => faults.push(Refused::Field(id.clone(), FieldFault::Type)),
+            Some(None) => drop(faults.insert(Refused::Field(id.clone(), FieldFault::Type))),
         }
     }
     if faults.is_empty() { Ok(set) } else { Err(refusal(kind, "", faults)) }
-}
-
-/// The roles of those grants that hold the record's owner.
-fn roles_at(scope: &Scope, row: &RecordRow) -> Vec<&'static str> {
-    scope.grants.iter().filter(|grant| grant_holds(grant, row)).map(|grant| grant.role.as_str()).collect()
 }
 
 /// Somebody doing something for an owner.
@@ -425,11 +414,7 @@ pub(crate) struct Doing<'a> {
 
 impl<'a> Doing<'a> {
     pub(crate) fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
-        let holds = |grant: &&anlan_model::noun::Grant| {
-            let one = Scope { user: scope.user, name: String::new(), grants: vec![(*grant).clone()] };
-            one.holds(owner.enterprise, Some(&owner.region), owner.sector.as_deref())
-        };
-        let roles = scope.grants.iter().filter(holds).map(|grant| grant.role.as_str()).collect();
+        let roles = scope.roles_at(owner.enterprise, Some(&owner.region), owner.sector.as_deref());
         let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string();
         Ok(Self { app, by, roles, owner, people: Some(people), today: day_of(now) })
     }
@@ -450,17 +435,14 @@ impl<'a> Doing<'a> {
         let strangers: Vec<String> = set.iter().filter(|(id, value)| is_person(id) && !is_known(value)).map(|(id, _)| id.clone()).collect();
         let attempt = Attempt { transition, by: &self.by, roles: &self.roles, on: self.today, set };
         let strangers = strangers.into_iter().map(|id| Refused::Field(id, FieldFault::Range));
-        match kind.attempt(record, &attempt, related, &self.app.calendar) {
-            Ok(next) => {
-                let strangers: Vec<Refused> = strangers.collect();
-                if strangers.is_empty() { Ok(next) } else { Err(refusal(kind, transition, strangers)) }
-            }
-            Err(mut refused) => {
-                refused.extend(strangers);
-                refused.sort();
-                refused.dedup();
-                Err(refusal(kind, transition, refused))
-            }
+        let (next, mut refused) = match kind.attempt(record, &attempt, related, &self.app.calendar) {
+            Ok(next) => (Some(next), BTreeSet::new()),
+            Err(refused) => (None, refused.into_iter().collect()),
+        };
+        refused.extend(strangers);
+        match next {
+            Some(next) if refused.is_empty() => Ok(next),
+            _ => Err(refusal(kind, transition, refused)),
         }
     }
 
@@ -482,7 +464,7 @@ impl<'a> Doing<'a> {
         let related = Related { parent: parent.map(|row| row.state.clone()), children: Vec::new() };
         let after = self.decide(kind, &before, transition, set, &related)?;
         let number = self.number(change, kind).await?;
-        let put = put(self.app, kind, &after, number, 0);
+        let put = put(self.app, kind, &after, number, None);
         let id = change.create(&kind.id, self.owner, parent.map(|row| row.id), &put, detail(transition, &before, &after)).await;
         let id = id.map_err(|error| taken(kind, error))?;
         self.tell(change, kind, id, &put, &before, &after).await?;
@@ -501,12 +483,7 @@ impl<'a> Doing<'a> {
         let before = read(kind, row)?;
         let (parent, children) = change.related(row).await?;
         let after = self.decide(kind, &before, transition, set, &Related { parent, children })?;
-        let mut put = put(self.app, kind, &after, row.number.clone(), 0);
-        // Steps that were told stay told while state and deadline are the same.
-        if put.due_on == row.due_on && after.state == before.state {
-            put.escalated = usize::try_from(row.escalated).unwrap_or(0);
-            put.remind_on = remind_on(self.app, kind, &after, put.escalated);
-        }
+        let put = put(self.app, kind, &after, row.number.clone(), Some(row));
         change.update(row, row.revision, &put, detail(transition, &before, &after)).await.map_err(|error| taken(kind, error))?;
         self.tell(change, kind, row.id, &put, &before, &after).await?;
         self.open(change, kind, row.id, transition, &after, 0).await
@@ -556,7 +533,8 @@ impl<'a> Doing<'a> {
         }
         let state = kind.state(&after.state);
         let detail = json!({"state": after.state, "state_name": state.map(|s| &s.name), "state_name_en": state.map(|s| &s.name_en), "due_on": put.due_on});
-        change.notify(id, self.owner, &put.tasks, put.task_user, "task", &detail).await?;
+        let roles = if put.task_user.is_some() { &[] } else { put.tasks.as_slice() };
+        change.notify(id, self.owner, roles, put.task_user, "task", &detail).await?;
         Ok(())
     }
 
@@ -588,8 +566,12 @@ pub fn read(kind: &Kind, row: &RecordRow) -> Result<Record, AppError> {
     Ok(Record { state: row.state.clone(), entered_on: body.entered_on, fields: kind.stored_fields(&body.fields), acts: body.acts })
 }
 
-/// A record as the store keeps it.
-fn put(app: &App, kind: &Kind, record: &Record, number: String, escalated: usize) -> RecordPut {
+/// A record as the store keeps it; `before` is how it was kept until now.
+fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&RecordRow>) -> RecordPut {
+    let due_on = kind.due_on(record, &app.calendar).map(|day| day.to_string());
+    // Steps that were told stay told while state and deadline are the same.
+    let told = before.filter(|row| row.state == record.state && row.due_on == due_on);
+    let escalated = told.and_then(|row| usize::try_from(row.escalated).ok()).unwrap_or(0);
     let state = kind.state(&record.state);
     let task_user = state.and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
     let fields: Map<String, Json> = record.fields.iter().map(|(id, value)| (id.clone(), value.to_json())).collect();
@@ -599,7 +581,7 @@ fn put(app: &App, kind: &Kind, record: &Record, number: String, escalated: usize
         title: record.text(&kind.title).unwrap_or_default().chars().take(200).collect(),
         state: record.state.clone(),
         is_open: state.is_some_and(|s| !s.is_end),
-        due_on: kind.due_on(record, &app.calendar).map(|day| day.to_string()),
+        due_on,
         remind_on: remind_on(app, kind, record, escalated),
         escalated,
         key: kind.key_of(&record.fields),
@@ -642,7 +624,7 @@ fn taken(kind: &Kind, error: anlan_store::StoreError) -> AppError {
 }
 
 /// Every refusal as a fault of its own.
-fn refusal(kind: &Kind, transition: &str, refused: Vec<Refused>) -> AppError {
+fn refusal(kind: &Kind, transition: &str, refused: BTreeSet<Refused>) -> AppError {
     let has = |test: fn(&Refused) -> bool| refused.iter().any(test);
     let sort = if has(|r| matches!(r, Refused::Unknown)) {
         Refusal::NotFound
@@ -738,7 +720,7 @@ pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
 /// The store's; what was done until then stays done, and the next switch does the rest.
 pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
     let node = Scope::node();
-    let mut paging = Paging { cursor: None, limit: 200 };
+    let mut paging = Paging { cursor: None, limit: PORTION };
     loop {
         let page = app.store.records(&node, kind, &RecordFilter::default(), &paging).await?;
         let mut change = app.store.change_records(&node, app.clock.now()).await?;
@@ -748,11 +730,7 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
             let before = read(&kind, &row)?;
             let mut after = before.clone();
             kind.compute(&mut after);
-            let mut put = put(app, &kind, &after, row.number.clone(), 0);
-            if put.due_on == row.due_on {
-                put.escalated = usize::try_from(row.escalated).unwrap_or(0);
-                put.remind_on = remind_on(app, &kind, &after, put.escalated);
-            }
+            let put = put(app, &kind, &after, row.number.clone(), Some(&row));
             let changes = detail("", &before, &after)["changes"].clone();
             let detail = json!({"reason": "the register changed", "changes": changes});
             change.update(&row, row.revision, &put, detail).await.map_err(|error| taken(&kind, error))?;
@@ -785,7 +763,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 /// The store's; what was told until then stays told.
 pub async fn remind(app: &App) -> Result<usize, AppError> {
     let _turn = app.reminding.lock().await;
-    let today = today(app);
+    let today = app.today();
     let kinds: Vec<String> = app.registers.load().kinds.keys().cloned().collect();
     let mut n = 0;
     loop {
@@ -820,26 +798,15 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     };
     let (steps, next) = kind.escalation(&row.state, due_on, done, today);
     let owner = owner_of(&mut change, &row).await?;
-    let is_late = today > due_on;
-    let mut told = Vec::new();
-    for step in &steps {
-        let n = change
-            .notify(
-                id,
-                &owner,
-                &step.to,
-                None,
-                if is_late { "overdue" } else { "due_soon" },
-                &json!({"due_on": row.due_on, "after": step.after}),
-            )
-            .await?;
-        told.push(json!({"after": step.after, "to": step.to, "people": n}));
-    }
+    let word = if today > due_on { "overdue" } else { "due_soon" };
     // Whoever's task alone it is hears of it beside the roles.
     let record = read(&kind, &row)?;
     let person = kind.state(&row.state).and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
-    if let (Some(person), false) = (person, steps.is_empty()) {
-        change.notify(id, &owner, &[], Some(person), if is_late { "overdue" } else { "due_soon" }, &json!({"due_on": row.due_on})).await?;
+    let mut told = Vec::new();
+    for step in &steps {
+        let detail = json!({"due_on": row.due_on, "after": step.after});
+        let n = change.notify(id, &owner, &step.to, person, word, &detail).await?;
+        told.push(json!({"after": step.after, "to": step.to, "people": n}));
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
     change.escalated(&row, done + steps.len(), next.map(|day| day.to_string()).as_deref(), detail).await?;

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::App;
+use crate::clock::day_of;
 use crate::error::AppError;
-use crate::record::day_of;
 use crate::registry::Touched;
 
 /// Whether a new day has begun is looked at this often; with the test clock also when it is moved.

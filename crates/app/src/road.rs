@@ -16,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::App;
+use crate::clock::day_of;
 use crate::error::{AppError, Kind};
 use crate::point::off_thread;
 use crate::telemetry::Telemetry;
 
 const SECOND_US: i64 = 1_000_000;
 const DAY_US: i64 = 86_400 * SECOND_US;
-/// Beijing is eight hours ahead of UTC, all year.
-const BEIJING_US: i64 = 8 * 3_600 * SECOND_US;
 /// A stretch of driving is looked for this far before the time asked for: the longest continuous driving allowed and a rest.
 const LOOK_BACK_US: i64 = 6 * 3_600 * SECOND_US;
 /// Longest time of one question.
@@ -149,11 +148,6 @@ fn day_start(day: &str) -> Option<Timestamp> {
     is_date.then(|| Timestamp::parse(&format!("{day}T00:00:00+08:00")).ok()).flatten()
 }
 
-/// The civil day in Beijing at `at`.
-fn day_of(at: Timestamp) -> String {
-    at.plus_us(BEIJING_US).to_string().chars().take(10).collect()
-}
-
 /// The ratios of a day (today if none is named), by operator or county.
 ///
 /// # Errors
@@ -161,7 +155,7 @@ fn day_of(at: Timestamp) -> String {
 pub async fn ratios(app: &Arc<App>, scope: &Scope, day: Option<&str>, by: RoadBy) -> Result<Ratios, AppError> {
     let scope = scope.with(Permission::View)?;
     let now = app.clock.now();
-    let day = day.filter(|d| !d.is_empty()).map_or_else(|| day_of(now), str::to_owned);
+    let day = day.filter(|d| !d.is_empty()).map_or_else(|| day_of(now).to_string(), str::to_owned);
     let start = day_start(&day).ok_or_else(|| AppError::invalid("time.malformed", "day"))?;
     if start > now {
         return Err(AppError::invalid("day.future", "day"));
@@ -291,8 +285,8 @@ fn reckon(
 /// Keeps today and yesterday reckoned until stopped, so that who asks finds them.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
-        let today = day_of(app.clock.now());
-        let yesterday = day_of(app.clock.now().plus_us(-DAY_US));
+        let today = app.today().to_string();
+        let yesterday = day_of(app.clock.now().plus_us(-DAY_US)).to_string();
         for day in [yesterday, today] {
             let Some(start) = day_start(&day) else { continue };
             let refreshed = tokio::select! {
@@ -303,7 +297,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
                 warn!(error = &failure as &dyn std::error::Error, "the road day {day} could not be reckoned; next try in {EVERY:?}");
             }
         }
-        let oldest = day_of(app.clock.now().plus_us(-app.road.keep.is.days.saturating_mul(DAY_US)));
+        let oldest = day_of(app.clock.now().plus_us(-app.road.keep.is.days.saturating_mul(DAY_US))).to_string();
         if let Err(failure) = app.store.forget_road_days(&oldest).await {
             warn!(error = &failure as &dyn std::error::Error, "road days before {oldest} could not be forgotten; next try in {EVERY:?}");
         }
@@ -318,8 +312,8 @@ mod tests {
     #[test]
     fn a_day_is_a_date_in_beijing() {
         let at = |text: &str| Timestamp::parse(text).unwrap();
-        assert_eq!(day_of(at("2026-11-23T15:59:59Z")), "2026-11-23");
-        assert_eq!(day_of(at("2026-11-23T16:00:00Z")), "2026-11-24");
+        assert_eq!(day_of(at("2026-11-23T15:59:59Z")).to_string(), "2026-11-23");
+        assert_eq!(day_of(at("2026-11-23T16:00:00Z")).to_string(), "2026-11-24");
         assert_eq!(day_start("2026-11-24"), Some(at("2026-11-23T16:00:00Z")));
         for bad in ["2026-11-31", "2026-1-1", "", "2026-11-24T00:00:00Z", "20261124", "2026-11-2x"] {
             assert_eq!(day_start(bad), None, "{bad}");

@@ -15,13 +15,13 @@ use anlan_store::{RecordChange, RecordOwner};
 use crate::App;
 use crate::error::{AppError, Kind as Refusal, Problem};
 use crate::point::off_thread;
-use crate::record::{self, Doing, RecordFilter, RecordRow};
+use crate::record::{self, Doing, PORTION, RecordFilter, RecordRow};
 use crate::validate::{self, Paging};
 
 /// Rows of an exported file; more are asked for in parts.
 pub const ROWS_MAX: usize = 50_000;
-/// Rows that are kept in one transaction.
-const PORTION: usize = 200;
+/// Lines of one table of all exported records together; Excel itself ends at 1,048,576.
+const LINES_MAX: usize = 200_000;
 /// Width of a column in characters.
 const WIDTH: f64 = 18.0;
 
@@ -121,10 +121,11 @@ fn refused_file(error: SheetError) -> AppError {
     refused.with("reason", &error)
 }
 
-pub(crate) async fn write(app: &App, sheet: NewSheet) -> Result<Vec<u8>, AppError> {
+/// The file of the sheet that `make` makes, off the threads that answer.
+pub(crate) async fn write(app: &App, make: impl FnOnce() -> Result<NewSheet, AppError> + Send + 'static) -> Result<Vec<u8>, AppError> {
     let _turn = app.sheets.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))?;
     let failed = |e: SheetError| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") };
-    off_thread(move || write_sheet(&sheet)).await?.map_err(failed)
+    off_thread(move || make().and_then(|sheet| write_sheet(&sheet).map_err(failed))).await?
 }
 
 pub(crate) fn column(header: &str, kind: ColumnKind) -> Column {
@@ -161,8 +162,7 @@ pub async fn export(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter,
     }
     let people = record::people_in(app, &kind.id, &rows).await?;
     let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
-    let sheet = sheet_of(&kind, &rows, &people, language)?;
-    write(app, sheet).await
+    write(app, move || sheet_of(&kind, &rows, &people, language)).await
 }
 
 fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, language: Language) -> Result<NewSheet, AppError> {
@@ -207,6 +207,9 @@ fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, l
         tabs[0].rows.push(cells);
         for (tab, field) in tabs.iter_mut().skip(1).zip(&tables) {
             let (FieldType::Table { columns, .. }, Some(Value::Table(lines))) = (&field.of, record.fields.get(&field.id)) else { continue };
+            if tab.rows.len() + lines.len() > LINES_MAX {
+                return Err(AppError::invalid("sheet.too_long", "").with("most", LINES_MAX));
+            }
             for line in lines {
                 let mut cells = vec![Cell::Text(number.clone())];
                 cells.extend(columns.iter().map(|column| cell_of(column, line.get(&column.id), people, language)));
@@ -288,7 +291,7 @@ pub async fn template(app: &App, scope: &Scope, kind: &str, language: Language) 
     let headers = [say("列", "Column"), say("必填", "Required"), say("内容", "What may stand in it")];
     let columns = headers.iter().map(|header| column(header, ColumnKind::Text)).collect();
     let notes = Tab { name: tab_name(language.say("填写说明", "Notes"), std::slice::from_ref(&rows)), columns, rows: notes };
-    write(app, NewSheet { tabs: vec![rows, notes] }).await
+    write(app, move || Ok(NewSheet { tabs: vec![rows, notes] })).await
 }
 
 fn import_fields(kind: &Kind) -> Result<Vec<&Field>, AppError> {
@@ -348,7 +351,7 @@ pub async fn import(app: &Arc<App>, scope: &Scope, kind: &str, bytes: Vec<u8>, d
     Columns::find(&kind, &sheet)?;
     let mut report = Imported { rows: sheet.rows.len(), ..Imported::default() };
     let mut keys: HashMap<String, Option<EnterpriseId>> = HashMap::new();
-    for portion in sheet.rows.chunks(PORTION) {
+    for portion in sheet.rows.chunks(PORTION as usize) {
         let mut change = app.store.change_records(&act, app.clock.now()).await?;
         // Behind the line, where nothing moves: enterprises as they are now, the register as it is now.
         let kind = app.registers.load().kind(&kind.id)?;
@@ -552,7 +555,8 @@ pub async fn refused_sheet(
         Some(cells)
     };
     let rows = sheet.rows.iter().filter_map(line).collect();
-    write(app, NewSheet { tabs: vec![Tab { name: tab_name(wrong, &[]), columns, rows }] }).await
+    let tab = Tab { name: tab_name(wrong, &[]), columns, rows };
+    write(app, move || Ok(NewSheet { tabs: vec![tab] })).await
 }
 
 /// A cell as it may be given back: a formula as the text it is.

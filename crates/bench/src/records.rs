@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anlan_domain::register::IndexEntry;
 use anlan_model::{EnterpriseId, Scope, Timestamp, UserId};
+use anlan_sim::rng::Rng;
 use anlan_sim::workload::COUNTIES;
 use anlan_store::testing::{Database, postgres_server};
 use anlan_store::{RecordPut, Store};
@@ -21,7 +22,7 @@ use crate::{Options, fresh_dir};
 
 const ENTERPRISES: usize = 900;
 /// Who is named as responsible.
-const RESPONSIBLE: u64 = 300;
+const RESPONSIBLE: usize = 300;
 /// Records of one commit.
 const COMMIT: usize = 1_000;
 /// How often every question is asked.
@@ -54,24 +55,9 @@ const WHAT: [&str; 16] = [
 const FAULT: [&str; 12] =
     ["超期未检", "缺失", "损坏", "未投用", "被堵塞", "锈蚀严重", "接线松动", "泄漏", "未接地", "参数设置错误", "标识不清", "无操作规程"];
 
-/// SplitMix64: the same seed, the same register.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-    /// Of `n`, the first far more often than the last.
-    fn skewed(&mut self, n: u64) -> u64 {
-        let unit = self.next() as f64 / u64::MAX as f64;
-        ((unit * unit * unit) * n as f64) as u64 % n
-    }
+/// Of `n`, the first far more often than the last.
+fn skewed(random: &mut Rng, n: usize) -> usize {
+    (random.unit().powi(3) * n as f64) as usize
 }
 
 fn day(days: i64) -> String {
@@ -79,19 +65,19 @@ fn day(days: i64) -> String {
     Timestamp::from_secs(1_703_980_800 + days * 86_400).to_string()[..10].to_owned()
 }
 
-fn record(n: usize, of: usize, random: &mut Random) -> RecordPut {
+fn record(n: usize, of: usize, random: &mut Rng) -> RecordPut {
     let age = n as f64 / of as f64;
     let found = (age * 1_000.0) as i64;
     let due = found + 5 + random.below(60) as i64;
-    let pick = |words: &[&'static str], random: &mut Random| words[random.skewed(words.len() as u64) as usize];
+    let pick = |words: &[&'static str], random: &mut Rng| words[skewed(random, words.len())];
     let (place, what, fault) = (pick(&WHERE, random), pick(&WHAT, random), pick(&FAULT, random));
     let rare = if random.below(5_000) == 0 { "氟化氢" } else { "" };
     let description = format!("{place}{what}{rare}{fault}，编号{:04}", random.below(10_000));
     // Nine of ten are closed; what is young is open.
     let is_open = age > 0.9;
-    let state = if !is_open { "closed" } else { ["found", "rated", "treating", "submitted"][random.below(4) as usize] };
+    let state = if !is_open { "closed" } else { ["found", "rated", "treating", "submitted"][random.below(4)] };
     let level = if random.below(20) == 0 { "major" } else { "general" };
-    let responsible = random.skewed(RESPONSIBLE) + 1_000;
+    let responsible = skewed(random, RESPONSIBLE) + 1_000;
     let text = |field: &str, text: String| IndexEntry { field: field.to_owned(), text: Some(text), number: None };
     let fields = json!({
         "description": description, "place": place, "found_on": day(found), "source": "condition", "found_by": "self", "level": level,
@@ -126,7 +112,7 @@ fn record(n: usize, of: usize, random: &mut Random) -> RecordPut {
 
 /// Writes `n` records behind the node's back, as it would itself.
 async fn fill(url: &str, enterprises: &[EnterpriseId], n: usize, seed: u64) -> anyhow::Result<()> {
-    let (store, node, mut random) = (Store::open(url).await?, Scope::node(), Random(seed));
+    let (store, node, mut random) = (Store::open(url).await?, Scope::node(), Rng::named(seed, "records"));
     let mut owners = Vec::with_capacity(enterprises.len());
     for id in enterprises {
         owners.push(store.record_owner(&node, *id).await?);
@@ -134,7 +120,7 @@ async fn fill(url: &str, enterprises: &[EnterpriseId], n: usize, seed: u64) -> a
     for first in (0..n).step_by(COMMIT) {
         let mut change = store.change_records(&node, Timestamp::from_secs(1_795_400_000)).await?;
         for i in first..(first + COMMIT).min(n) {
-            let owner = &owners[random.skewed(owners.len() as u64) as usize];
+            let owner = &owners[skewed(&mut random, owners.len())];
             change.create(KIND, owner, None, &record(i, n, &mut random), json!({"transition": "report"})).await?;
         }
         change.commit().await?;
@@ -309,12 +295,11 @@ fn write_pack(folder: &Path, n: usize) -> anyhow::Result<()> {
     std::fs::create_dir_all(&register)?;
     let meta = format!("id = \"{id}\"\nname = \"第{n}包\"\nname_en = \"Pack {n}\"\nversion = \"1\"\npublisher = \"bench\"\n");
     std::fs::write(folder.join(&id).join("pack.toml"), meta)?;
-    // The largest kind there is, under another name and opening nothing of others.
+    // A kind of the built-in pack under another name; it opens records of a third.
     let base = anlan_app::pack::base_files();
     for file in ["register.toml", "cases.toml"] {
         let text = base.get(&format!("registers/special_equipment/{file}")).context("the built-in register")?;
         let text = text.replace("kind = \"special_equipment\"", &format!("kind = \"register{n:02}\""));
-        let text: String = text.lines().filter(|line| !line.starts_with("opens = ")).map(|line| format!("{line}\n")).collect();
         std::fs::write(register.join(file), text)?;
     }
     Ok(())

@@ -343,3 +343,15 @@ fn micros(seconds: f64) -> i64 {
     // Saturates; validation keeps delays within a day.
     (seconds * 1e6) as i64
 }
+
+/// Line of a byte of a text, from 1.
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1
+}
+
+/// Whether `text` is a word that programs use: `a-z`, `0-9` and `joint`, beginning with a letter, at most 40 characters.
+pub(crate) fn is_word(text: &str, joint: char) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= 40
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joint)
+}

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use anlan_app::Settings;
 use anlan_documents::{Cell, Column, ColumnKind, NewSheet, SheetLimits, Tab, read_sheet, write_sheet};
 use common::{ELSEWHERE, HERE, Node, ask, node, node_with, settings, text};
 use serde_json::{Value, json};
@@ -305,18 +306,13 @@ who = ["safety_manager"]
 #[tokio::test]
 async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
     let packs = tempfile::tempdir().unwrap();
-    let mut with_packs = settings();
-    with_packs.packs = Some(packs.path().to_owned());
-    let node = node_with(with_packs).await;
+    let node = node_with(Settings { packs: Some(packs.path().to_owned()), ..settings() }).await;
     let enterprise = node.enterprise("E1", HERE).await;
     let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
     let drills = "/api/v1/registers/fire_drill/records";
     assert_eq!(ask(&node.router, "GET", drills, Some(&manager.token), None).await.code(404), "register.unknown");
     write_pack(packs.path(), "drills", DRILL);
-    let pack = async || {
-        let list = node.get("/api/v1/packs").await;
-        list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "drills").unwrap().clone()
-    };
+    let pack = async || node.pack("drills").await;
     let seen = pack().await;
     assert_eq!((seen["state"].clone(), seen["registers"][0]["kind"].clone()), (json!("available"), json!("fire_drill")));
     let hash = json!({"hash": seen["hash"]});
@@ -348,8 +344,7 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
 
     // A register that another pack has.
     write_pack(packs.path(), "twice", &DRILL.replace("fire_drill", "hidden_danger"));
-    let list = node.get("/api/v1/packs").await;
-    let twice = list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "twice").unwrap().clone();
+    let twice = node.pack("twice").await;
     assert_eq!(twice["state"], "broken", "{twice}");
 
     assert_eq!(node.admin("POST", "/api/v1/packs/drills/disable", json!({})).await.status, 204);
@@ -376,15 +371,6 @@ async fn send_sheet(person: &Person<'_>, path: &str, bytes: Vec<u8>) -> (u16, Ve
     (status, answer.into_body().collect().await.unwrap().to_bytes().to_vec())
 }
 
-async fn fetch(person: &Person<'_>, path: &str) -> Vec<u8> {
-    use http_body_util::BodyExt as _;
-    use tower::ServiceExt as _;
-    let request = axum::http::Request::get(path).header("authorization", format!("Bearer {}", person.token)).header("host", "localhost");
-    let answer = person.node.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(answer.status(), 200, "{path}");
-    answer.into_body().collect().await.unwrap().to_bytes().to_vec()
-}
-
 fn sheet(header: &[&str], rows: Vec<Vec<Cell>>) -> Vec<u8> {
     let columns = header.iter().map(|h| Column { header: (*h).to_owned(), width: 12.0, kind: ColumnKind::Text }).collect();
     write_sheet(&NewSheet { tabs: vec![Tab { name: "x".to_owned(), columns, rows }] }).unwrap()
@@ -401,7 +387,7 @@ async fn a_sheet_is_imported_row_by_row_and_comes_back_with_what_was_wrong() {
     node.enterprise("E2", ELSEWHERE).await;
     let manager = person(&node, "here", json!([{"role": "supervisor", "region": HERE}])).await;
     let import = "/api/v1/registers/hidden_danger/import";
-    let template = read_sheet(&fetch(&manager, import).await, &SheetLimits::default()).unwrap();
+    let template = read_sheet(&node.bytes(&manager.token, import).await, &SheetLimits::default()).unwrap();
     assert_eq!(template.header[..4], ["统一社会信用代码（企业编码）", "隐患描述", "隐患部位", "发现日期"]);
     let header = ["统一社会信用代码（企业编码）", "隐患描述", "隐患部位", "发现日期", "隐患类别"];
     let rows = vec![
@@ -447,10 +433,14 @@ async fn a_sheet_is_imported_row_by_row_and_comes_back_with_what_was_wrong() {
     assert!(said.starts_with("发现日期：这一步必须填写该字段。"), "{said}");
 
     // What the list shows, the export holds; a text that begins like a formula is a text.
-    let exported =
-        read_sheet(&fetch(&manager, "/api/v1/registers/hidden_danger/export?q=%E5%A0%86%E7%89%A9").await, &SheetLimits::default()).unwrap();
+    let exported = read_sheet(
+        &node.bytes(&manager.token, "/api/v1/registers/hidden_danger/export?q=%E5%A0%86%E7%89%A9").await,
+        &SheetLimits::default(),
+    )
+    .unwrap();
     assert_eq!(exported.rows.len(), 1);
-    let exported = read_sheet(&fetch(&manager, "/api/v1/registers/hidden_danger/export").await, &SheetLimits::default()).unwrap();
+    let exported =
+        read_sheet(&node.bytes(&manager.token, "/api/v1/registers/hidden_danger/export").await, &SheetLimits::default()).unwrap();
     let column = exported.header.iter().position(|h| h == "隐患描述").unwrap();
     assert_eq!(exported.rows[0].cell(column), &Cell::Text("=1+1".to_owned()));
     let map = manager.get("/api/v1/registers/hidden_danger/map").await;
@@ -506,9 +496,7 @@ async fn ten_thousand_enterprises_with_repeats_and_errors_are_imported() {
 #[tokio::test]
 async fn a_deadline_waits_while_its_register_is_off() {
     let packs = tempfile::tempdir().unwrap();
-    let mut with_packs = settings();
-    with_packs.packs = Some(packs.path().to_owned());
-    let node = node_with(with_packs).await;
+    let node = node_with(Settings { packs: Some(packs.path().to_owned()), ..settings() }).await;
     let enterprise = node.enterprise("E1", HERE).await;
     let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
     let task = "task = [\"safety_manager\"]";
@@ -516,8 +504,7 @@ async fn a_deadline_waits_while_its_register_is_off() {
         "{task}, deadline = {{ days = 1 }}, deadline_confidence = \"product\", escalate = [{{ after = 1, to = [\"safety_manager\"] }}]"
     );
     write_pack(packs.path(), "drills", &DRILL.replace(task, &due));
-    let list = node.get("/api/v1/packs").await;
-    let pack = list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "drills").unwrap().clone();
+    let pack = node.pack("drills").await;
     let hash = json!({"hash": pack["hash"]});
     assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", hash.clone()).await.status, 204, "{pack}");
     let body = json!({"enterprise": enterprise, "transition": "plan", "fields": {"subject": "灭火"}});

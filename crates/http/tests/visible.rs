@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anlan_documents::{Cell, SheetLimits, read_sheet};
 use common::{ELSEWHERE, HERE, Node, PASSWORD, ask, node, text};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -186,7 +187,7 @@ impl<'a> Stage<'a> {
     async fn set(world: &World, node: &'a Node) -> Self {
         let mut enterprises = Vec::new();
         for (i, (place, sector)) in world.enterprises.iter().enumerate() {
-            let body = json!({"code": format!("E{i}"), "name": format!("企业E{i}"), "region": PLACES[*place], "sector": SECTORS[*sector]});
+            let body = json!({"code": format!("E{i}"), "name": format!("企业E{i}"), "region": PLACES[*place], "place": {"lon": 102.5, "lat": 24.3}, "sector": SECTORS[*sector]});
             enterprises.push(text(&node.admin("POST", "/api/v1/enterprises", body).await.ok(201)["id"]));
         }
         let model = Model { enterprises: world.enterprises.iter().map(|(place, sector)| (PLACES[*place], SECTORS[*sector])).collect() };
@@ -340,7 +341,7 @@ impl<'a> Stage<'a> {
 
     /// Every way to a set of records of a kind; each must show exactly what may be seen.
     ///
-    /// NEW WAYS (map, export, live, a job's result) are one line each here.
+    /// NEW WAYS (live, a job's result) are one line each here.
     async fn ways(&self, person: &Person, kind: &str) -> Vec<(&'static str, BTreeSet<String>)> {
         let filter = match kind {
             "hidden_danger" => "f.source=condition",
@@ -369,7 +370,30 @@ impl<'a> Stage<'a> {
             parts.append(&mut self.list(person, kind, &format!("q={word}")).await);
         }
         ways.push(("word by word", parts));
+        ways.push(("export", self.exported(person, kind).await));
+        // A division's own record may have no place; every enterprise here has a gate.
+        if kind != "township_patrol" {
+            let path = format!("/api/v1/registers/{kind}/map");
+            ways.push(("map", self.ids(person, &path, "features", |f| text(&f["properties"]["id"])).await));
+        }
         ways
+    }
+
+    /// Ids of the records in the sheet that the person gets.
+    async fn exported(&self, person: &Person, kind: &str) -> BTreeSet<String> {
+        let all = self.node.get(&format!("/api/v1/registers/{kind}/records?limit=1000")).await;
+        let shown = |record: &Value| {
+            let (id, number) = (text(&record["id"]), text(&record["number"]));
+            (if number.is_empty() { id.clone() } else { number }, id)
+        };
+        let ids: BTreeMap<String, String> = all["records"].as_array().unwrap().iter().map(shown).collect();
+        let bytes = self.node.bytes(&person.token, &format!("/api/v1/registers/{kind}/export")).await;
+        let sheet = read_sheet(&bytes, &SheetLimits::default()).unwrap();
+        let id = |row: &anlan_documents::Row| match row.cell(0) {
+            Cell::Text(number) => ids[number].clone(),
+            other => panic!("{other:?}"),
+        };
+        sheet.rows.iter().map(id).collect()
     }
 
     /// Every way to one record: whether it opens.

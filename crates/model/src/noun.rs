@@ -237,6 +237,15 @@ pub struct Grant {
     pub enterprise: Option<EnterpriseId>,
 }
 
+impl Grant {
+    /// Whether a row with this owner lies inside its bounds.
+    pub fn holds(&self, enterprise: Option<EnterpriseId>, region: Option<&RegionCode>, sector: Option<&str>) -> bool {
+        self.region.as_ref().is_none_or(|r| region.is_some_and(|have| r.holds(have)))
+            && self.sector.as_deref().is_none_or(|s| sector == Some(s))
+            && self.enterprise.is_none_or(|e| enterprise == Some(e))
+    }
+}
+
 /// Ids of points that a [`crate::Scope`] may see. Only `store` makes one; history, latest and live take it instead of bare ids,
 /// so that no reader can forget to ask. Cheap to clone: `store` hands out the same one until a change could make it another.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -167,11 +167,11 @@ impl Scope {
     }
     /// Whether a row with this owner is inside.
     pub fn holds(&self, enterprise: Option<EnterpriseId>, region: Option<&RegionCode>, sector: Option<&str>) -> bool {
-        self.grants.iter().any(|g| {
-            g.region.as_ref().is_none_or(|r| region.is_some_and(|have| r.holds(have)))
-                && g.sector.as_deref().is_none_or(|s| sector == Some(s))
-                && g.enterprise.is_none_or(|e| enterprise == Some(e))
-        })
+        self.grants.iter().any(|grant| grant.holds(enterprise, region, sector))
+    }
+    /// Words of the roles that the asker has over a row with this owner.
+    pub fn roles_at(&self, enterprise: Option<EnterpriseId>, region: Option<&RegionCode>, sector: Option<&str>) -> Vec<&'static str> {
+        self.grants.iter().filter(|grant| grant.holds(enterprise, region, sector)).map(|grant| grant.role.as_str()).collect()
     }
 }
 

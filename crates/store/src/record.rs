@@ -9,7 +9,6 @@ mod list;
 mod notification;
 
 use anlan_domain::register::search::Search;
-use anlan_model::noun::Grant;
 use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use serde_json::{Value as Json, json};
 
@@ -63,6 +62,13 @@ pub struct RecordRow {
     pub updated_at: Timestamp,
     /// Counts every change.
     pub revision: i64,
+}
+
+impl RecordRow {
+    /// Whether its last day in time is before `today`, ISO.
+    pub fn is_late(&self, today: &str) -> bool {
+        self.is_open && self.due_on.as_deref().is_some_and(|day| day < today)
+    }
 }
 
 /// What a field must be for a record to be listed.
@@ -252,23 +258,6 @@ WHERE r.is_open = 1")
         change::read_owner(&row.ok_or(StoreError::Missing { field: "enterprise" })?)
     }
 
-    /// Visible owners by the codes of their enterprises.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn record_owners(&self, scope: &Scope, codes: &[String]) -> Result<Vec<(String, RecordOwner)>, StoreError> {
-        let mut owners = Vec::new();
-        for piece in codes.chunks(crate::db::PIECE) {
-            let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE 1 = 1");
-            q.and_visible(scope, Owner::ENTERPRISE);
-            q.and_in("e.code", piece);
-            for row in self.db.rows(q).await? {
-                owners.push((row.get("code")?, change::read_owner(&row)?));
-            }
-        }
-        Ok(owners)
-    }
-
     /// How many records there are, and which of them are not as the audit says, in order of ids: the row is not what its newest entry vouches
     /// for, or has no entry, or is gone, or stands elsewhere than its enterprise.
     ///
@@ -376,13 +365,6 @@ fn and_holding(q: &mut Sql, owner: &RecordOwner) {
     q.push("\n  AND (g.region IS NULL OR g.region = SUBSTR({}, 1, LENGTH(g.region)))", &[&code]);
     q.push("\n  AND (g.sector IS NULL OR g.sector = {})", &[&owner.sector]);
     q.push("\n  AND (g.enterprise_id IS NULL OR g.enterprise_id = {})", &[&owner.enterprise]);
-}
-
-/// Whether a grant holds the owner of a record.
-pub fn holds(grant: &Grant, row: &RecordRow) -> bool {
-    grant.region.as_ref().is_none_or(|region| region.holds(&row.region))
-        && grant.sector.as_ref().is_none_or(|sector| row.sector.as_ref() == Some(sector))
-        && grant.enterprise.is_none_or(|enterprise| row.enterprise == Some(enterprise))
 }
 
 fn read(row: &Row) -> Result<RecordRow, StoreError> {

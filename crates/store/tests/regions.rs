@@ -42,16 +42,8 @@ async fn record(store: &Store, enterprise: Option<EnterpriseId>, of: &str) -> an
         title: "巡查".into(),
         state: "planned".into(),
         is_open: true,
-        due_on: None,
-        remind_on: None,
-        escalated: 0,
-        key: None,
-        tasks: vec![],
-        task_on: None,
-        task_user: None,
-        texts: vec![],
-        index: vec![],
         body: json!({}),
+        ..RecordPut::default()
     };
     let id = change.create("township_patrol", &owner, None, &put, json!({})).await.unwrap();
     change.commit().await.unwrap();

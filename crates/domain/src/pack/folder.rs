@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::RuleBook;
+use super::{RuleBook, is_word, line_of};
 use crate::calendar::Calendar;
 use crate::division::{DivisionError, Divisions};
 use crate::major_hazard::Tables;
@@ -82,7 +82,7 @@ impl Folder {
             None => folder.tell("pack.toml", 0, "", "is missing: a pack says what it is called"),
             Some(Ok(meta)) => {
                 folder.n_checked += 1;
-                if !is_word(&meta.id) {
+                if !is_word(&meta.id, '-') {
                     folder.tell("pack.toml", 0, "id", "is no word: a-z, 0-9 and -, beginning with a letter, at most 40");
                 }
                 folder.meta = Some(meta);
@@ -159,14 +159,4 @@ impl Folder {
     fn tell(&mut self, file: &str, line: usize, field: &str, reason: &str) {
         self.wrong.push(Wrong { file: file.to_owned(), line, field: field.to_owned(), reason: reason.to_owned() });
     }
-}
-
-fn is_word(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.len() <= 40
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1
 }

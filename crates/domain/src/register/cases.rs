@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::{Attempt, Kind, Record, Related, Value};
 use crate::calendar::Calendar;
+use crate::pack::line_of;
 
 /// Cases or acts of a case; more are taken for a mistake.
 const ITEMS_MAX: usize = 1_000;
@@ -84,7 +85,7 @@ impl Kind {
     /// # Errors
     /// Every case that does not go as told. A kind whose cases fail is not to be used.
     pub fn run_cases(&self, text: &str) -> Result<usize, Vec<CaseFailure>> {
-        let line = |at: usize| text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+        let line = |at: usize| line_of(text, at);
         let file: File = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| line(span.start));
             vec![CaseFailure { line, case: String::new(), reason: error.message().to_owned() }]

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::kind::{
     Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
 };
-use crate::pack::CONFIDENCES;
+use crate::pack::{CONFIDENCES, is_word, line_of};
 
 /// Fields, states or transitions of one kind; more are taken for a mistake.
 const ITEMS_MAX: usize = 200;
@@ -389,7 +389,7 @@ impl Kind {
         let file: File = match toml::from_str(text) {
             Ok(file) => file,
             Err(error) => {
-                let line = error.span().map_or(0, |span| line_of(text, &span));
+                let line = error.span().map_or(0, |span| line_of(text, span.start));
                 return Err(vec![Breach { line, field: "file".to_owned(), reason: error.message().to_owned() }]);
             }
         };
@@ -404,10 +404,6 @@ impl Kind {
     }
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count() + 1
-}
-
 fn plain(words: Vec<Spanned<String>>) -> Vec<String> {
     words.into_iter().map(Spanned::into_inner).collect()
 }
@@ -420,16 +416,13 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn wrong(&mut self, span: &Range<usize>, field: impl Into<String>, reason: impl Into<String>) {
-        self.breaches.push(Breach { line: line_of(self.text, span), field: field.into(), reason: reason.into() });
+        self.breaches.push(Breach { line: line_of(self.text, span.start), field: field.into(), reason: reason.into() });
     }
 
     /// A word that programs use: `a-z`, `0-9` and `_`, beginning with a letter, at most 40 characters; each once.
     fn word(&mut self, of: &str, word: &Spanned<String>, seen: &mut BTreeSet<String>) -> String {
         let text = word.as_ref();
-        let is_word = text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.len() <= 40
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if !is_word {
+        if !is_word(text, '_') {
             self.wrong(
                 &word.span(),
                 format!("{of}.id"),

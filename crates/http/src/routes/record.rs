@@ -61,8 +61,7 @@ pub(crate) struct Record {
 }
 
 fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
-    use anlan_model::Clock as _;
-    let today = record::day_of(app.clock.now()).to_string();
+    let overdue = row.is_late(&app.today().to_string());
     let fields = match row.body {
         Value::Object(mut body) if with_fields => match body.remove("fields") {
             Some(Value::Object(fields)) => fields,
@@ -81,7 +80,7 @@ fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
         region_name: row.region_name.unwrap_or_else(|| row.region.to_string()),
         region: row.region.to_string(),
         state: row.state,
-        overdue: row.is_open && row.due_on.as_ref().is_some_and(|day| *day < today),
+        overdue,
         due_on: row.due_on,
         parent: row.parent.map(|(id, kind, title)| RecordParent { id: id.to_string(), kind, title }),
         fields,
@@ -142,12 +141,11 @@ pub(crate) struct ListQuery {
 
 /// The filter and page that a query string asks for.
 pub(crate) fn asked(app: &App, kind: &str, pairs: Pairs) -> Result<(RecordFilter, validate::Paging), AppError> {
-    use anlan_model::Clock as _;
     let kind = app.registers.load().kind(kind)?;
     let (fields, rest): (Vec<_>, Vec<_>) = pairs.0.into_iter().partition(|(name, _)| name.starts_with("f."));
     let query: ListQuery = Pairs(rest).read()?;
     let known = app.registry.get();
-    let today = record::day_of(app.clock.now());
+    let today = app.today();
     let overdue = flag("overdue", query.overdue.as_deref())? == Some(true);
     let due_before = query.due_before.filter(|d| !d.is_empty()).map(|d| validate::day("due_before", &d)).transpose()?;
     let filter = RecordFilter {

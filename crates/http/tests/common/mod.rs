@@ -181,6 +181,18 @@ impl Node {
     pub async fn get(&self, path: &str) -> Value {
         ask(&self.router, "GET", path, Some(&self.admin), None).await.ok(200)
     }
+    /// The bytes of an answer, such as a sheet.
+    pub async fn bytes(&self, token: &str, path: &str) -> Vec<u8> {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}")).header("host", "localhost");
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.into_body().collect().await.unwrap().to_bytes().to_vec()
+    }
+    /// A pack as the administrator sees it.
+    pub async fn pack(&self, id: &str) -> Value {
+        let list = self.get("/api/v1/packs").await;
+        list["packs"].as_array().unwrap().iter().find(|p| p["id"] == id).unwrap_or_else(|| panic!("no pack {id}: {list}")).clone()
+    }
     pub async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
         ask(&self.router, method, path, Some(&self.admin), Some(body)).await
     }

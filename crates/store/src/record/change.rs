@@ -15,6 +15,8 @@ use crate::{Store, StoreError};
 
 /// Rows of one INSERT; four arguments each stay far below what a statement takes.
 const ROWS: usize = 100;
+/// Notifications that are kept of one person; the oldest go first.
+const NOTIFICATIONS_MAX: i64 = 1_000;
 
 /// Whose a record is, with what a search finds it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub struct RecordOwner {
 }
 
 /// A record as it is to be kept; owner and parent never change.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecordPut {
     /// Number.
     pub number: String,
@@ -266,7 +268,7 @@ WHERE id = $15");
         self.finish(row.id, "escalate", &owner, detail).await
     }
 
-    /// Tells everybody with one of `roles` at the owner, or `user` alone if they are still there; how many that are. Whoever acts is not told.
+    /// Tells everybody with one of `roles` at the owner, and `user` if they are still there; how many that are. Whoever acts is not told.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -281,11 +283,11 @@ WHERE id = $15");
     ) -> Result<usize, StoreError> {
         let mut q = sql("SELECT DISTINCT u.id FROM user_grant AS g\nINNER JOIN users AS u ON u.id = g.user_id\nWHERE u.disabled = 0");
         and_holding(&mut q, owner);
-        match user {
-            Some(user) => drop(q.push("\n  AND u.id = {}", &[&user])),
-            None if roles.is_empty() => return Ok(0),
-            None => q.and_in("g.role", roles),
+        q.push("\n  AND (u.id = {}", &[&user]);
+        for role in roles {
+            q.push(" OR g.role = {}", &[role]);
         }
+        q.push(")", &[]);
         if let Some(actor) = self.change.scope.user {
             q.push("\n  AND u.id <> {}", &[&actor]);
         }
@@ -295,6 +297,10 @@ WHERE id = $15");
             let insert = sql("INSERT INTO notification (at_us, user_id, record_id, kind, detail, read) VALUES ($1, $2, $3, $4, $5, 0)");
             let insert = insert.bind(self.change.now).bind(row.get::<UserId>("id")?).bind(id).bind(kind).bind(detail.to_string());
             self.change.tx.run(insert).await?;
+            // What somebody left unread for so long is found in the lists.
+            let drop_old = sql("DELETE FROM notification WHERE user_id = $1 AND id <= (
+  SELECT m.id FROM notification AS m WHERE m.user_id = $1 ORDER BY m.id DESC LIMIT 1 OFFSET $2)");
+            self.change.tx.run(drop_old.bind(row.get::<UserId>("id")?).bind(NOTIFICATIONS_MAX)).await?;
         }
         Ok(people.len())
     }
