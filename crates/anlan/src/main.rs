@@ -62,6 +62,18 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Remove the second factor of a person who lost theirs, and end their sessions; audited. For the case that no administrator can do it in
+    /// the console. The node may be running.
+    ResetSecondFactor {
+        /// Data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Sign-in name.
+        username: String,
+    },
     /// Look after the telemetry history.
     History {
         #[command(subcommand)]
@@ -197,6 +209,7 @@ fn main() -> ExitCode {
         Command::Grade(args) => grade::run(args),
         Command::Pack { command } => pack::run(command),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
+        Command::ResetSecondFactor { data, config, username } => serve::reset_second_factor(&data, config.as_deref(), &username),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),
         Command::History { command: HistoryCommand::Repair { data, config } } => repair(&data, config.as_deref()),
         Command::History { command: HistoryCommand::Effects { data } } => effects(&data),

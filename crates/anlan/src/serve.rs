@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anlan_app::clock::AppClock;
-use anlan_app::{Link, Links, Running, access};
+use anlan_app::{Link, Links, Running, access, second_factor};
 use anlan_ingest::LinkStats;
 use anlan_store::Store;
 use anyhow::Context as _;
@@ -59,6 +59,21 @@ pub fn setup_link(data: &Path, file: Option<&Path>) -> anyhow::Result<ExitCode> 
                 eprintln!("anlan: this node has an administrator; ask them for an account");
                 Ok(ExitCode::FAILURE)
             }
+        }
+    })
+}
+
+/// Runs `reset-second-factor`.
+pub fn reset_second_factor(data: &Path, file: Option<&Path>, username: &str) -> anyhow::Result<ExitCode> {
+    let config = load(file)?;
+    runtime()?.block_on(async {
+        let store = Store::open(&store_url(&config, data)).await.context("open the database")?;
+        if second_factor::reset_by_name(&store, username).await.context("reset the second factor")? {
+            println!("{username} signs in with the password alone from now on");
+            Ok(ExitCode::SUCCESS)
+        } else {
+            eprintln!("anlan: there is nobody named {username}");
+            Ok(ExitCode::FAILURE)
         }
     })
 }

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::App;
 use crate::clock::AppClock;
 use crate::error::{AppError, Faults, Kind};
-use crate::{region, settings, validate};
+use crate::{region, second_factor, settings, validate};
 
 /// Random bytes of a session or CSRF token.
 const TOKEN_BYTES: usize = 32;
@@ -99,7 +99,7 @@ pub struct Session {
     /// The database is away: reading goes on, acting does not.
     pub read_only: bool,
     scope: Scope,
-    token_hash: [u8; 32],
+    pub(crate) token_hash: [u8; 32],
     acted_at: Timestamp,
     seen_at: Timestamp,
     expires_at: Timestamp,
@@ -121,7 +121,7 @@ pub fn scope_of(user: &User) -> Scope {
     Scope { user: Some(user.id), name: user.name.clone(), grants: user.grants.clone() }
 }
 
-fn real_now() -> Timestamp {
+pub(crate) fn real_now() -> Timestamp {
     AppClock::real().now()
 }
 
@@ -272,23 +272,40 @@ async fn decoy(app: &App) -> Result<String, AppError> {
 
 // ---- sessions
 
-/// Signs in with name and password.
+/// Signs in with name and password, and a code where the person has a second factor.
 ///
 /// # Errors
-/// `sign_in.wrong` for a wrong name, password or a refused person; `sign_in.slow_down` with the seconds to wait after failures.
-pub async fn sign_in(app: &App, username: &str, password: &str, address: &str, user_agent: &str) -> Result<SignedIn, AppError> {
+/// `sign_in.wrong` for a wrong name, password or a refused person; `sign_in.code_needed` for a right password alone, `sign_in.code_wrong` for a
+/// code that is none or was taken before; `sign_in.slow_down` with the seconds to wait after failures.
+pub async fn sign_in(
+    app: &App,
+    username: &str,
+    password: &str,
+    code: Option<&str>,
+    address: &str,
+    user_agent: &str,
+) -> Result<SignedIn, AppError> {
     let username = username.trim();
     let now = real_now();
     let origin = origin(address);
     let keys = keys(username, &origin);
     seed_brake(app, username, &origin, &keys, now).await?;
-    let Some(user) = guess(app, username, password, &keys, now).await? else {
-        failed(app, username, address, &keys).await;
-        return Err(AppError::unauthorized("sign_in.wrong"));
+    let (user, by) = match guess(app, username, password, Code::Asked(code), &keys, now).await? {
+        Guess::Right(user, by) => (user, by),
+        Guess::CodeNeeded => return Err(AppError::unauthorized("sign_in.code_needed")),
+        Guess::Wrong => {
+            failed(app, username, address, &keys).await;
+            return Err(AppError::unauthorized("sign_in.wrong"));
+        }
+        Guess::CodeWrong => {
+            failed(app, username, address, &keys).await;
+            return Err(AppError::unauthorized("sign_in.code_wrong"));
+        }
     };
     app.store.clear_sign_in_failures(username, &origin).await?;
     app.store.purge_sessions(now).await?;
-    let note = Note { action: "sign_in", noun: "user", subject: user.id.to_string(), detail: serde_json::json!({ "address": address }) };
+    let note =
+        Note { action: "sign_in", noun: "user", subject: user.id.to_string(), detail: serde_json::json!({"address": address, "by": by}) };
     app.store.note(&scope_of(&user), note, app.clock.now()).await?;
     begin(app, user, user_agent, now).await
 }
@@ -402,31 +419,73 @@ pub async fn sign_out(app: &App, session: &Session) -> Result<(), AppError> {
 /// # Errors
 /// `sign_in.wrong`, or `sign_in.slow_down` after failures.
 pub async fn reauthenticate(app: &App, session: &Session, password: &str, address: &str) -> Result<(), AppError> {
-    let now = real_now();
-    let keys = keys(&session.user.username, &origin(address));
-    if guess(app, &session.user.username, password, &keys, now).await?.is_none_or(|user| user.id != session.user.id) {
-        failed(app, &session.user.username, address, &keys).await;
-        // Forbidden, not unauthorized: the session itself is fine and must not be thrown away by the browser.
-        return Err(AppError::forbidden("sign_in.wrong"));
-    }
-    Ok(app.store.reauthenticate_session(&session.token_hash, now).await?)
+    prove_again(app, session, password, Code::NotAsked, address).await?;
+    Ok(app.store.reauthenticate_session(&session.token_hash, real_now()).await?)
+}
+
+/// Whoever sits at the session gives their password (and code) again, under the same brake as a sign-in.
+///
+/// # Errors
+/// `sign_in.wrong`, `sign_in.code_wrong`, or `sign_in.slow_down` after failures.
+pub(crate) async fn prove_again(app: &App, session: &Session, password: &str, code: Code<'_>, address: &str) -> Result<(), AppError> {
+    let username = &session.user.username;
+    let keys = keys(username, &origin(address));
+    // Forbidden, not unauthorized: the session itself is fine and must not be thrown away by the browser.
+    let fault = match guess(app, username, password, code, &keys, real_now()).await? {
+        Guess::Right(user, _) if user.id == session.user.id => return Ok(()),
+        Guess::CodeNeeded => return Err(AppError::forbidden("sign_in.code_needed")),
+        Guess::CodeWrong => "sign_in.code_wrong",
+        Guess::Right(..) | Guess::Wrong => "sign_in.wrong",
+    };
+    failed(app, username, address, &keys).await;
+    Err(AppError::forbidden(fault))
 }
 
 // ---- the brake on guessing
 
-/// Looks at name and password if the brake lets it. Who did not pass has paid for the try already; the caller tells [`failed`].
-async fn guess(app: &App, username: &str, password: &str, keys: &Keys, now: Timestamp) -> Result<Option<User>, AppError> {
+/// Whether a second factor is asked for.
+pub(crate) enum Code<'a> {
+    /// The password alone is to be proved.
+    NotAsked,
+    /// If the person has one: this was given.
+    Asked(Option<&'a str>),
+}
+
+/// What came of a guess.
+enum Guess {
+    /// Who it is, and by what that was shown: a word for the audit.
+    Right(User, &'static str),
+    Wrong,
+    CodeNeeded,
+    CodeWrong,
+}
+
+/// Looks at name, password and code if the brake lets it. Who did not pass has paid for the try already; the caller tells [`failed`].
+async fn guess(app: &App, username: &str, password: &str, code: Code<'_>, keys: &Keys, now: Timestamp) -> Result<Guess, AppError> {
     let charge = charge(app, keys, now)?;
-    let outcome = proven(app, username, password).await;
+    let outcome = looked_at(app, username, password, code, now).await;
     let mut brake = locked(&app.access.brake);
     match &outcome {
-        Ok(Some(_)) => brake.passed(keys, charge, now),
-        Ok(None) => {}
+        Ok(Guess::Right(..)) => brake.passed(keys, charge, now),
+        Ok(Guess::Wrong | Guess::CodeWrong) => {}
+        // A right password alone is no failure, and no proof that would forgive any: else a code could be guessed without a wait.
+        Ok(Guess::CodeNeeded) => brake.take_back(keys, charge),
         // No password was looked at, so nothing was learnt: neither side pays.
         Err(_) => brake.take_back(keys, charge),
     }
     drop(brake);
     outcome
+}
+
+async fn looked_at(app: &App, username: &str, password: &str, code: Code<'_>, now: Timestamp) -> Result<Guess, AppError> {
+    let Some(user) = proven(app, username, password).await? else { return Ok(Guess::Wrong) };
+    let Code::Asked(given) = code else { return Ok(Guess::Right(user, "password")) };
+    let Some(factor) = app.store.second_factor(user.id).await?.filter(|factor| factor.is_on) else {
+        return Ok(Guess::Right(user, "password"));
+    };
+    let Some(given) = given.filter(|given| !given.trim().is_empty()) else { return Ok(Guess::CodeNeeded) };
+    let by = second_factor::take(app, user.id, &factor, given, now).await?;
+    Ok(by.map_or(Guess::CodeWrong, |by| Guess::Right(user, by)))
 }
 
 /// Pays for a try before it is made: a hundred guesses sent at once are as slow as a hundred in a row.

@@ -84,6 +84,9 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /session" => ("/session".into(), None, Own),
         "delete /session" => ("/session".into(), None, Own),
         "post /session/reauth" => ("/session/reauth".into(), Some(json!({"password": PASSWORD})), Own),
+        "post /session/totp" => ("/session/totp".into(), Some(json!({"password": PASSWORD})), Own),
+        "post /session/totp/confirm" => ("/session/totp/confirm".into(), Some(json!({"code": "123456"})), Own),
+        "delete /session/totp" => ("/session/totp".into(), Some(json!({"password": PASSWORD, "code": "123456"})), Own),
         "get /regions" | "get /map/counties" | "get /rules" | "get /kinds" => (operation.split(' ').nth(1)?.to_owned(), None, Common),
         // The stream itself is tested in live.rs; without an upgrade it refuses after it has looked at the session.
         "get /live" => ("/live".into(), None, Common),
@@ -151,6 +154,7 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         }
         "patch /users/{id}" => (format!("/users/{u}"), Some(json!({"revision": 1, "name": "x"})), Refused),
         "post /users/{id}/sign-out" => (format!("/users/{u}/sign-out"), Some(json!({})), Refused),
+        "post /users/{id}/totp/reset" => (format!("/users/{u}/totp/reset"), Some(json!({})), Refused),
         "get /audit" => ("/audit".into(), None, Empty("entries")),
         "get /events" => ("/events".into(), None, Empty("events")),
         "get /quarantine" => ("/quarantine".into(), None, Empty("entries")),

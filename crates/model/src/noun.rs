@@ -218,6 +218,8 @@ pub struct User {
     pub grants: Vec<Grant>,
     /// Refused if set.
     pub disabled: bool,
+    /// Signing in takes a code beside the password.
+    pub second_factor: bool,
     /// Created.
     pub created_at: Timestamp,
     /// Counts every change.

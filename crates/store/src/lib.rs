@@ -31,6 +31,7 @@ pub mod quarantine;
 pub mod region;
 mod retention;
 pub mod road;
+pub mod second_factor;
 pub mod session;
 pub mod setting;
 pub mod setup;
@@ -62,6 +63,7 @@ pub use record::{FieldIs, NotificationRow, RecordChange, RecordCount, RecordFilt
 pub use region::{Moved, Redivision};
 pub use retention::{DroppedDay, RetentionDrop};
 pub use road::{RoadBy, RoadDay, RoadSums};
+pub use second_factor::SecondFactor;
 pub use session::{NewSession, Session, SignInFailures};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
 pub use user::{NewUser, UserChange};

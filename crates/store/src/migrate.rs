@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_media", include_str!("../migrations/0008_media.sql")),
     ("0009_record", include_str!("../migrations/0009_record.sql")),
     ("0010_region", include_str!("../migrations/0010_region.sql")),
+    ("0011_totp", include_str!("../migrations/0011_totp.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

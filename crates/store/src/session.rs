@@ -81,6 +81,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
     pub async fn session(&self, token_hash: &[u8; 32]) -> Result<Option<Session>, StoreError> {
         // One statement, since every request begins with it: a row per grant.
         let q = sql("SELECT u.id, u.username, u.name, u.disabled, u.created_at_us, u.revision,
+  (SELECT COUNT(*) FROM user_totp AS f WHERE f.user_id = u.id AND f.confirmed_at_us IS NOT NULL) AS second_factor,
   s.csrf, s.created_at_us AS begun_at_us, s.seen_at_us, s.reauth_at_us, s.expires_at_us,
   g.id AS grant_id, g.role, g.region, g.sector, g.enterprise_id
 FROM session AS s

@@ -44,7 +44,8 @@ pub struct UserChange {
     pub password: Option<String>,
 }
 
-const COLUMNS: &str = "u.id, u.username, u.name, u.disabled, u.created_at_us, u.revision";
+const COLUMNS: &str = "u.id, u.username, u.name, u.disabled, u.created_at_us, u.revision,
+  (SELECT COUNT(*) FROM user_totp AS f WHERE f.user_id = u.id AND f.confirmed_at_us IS NOT NULL) AS second_factor";
 const GRANT_OWNER: Owner =
     Owner { enterprise: "g.enterprise_id", region: "COALESCE(g.region, e.region)", sector: "COALESCE(g.sector, e.sector)" };
 
@@ -215,7 +216,7 @@ fn is_administrator(user: &User) -> bool {
 /// Writes a person with grants and audit into a running change. Refuses grants the asker does not hold.
 pub(crate) async fn insert_user(change: &mut Change<'_>, new: &NewUser) -> Result<User, StoreError> {
     let insert = sql("INSERT INTO users (username, name, password, created_at_us) VALUES ($1, $2, $3, $4)
-RETURNING id, username, name, disabled, created_at_us, revision");
+RETURNING id, username, name, disabled, created_at_us, revision, 0 AS second_factor");
     let insert = insert.bind(new.username.as_str()).bind(new.name.as_str()).bind(new.password.as_str()).bind(change.now);
     let row = change.tx.row(insert).await?.ok_or(StoreError::NotFound)?;
     let made = read(&row, new.grants.clone())?;
@@ -264,7 +265,7 @@ pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -
     Ok(people.len() as u64)
 }
 
-async fn current(change: &mut Change<'_>, id: UserId) -> Result<User, StoreError> {
+pub(crate) async fn current(change: &mut Change<'_>, id: UserId) -> Result<User, StoreError> {
     let row = change.tx.row(visible(change.scope, id)).await?.ok_or(StoreError::NotFound)?;
     let grants = grants_in(change, id).await?;
     read(&row, grants)
@@ -284,6 +285,15 @@ fn and_user_visible(q: &mut Sql, scope: &Scope) {
     q.push("\n  AND NOT COALESCE((1 = 1", &[]);
     q.and_visible(scope, GRANT_OWNER);
     q.push("), 1 = 0))", &[]);
+}
+
+/// Audit and outbox of something that was done beside a person's row, whoever may see it; counts their revision up.
+pub(crate) async fn touched(change: &mut Change<'_>, id: UserId, action: &'static str, detail: Json) -> Result<(), StoreError> {
+    change.tx.run(sql("UPDATE users SET revision = revision + 1 WHERE id = $1").bind(id)).await?;
+    let row = change.tx.row(sql(&format!("SELECT {COLUMNS}\nFROM users AS u\nWHERE u.id = $1")).bind(id)).await?;
+    let grants = grants_in(change, id).await?;
+    let after = read(&row.ok_or(StoreError::NotFound)?, grants)?;
+    finish(change, action, detail, &after).await
 }
 
 async fn finish(change: &mut Change<'_>, action: &'static str, detail: Json, after: &User) -> Result<(), StoreError> {
@@ -308,6 +318,7 @@ pub(crate) fn read(row: &Row, grants: Vec<Grant>) -> Result<User, StoreError> {
         name: row.get("name")?,
         grants,
         disabled: row.get("disabled")?,
+        second_factor: row.get("second_factor")?,
         created_at: row.get("created_at_us")?,
         revision: row.get("revision")?,
     })

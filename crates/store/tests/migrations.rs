@@ -116,6 +116,13 @@ INSERT INTO notification (at_us, user_id, record_id, kind, detail, read) SELECT 
 VALUES ('530421', '江川县', 'Jiangchuan County', 'county', '2015-12-02', '530403', 'verified');",
         counts: &[("SELECT COUNT(*) AS n FROM region WHERE became = '530403' AND valid_from IS NULL", 1)],
     },
+    Step {
+        name: "0011_totp",
+        digest: "90dffa1ae4cdecda54a3b22191970551dd7a24dfbbf9554b590c58d9455a9bca",
+        rows: "INSERT INTO user_totp (user_id, secret, begun_at_us, confirmed_at_us, last_step) SELECT id, 'secret', 15, 16, 17 FROM users;
+INSERT INTO user_recovery_code (user_id, code_hash) SELECT id, 'hash' FROM users;",
+        counts: &[("SELECT COUNT(*) AS n FROM user_totp AS t JOIN user_recovery_code AS c ON c.user_id = t.user_id WHERE t.last_step = 17", 1)],
+    },
 ];
 
 #[test]

@@ -104,7 +104,7 @@ export const api = {
   post: <T>(path: string, body: unknown = {}, options: Options = {}) => request<T>('POST', path, { ...options, body }),
   put: <T>(path: string, body: unknown) => request<T>('PUT', path, { body }),
   patch: <T>(path: string, body: unknown) => request<T>('PATCH', path, { body }),
-  delete: <T>(path: string) => request<T>('DELETE', path),
+  delete: <T>(path: string, body?: unknown) => request<T>('DELETE', path, { body }),
   /** Posts and takes a file in answer. */
   file: async (path: string, body: unknown, query?: Query) => (await ask('POST', path, { body, query })).blob(),
 }

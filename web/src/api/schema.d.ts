@@ -939,6 +939,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/session/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins a second factor (TOTP, RFC 6238): from its first code on, signing in takes one. What was begun is void after ten minutes. */
+        post: operations["begin_second_factor"];
+        /** Removes the own second factor. */
+        delete: operations["remove_second_factor"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Switches on the second factor that was begun; the person's other sessions end. */
+        post: operations["confirm_second_factor"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/setup": {
         parameters: {
             query?: never;
@@ -1071,6 +1106,23 @@ export interface paths {
         put?: never;
         /** Ends every session of a person; live streams end within seconds. */
         post: operations["sign_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{id}/totp/reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Removes the second factor of somebody else, who lost theirs, and ends every session of theirs. */
+        post: operations["reset_second_factor"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1489,6 +1541,11 @@ export interface components {
             /** Format: int32 */
             validity_s: number;
         };
+        /** @description The first code of a new second factor. */
+        ConfirmBody: {
+            /** @description Six digits. */
+            code: string;
+        };
         /** @description Totals. */
         Counts: {
             /**
@@ -1537,6 +1594,13 @@ export interface components {
             idle: boolean;
             /** @description Domain time. */
             now: components["schemas"]["At"];
+            /**
+             * Format: int64
+             * @description Recovery codes that are left; `null` without a second factor.
+             */
+            recovery_codes: number | null;
+            /** @description Signing in takes a code beside the password. */
+            second_factor: boolean;
             test_clock: boolean;
             user: components["schemas"]["Me"];
         };
@@ -2138,6 +2202,13 @@ export interface components {
         ModbusState: {
             modbus: null | components["schemas"]["Modbus"];
         };
+        /** @description A secret for an authenticator; told this once. */
+        NewSecondFactor: {
+            /** @description Base32, for typing in. */
+            secret: string;
+            /** @description `otpauth://totp/…`. */
+            uri: string;
+        };
         /** @description A new session. */
         NewSession: {
             /** @description For the header `X-CSRF-Token` when the cookie is used. */
@@ -2642,6 +2713,10 @@ export interface components {
             kind: string;
             title: string;
         };
+        /** @description Codes for who lost the authenticator, each good once; told this once. */
+        RecoveryCodes: {
+            recovery_codes: string[];
+        };
         /** @description A division (行政区划), of today or of before. */
         Region: {
             /** @description The code that its territory has since then. */
@@ -2834,6 +2909,12 @@ export interface components {
         ReleaseBody: {
             reason: string;
         };
+        /** @description The proof for removing a second factor. */
+        RemoveBody: {
+            /** @description Six digits, or a recovery code. */
+            code: string;
+            password: string;
+        };
         /** @description What retention does on this node. */
         Retention: {
             /** @description A day leaves only once the archive has it. */
@@ -2958,7 +3039,7 @@ export interface components {
         };
         /** @description Who signs in. */
         SignInBody: {
-            /** @description Second factor; no account of this release has one, so it is read and not asked for. */
+            /** @description Of the second factor, or a recovery code; left out or empty where none is asked for (`sign_in.code_needed`). */
             code?: string | null;
             password: string;
             username: string;
@@ -3190,6 +3271,8 @@ export interface components {
             name: string;
             /** Format: int64 */
             revision: number;
+            /** @description Signing in takes a code beside the password. */
+            second_factor: boolean;
             username: string;
         };
         /** @description A new person. */
@@ -5709,6 +5792,100 @@ export interface operations {
             };
         };
     };
+    begin_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReauthBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewSecondFactor"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    remove_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    confirm_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryCodes"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     setup: {
         parameters: {
             query?: never;
@@ -5988,6 +6165,34 @@ export interface operations {
         };
     };
     sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    reset_second_factor: {
         parameters: {
             query?: never;
             header?: never;

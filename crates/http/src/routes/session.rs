@@ -1,6 +1,7 @@
 //! Signing in and out, the setup link, and giving the password again after the idle limit.
 
 use anlan_app::access::{self, SignedIn};
+use anlan_app::second_factor;
 use anlan_app::user::User;
 use anlan_model::Clock as _;
 use axum::Json;
@@ -34,9 +35,8 @@ pub(crate) struct SetupBody {
 pub(crate) struct SignInBody {
     username: String,
     password: String,
-    /// Second factor; no account of this release has one, so it is read and not asked for.
+    /// Of the second factor, or a recovery code; left out or empty where none is asked for (`sign_in.code_needed`).
     #[serde(default)]
-    #[allow(dead_code)]
     code: Option<String>,
 }
 
@@ -90,6 +90,10 @@ pub(crate) struct CurrentSession {
     test_clock: bool,
     /// Acting needs the password again; reading goes on.
     idle: bool,
+    /// Signing in takes a code beside the password.
+    second_factor: bool,
+    /// Recovery codes that are left; `null` without a second factor.
+    recovery_codes: Option<i64>,
     /// Domain time.
     now: At,
 }
@@ -114,7 +118,8 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     Body(body): Body<SignInBody>,
 ) -> Result<Response, Failure> {
-    let made = access::sign_in(&shared.app, &body.username, &body.password, &peer.to_string(), &user_agent(&headers)).await?;
+    let (code, peer) = (body.code.as_deref(), peer.to_string());
+    let made = access::sign_in(&shared.app, &body.username, &body.password, code, &peer, &user_agent(&headers)).await?;
     Ok(signed_in(&shared, made))
 }
 
@@ -141,6 +146,8 @@ pub(crate) async fn current(AppRef(app): AppRef, Known(session): Known) -> Answe
         demo: app.settings.demo,
         test_clock: app.clock.is_test(),
         idle: session.idle,
+        second_factor: session.user.second_factor,
+        recovery_codes: second_factor::recovery_codes_left(&app, &session).await?,
         now: app.clock.now().into(),
     }))
 }
@@ -161,5 +168,71 @@ pub(crate) async fn reauthenticate(
     Body(body): Body<ReauthBody>,
 ) -> Result<StatusCode, Failure> {
     access::reauthenticate(&app, &session, &body.password, &peer.to_string()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A secret for an authenticator; told this once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewSecondFactor {
+    /// Base32, for typing in.
+    secret: String,
+    /// `otpauth://totp/…`.
+    uri: String,
+}
+
+/// The first code of a new second factor.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConfirmBody {
+    /// Six digits.
+    code: String,
+}
+
+/// Codes for who lost the authenticator, each good once; told this once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecoveryCodes {
+    recovery_codes: Vec<String>,
+}
+
+/// The proof for removing a second factor.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoveBody {
+    password: String,
+    /// Six digits, or a recovery code.
+    code: String,
+}
+
+/// Begins a second factor (TOTP, RFC 6238): from its first code on, signing in takes one. What was begun is void after ten minutes.
+#[utoipa::path(post, path = "/session/totp", tag = "session", request_body = ReauthBody, responses((status = 200, body = NewSecondFactor)))]
+pub(crate) async fn begin_second_factor(
+    AppRef(app): AppRef,
+    Known(session): Known,
+    Peer(peer): Peer,
+    Body(body): Body<ReauthBody>,
+) -> Answer<NewSecondFactor> {
+    let begun = second_factor::begin(&app, &session, &body.password, &peer.to_string()).await?;
+    Ok(Json(NewSecondFactor { secret: begun.secret, uri: begun.uri }))
+}
+
+/// Switches on the second factor that was begun; the person's other sessions end.
+#[utoipa::path(post, path = "/session/totp/confirm", tag = "session", request_body = ConfirmBody, responses((status = 200, body = RecoveryCodes)))]
+pub(crate) async fn confirm_second_factor(
+    AppRef(app): AppRef,
+    Known(session): Known,
+    Body(body): Body<ConfirmBody>,
+) -> Answer<RecoveryCodes> {
+    Ok(Json(RecoveryCodes { recovery_codes: second_factor::confirm(&app, &session, &body.code).await? }))
+}
+
+/// Removes the own second factor.
+#[utoipa::path(delete, path = "/session/totp", tag = "session", request_body = RemoveBody, responses((status = 204)))]
+pub(crate) async fn remove_second_factor(
+    AppRef(app): AppRef,
+    Known(session): Known,
+    Peer(peer): Peer,
+    Body(body): Body<RemoveBody>,
+) -> Result<StatusCode, Failure> {
+    second_factor::remove(&app, &session, &body.password, &body.code, &peer.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

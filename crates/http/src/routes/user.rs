@@ -1,5 +1,6 @@
 //! People who sign in, and what they may do where.
 
+use anlan_app::second_factor;
 use anlan_app::user::{self, User, UserChange, UserWish};
 use anlan_app::validate;
 use anlan_model::Role;
@@ -23,6 +24,8 @@ pub(crate) struct UserDto {
     name: String,
     grants: Vec<GrantDto>,
     disabled: bool,
+    /// Signing in takes a code beside the password.
+    second_factor: bool,
     created_at: At,
     revision: i64,
 }
@@ -35,6 +38,7 @@ impl From<User> for UserDto {
             username: user.username,
             name: user.name,
             disabled: user.disabled,
+            second_factor: user.second_factor,
             created_at: user.created_at.into(),
             revision: user.revision,
         }
@@ -168,5 +172,12 @@ pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, id: PathId, Body
 #[utoipa::path(post, path = "/users/{id}/sign-out", tag = "user", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn sign_out(AppRef(app): AppRef, caller: Caller, id: PathId) -> Result<StatusCode, Failure> {
     user::sign_out(&app, &caller.scope, id.read()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes the second factor of somebody else, who lost theirs, and ends every session of theirs.
+#[utoipa::path(post, path = "/users/{id}/totp/reset", tag = "user", params(("id" = String, Path)), responses((status = 204)))]
+pub(crate) async fn reset_second_factor(AppRef(app): AppRef, caller: Caller, id: PathId) -> Result<StatusCode, Failure> {
+    second_factor::reset(&app, &caller.scope, id.read()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

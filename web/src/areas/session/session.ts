@@ -47,8 +47,9 @@ export const useSession = defineStore('session', {
       setServerNow(session.now)
       link.start()
     },
-    async signIn(username: string, password: string) {
-      await api.post('/session', { username, password }, { bare: true })
+    /** `code`: the second factor's, where one is asked for (`sign_in.code_needed`). */
+    async signIn(username: string, password: string, code = '') {
+      await api.post('/session', { username, password, ...(code ? { code } : {}) }, { bare: true })
       this.enter(await api.get<Session>('/session'))
     },
     async setup(token: string, username: string, password: string) {
@@ -83,13 +84,13 @@ export const useSession = defineStore('session', {
         }
       })
     },
-    async answer(password: string) {
+    async answer(password: string, code = '') {
       if (!this.reauth || !this.session) return
       if (this.reauth.mode === 'idle') {
         await api.post('/session/reauth', { password }, { bare: true })
         this.session = await api.get<Session>('/session')
       } else {
-        await this.signIn(this.session.user.username, password)
+        await this.signIn(this.session.user.username, password, code)
         // The old socket belonged to the old session.
         link.stop()
         link.start()
