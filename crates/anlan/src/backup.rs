@@ -55,5 +55,11 @@ pub fn restore(from: &Path, data: &Path) -> anyhow::Result<ExitCode> {
         restored.contents.position,
         restored.contents.files.len()
     );
+    if restored.attachments_lost > 0 {
+        println!(
+            "restored: {} of {} files of records are not as the audit says: lost or altered before the backup was made",
+            restored.attachments_lost, restored.attachments
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }

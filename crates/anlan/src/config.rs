@@ -42,6 +42,8 @@ pub struct Config {
     pub history: History,
     /// How long it is kept.
     pub retention: Retention,
+    /// Files of records.
+    pub attachments: anlan_app::settings::Attachments,
     /// Packs that can be switched on.
     pub packs: PacksConfig,
     /// The machine's clock.
@@ -300,6 +302,7 @@ impl Config {
             clock_offset_max_us: self.clock.offset_max_ms.saturating_mul(1_000),
             history: self.history,
             retention: self.retention.clone(),
+            attachments: self.attachments,
             packs: self.packs.dir.clone(),
             media: anlan_app::settings::Media {
                 vehicle_mb: self.limits.media_vehicle_mb,
@@ -423,6 +426,15 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "可由管理员启用的包所在的文件夹；缺省为数据目录下的 packs",
         "folder of packs that an administrator may switch on; absent: packs in the data directory",
     ),
+    ("attachments.file_mb", "MB", "台账附件单个文件的大小上限", "one file of a record"),
+    ("attachments.record_files", "files", "一条台账记录全程的附件数上限", "files of one record over its whole life"),
+    (
+        "attachments.person_mb",
+        "MB",
+        "一人已上传、尚未随记录提交的附件合计上限；未提交的一天后删除",
+        "uploads of one person that no record names yet; they go after a day",
+    ),
+    ("attachments.total_mb", "MB", "全部台账附件合计上限", "files of all records together"),
     (
         "retention.readings_days",
         "days",

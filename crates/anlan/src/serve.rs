@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anlan_app::attachment::{self, FileFault};
 use anlan_app::clock::AppClock;
 use anlan_app::{Link, Links, Running, access, second_factor};
 use anlan_ingest::LinkStats;
@@ -81,10 +82,11 @@ pub fn reset_second_factor(data: &Path, file: Option<&Path>, username: &str) -> 
 /// Runs `audit verify`.
 pub fn verify_audit(data: &Path, file: Option<&Path>, head: Option<&str>) -> anyhow::Result<ExitCode> {
     let config = load(file)?;
-    let (check, (n_records, wrong)) = runtime()?.block_on(async {
+    let (check, (n_records, wrong), files) = runtime()?.block_on(async {
         let store = Store::open(&store_url(&config, data)).await.context("open the database")?;
         let check = store.verify_audit(head).await.context("read the audit")?;
-        anyhow::Ok((check, store.verify_records().await.context("read the records")?))
+        let records = store.verify_records().await.context("read the records")?;
+        anyhow::Ok((check, records, attachment::verify(&store, data).await.context("read the files of records")?))
     })?;
     match (check.broken_at, check.complete) {
         (Some(id), _) => println!("audit: broken at entry {id}: its hash does not follow from its content and the entry before"),
@@ -96,11 +98,25 @@ pub fn verify_audit(data: &Path, file: Option<&Path>, head: Option<&str>) -> any
         0 => println!("records: {n_records}, each as its newest audit entry says"),
         n => println!("records: {n} of {n_records} are not what their newest audit entry says: {}", named.join(", ")),
     }
+    match files.wrong.len() {
+        0 => println!("files: {}, each on the disk as the audit says", files.files),
+        n => println!("files: {n} of {} are not as the audit says", files.files),
+    }
+    for (id, record, fault) in files.wrong.iter().take(20) {
+        let of = record.map_or_else(String::new, |record| format!(" of record {record}"));
+        let what = match fault {
+            FileFault::Gone => "is gone from the disk",
+            FileFault::Altered => "was altered on the disk: its bytes do not have the hash that the audit names",
+            FileFault::Row => "has another row than the audit says, or none",
+            FileFault::Unvouched => "belongs to a record, but no audit entry names it",
+        };
+        println!("files: attachment {id}{of} {what}");
+    }
     println!("head: {}", check.head);
     if !check.is_met {
         println!("audit: no entry has the hash that was asked for: the entries up to it were changed or cut off");
     }
-    let is_sound = check.broken_at.is_none() && check.complete && wrong.is_empty() && check.is_met;
+    let is_sound = check.broken_at.is_none() && check.complete && wrong.is_empty() && files.wrong.is_empty() && check.is_met;
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::App;
+use crate::attachment::Verified;
 
 /// Version of `backup.json`.
 const FORMAT: u32 = 1;
@@ -154,7 +155,7 @@ pub async fn make(app: &App, data: &Path, to: &Path) -> Result<Contents, BackupE
 
 async fn assemble(app: &App, data: &Path, staging: &Path, partial: &Path) -> Result<Contents, BackupError> {
     // What the copied database names must still be there when files are copied.
-    let _whole = app.media.dropping.read().await;
+    let _whole = (app.media.dropping.read().await, app.attachments.sweeping.read().await);
     remove_if_there(staging)?;
     remove_if_there(partial)?;
     fs::create_dir(staging).at("create", staging)?;
@@ -294,6 +295,10 @@ pub struct Restored {
     pub media: usize,
     /// Of those, not in the backup, or not as their hash says: they were lost or damaged before it was made.
     pub media_lost: usize,
+    /// Files of records that the audit vouches for.
+    pub attachments: usize,
+    /// Of those, not as it says: lost or altered before the backup was made.
+    pub attachments_lost: usize,
 }
 
 /// Makes the data directory `data`, absent or empty, from the backup `from`. Every file is checked against its hash on the way, then the
@@ -320,8 +325,11 @@ pub async fn restore(from: &Path, data: &Path) -> Result<Restored, BackupError> 
     let partial = with_suffix(&data, ".partial");
     remove_if_there(&partial)?;
     let restored = refill(from, &partial, &contents).await;
-    let (history, media, media_lost) = match restored {
-        Ok(restored) => restored,
+    let restored = match restored {
+        Ok((history, media, media_lost, files)) => {
+            let (attachments, attachments_lost) = (files.files, files.wrong.len());
+            Restored { contents, history, media, media_lost, attachments, attachments_lost }
+        }
         Err(failure) => {
             let _ = fs::remove_dir_all(&partial);
             return Err(failure);
@@ -330,10 +338,10 @@ pub async fn restore(from: &Path, data: &Path) -> Result<Restored, BackupError> 
     let _ = fs::remove_dir(&data);
     fs::rename(&partial, &data).at("rename", &partial)?;
     sync_dir(data.parent().unwrap_or(Path::new("/")))?;
-    Ok(Restored { contents, history, media, media_lost })
+    Ok(restored)
 }
 
-async fn refill(from: &Path, partial: &Path, contents: &Contents) -> Result<(VerifyReport, usize, usize), BackupError> {
+async fn refill(from: &Path, partial: &Path, contents: &Contents) -> Result<(VerifyReport, usize, usize, Verified), BackupError> {
     fs::create_dir(partial).at("create", partial)?;
     for file in &contents.files {
         let to = partial.join(&file.path);
@@ -352,8 +360,9 @@ async fn refill(from: &Path, partial: &Path, contents: &Contents) -> Result<(Ver
     let note = Note { action: "restore", noun: "node", subject: contents.position.to_string(), detail };
     store.note(&Scope::node(), note, crate::clock::AppClock::real().now()).await?;
     let (media, media_lost) = crate::media::verify(&store, partial).await?;
+    let files = crate::attachment::verify(&store, partial).await?;
     store.close().await;
-    Ok((history, media, media_lost))
+    Ok((history, media, media_lost, files))
 }
 
 /// An absent path whose parent exists, absolute.

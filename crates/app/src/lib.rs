@@ -6,6 +6,7 @@
 pub mod access;
 pub mod alarm;
 pub mod archive;
+pub mod attachment;
 pub mod audit;
 pub mod backup;
 pub mod clock;
@@ -87,6 +88,8 @@ pub struct App {
     pub access: access::Access,
     /// Files of terminals.
     pub media: media::Media,
+    /// Files of records.
+    pub attachments: attachment::Attachments,
     /// Archiving of days that are over.
     pub archiver: archive::Archiver,
     /// Wakes the command reconciler when a command was stored.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
+    Act, Attempt, Field, FieldFault, FieldType, FileKind, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
 };
-use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
-use anlan_store::{AuditEntry, AuditFilter, RecordChange};
+use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
+use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
 pub use anlan_store::{FieldIs, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub struct RecordView {
     pub possible: Vec<String>,
     /// Below it.
     pub children: Vec<RecordRow>,
+    /// Every file that an act bound to it, also those that a later act took out of its field.
+    pub attachments: Vec<AttachmentRow>,
     /// Names of people in its fields and acts.
     pub people: BTreeMap<UserId, String>,
 }
@@ -232,9 +234,11 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let children = app.store.records_below(&view, id).await?;
     let record = read(&kind, &row)?;
     let named = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).filter_map(|f| record.text(&f.id));
-    let ids: BTreeSet<UserId> = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter_map(|id| id.parse().ok()).collect();
+    let mut ids: BTreeSet<UserId> = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter_map(|id| id.parse().ok()).collect();
+    let attachments = app.store.attachments_of(id).await?;
+    ids.extend(attachments.iter().map(|row| row.file.by));
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
-    Ok(RecordView { row, possible, children, people })
+    Ok(RecordView { row, possible, children, attachments, people })
 }
 
 /// What was done to a record, newest first.
@@ -393,6 +397,7 @@ fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTreeMap<String,
         match value {
             None => drop(set.insert(id.clone(), None)),
             // An empty form field is an empty field.
+            Some(Some(Value::Files(ids))) if ids.is_empty() => drop(set.insert(id.clone(), None)),
             Some(Some(Value::Text(text))) if text.is_empty() => drop(set.insert(id.clone(), None)),
             Some(Some(value)) => drop(set.insert(id.clone(), Some(value))),
             Some(None) => drop(faults.insert(Refused::Field(id.clone(), FieldFault::Type))),
@@ -426,6 +431,7 @@ impl<'a> Doing<'a> {
         transition: &str,
         set: BTreeMap<String, Option<Value>>,
         related: &Related,
+        beside: BTreeSet<Refused>,
     ) -> Result<Record, AppError> {
         let is_person = |id: &String| kind.field(id).is_some_and(|f| matches!(f.of, FieldType::Person));
         let is_known = |value: &Option<Value>| match value {
@@ -440,6 +446,7 @@ impl<'a> Doing<'a> {
             Err(refused) => (None, refused.into_iter().collect()),
         };
         refused.extend(strangers);
+        refused.extend(beside);
         match next {
             Some(next) if refused.is_empty() => Ok(next),
             _ => Err(refusal(kind, transition, refused)),
@@ -448,7 +455,7 @@ impl<'a> Doing<'a> {
 
     /// The record as its first transition would make it.
     pub(crate) fn begin(&self, kind: &Kind, transition: &str, set: BTreeMap<String, Option<Value>>) -> Result<Record, AppError> {
-        self.decide(kind, &kind.begin(self.today), transition, set, &Related::default())
+        self.decide(kind, &kind.begin(self.today), transition, set, &Related::default(), BTreeSet::new())
     }
 
     pub(crate) async fn create(
@@ -462,11 +469,14 @@ impl<'a> Doing<'a> {
     ) -> Result<RecordId, AppError> {
         let before = kind.begin(self.today);
         let related = Related { parent: parent.map(|row| row.state.clone()), children: Vec::new() };
-        let after = self.decide(kind, &before, transition, set, &related)?;
+        let (files, beside) = self.files(change, kind, &set, None).await?;
+        let after = self.decide(kind, &before, transition, set, &related, beside)?;
         let number = self.number(change, kind).await?;
         let put = put(self.app, kind, &after, number, None);
-        let id = change.create(&kind.id, self.owner, parent.map(|row| row.id), &put, detail(transition, &before, &after)).await;
+        let detail = vouched(detail(transition, &before, &after), &files);
+        let id = change.create(&kind.id, self.owner, parent.map(|row| row.id), &put, detail).await;
         let id = id.map_err(|error| taken(kind, error))?;
+        change.bind_attachments(id, &files.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
         self.tell(change, kind, id, &put, &before, &after).await?;
         self.open(change, kind, id, transition, &after, depth).await?;
         Ok(id)
@@ -482,11 +492,68 @@ impl<'a> Doing<'a> {
     ) -> Result<(), AppError> {
         let before = read(kind, row)?;
         let (parent, children) = change.related(row).await?;
-        let after = self.decide(kind, &before, transition, set, &Related { parent, children })?;
+        let (files, beside) = self.files(change, kind, &set, Some(row.id)).await?;
+        let after = self.decide(kind, &before, transition, set, &Related { parent, children }, beside)?;
         let put = put(self.app, kind, &after, row.number.clone(), Some(row));
-        change.update(row, row.revision, &put, detail(transition, &before, &after)).await.map_err(|error| taken(kind, error))?;
+        let detail = vouched(detail(transition, &before, &after), &files);
+        change.update(row, row.revision, &put, detail).await.map_err(|error| taken(kind, error))?;
+        change.bind_attachments(row.id, &files.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
         self.tell(change, kind, row.id, &put, &before, &after).await?;
         self.open(change, kind, row.id, transition, &after, 0).await
+    }
+
+    /// The files that an act names for the first time, and what stands against any that it names: only uploads of whoever acts and files of this
+    /// very record may be named.
+    async fn files(
+        &self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        set: &BTreeMap<String, Option<Value>>,
+        record: Option<RecordId>,
+    ) -> Result<(Vec<AttachmentRow>, BTreeSet<Refused>), AppError> {
+        let mut named: Vec<(&Field, &[FileKind], usize, &String)> = Vec::new();
+        for (id, value) in set {
+            let Some((field, Some(Value::Files(ids)))) = kind.field(id).map(|field| (field, value)) else { continue };
+            // More than it takes is refused as that.
+            if let FieldType::File { accept, .. } = &field.of
+                && field.check(&Value::Files(ids.clone())).is_ok()
+            {
+                named.extend(ids.iter().enumerate().map(|(i, id)| (field, accept.as_slice(), i, id)));
+            }
+        }
+        let ids: BTreeSet<AttachmentId> = named.iter().filter_map(|(.., id)| id.parse().ok()).collect();
+        if named.is_empty() {
+            return Ok((Vec::new(), BTreeSet::new()));
+        }
+        let rows = change.attachments(&ids.into_iter().collect::<Vec<_>>()).await?;
+        let mut refused = BTreeSet::new();
+        for (field, accept, i, id) in named {
+            let row = id.parse().ok().and_then(|id: AttachmentId| rows.iter().find(|row| row.id == id));
+            let is_theirs = |row: &&AttachmentRow| match row.record {
+                Some(of) => Some(of) == record,
+                None => row.file.by.to_string() == self.by,
+            };
+            let path = format!("{}[{i}]", field.id);
+            match row.filter(is_theirs) {
+                None => drop(refused.insert(Refused::Field(path, FieldFault::File))),
+                Some(row) => {
+                    let is = crate::attachment::by_media_type(&row.file.media_type).map(|t| t.kind);
+                    if is.is_none_or(|is| !accept.contains(&is)) {
+                        refused.insert(Refused::Field(path, FieldFault::Range));
+                    }
+                }
+            }
+        }
+        let new: Vec<AttachmentRow> = rows.into_iter().filter(|row| row.record.is_none()).collect();
+        let most = self.app.settings.attachments.record_files;
+        let there = match record {
+            Some(record) if !new.is_empty() => change.n_attachments(record).await?,
+            _ => 0,
+        };
+        if there + new.len() > most {
+            return Err(AppError::conflict("attachment.record_full").with("max", most));
+        }
+        Ok((new, refused))
     }
 
     /// Makes the records that the transition opens.
@@ -613,6 +680,16 @@ fn detail(transition: &str, before: &Record, after: &Record) -> Json {
     json!({"transition": transition, "from": before.state, "to": after.state, "changes": changes})
 }
 
+/// The same with the hashes of files that the act binds: by them the audit vouches for the bytes (`store::attachment`).
+fn vouched(mut detail: Json, files: &[AttachmentRow]) -> Json {
+    if !files.is_empty() {
+        let file =
+            |row: &AttachmentRow| (row.id.to_string(), json!({"name": row.file.name, "bytes": row.file.bytes, "sha256": row.file.sha256}));
+        detail["files"] = files.iter().map(file).collect::<Map<String, Json>>().into();
+    }
+    detail
+}
+
 fn taken(kind: &Kind, error: anlan_store::StoreError) -> AppError {
     match error {
         anlan_store::StoreError::Taken { .. } => {
@@ -653,6 +730,7 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
                 FieldFault::Missing => "register.field_missing",
                 FieldFault::Type => "register.field_type",
                 FieldFault::Range => "register.field_range",
+                FieldFault::File => "register.field_file",
             };
             (code, Some(format!("fields.{path}")))
         }
@@ -709,7 +787,23 @@ pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
         }
         FieldType::Person => say("在该单位有权限的人员".to_owned(), "somebody with a role at the owner".to_owned()),
         FieldType::Place => say("经度和纬度".to_owned(), "a longitude and a latitude".to_owned()),
+        FieldType::File { max, accept } => {
+            let names: Vec<&str> = accept.iter().map(|kind| if in_english { kind_name(*kind).1 } else { kind_name(*kind).0 }).collect();
+            let names = names.join(&say("、".into(), ", ".into()));
+            say(format!("1 至 {max} 个文件：{names}"), format!("1 to {max} files: {names}"))
+        }
         FieldType::Table { rows_max, .. } => say(format!("1 至 {rows_max} 行"), format!("1 to {rows_max} rows")),
+    }
+}
+
+/// What a kind of file is called, in both languages.
+fn kind_name(kind: FileKind) -> (&'static str, &'static str) {
+    match kind {
+        FileKind::Image => ("图像（JPEG、PNG、WebP）", "pictures (JPEG, PNG, WebP)"),
+        FileKind::Pdf => ("PDF", "PDF"),
+        FileKind::Document => ("文档（DOCX、XLSX）", "documents (DOCX, XLSX)"),
+        FileKind::Video => ("视频（MP4）", "films (MP4)"),
+        FileKind::Text => ("纯文本", "plain text"),
     }
 }
 

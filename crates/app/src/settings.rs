@@ -50,6 +50,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Pictures, sounds and films of terminals.
     pub media: Media,
+    /// Files of records.
+    pub attachments: Attachments,
     /// Parquet archive of days that are over.
     pub archive: ArchiveSettings,
     /// People.
@@ -118,6 +120,26 @@ pub struct Media {
 impl Default for Media {
     fn default() -> Self {
         Self { vehicle_mb: 200, total_mb: 20_000, days: 0 }
+    }
+}
+
+/// How many files of records are kept (`attachments.*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Attachments {
+    /// Megabytes of one file.
+    pub file_mb: u64,
+    /// Files of one record, over its whole life.
+    pub record_files: usize,
+    /// Megabytes that one person may have uploaded without naming them in a record.
+    pub person_mb: u64,
+    /// Megabytes of all together.
+    pub total_mb: u64,
+}
+
+impl Default for Attachments {
+    fn default() -> Self {
+        Self { file_mb: 20, record_files: 100, person_mb: 200, total_mb: 50_000 }
     }
 }
 
@@ -212,6 +234,7 @@ impl Default for Settings {
             packs: None,
             retention: Retention::default(),
             media: Media::default(),
+            attachments: Attachments::default(),
             archive: ArchiveSettings::default(),
             access: Access::default(),
         }

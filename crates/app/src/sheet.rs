@@ -236,7 +236,8 @@ fn header_of(field: &Field, language: Language, before: &[Column]) -> String {
 
 fn column_kind(of: &FieldType) -> ColumnKind {
     match of {
-        FieldType::Number { .. } => ColumnKind::Number,
+        // Of files a sheet shows how many there are.
+        FieldType::Number { .. } | FieldType::File { .. } => ColumnKind::Number,
         FieldType::Date => ColumnKind::Date,
         _ => ColumnKind::Text,
     }
@@ -249,6 +250,7 @@ fn cell_of(field: &Field, value: Option<&Value>, people: &HashMap<String, String
         (Some(Value::Date(date)), _) => Cell::Date(*date),
         (Some(Value::Place(place)), _) => Cell::Text(format!("{},{}", place.lon, place.lat)),
         (Some(Value::Table(rows)), _) => Cell::Number(rows.len() as f64),
+        (Some(Value::Files(ids)), _) => Cell::Number(ids.len() as f64),
         (Some(Value::Text(word)), FieldType::Choice { choices }) => {
             let name = choices.iter().find(|c| c.id == *word).map(|c| language.say(&c.name, &c.name_en));
             text(name.unwrap_or(word))

@@ -25,7 +25,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, media, pack, record, region, rules};
+use crate::{App, Settings, attachment, media, pack, record, region, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -137,6 +137,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         road_refresh: tokio::sync::Mutex::default(),
         archiver: Archiver::new(settings.archive.clone(), dir),
         media: crate::media::Media::new(dir),
+        attachments: attachment::Attachments::new(dir),
         settings,
         links: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
@@ -156,6 +157,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (tasks, intake_stop, projector_stop) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     tasks.spawn(projector.run(projector_stop.clone()));
     tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(attachment::run(app.clone(), intake_stop.clone()));
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
     tasks.spawn(region::run(app.clone(), intake_stop.clone()));
     media::reconcile(&app).await?;
@@ -206,6 +208,9 @@ impl App {
         }
         self.keep.round().await;
         media::drop_old(self).await;
+        if let Err(failure) = attachment::sweep(self).await {
+            warn!(error = &failure as &dyn std::error::Error, "files of records could not be looked through");
+        }
         // A database that is away is told of elsewhere; the reconcilers try again.
         let ran = ran + region::keep_up(self).await.unwrap_or(0);
         ran + record::remind(self).await.unwrap_or(0)

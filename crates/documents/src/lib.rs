@@ -6,6 +6,7 @@
 //!
 //! Start at [`read_sheet`] and [`write_sheet`]; `package` is the container, `xml` one part of it, `serial` the day numbers of Excel.
 
+mod office;
 mod package;
 mod read;
 mod serial;
@@ -15,6 +16,7 @@ mod xml;
 
 use jiff::civil::{Date, DateTime};
 
+pub use office::{NotOffice, Office, office};
 pub use read::read_sheet;
 pub use write::{Column, ColumnKind, NewSheet, Tab, write_sheet};
 

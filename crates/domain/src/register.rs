@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 pub use cases::CaseFailure;
 use jiff::civil::Date;
 pub use kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test,
+    Transition,
 };
 pub use value::{IndexEntry, Value};
 
@@ -101,6 +102,8 @@ pub enum FieldFault {
     Type,
     /// Too long, too small, too large, too many, or none of its choices.
     Range,
+    /// A file that is not there, that another person uploaded, or that is another record's.
+    File,
 }
 
 impl Refused {

@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use anlan_app::App;
 use anlan_app::access::{self, Session};
-use anlan_app::error::AppError;
+use anlan_app::attachment;
+use anlan_app::error::{AppError, Kind};
 use anlan_model::Scope;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::messages::Language;
 use crate::problem::Failure;
-use crate::{BODY_LIMIT, FILE_LIMIT, Shared};
+use crate::{BODY_LIMIT, FILE_LIMIT, Shared, UPLOAD_LIMIT};
 
 /// Name of the session cookie.
 pub(crate) const COOKIE: &str = "anlan_session";
@@ -143,6 +145,38 @@ impl FromRequest<Shared> for XlsxBody {
         let bytes = tokio::time::timeout(FILE_LIMIT, axum::body::Bytes::from_request(request, shared)).await;
         let bytes = bytes.map_err(|_| AppError::invalid("body.too_slow", ""))?.map_err(|_| AppError::too_large("body.too_large"))?;
         Ok(Self(bytes.into()))
+    }
+}
+
+/// The bytes of a file to be kept, at most as long as the node takes. A few at a time: each lies in memory until it is looked through.
+pub(crate) struct FileBody {
+    pub(crate) bytes: Vec<u8>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl FromRequest<Shared> for FileBody {
+    type Rejection = Failure;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Failure> {
+        let text = |value: Option<&HeaderValue>| value.and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let kind = text(request.headers().get(header::CONTENT_TYPE));
+        let length = text(request.headers().get(header::CONTENT_LENGTH));
+        // As with JSON: no form of another site can set this type without asking first.
+        if !kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/octet-stream")) {
+            return Err(AppError::invalid("body.not_bytes", "").into());
+        }
+        let file_mb = shared.app.settings.attachments.file_mb;
+        let too_large = || Failure::from(attachment::too_large(file_mb));
+        let most = usize::try_from(file_mb.saturating_mul(1_000_000)).unwrap_or(usize::MAX);
+        if length.parse::<usize>().is_ok_and(|n| n > most) {
+            return Err(too_large());
+        }
+        let Ok(place) = Arc::clone(&shared.uploads).try_acquire_owned() else {
+            metrics::counter!("anlan_http_refused_total", "reason" => "uploads").increment(1);
+            return Err(AppError::new(Kind::TooMany { retry_after_s: 5 }, "attachment.busy").into());
+        };
+        let bytes = tokio::time::timeout(UPLOAD_LIMIT, axum::body::to_bytes(request.into_body(), most)).await;
+        let bytes = bytes.map_err(|_| AppError::invalid("body.too_slow", ""))?.map_err(|_| too_large())?;
+        Ok(Self { bytes: bytes.into(), _place: place })
     }
 }
 

@@ -42,6 +42,10 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 const FILE_BYTES: usize = 11 * 1024 * 1024;
 /// A file from a slow line has this long.
 const FILE_LIMIT: Duration = Duration::from_secs(60);
+/// A file of a record from a telephone on a slow line has this long.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(180);
+/// Such files on their way at the same time; with the default length they take 160 MB.
+const UPLOADS: usize = 8;
 /// Requests worked on at the same time; more are answered 503 at once.
 const REQUESTS: usize = 512;
 /// Of those that bring a body and nobody has signed in for; strangers use up these places, never the others.
@@ -85,6 +89,8 @@ pub(crate) struct Shared {
     requests: Arc<Semaphore>,
     /// The same for requests with a body that need no session; taken once the body is there.
     open_requests: Arc<Semaphore>,
+    /// One permit per file that is uploaded.
+    uploads: Arc<Semaphore>,
     /// Bodies of strangers that are on their way.
     arriving: Arc<layers::Arriving>,
 }
@@ -104,6 +110,7 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         streams_of: Arc::default(),
         requests: Arc::new(Semaphore::new(REQUESTS)),
         open_requests: Arc::new(Semaphore::new(OPEN_REQUESTS)),
+        uploads: Arc::new(Semaphore::new(UPLOADS)),
         arriving: Arc::default(),
     };
     let (api, document) = parts();
@@ -113,7 +120,10 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         axum::Json(register_docs::with_registers(text.clone(), &shared.app.registers.load()))
     });
     // Small answers and streams gain nothing; images are packed already.
-    let worth_packing = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
+    let worth_packing = DefaultPredicate::new()
+        .and(NotForContentType::new("application/octet-stream"))
+        .and(NotForContentType::new("application/pdf"))
+        .and(NotForContentType::new("video/"));
     Router::new()
         .merge(api)
         .route("/api/v1/openapi.json", document)

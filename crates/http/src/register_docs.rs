@@ -127,6 +127,9 @@ fn schema(field: &Field) -> Value {
         FieldType::Choice { choices } => json!({"type": "string", "enum": choices.iter().map(|c| &c.id).collect::<Vec<_>>()}),
         FieldType::Person => json!({"type": "string"}),
         FieldType::Place => reference("Place"),
+        FieldType::File { max, .. } => {
+            json!({"type": "array", "minItems": 1, "maxItems": max, "uniqueItems": true, "items": {"type": "string"}})
+        }
         FieldType::Table { columns, rows_max } => {
             let properties: Map<String, Value> = columns.iter().map(|c| (c.id.clone(), self::schema(c))).collect();
             let row = json!({"type": "object", "additionalProperties": false, "minProperties": 1, "properties": properties});

@@ -23,6 +23,8 @@ struct World {
     media: String,
     combination: String,
     record: String,
+    /// A picture of the record.
+    attachment: String,
 }
 
 async fn world() -> World {
@@ -47,11 +49,13 @@ async fn world() -> World {
     let body = json!({"enterprise": enterprise, "name": "泄漏确认", "level": "red", "within_s": 30, "members": members, "source": source});
     let combination = text(&node.admin("POST", "/api/v1/combinations", body).await.ok(201)["id"]);
     let supervisor = node.person("reports", json!([{"role": "supervisor", "region": HERE}])).await;
-    let fields = json!({"description": "配电箱门缺失", "place": "二车间", "found_on": "2026-11-22", "source": "condition"});
+    let attachment = text(&node.upload(&supervisor, "a.png", &common::png(4, 4)).await.ok(201)["id"]);
+    let fields =
+        json!({"description": "配电箱门缺失", "place": "二车间", "found_on": "2026-11-22", "source": "condition", "photos": [attachment]});
     let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
     let made = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/records", Some(&supervisor), Some(body)).await.ok(201);
     let record = text(&made["id"]);
-    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination, record }
+    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination, record, attachment }
 }
 
 /// What somebody with every right, but in another county, must get.
@@ -178,6 +182,12 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /registers/{kind}/records/{id}/history" => (format!("{records}/{r}/history"), None, Refused),
         "post /registers/{kind}/records/{id}/transitions/{name}" => {
             (format!("{records}/{r}/transitions/rate"), Some(json!({"revision": 1, "fields": {"level": "general"}})), Refused)
+        }
+        // A file cannot be sent as JSON, so the upload is refused before anything else; who sees which is in attachments.rs and visible.rs.
+        "post /attachments" => ("/attachments?name=x.jpg".into(), None, Common),
+        "delete /attachments/{id}" => (format!("/attachments/{}", w.attachment), None, Refused),
+        "get /attachments/{id}/content" | "get /attachments/{id}/thumbnail" | "get /attachments/{id}/view" => {
+            (operation.split(' ').nth(1)?.replace("{id}", &w.attachment), None, Refused)
         }
         "get /registers/{kind}/map" => ("/registers/hidden_danger/map".into(), None, Empty("features")),
         // Files: what is in them is compared in registers.rs; a sheet cannot be sent as JSON, so the import is refused before anything else.

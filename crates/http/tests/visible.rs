@@ -128,6 +128,8 @@ struct Made {
     id: String,
     owner: Owner,
     word: &'static str,
+    /// A picture of it.
+    attachment: Option<String>,
 }
 
 /// The model: whether a grant holds an owner. Nothing of this is the product's.
@@ -268,6 +270,12 @@ impl<'a> Stage<'a> {
             Sort::Patrol => ("township_patrol", "plan", json!({"subject": title, "place": "x", "planned_on": "2026-12-01"})),
             _ => ("hidden_danger", "report", json!({"description": title, "place": "x", "found_on": "2026-11-23", "source": "condition"})),
         };
+        let mut attachment = None;
+        if kind == "hidden_danger" {
+            let picture = self.node.upload(&self.maker, "x.png", &common::png(2, 2)).await.ok(201);
+            attachment = Some(text(&picture["id"]));
+            fields["photos"] = json!([attachment]);
+        }
         let named = match record.sort {
             Sort::Equipment => Some("responsible"),
             Sort::Patrol => Some("patroller"),
@@ -290,7 +298,7 @@ impl<'a> Stage<'a> {
             }
         }
         let id = text(&self.post(&self.maker, &at, body(&fields)).await.ok(201)["id"]);
-        let mut made = vec![Made { kind: kind.to_owned(), id: id.clone(), owner, word }];
+        let mut made = vec![Made { kind: kind.to_owned(), id: id.clone(), owner, word, attachment }];
         match record.sort {
             Sort::DismissedDanger => drop(self.take(&self.second, &id, "dismiss", 1, json!({"opinion": "x"})).await.ok(200)),
             Sort::RatedDanger => drop(self.take(&self.maker, &id, "rate", 1, json!({"level": "general"})).await.ok(200)),
@@ -306,7 +314,7 @@ impl<'a> Stage<'a> {
                     if record.sort == Sort::ListedDanger {
                         self.take(&self.maker, &id, "list", 3, json!({"listing_reason": "x"})).await.ok(200);
                         let child = self.node.get(&format!("{at}/{id}")).await["children"][0].clone();
-                        made.push(Made { kind: text(&child["kind"]), id: text(&child["id"]), owner, word });
+                        made.push(Made { kind: text(&child["kind"]), id: text(&child["id"]), owner, word, attachment: None });
                     }
                 }
             }
@@ -398,11 +406,15 @@ impl<'a> Stage<'a> {
 
     /// Every way to one record: whether it opens.
     ///
-    /// NEW WAYS (an attachment, a print) are one line each here.
+    /// NEW WAYS (a print) are one line each here.
     async fn doors(&self, person: &Person, made: &Made) -> Vec<(&'static str, u16)> {
         let at = format!("/api/v1/registers/{}/records/{}", made.kind, made.id);
         let mut doors = Vec::new();
-        for (name, path) in [("record", at.clone()), ("history", format!("{at}/history"))] {
+        let files = made
+            .attachment
+            .iter()
+            .flat_map(|id| ["content", "thumbnail", "view"].map(|door| (door, format!("/api/v1/attachments/{id}/{door}"))));
+        for (name, path) in [("record", at.clone()), ("history", format!("{at}/history"))].into_iter().chain(files) {
             doors.push((name, ask(&self.node.router, "GET", &path, Some(&person.token), None).await.status.as_u16()));
         }
         doors

@@ -45,6 +45,8 @@ ids! {
     UserId,
     /// A record of a register (台账记录).
     RecordId,
+    /// A file of a record (附件), or one that waits for its record.
+    AttachmentId,
     /// A combination rule (组合规则) of one enterprise.
     CombinationId,
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, PointId, RecordId, RegionCode, Timestamp, UserId, VehicleId};
+use anlan_model::{AlarmId, AttachmentId, DeviceId, EnterpriseId, PointId, RecordId, RegionCode, Timestamp, UserId, VehicleId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
@@ -282,6 +282,7 @@ to_value! {
     Int: VehicleId = |v| v.get();
     Int: UserId = |v| v.get();
     Int: RecordId = |v| v.get();
+    Int: AttachmentId = |v| v.get();
     Real: f64 = |v| *v;
     Text: str = |v| v.to_owned();
     Text: String = |v| v.clone();
@@ -328,6 +329,7 @@ from_value! {
     Int -> VehicleId = |v| Some(VehicleId::new(*v));
     Int -> UserId = |v| Some(UserId::new(*v));
     Int -> RecordId = |v| Some(RecordId::new(*v));
+    Int -> AttachmentId = |v| Some(AttachmentId::new(*v));
     Text -> String = |v| Some(v.clone());
     Text -> RegionCode = |v| RegionCode::new(v);
     Text -> AlarmId = |v| v.parse().ok();

@@ -4,6 +4,7 @@
 //! the act needs ([`Scope::with`]), and it ends up in the SQL. Every change of people writes the row, its audit entry and, where
 //! others must learn of it, an outbox entry in one transaction. One file per noun; start at [`Store`], then [`alarm`].
 
+mod attachment;
 mod db;
 mod error;
 mod line;
@@ -46,6 +47,7 @@ use anlan_model::{Scope, Timestamp};
 
 pub use alarm::{AlarmCounts, AlarmFilter};
 pub use archive::ArchiveSubject;
+pub use attachment::{AttachmentRow, AttachmentUsage, NewAttachment, VouchedFile};
 pub use audit::{AuditCheck, AuditEntry, AuditFilter, Note, OutboxEntry};
 pub use combination::{CombinationChange, CombinationRow, NewCombination};
 pub use command::{CommandFilter, CommandRow, CommandState, Target};

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0009_record", include_str!("../migrations/0009_record.sql")),
     ("0010_region", include_str!("../migrations/0010_region.sql")),
     ("0011_totp", include_str!("../migrations/0011_totp.sql")),
+    ("0012_attachment", include_str!("../migrations/0012_attachment.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

@@ -129,7 +129,7 @@ pub struct TaskCounts {
     pub this_week: i64,
 }
 
-const OWNER: Owner = Owner { enterprise: "r.enterprise_id", region: "r.region", sector: "r.sector" };
+pub(crate) const OWNER: Owner = Owner { enterprise: "r.enterprise_id", region: "r.region", sector: "r.sector" };
 
 const COLUMNS: &str =
     "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, e.lon, e.lat, r.region, n.name AS region_name, r.sector, r.state,

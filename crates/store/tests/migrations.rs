@@ -123,6 +123,13 @@ VALUES ('530421', '江川县', 'Jiangchuan County', 'county', '2015-12-02', '530
 INSERT INTO user_recovery_code (user_id, code_hash) SELECT id, 'hash' FROM users;",
         counts: &[("SELECT COUNT(*) AS n FROM user_totp AS t JOIN user_recovery_code AS c ON c.user_id = t.user_id WHERE t.last_step = 17", 1)],
     },
+    Step {
+        name: "0012_attachment",
+        digest: "151269448fb26ba6f2bb89713e622ba09d06bd0a77a8e3a7a2dac789fecc5f41",
+        rows: "INSERT INTO attachment (record_id, uploaded_by, uploaded_at_us, name, media_type, bytes, sha256)
+SELECT r.id, u.id, 15, '阀门.jpg', 'image/jpeg', 9, 'ab' FROM record AS r, users AS u;",
+        counts: &[("SELECT COUNT(*) AS n FROM attachment AS a JOIN record AS r ON r.id = a.record_id WHERE a.bytes = 9", 1)],
+    },
 ];
 
 #[test]

@@ -72,6 +72,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes a file: JPEG, PNG, WebP, PDF, DOCX, XLSX, MP4 or UTF-8 text, known by its bytes. It is its uploader's alone until an act names its id in a
+         *     field of files, and goes after a day without one. In one request: what breaks off is sent again.
+         */
+        post: operations["upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attachments/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes back an upload of one's own that no act has named. */
+        delete: operations["forget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attachments/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The file as it came, compared with its hash. */
+        get: operations["content"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attachments/{id}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A picture as a list shows it, upright, at most 480 pixels, JPEG. */
+        get: operations["thumbnail"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attachments/{id}/view": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A picture as a screen shows it, upright, at most 1,600 pixels, JPEG. */
+        get: operations["view"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -1389,6 +1477,24 @@ export interface components {
          * @description RFC 3339 in UTC with microseconds
          */
         At: string;
+        /** @description A file. */
+        Attachment: {
+            /** Format: int64 */
+            bytes: number;
+            id: string;
+            /** @description `image`, `pdf`, `document`, `video` or `text`, by its bytes. An image has a thumbnail and a view. */
+            kind: string;
+            /** @description As it is served. */
+            media_type: string;
+            name: string;
+            /** @description `null` = no act has named it; it goes after a day. */
+            record: string | null;
+            /** @description Of the file as it came, hexadecimal. */
+            sha256: string;
+            uploaded_at: components["schemas"]["At"];
+            /** @description Id of the person. */
+            uploaded_by: string;
+        };
         /** @description One entry. */
         AuditEntry: {
             /** @description Such as `create`, `update`, `acknowledge`. */
@@ -2642,7 +2748,7 @@ export interface components {
             due_on: string | null;
             enterprise: null | components["schemas"]["RecordEnterprise"];
             /**
-             * @description Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, table a list of objects. What is
+             * @description Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, files a list of ids, table a list of objects. What is
              *     empty is left out.
              */
             fields: {
@@ -2679,9 +2785,11 @@ export interface components {
         };
         /** @description A record with what stands around it. */
         RecordDetail: components["schemas"]["Record"] & {
+            /** @description Every file that an act bound to it, also those that its fields no longer name. */
+            attachments: components["schemas"]["Attachment"][];
             /** @description Records below it, without their fields. */
             children: components["schemas"]["Record"][];
-            /** @description Names of the people in its fields and acts, by id. */
+            /** @description Names of the people in its fields, acts and files, by id. */
             people: {
                 [key: string]: string;
             };
@@ -2808,6 +2916,8 @@ export interface components {
         };
         /** @description A field. */
         RegisterField: {
+            /** @description Kinds of files: `image`, `pdf`, `document`, `video`, `text`. */
+            accept: string[];
             choices: components["schemas"]["RegisterChoice"][];
             /** @description Columns of a table. */
             columns: components["schemas"]["RegisterField"][];
@@ -2818,7 +2928,7 @@ export interface components {
             id: string;
             /**
              * Format: double
-             * @description Characters of a text, greatest number.
+             * @description Characters of a text, greatest number, most files.
              */
             max: number | null;
             /**
@@ -2842,7 +2952,7 @@ export interface components {
          * @description What may stand in a field.
          * @enum {string}
          */
-        RegisterFieldType: "text" | "number" | "date" | "choice" | "person" | "place" | "table";
+        RegisterFieldType: "text" | "number" | "date" | "choice" | "person" | "place" | "file" | "table";
         /** @description A condition of a transition. */
         RegisterGuard: {
             id: string;
@@ -3525,6 +3635,159 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    upload: {
+        parameters: {
+            query: {
+                /** @description Name of the file; its ending must be of the type that the bytes have. */
+                name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attachment"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    forget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    thumbnail: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": number[];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": number[];
                 };
             };
             /** @description Refused */

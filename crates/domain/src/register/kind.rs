@@ -127,6 +127,13 @@ pub enum FieldType {
     Person,
     /// A place on WGS-84.
     Place,
+    /// Files that were uploaded: their ids.
+    File {
+        /// Most of them.
+        max: usize,
+        /// Kinds that it takes.
+        accept: Vec<FileKind>,
+    },
     /// Rows of columns.
     Table {
         /// Text, number, date or choice each.
@@ -134,6 +141,42 @@ pub enum FieldType {
         /// Most rows.
         rows_max: usize,
     },
+}
+
+/// The closed set of kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// JPEG, PNG, WebP.
+    Image,
+    /// PDF.
+    Pdf,
+    /// DOCX, XLSX.
+    Document,
+    /// MP4.
+    Video,
+    /// Plain text.
+    Text,
+}
+
+impl FileKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Image, Self::Pdf, Self::Document, Self::Video, Self::Text];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Pdf => "pdf",
+            Self::Document => "document",
+            Self::Video => "video",
+            Self::Text => "text",
+        }
+    }
+
+    /// The kind of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 /// One of the values of a field.

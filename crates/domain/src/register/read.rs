@@ -8,7 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test,
+    Transition,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -22,6 +23,10 @@ const TEXT_LIMIT: usize = 20_000;
 const ROWS_MAX: usize = 100;
 /// The most rows a table may allow.
 const ROWS_LIMIT: usize = 1_000;
+/// Files of a field if the pack does not say.
+const FILES_MAX: usize = 6;
+/// The most files a field may allow.
+const FILES_LIMIT: usize = 20;
 /// How deep tests may be nested.
 const DEPTH_MAX: usize = 8;
 /// The longest deadline in days, and the earliest and latest word about one.
@@ -99,6 +104,9 @@ struct RawField {
     columns: Vec<RawField>,
     #[serde(default)]
     rows_max: Option<usize>,
+    /// Kinds of files; empty = all of them.
+    #[serde(default)]
+    accept: Vec<String>,
     #[serde(default)]
     compute: Option<Spanned<RawCompute>>,
     #[serde(default)]
@@ -404,6 +412,24 @@ impl Kind {
     }
 }
 
+fn is_text(of: &FieldType) -> bool {
+    matches!(of, FieldType::Text { .. })
+}
+
+/// One short value, as a list shows it in a column.
+fn is_plain(of: &FieldType) -> bool {
+    !matches!(of, FieldType::Table { .. } | FieldType::File { .. } | FieldType::Place)
+}
+
+fn is_sorted(of: &FieldType) -> bool {
+    is_plain(of) && !is_text(of)
+}
+
+/// What somebody can write into a sheet.
+fn is_cell(of: &FieldType) -> bool {
+    is_plain(of) && !matches!(of, FieldType::Person)
+}
+
 fn plain(words: Vec<Spanned<String>>) -> Vec<String> {
     words.into_iter().map(Spanned::into_inner).collect()
 }
@@ -459,14 +485,10 @@ impl Reader<'_> {
             fields.push(field);
         }
         let types: BTreeMap<String, Field> = fields.iter().map(|f| (f.id.clone(), f.clone())).collect();
-        let is_text = |of: &FieldType| matches!(of, FieldType::Text { .. });
-        let is_plain = |of: &FieldType| !matches!(of, FieldType::Table { .. } | FieldType::Place);
-        let is_sorted = |of: &FieldType| !matches!(of, FieldType::Table { .. } | FieldType::Place | FieldType::Text { .. });
-        let is_cell = |of: &FieldType| !matches!(of, FieldType::Table { .. } | FieldType::Place | FieldType::Person);
         self.names("title", std::slice::from_ref(&file.title), &types, is_text, "a text");
         self.names("key", &file.key, &types, is_cell, "a text, number, date or choice");
         self.names("search", &file.search, &types, is_text, "a text");
-        self.names("list", &file.list, &types, is_plain, "no table and no place");
+        self.names("list", &file.list, &types, is_plain, "no table, no files and no place");
         self.names("filter", &file.filter, &types, is_sorted, "a choice, date, number or person");
         self.names("import", &file.import, &types, is_cell, "a text, number, date or choice");
         let number = file.number.map(|pattern| self.number(&pattern)).unwrap_or_default();
@@ -640,12 +662,29 @@ impl Reader<'_> {
                 let columns = raw.columns.into_iter().map(|column| self.field(column, &path("columns"), &mut seen, &[])).collect();
                 FieldType::Table { columns, rows_max }
             }
+            "file" if !is_column => {
+                let max = raw.max.unwrap_or(FILES_MAX as f64);
+                if !(1.0..=FILES_LIMIT as f64).contains(&max) || max.fract() != 0.0 {
+                    self.wrong(&raw.id.span(), path("max"), format!("1 to {FILES_LIMIT} files"));
+                }
+                let kinds: BTreeSet<FileKind> = raw.accept.iter().filter_map(|word| FileKind::parse(word)).collect();
+                if kinds.len() < raw.accept.len() {
+                    let known = FileKind::ALL.map(FileKind::as_str).join(", ");
+                    self.wrong(&raw.id.span(), path("accept"), format!("each once, of {known}"));
+                }
+                let accept = if raw.accept.is_empty() { FileKind::ALL.to_vec() } else { kinds.into_iter().collect() };
+                FieldType::File { max: max as usize, accept }
+            }
             other => {
-                let known = if is_column { "text, number, date or choice" } else { "text, number, date, choice, person, place or table" };
+                let known =
+                    if is_column { "text, number, date or choice" } else { "text, number, date, choice, person, place, file or table" };
                 self.wrong(&raw.of.span(), path("type"), format!("{other:?} is not {known}"));
                 FieldType::Date
             }
         };
+        if !raw.accept.is_empty() && !matches!(kind, FieldType::File { .. }) {
+            self.wrong(&raw.id.span(), path("accept"), "is of files alone");
+        }
         let compute = raw.compute.and_then(|raw| {
             let span = raw.span();
             match compute(raw.into_inner(), &kind, above) {

@@ -40,7 +40,7 @@ fn a_broken_kind_is_told_by_line_and_field() {
     check("is = \"general\"", "is = \"small\"", "test = { any", "has no choice \"small\"");
     check("[\"report\"] }", "[\"reprot\"] }", "test = { other_person_than = [\"reprot\"]", "there is no transition \"reprot\"");
     check("{ filled = \"goal\" }", "{ filled = \"goal\", is = \"x\" }", "test = { any", "a test is one of");
-    check("type = \"person\"", "type = \"html\"", "type = \"html\"", "is not text, number, date, choice, person, place or table");
+    check("type = \"person\"", "type = \"html\"", "type = \"html\"", "is not text, number, date, choice, person, place, file or table");
     check("title = \"description\"", "title = \"level\"", "title = \"level\"", "title: \"level\" must be a text");
     check("filter = [\"level\"", "filter = [\"place\"", "filter = [\"place\"", "must be a choice, date, number or person");
     check("{seq:3}", "{seq}", "number = ", "{seq} is not {region}, {year} or {seq:1}");
@@ -145,5 +145,58 @@ proptest! {
                 prop_assert_eq!(&closing.transition, "accept");
             }
         }
+    }
+}
+
+/// The register with a field of files that its first transition takes.
+fn with_files(field: &str) -> String {
+    let text = HIDDEN_DANGER.replacen(
+        "[[field]]\nid = \"place\"",
+        &format!("[[field]]\nid = \"photos\"\n{field}\n\n[[field]]\nid = \"place\""),
+        1,
+    );
+    text.replacen("require = [\"description\"", "may = [\"photos\"]\nrequire = [\"description\"", 1)
+}
+
+#[test]
+fn a_field_of_files_takes_so_many_ids_each_once() {
+    let kind =
+        Kind::parse(&with_files("name = \"照片\"\nname_en = \"Photos\"\ntype = \"file\"\nmax = 2\naccept = [\"image\", \"pdf\"]")).unwrap();
+    let field = kind.field("photos").unwrap();
+    assert!(matches!(&field.of, FieldType::File { max: 2, accept } if *accept == [FileKind::Image, FileKind::Pdf]));
+    let check = |json: serde_json::Value, fault: Option<FieldFault>| {
+        let told = Value::from_json(Some(field), &json).map_or(Some(FieldFault::Type), |value| field.check(&value).err().map(|f| f[0].1));
+        assert_eq!(told, fault, "{json}");
+    };
+    check(serde_json::json!(["7"]), None);
+    check(serde_json::json!(["7", "8"]), None);
+    check(serde_json::json!(["7", "7"]), Some(FieldFault::Range));
+    check(serde_json::json!(["7", "8", "9"]), Some(FieldFault::Range));
+    check(serde_json::json!([""]), Some(FieldFault::Range));
+    check(serde_json::json!([]), Some(FieldFault::Range));
+    check(serde_json::json!([7]), Some(FieldFault::Type));
+    check(serde_json::json!("7"), Some(FieldFault::Type));
+    check(serde_json::json!([{"id": "7"}]), Some(FieldFault::Type));
+    // A field of a pack that is gone keeps what it held.
+    let files = serde_json::json!(["7", "8"]);
+    assert_eq!(Value::from_json(None, &files).unwrap().to_json(), files);
+    let place = kind.field("place").unwrap();
+    assert_eq!(place.check(&Value::from_json(Some(place), &files).unwrap()).unwrap_err()[0].1, FieldFault::Type);
+    let plain = "name = \"照片\"\nname_en = \"Photos\"\ntype = \"file\"";
+    let kind = Kind::parse(&with_files(plain)).unwrap();
+    assert!(matches!(&kind.field("photos").unwrap().of, FieldType::File { max: 6, accept } if accept.len() == FileKind::ALL.len()));
+    let wrong = |text: &str, says: &str| {
+        let told: Vec<String> = Kind::parse(text).expect_err(says).iter().map(Breach::to_string).collect();
+        assert!(told.iter().any(|t| t.contains(says)), "{says}: {told:?}");
+    };
+    wrong(&with_files(&format!("{plain}\nmax = 21")), "field.photos.max: 1 to 20 files");
+    wrong(&with_files(&format!("{plain}\nmax = 1.5")), "field.photos.max: 1 to 20 files");
+    wrong(&with_files(&format!("{plain}\naccept = [\"exe\"]")), "field.photos.accept: each once, of image, pdf");
+    wrong(&with_files(&format!("{plain}\naccept = [\"pdf\", \"pdf\"]")), "field.photos.accept: each once");
+    wrong(&with_files("name = \"x\"\nname_en = \"x\"\ntype = \"date\"\naccept = [\"pdf\"]"), "accept: is of files alone");
+    for (list, named) in
+        [("list = [", "list"), ("filter = [", "filter"), ("key = [", "key"), ("import = [", "import"), ("search = [", "search")]
+    {
+        wrong(&with_files(plain).replacen(list, &format!("{list}\"photos\", "), 1), &format!("{named}: \"photos\" must be"));
     }
 }

@@ -1,6 +1,6 @@
 //! What stands in a field, as JSON on the API and in the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anlan_model::Wgs84;
 use jiff::civil::Date;
@@ -25,6 +25,8 @@ pub enum Value {
     Text(String),
     /// A place.
     Place(Wgs84),
+    /// Ids of files.
+    Files(Vec<String>),
     /// Rows; an empty cell is absent.
     Table(Vec<BTreeMap<String, Value>>),
 }
@@ -53,6 +55,9 @@ impl Value {
                 _ => Some(Self::Text(text.clone())),
             },
             Json::Object(_) => serde_json::from_value::<Wgs84>(json.clone()).ok().map(Self::Place),
+            Json::Array(ids) if is_files(of, ids) => {
+                Some(Self::Files(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect()))
+            }
             Json::Array(rows) => {
                 let columns = match of {
                     Some(FieldType::Table { columns, .. }) => columns.as_slice(),
@@ -113,6 +118,12 @@ impl Field {
             }
             (FieldType::Date, Value::Date(_)) => true,
             (FieldType::Place, Value::Place(place)) => Wgs84::new(place.lon, place.lat).is_some(),
+            // Ids of attachments are numbers; in cases, names.
+            (FieldType::File { max, .. }, Value::Files(ids)) => {
+                let is_id = |id: &String| !id.trim().is_empty() && id.chars().count() <= INDEXED_CHARS;
+                let each: BTreeSet<&String> = ids.iter().collect();
+                (1..=*max).contains(&ids.len()) && each.len() == ids.len() && ids.iter().all(is_id)
+            }
             (FieldType::Table { columns, rows_max }, Value::Table(rows)) => {
                 if rows.is_empty() || rows.len() > *rows_max {
                     return one(FieldFault::Range);
@@ -139,6 +150,11 @@ impl Field {
     }
 }
 
+/// Whether a list is one of files: texts alone, and where there is none, because the field holds files.
+fn is_files(of: Option<&FieldType>, ids: &[Json]) -> bool {
+    ids.iter().all(Json::is_string) && (!ids.is_empty() || matches!(of, Some(FieldType::File { .. })))
+}
+
 /// Control characters that are no line or tab: nothing a form can send by itself, and XML cannot hold them.
 fn is_unprintable(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{fffe}' | '\u{ffff}')
@@ -157,7 +173,7 @@ impl Kind {
                 Value::Text(text) => (Some(text.chars().take(INDEXED_CHARS).collect()), None),
                 Value::Date(date) => (Some(date.to_string()), None),
                 Value::Number(n) => (None, Some(*n)),
-                Value::Place(_) | Value::Table(_) => return None,
+                Value::Place(_) | Value::Files(_) | Value::Table(_) => return None,
             };
             Some(IndexEntry { field: id.clone(), text, number })
         };
@@ -173,7 +189,7 @@ impl Kind {
             Value::Text(text) => Some(search::plain(text)),
             Value::Date(date) => Some(date.to_string()),
             Value::Number(n) => Some(n.to_string()),
-            Value::Place(_) | Value::Table(_) => None,
+            Value::Place(_) | Value::Files(_) | Value::Table(_) => None,
         };
         let parts = self.key.iter().map(part).collect::<Option<Vec<_>>>()?;
         Some(parts.join("\u{1f}"))

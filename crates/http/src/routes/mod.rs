@@ -3,6 +3,7 @@
 //! No rule lives here: a handler reads the question, calls one use case of `anlan_app`, and shapes the answer. Start at [`api`].
 
 mod alarm;
+mod attachment;
 mod audit;
 mod combination;
 mod command;
@@ -123,6 +124,11 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(record::get))
         .routes(routes!(sheet::export))
         .routes(routes!(sheet::map))
+        .routes(routes!(attachment::upload))
+        .routes(routes!(attachment::forget))
+        .routes(routes!(attachment::content))
+        .routes(routes!(attachment::thumbnail))
+        .routes(routes!(attachment::view))
         .routes(routes!(record::transition))
         .routes(routes!(record::history))
         .routes(routes!(record::tasks))

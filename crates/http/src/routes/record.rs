@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
+use super::attachment::Attachment;
 use crate::dto::{At, flag, id, id_option};
 use crate::extract::{AppRef, Body, Caller, Pairs, Path2, Path3, PathId, Query};
 use crate::problem::Failure;
@@ -51,7 +52,7 @@ pub(crate) struct Record {
     /// That day is over.
     overdue: bool,
     parent: Option<RecordParent>,
-    /// Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, table a list of objects. What is
+    /// Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, files a list of ids, table a list of objects. What is
     /// empty is left out.
     #[schema(value_type = BTreeMap<String, Value>)]
     fields: Map<String, Value>,
@@ -99,7 +100,9 @@ pub(crate) struct RecordDetail {
     possible: Vec<String>,
     /// Records below it, without their fields.
     children: Vec<Record>,
-    /// Names of the people in its fields and acts, by id.
+    /// Every file that an act bound to it, also those that its fields no longer name.
+    attachments: Vec<Attachment>,
+    /// Names of the people in its fields, acts and files, by id.
     people: BTreeMap<String, String>,
 }
 
@@ -227,11 +230,12 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/registers/{kind}/records/{id}", tag = "register", params(("kind" = String, Path), ("id" = String, Path)), responses((status = 200, body = RecordDetail)))]
 pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Answer<RecordDetail> {
     let (kind, id): (String, RecordId) = path.read()?;
-    let RecordView { row, possible, children, people } = record::get(&app, &caller.scope, &kind, id).await?;
+    let RecordView { row, possible, children, attachments, people } = record::get(&app, &caller.scope, &kind, id).await?;
     Ok(Json(RecordDetail {
         record: record(&app, row, true),
         possible,
         children: children.into_iter().map(|row| record(&app, row, false)).collect(),
+        attachments: attachments.into_iter().map(Into::into).collect(),
         people: people.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
     }))
 }

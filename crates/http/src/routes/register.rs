@@ -57,6 +57,8 @@ pub(crate) enum RegisterFieldType {
     Person,
     /// `{"lon", "lat"}`, WGS-84.
     Place,
+    /// A list of ids from `POST /attachments`.
+    File,
     /// A list of objects by column.
     Table,
 }
@@ -78,7 +80,7 @@ pub(crate) struct RegisterField {
     r#type: RegisterFieldType,
     hint: String,
     hint_en: String,
-    /// Characters of a text, greatest number.
+    /// Characters of a text, greatest number, most files.
     max: Option<f64>,
     /// Least number.
     min: Option<f64>,
@@ -90,6 +92,8 @@ pub(crate) struct RegisterField {
     columns: Vec<RegisterField>,
     /// Most rows of a table; 0 = it is none.
     rows_max: usize,
+    /// Kinds of files: `image`, `pdf`, `document`, `video`, `text`.
+    accept: Vec<&'static str>,
     /// Follows from other fields; nobody fills it.
     computed: bool,
     /// Where its figures are from; may be empty.
@@ -113,6 +117,7 @@ impl From<&Field> for RegisterField {
             choices: Vec::new(),
             columns: Vec::new(),
             rows_max: 0,
+            accept: Vec::new(),
             computed: field.compute.is_some(),
             source: field.source.clone(),
             source_confidence: field.source_confidence.clone(),
@@ -135,6 +140,10 @@ impl From<&Field> for RegisterField {
             }
             FieldType::Person => dto.r#type = RegisterFieldType::Person,
             FieldType::Place => dto.r#type = RegisterFieldType::Place,
+            FieldType::File { max, accept } => {
+                dto.r#type = RegisterFieldType::File;
+                (dto.max, dto.accept) = (Some(*max as f64), accept.iter().map(|kind| kind.as_str()).collect());
+            }
             FieldType::Table { columns, rows_max } => {
                 dto.r#type = RegisterFieldType::Table;
                 dto.columns = columns.iter().map(Into::into).collect();

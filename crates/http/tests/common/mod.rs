@@ -153,6 +153,13 @@ pub fn position(at: Timestamp, metres: f64, speed_kmh: f64) -> RawPosition {
     }
 }
 
+/// A picture of one grey.
+pub fn png(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::GrayImage::from_pixel(width, height, image::Luma([90])).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
 impl Node {
     /// Positions as a socket would hand them over, each received at its own time; durable when this returns. Moves the clock on.
     pub async fn drive(&self, phone: &str, positions: Vec<RawPosition>) {
@@ -187,6 +194,14 @@ impl Node {
         let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.into_body().collect().await.unwrap().to_bytes().to_vec()
+    }
+    /// Uploads a file.
+    pub async fn upload(&self, token: &str, name: &str, bytes: &[u8]) -> Answer {
+        let name: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
+        let request = Request::post(format!("/api/v1/attachments?name={name}")).header("authorization", format!("Bearer {token}"));
+        let request =
+            request.header("content-type", "application/octet-stream").header("accept-language", "en").header("host", "localhost");
+        send(&self.router, request.body(Body::from(bytes.to_vec())).unwrap()).await
     }
     /// A pack as the administrator sees it.
     pub async fn pack(&self, id: &str) -> Value {

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{CANONICAL, RecordRow, and_holding, canonical, one, read};
 use crate::audit::{Change, Entry, Holder, check_revision};
-use crate::db::{PIECE, Row, Sql, sql};
+use crate::db::{PIECE, Row, Sql, Tx, sql};
 use crate::region::{MOVED_AT_ONCE, Redivision};
 use crate::scope::Owner;
 use crate::{Store, StoreError};
@@ -80,6 +80,14 @@ impl Store {
 }
 
 impl RecordChange<'_> {
+    pub(crate) fn tx(&mut self) -> &mut Tx {
+        &mut self.change.tx
+    }
+
+    pub(crate) fn user(&self) -> Option<UserId> {
+        self.change.scope.user
+    }
+
     /// A visible record.
     ///
     /// # Errors
