@@ -2876,6 +2876,11 @@ export interface components {
             confidence: string;
             effective: string;
             fields: components["schemas"]["RegisterField"][];
+            /**
+             * Format: int64
+             * @description Megabytes of one file in a field of files.
+             */
+            file_mb: number;
             filter: string[];
             /** @description The states as a Mermaid diagram. */
             graph: string;

@@ -232,6 +232,8 @@ pub(crate) struct Register {
     filter: Vec<String>,
     /// Columns of the import sheet; empty = nothing is imported.
     import: Vec<String>,
+    /// Megabytes of one file in a field of files.
+    file_mb: u64,
     /// The state from which records are made; none is in it.
     start: String,
     fields: Vec<RegisterField>,
@@ -241,7 +243,7 @@ pub(crate) struct Register {
     graph: String,
 }
 
-fn register(kind: &Kind, pack: String) -> Register {
+fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
     use anlan_domain::register::Deadline;
     let deadline = |deadline: &Deadline| match deadline {
         Deadline::Field(field) => RegisterDeadline { field: Some(field.clone()), days: None, working: false },
@@ -291,6 +293,7 @@ fn register(kind: &Kind, pack: String) -> Register {
         list: kind.list.clone(),
         filter: kind.filter.clone(),
         import: kind.import.clone(),
+        file_mb,
         start: kind.start.clone(),
         fields: kind.fields.iter().map(Into::into).collect(),
         states: kind.states.iter().map(state).collect(),
@@ -312,5 +315,5 @@ pub(crate) async fn get(AppRef(app): AppRef, _: Caller, kind: PathId) -> Answer<
     let registers = app.registers.load();
     let found = registers.kind(&kind.0)?;
     let pack = registers.kinds.get(&kind.0).map(|(_, pack)| pack.clone()).unwrap_or_default();
-    Ok(Json(register(&found, pack)))
+    Ok(Json(register(&found, pack, app.settings.attachments.file_mb)))
 }

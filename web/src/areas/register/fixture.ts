@@ -2,7 +2,7 @@
 import type { Field, Register } from './types'
 
 const named = (id: string, name: string) => ({ id, name, name_en: id })
-const field = (id: string, name: string, type: Field['type'], more: Partial<Field> = {}): Field => ({ ...named(id, name), type, hint: '', hint_en: '', max: null, min: null, unit: '', choices: [], columns: [], rows_max: 0, computed: false, source: '', source_confidence: '', ...more })
+const field = (id: string, name: string, type: Field['type'], more: Partial<Field> = {}): Field => ({ ...named(id, name), type, hint: '', hint_en: '', max: null, min: null, unit: '', choices: [], columns: [], rows_max: 0, accept: [], computed: false, source: '', source_confidence: '', ...more })
 const step = (id: string, from: string, to: string, more: Partial<Register['transitions'][number]> = {}) => ({ ...named(id, id), from: [from], to, who: ['safety_manager'], require: [], fresh: [], may: [], guards: [], ...more })
 
 export const KIND: Register = {
@@ -16,6 +16,7 @@ export const KIND: Register = {
   confidence: 'unverified',
   owner: 'enterprise',
   numbered: true,
+  file_mb: 20,
   key: [],
   graph: '',
   title: 'what',
@@ -34,6 +35,7 @@ export const KIND: Register = {
     field('items', '清单', 'table', { rows_max: 2, columns: [field('name', '名称', 'text', { max: 5 }), field('mass', '数量', 'number', { unit: 't', min: 0 })] }),
     field('total', '合计', 'number', { unit: 't', computed: true }),
     field('origin', '来源', 'text'),
+    field('photos', '照片', 'file', { max: 2, accept: ['image'] }),
   ],
   states: ['draft', 'found', 'treating', 'checked', 'closed'].map((id) => ({ ...named(id, id), end: id === 'closed', task: [], deadline: null, deadline_source: '', deadline_confidence: '' })),
   transitions: [

@@ -19,11 +19,11 @@ it('puts_each_field_with_the_transition_that_asks_it_first', () => {
     ['report', ['what', 'level', 'place', 'items']],
     ['assign', ['due_on', 'funds', 'responsible']],
     ['computed', ['total']],
-    ['rest', ['origin']],
+    ['rest', ['origin', 'photos']],
   ])
 })
 it('shows_names_units_and_a_dash_never_ids', () => {
-  const shown = (id: string, value: Value, locale = 'zh-CN') => valueText(fieldOf(KIND, id)!, value, { locale, people: { u1: '王工' }, rows: (n) => `${n} 行` })
+  const shown = (id: string, value: Value, locale = 'zh-CN') => valueText(fieldOf(KIND, id)!, value, { locale, people: { u1: '王工' }, rows: (n) => `${n} 行`, files: (n) => `${n} 个文件` })
   expect(shown('level', 'major')).toBe('重大')
   expect(shown('level', 'major', 'en')).toBe('major')
   expect(shown('funds', 1234567.89)).toBe('1,234,567.89\u2009元')

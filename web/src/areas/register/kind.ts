@@ -59,6 +59,7 @@ export interface Words {
   locale: string
   people: Record<string, string>
   rows: (n: number) => string
+  files: (n: number) => string
 }
 /** A value as a reader sees it; "—" for nothing. Never an id where there is a name. */
 export function valueText(field: Field, value: Value | undefined, words: Words): string {
@@ -78,6 +79,8 @@ export function valueText(field: Field, value: Value | undefined, words: Words):
       const { lon, lat } = value as PlaceValue
       return `${lon.toFixed(6)}, ${lat.toFixed(6)} WGS-84`
     }
+    case 'file':
+      return words.files(Array.isArray(value) ? value.length : 0)
     case 'table':
       return words.rows(Array.isArray(value) ? value.length : 0)
     default:

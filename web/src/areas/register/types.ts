@@ -9,6 +9,8 @@ export type RegisterSummary = Schemas['RegisterSummary']
 export type Field = Schemas['RegisterField']
 export type State = Schemas['RegisterState']
 export type Transition = Schemas['RegisterTransition']
+/** A file of a record, or one that waits for it. */
+export type Attachment = Schemas['Attachment']
 export type Person = Schemas['Person']
 export type Notification = Schemas['Notification']
 export type NotificationPage = Schemas['NotificationList']
@@ -23,7 +25,7 @@ export interface PlaceValue {
   lat: number
 }
 export type Row = Record<string, string | number | null>
-export type Value = string | number | PlaceValue | Row[] | null
+export type Value = string | number | PlaceValue | Row[] | string[] | null
 export type Fields = Record<string, Value | undefined>
 
 /** A record without its fields, as lists of other pages carry it. */

@@ -13,7 +13,11 @@ export interface RowDraft {
   key: number
   cells: Record<string, string>
 }
-export type DraftValue = string | PlaceDraft | RowDraft[]
+/** Files that are uploaded. */
+export interface FilesDraft {
+  ids: string[]
+}
+export type DraftValue = string | PlaceDraft | FilesDraft | RowDraft[]
 export type Draft = Record<string, DraftValue>
 /** Longer text gets more than one line. */
 export const LINE_MAX = 200
@@ -28,12 +32,13 @@ export function draftOf(field: Field, value: Value | undefined): DraftValue {
     return { lon: cellText(place?.lon), lat: cellText(place?.lat) }
   }
   if (field.type === 'table') {
-    return (Array.isArray(value) ? value : []).map((row) => {
+    return (Array.isArray(value) ? (value as Row[]) : []).map((row) => {
       const draft = blankRow(field)
       for (const column of field.columns) draft.cells[column.id] = cellText(row[column.id])
       return draft
     })
   }
+  if (field.type === 'file') return { ids: Array.isArray(value) ? (value as string[]) : [] }
   return cellText(value)
 }
 
@@ -42,7 +47,8 @@ export const draftOfForm = (items: readonly FormItem[], fields: Fields): Draft =
   Object.fromEntries(items.map(({ field, fresh }) => [field.id, draftOf(field, fresh ? undefined : fields[field.id])]))
 
 export const asText = (draft: DraftValue | undefined): string => (typeof draft === 'string' ? draft : '')
-export const asPlace = (draft: DraftValue | undefined): PlaceDraft => (draft && typeof draft === 'object' && !Array.isArray(draft) ? draft : { lon: '', lat: '' })
+export const asPlace = (draft: DraftValue | undefined): PlaceDraft => (draft && typeof draft === 'object' && 'lon' in draft ? draft : { lon: '', lat: '' })
+export const asFiles = (draft: DraftValue | undefined): string[] => (draft && typeof draft === 'object' && 'ids' in draft ? draft.ids : [])
 export const asRows = (draft: DraftValue | undefined): RowDraft[] => (Array.isArray(draft) ? draft : [])
 
 function scalar(field: Field, text: string): string | number | null {
@@ -74,10 +80,14 @@ export function valueOf(field: Field, draft: DraftValue | undefined): Value {
       })
     return rows.length ? rows : null
   }
+  if (field.type === 'file') {
+    const ids = asFiles(draft)
+    return ids.length ? ids : null
+  }
   return scalar(field, asText(draft))
 }
 
-export type Fault = 'missing' | 'number' | 'low' | 'high' | 'long' | 'place' | 'rows'
+export type Fault = 'missing' | 'number' | 'low' | 'high' | 'long' | 'place' | 'rows' | 'files'
 export interface Problem {
   /** Name of the control in the form: `due_on`, `place-lat`, `materials-2-quantity`. */
   name: string
@@ -130,6 +140,12 @@ export function check(items: readonly FormItem[], draft: Draft): Problem[] {
           if (fault) found.push({ name: `${field.id}-${i}-${column.id}`, field: column, row: i + 1, ...fault })
         }
       })
+      continue
+    }
+    if (field.type === 'file') {
+      const n = asFiles(typed).length
+      if (required && !n) found.push({ name: field.id, field, fault: 'missing' })
+      if (typeof field.max === 'number' && n > field.max) found.push({ name: field.id, field, fault: 'files', bound: field.max })
       continue
     }
     const text = asText(typed)

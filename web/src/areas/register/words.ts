@@ -20,7 +20,7 @@ export function useWords() {
     return found ? named(found) : id
   }
   const value = (field: Field, v: Value | undefined, people: Record<string, string>) =>
-    valueText(field, v, { locale: locale.value, people, rows: (n) => t('register.rows', { n }) })
+    valueText(field, v, { locale: locale.value, people, rows: (n) => t('register.rows', { n }), files: (n) => t('file.count', { n }) })
   const role = (id: string) => (te(`role.${id}`, 'zh-CN') ? t(`role.${id}`) : id)
   const roles = (ids: readonly string[]) => ids.map(role).join(t('list.comma'))
   const confidence = (word: string) => (te(`confidence.${word}`, 'zh-CN') ? t(`confidence.${word}`) : word)
