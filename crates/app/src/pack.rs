@@ -78,6 +78,11 @@ impl Registers {
         Ok(registers)
     }
 
+    /// Words of its registers.
+    pub fn kinds(&self) -> Vec<String> {
+        self.kinds.keys().cloned().collect()
+    }
+
     fn add(&mut self, pack: &str, kinds: Vec<Kind>) {
         self.kinds.extend(kinds.into_iter().map(|kind| (kind.id.clone(), (Arc::new(kind), pack.to_owned()))));
     }

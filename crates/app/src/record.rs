@@ -259,8 +259,9 @@ pub async fn tasks(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<Re
     let today = app.today();
     let left = 7 - i32::from(today.weekday().to_monday_one_offset());
     let week_ends = today.checked_add(jiff::Span::new().days(left)).unwrap_or(today);
-    let counts = app.store.task_counts(&scope, &today.to_string(), &week_ends.to_string()).await?;
-    Ok((app.store.tasks(&scope, &today.to_string(), paging).await?, counts))
+    let kinds = app.registers.load().kinds();
+    let counts = app.store.task_counts(&scope, &kinds, &today.to_string(), &week_ends.to_string()).await?;
+    Ok((app.store.tasks(&scope, &kinds, &today.to_string(), paging).await?, counts))
 }
 
 /// What the asker was told, newest first, and how much of it is unread.
@@ -269,7 +270,8 @@ pub async fn tasks(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<Re
 /// No permission to view, a foreign cursor, the store's.
 pub async fn notifications(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<NotificationRow>, i64), AppError> {
     let scope = scope.with(Permission::View)?;
-    Ok((app.store.notifications(&scope, paging).await?, app.store.n_unread(&scope).await?))
+    let kinds = app.registers.load().kinds();
+    Ok((app.store.notifications(&scope, &kinds, paging).await?, app.store.n_unread(&scope, &kinds).await?))
 }
 
 /// Notes that the asker read everything up to and with `id`.
@@ -328,7 +330,7 @@ pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Res
     let mut doing = Doing::new(app, scope, &owner, people, now)?;
     let id = doing.create(&mut change, &kind, None, &new.transition, fields_of(&kind, &new.fields)?, 0).await?;
     let row = change.record(&kind.id, id).await?;
-    change.commit().await?;
+    app.live.records_changed(&change.commit().await?);
     Ok(row)
 }
 
@@ -360,7 +362,7 @@ pub async fn act(
     let mut doing = Doing::new(app, scope, &owner, people, now)?;
     doing.update(&mut change, &kind, &row, transition, fields_of(&kind, fields)?).await?;
     let row = change.record(&kind.id, id).await?;
-    change.commit().await?;
+    app.live.records_changed(&change.commit().await?);
     Ok(row)
 }
 
@@ -735,7 +737,7 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
             let detail = json!({"reason": "the register changed", "changes": changes});
             change.update(&row, row.revision, &put, detail).await.map_err(|error| taken(&kind, error))?;
         }
-        change.commit().await?;
+        app.live.records_changed(&change.commit().await?);
         let Some(next) = page.next else { return Ok(()) };
         paging.cursor = Some(next);
     }
@@ -764,7 +766,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 pub async fn remind(app: &App) -> Result<usize, AppError> {
     let _turn = app.reminding.lock().await;
     let today = app.today();
-    let kinds: Vec<String> = app.registers.load().kinds.keys().cloned().collect();
+    let kinds = app.registers.load().kinds();
     let mut n = 0;
     loop {
         let ids = app.store.records_to_remind(&kinds, &today.to_string(), PER_ROUND).await?;
@@ -794,7 +796,8 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     let due_on = row.due_on.as_ref().and_then(|day| day.parse::<Date>().ok());
     let Some(due_on) = due_on else {
         change.escalated(&row, done, None, json!({"reason": "no deadline"})).await?;
-        return Ok(change.commit().await?);
+        change.commit().await?;
+        return Ok(());
     };
     let (steps, next) = kind.escalation(&row.state, due_on, done, today);
     let owner = owner_of(&mut change, &row).await?;
@@ -810,5 +813,6 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
     change.escalated(&row, done + steps.len(), next.map(|day| day.to_string()).as_deref(), detail).await?;
-    Ok(change.commit().await?)
+    app.live.records_changed(&change.commit().await?);
+    Ok(())
 }

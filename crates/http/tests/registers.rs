@@ -349,10 +349,13 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
 
     assert_eq!(node.admin("POST", "/api/v1/packs/drills/disable", json!({})).await.status, 204);
     assert_eq!(ask(&node.router, "GET", drills, Some(&manager.token), None).await.code(404), "register.unknown");
-    assert_eq!(manager.get("/api/v1/tasks").await["open"], 1, "the record waits for its register");
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 0, "no page opens it");
+    write_pack(packs.path(), "drills", DRILL);
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", json!({"hash": pack().await["hash"]})).await.status, 204);
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 1, "the record waited for its register");
     let audit = node.get("/api/v1/audit?noun=pack").await;
     let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
-    assert_eq!(acts, ["disable", "enable"]);
+    assert_eq!(acts, ["enable", "disable", "enable"]);
 }
 
 /// Sends a sheet.

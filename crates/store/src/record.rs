@@ -173,11 +173,11 @@ WHERE r.is_open = 1")
         rows.iter().map(|row| Ok(RecordCount { kind: row.get("kind")?, open: row.get("n")?, overdue: row.get("late")? })).collect()
     }
 
-    /// How much is on the asker's to-do list; days are ISO dates.
+    /// How much of these kinds is on the asker's to-do list; days are ISO dates.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn task_counts(&self, scope: &Scope, today: &str, week_ends: &str) -> Result<TaskCounts, StoreError> {
+    pub async fn task_counts(&self, scope: &Scope, kinds: &[String], today: &str, week_ends: &str) -> Result<TaskCounts, StoreError> {
         let mut q = sql("SELECT COUNT(*) AS n,
   COALESCE(SUM(CASE WHEN r.due_on < $1 THEN 1 ELSE 0 END), 0) AS late,
   COALESCE(SUM(CASE WHEN r.due_on >= $1 AND r.due_on <= $2 THEN 1 ELSE 0 END), 0) AS week
@@ -185,6 +185,7 @@ FROM record AS r
 WHERE r.is_open = 1")
         .bind(today)
         .bind(week_ends);
+        q.and_in("r.kind", kinds);
         list::and_task(&mut q, scope, today);
         let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
         Ok(TaskCounts { open: row.get("n")?, overdue: row.get("late")?, this_week: row.get("week")? })

@@ -2019,6 +2019,14 @@ export interface components {
             token: string;
             topic: string;
         } | {
+            data: components["schemas"]["Record"][];
+            token: string;
+            topic: string;
+        } | {
+            data: components["schemas"]["Unread"][];
+            token: string;
+            topic: string;
+        } | {
             code?: string | null;
             event: string;
             now: components["schemas"]["At"];
@@ -3261,6 +3269,14 @@ export interface components {
             since: null | components["schemas"]["At"];
             /** @description `log` (nothing is acknowledged), `engine` (no round completed), `database`, `clock_off`, `clock_loose`, `clock_stepped`, `life`. */
             trouble: string;
+        };
+        /** @description What was told and not read. */
+        Unread: {
+            /**
+             * Format: int64
+             * @description How many notifications.
+             */
+            unread: number;
         };
         /** @description A person. */
         User: {

@@ -60,7 +60,7 @@ pub(crate) struct Record {
     updated_at: At,
 }
 
-fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
+pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
     let overdue = row.is_late(&app.today().to_string());
     let fields = match row.body {
         Value::Object(mut body) if with_fields => match body.remove("fields") {

@@ -67,6 +67,8 @@ pub struct RecordPut {
 /// A change of records under way; dropped without [`RecordChange::commit`] nothing has happened.
 pub struct RecordChange<'a> {
     change: Change<'a>,
+    /// What it left otherwise than it was.
+    changed: Vec<RecordId>,
 }
 
 impl Store {
@@ -75,7 +77,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::Database`].
     pub async fn change_records<'a>(&self, scope: &'a Scope, now: Timestamp) -> Result<RecordChange<'a>, StoreError> {
-        Ok(RecordChange { change: self.change(scope, now).await? })
+        Ok(RecordChange { change: self.change(scope, now).await?, changed: Vec::new() })
     }
 }
 
@@ -309,8 +311,9 @@ WHERE id = $15");
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn commit(self) -> Result<(), StoreError> {
-        self.change.commit().await
+    pub async fn commit(self) -> Result<Vec<RecordId>, StoreError> {
+        self.change.commit().await?;
+        Ok(self.changed)
     }
 
     async fn index(&mut self, kind: &str, id: RecordId, put: &RecordPut) -> Result<(), StoreError> {
@@ -341,6 +344,7 @@ WHERE id = $15");
             .row(sql(&format!("SELECT {CANONICAL} FROM record AS r WHERE r.id = $1")).bind(id))
             .await?
             .ok_or(StoreError::NotFound)?;
+        self.changed.push(id);
         let row = canonical(&row)?;
         let told = json!({"id": id, "kind": row["kind"], "state": row["state"], "revision": row["revision"]});
         if action != "escalate" {
