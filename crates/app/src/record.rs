@@ -745,8 +745,14 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
 
 // ---- deadlines
 
-/// Tells what is due soon or late, until stopped.
+/// Tells what is due soon or late, until stopped; first what another release left is brought up to date.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    if let Err(failure) = crate::pack::renew_base(&app).await {
+        warn!(
+            error = &failure as &dyn std::error::Error,
+            "records of the release before could not be brought up to date; next try at the next start"
+        );
+    }
     loop {
         if let Err(failure) = remind(&app).await {
             warn!(error = &failure as &dyn std::error::Error, "deadlines could not be looked at; next try within a minute");

@@ -358,6 +358,26 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
     assert_eq!(acts, ["enable", "disable", "enable"]);
 }
 
+#[tokio::test]
+async fn records_of_another_release_are_brought_up_to_date_once() {
+    use anlan_model::Clock as _;
+    let node = node().await;
+    // The start did it already, or this does.
+    anlan_app::pack::renew_base(&node.app).await.unwrap();
+    let enterprise = node.enterprise("E1", HERE).await;
+    let worker = Person { node: &node, token: node.person("worker", json!([{"role": "worker", "enterprise": enterprise}])).await };
+    let fields = json!({"description": "护栏缺失", "place": "x", "found_on": "2026-01-01", "source": "condition", "found_by": "worker"});
+    let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+    let id = text(&ask(&node.router, "POST", RECORDS, Some(&worker.token), Some(body)).await.ok(201)["id"]);
+    let history = async || worker.get(&format!("{RECORDS}/{id}/history")).await["entries"].as_array().unwrap().len();
+    assert!(!anlan_app::pack::renew_base(&node.app).await.unwrap(), "a new node has nothing of another release");
+    node.app.store.put_setting(&anlan_model::Scope::node(), "base_pack", "another release", node.app.clock.now()).await.unwrap();
+    assert!(anlan_app::pack::renew_base(&node.app).await.unwrap());
+    assert_eq!(history().await, 2);
+    assert!(!anlan_app::pack::renew_base(&node.app).await.unwrap());
+    assert_eq!(worker.get(&format!("{RECORDS}/{id}")).await["revision"], 2);
+}
+
 /// Sends a sheet.
 async fn send_sheet(person: &Person<'_>, path: &str, bytes: Vec<u8>) -> (u16, Vec<u8>) {
     use http_body_util::BodyExt as _;

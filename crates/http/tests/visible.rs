@@ -529,7 +529,9 @@ impl<'a> Stage<'a> {
                 if state.is_end || from.is_some_and(|from| from.as_str() > TODAY) {
                     return false;
                 }
-                match state.task_person.as_ref().and_then(|field| fact["fields"][field].as_str()) {
+                // Whoever was named and is not there any more holds up nobody.
+                let is_there = |one: &&str| self.people.iter().any(|p| p.id == *one && self.model.sees(p, made.owner));
+                match state.task_person.as_ref().and_then(|field| fact["fields"][field].as_str()).filter(is_there) {
                     Some(one) => one == person.id,
                     None => self.model.roles(person, made.owner).iter().any(|role| state.task.iter().any(|task| task == role)),
                 }
