@@ -632,7 +632,7 @@ fn refusal(kind: &Kind, transition: &str, refused: BTreeSet<Refused>) -> AppErro
         Refusal::NotFound
     } else if has(|r| matches!(r, Refused::Role)) {
         Refusal::Forbidden
-    } else if has(|r| matches!(r, Refused::State)) || !has(|r| matches!(r, Refused::Field(..))) {
+    } else if has(|r| matches!(r, Refused::State)) || !has(|r| matches!(r, Refused::Field(..) | Refused::Content(..))) {
         Refusal::Conflict
     } else {
         Refusal::Invalid
@@ -648,6 +648,7 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
         Refused::State => ("register.state", None),
         Refused::Role => ("register.role", None),
         Refused::Guard(_) => ("register.guard", None),
+        Refused::Content(path, _) => ("register.content", Some(format!("fields.{path}"))),
         Refused::Field(path, fault) => {
             let code = match fault {
                 FieldFault::Unknown => "register.field_unknown",
@@ -666,6 +667,7 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
                 params.extend([("guard", id.clone()), ("says", guard.says.clone()), ("says_en", guard.says_en.clone())]);
             }
         }
+        Refused::Content(_, cause) => params.extend([("says", cause.in_chinese()), ("says_en", cause.to_string())]),
         Refused::Field(path, FieldFault::Type | FieldFault::Range) => {
             if let Some(field) = field_at(kind, path) {
                 params.extend([("allowed", allowed(field, false)), ("allowed_en", allowed(field, true))]);

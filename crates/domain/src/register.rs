@@ -8,6 +8,7 @@
 
 mod cases;
 mod compute;
+mod grade;
 pub mod graph;
 mod kind;
 mod read;
@@ -19,7 +20,8 @@ use std::collections::BTreeMap;
 pub use cases::CaseFailure;
 use jiff::civil::Date;
 pub use kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State, Test,
+    Transition, Turn,
 };
 pub use value::{IndexEntry, Value};
 
@@ -84,6 +86,8 @@ pub enum Refused {
     Role,
     /// This field must be filled, or holds what cannot be. In a table: `table[row].column`, rows from 0.
     Field(String, FieldFault),
+    /// What stands here cannot be graded.
+    Content(String, crate::major_hazard::Cause),
     /// The guard of this id says no.
     Guard(String),
 }
@@ -110,7 +114,7 @@ impl Refused {
             Self::Unknown => "transition".to_owned(),
             Self::State => "state".to_owned(),
             Self::Role => "role".to_owned(),
-            Self::Field(path, _) => format!("field:{path}"),
+            Self::Field(path, _) | Self::Content(path, _) => format!("field:{path}"),
             Self::Guard(id) => format!("guard:{id}"),
         }
     }
@@ -185,6 +189,10 @@ impl Kind {
         let missing = transition.require.iter().filter(|id| !is_there(id));
         refused.extend(missing.map(|id| Refused::Field(id.clone(), FieldFault::Missing)));
         self.compute(&mut next);
+        // What is not even of its type was told above.
+        if !refused.iter().any(|r| matches!(r, Refused::Field(..))) {
+            refused.extend(self.ungraded(&next, &attempt.set));
+        }
         // Guards look at the record as it would be, and at who did what before.
         let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar) };
         let failed = transition.guards.iter().filter(|guard| !guard.test.holds(&view));
@@ -192,8 +200,9 @@ impl Kind {
         if !refused.is_empty() {
             return Err(refused);
         }
-        if next.state != transition.to {
-            next.state.clone_from(&transition.to);
+        let to = transition.turns.iter().find(|turn| turn.when.holds(&view)).map_or(&transition.to, |turn| &turn.to).clone();
+        if next.state != to {
+            next.state = to;
             next.entered_on = attempt.on;
         }
         next.acts.push(Act { transition: transition.id.clone(), by: attempt.by.to_owned(), on: attempt.on });
@@ -251,6 +260,7 @@ impl Test {
             Self::Not(test) => !test.holds(view),
             Self::Filled(id) => view.after.fields.contains_key(id),
             Self::Is(id, wanted) => view.after.text(id) == Some(wanted),
+            Self::Changed(ids) => ids.iter().any(|id| view.before.fields.get(id) != view.after.fields.get(id)),
             Self::AtLeast(id, least) => view.after.number(id).is_some_and(|n| n >= *least),
             Self::AtMost(id, most) => view.after.number(id).is_some_and(|n| n <= *most),
             Self::After(later, earlier) => {
@@ -317,9 +327,11 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                     }
                 }
             }
-            for guard in &transition.guards {
-                let field = format!("transition.{}.guard.{}.test", transition.id, guard.id);
-                guard.test.visit(&mut |test| match test {
+            let guards =
+                transition.guards.iter().map(|guard| (format!("transition.{}.guard.{}.test", transition.id, guard.id), &guard.test));
+            let turns = transition.turns.iter().map(|turn| (format!("transition.{}.turns.{}.when", transition.id, turn.to), &turn.when));
+            for (field, test) in guards.chain(turns) {
+                test.visit(&mut |test| match test {
                     Test::Children { kind: other, states, .. } => match kinds.get(other.as_str()) {
                         None => say(field.clone(), format!("there is no register {other:?}")),
                         Some(other) => {

@@ -187,6 +187,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "The division {region} became {became} on {since}; use the new code.",
     ),
     ("region.unknown", "本节点没有行政区划 {region}。", "This node does not know the division {region}."),
+    ("register.content", "无法分级：{says}。", "Cannot be graded: {says_en}."),
     ("register.field_locked", "这一步不能填写该字段。", "This step does not set the field."),
     ("register.field_missing", "这一步必须填写该字段。", "This step needs the field."),
     ("register.field_range", "内容不符合要求：应为{allowed}。", "Not what may stand here: {allowed_en}."),

@@ -262,6 +262,79 @@ async fn an_enterprise_that_moves_takes_its_records_along() {
     assert_eq!(node.app.store.verify_records().await.unwrap(), (1, vec![]), "copies are not what the audit vouches for");
 }
 
+#[tokio::test]
+async fn an_edit_that_changes_the_level_of_a_major_hazard_is_told_and_calls_for_another_filing() {
+    const MAJOR: &str = "/api/v1/registers/major_hazard/records";
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let supervisor = person(&node, "supervisor", json!([{"role": "supervisor", "region": HERE}])).await;
+    let contents = |substance: &str, tonnes: f64| json!([{"substance": "甲醇", "tonnes": 1}, {"substance": substance, "tonnes": tonnes}]);
+    let unit = |contents: Value| json!({"unit": "液氯库", "unit_kind": "storage", "place": "北区", "contents": contents});
+    let body = |contents: Value| json!({"enterprise": enterprise, "transition": "identify", "fields": unit(contents)});
+    // What could be several rows, or none, is asked back at its row, with what to do, before anything is kept.
+    for (substance, says) in [("硝酸铵", "Cannot be graded: name it in full: 硝酸铵(含可燃物>0.2%"), ("柴油", "table 1 does not name")]
+    {
+        let answer = manager.post(MAJOR, body(contents(substance, 30.0))).await;
+        assert_eq!(answer.refused(400), [("register.content".to_owned(), "fields.contents[1].substance".to_owned())]);
+        assert!(answer.body["errors"][0]["detail"].as_str().unwrap().contains(says), "{}", answer.body);
+    }
+    assert_eq!(manager.get(MAJOR).await["records"], json!([]), "nothing half-written");
+
+    // What R needs and is not there is empty, with the reason.
+    let made = manager.post(MAJOR, body(contents("液氯", 62.3))).await.ok(201);
+    let id = text(&made["id"]);
+    let fields = &made["fields"];
+    assert_eq!(
+        (&fields["s"], &fields["r"], &fields["level"], &fields["lacks"]),
+        (&json!(12.462), &Value::Null, &Value::Null, &json!("people"))
+    );
+    let correct = json!({"amend_reason": "补人口", "people_within_500m": 120});
+    let graded = manager.take("major_hazard", &id, "correct", correct).await.ok(200);
+    let fields = &graded["fields"];
+    assert_eq!((&fields["r"], &fields["level"], &fields["lacks"]), (&json!(99.684), &json!("2"), &Value::Null));
+    assert_eq!(
+        (&fields["confidence"], &fields["terms"][0]["confidence"], &fields["terms"][1]["confidence"]),
+        (&json!("unverified"), &json!("unverified"), &json!("verified"))
+    );
+
+    let assess = json!({"assessed_on": "2026-11-20", "assessor": "评估公司", "report_no": "PG-1"});
+    let assessed = manager.take("major_hazard", &id, "assess", assess).await.ok(200);
+    assert_eq!((&assessed["due_on"], &assessed["fields"]["assessment_until"]), (&json!("2026-12-05"), &json!("2029-11-20")));
+    manager.take("major_hazard", &id, "submit", json!({"papers": "登记表", "fire_told_on": "2026-11-23"})).await.ok(200);
+    let filing = json!({"filing_no": "BA-1", "filed_on": "2026-11-23", "filed_level": "2"});
+    let filed = supervisor.take("major_hazard", &id, "file", filing).await.ok(200);
+    assert_eq!((&filed["state"], &filed["due_on"]), (&json!("filed"), &json!("2029-11-20")));
+    assert_eq!(supervisor.get("/api/v1/tasks").await["open"], 0);
+
+    // A quarter of a tonne more is another level: it is filed again, and the time line shows the field.
+    let edit = json!({"amend_reason": "扩容", "contents": contents("液氯", 62.5)});
+    let changed = manager.take("major_hazard", &id, "amend", edit).await.ok(200);
+    assert_eq!(
+        (&changed["state"], &changed["fields"]["level"], &changed["due_on"]),
+        (&json!("to_refile"), &json!("1"), &json!("2026-12-23"))
+    );
+    let entry = manager.get(&format!("{MAJOR}/{id}/history")).await["entries"][0].clone();
+    assert_eq!((&entry["transition"], &entry["from"], &entry["to"]), (&json!("amend"), &json!("filed"), &json!("to_refile")));
+    assert_eq!((&entry["changes"]["level"], &entry["changes"]["r"]), (&json!(["2", "1"]), &json!([99.684, 100.004])));
+    assert_eq!(manager.get("/api/v1/tasks").await["tasks"][0]["record"]["id"], id);
+    assert_eq!(manager.get(&format!("{MAJOR}?f.level=1")).await["records"][0]["id"], id);
+    assert_eq!(manager.get(&format!("{MAJOR}?f.level=2")).await["records"], json!([]));
+
+    // An assessment that is over stands on the county's to-do list.
+    let assess = json!({"assessed_on": "2026-11-23", "assessor": "评估公司", "report_no": "PG-2"});
+    manager.take("major_hazard", &id, "assess", assess).await.ok(200);
+    manager.take("major_hazard", &id, "submit", json!({"papers": "登记表", "fire_told_on": "2026-11-23"})).await.ok(200);
+    supervisor.take("major_hazard", &id, "file", json!({"filed_on": "2026-11-23", "filed_level": "1"})).await.ok(200);
+    days_pass(&node, 3 * 365 + 2).await;
+    let supervisor = Person { token: node.sign_in("supervisor").await, node: &node };
+    let tasks = supervisor.get("/api/v1/tasks").await;
+    assert_eq!(
+        (&tasks["tasks"][0]["record"]["id"], &tasks["tasks"][0]["record"]["overdue"], &tasks["overdue"]),
+        (&json!(id), &json!(true), &json!(1))
+    );
+}
+
 fn write_pack(folder: &Path, id: &str, register: &str) {
     let to = folder.join(id).join("registers/fire_drill");
     std::fs::create_dir_all(&to).unwrap();

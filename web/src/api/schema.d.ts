@@ -2910,6 +2910,8 @@ export interface components {
             /** @description Fields that must be filled by then. */
             require: string[];
             to: string;
+            /** @description States to which it leads instead, by what becomes of the record. */
+            turns: string[];
             /** @description Roles that may. */
             who: string[];
         };

@@ -474,7 +474,7 @@ const en: Shape = {
     none: { audit: 'No audit entries.', quarantine: 'The quarantine is empty.', events: 'No data events.' },
     denied: 'This page needs the permission “{permission}”. Ask an administrator.',
   },
-  list: { comma: ', ', semicolon: '; ', stop: '. ', colon: '{name}: ' },
+  list: { or: ' or ', comma: ', ', semicolon: '; ', stop: '. ', colon: '{name}: ' },
   due: { overdue: 'Overdue', overdueBy: '{n} d overdue', today: 'Due today', left: '{n} d left' },
   place: {
     lon: 'Longitude (WGS-84)',

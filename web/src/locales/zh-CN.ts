@@ -471,7 +471,7 @@ export default {
     none: { audit: '没有审计记录。', quarantine: '隔离区是空的。', events: '没有数据事件。' },
     denied: '查看这一页需要“{permission}”权限，请联系系统管理员。',
   },
-  list: { comma: '、', semicolon: '；', stop: '。', colon: '{name}：' },
+  list: { or: '或', comma: '、', semicolon: '；', stop: '。', colon: '{name}：' },
   due: { overdue: '已逾期', overdueBy: '已逾期 {n} 天', today: '今天到期', left: '还有 {n} 天' },
   place: {
     lon: '经度（WGS-84）',

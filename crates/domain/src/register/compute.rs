@@ -2,8 +2,8 @@
 
 use jiff::ToSpan as _;
 
-use super::kind::{Compute, Kind, Months};
-use super::{Record, Value};
+use super::kind::{Compute, Field, Kind, Months};
+use super::{Record, Value, grade};
 
 /// Months that are added to a date at most; 1,000 years.
 const MONTHS_MAX: i32 = 12_000;
@@ -13,7 +13,7 @@ impl Kind {
     pub fn compute(&self, record: &mut Record) {
         for field in &self.fields {
             let Some(compute) = &field.compute else { continue };
-            match value(compute, record) {
+            match value(compute, field, record) {
                 Some(value) => drop(record.fields.insert(field.id.clone(), value)),
                 None => drop(record.fields.remove(&field.id)),
             }
@@ -21,13 +21,15 @@ impl Kind {
     }
 }
 
-fn value(compute: &Compute, record: &Record) -> Option<Value> {
+fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
     let table = |id: &str| match record.fields.get(id) {
         Some(Value::Table(rows)) => Some(rows),
         _ => None,
     };
     let finite = |n: f64| n.is_finite().then_some(Value::Number(n));
     match compute {
+        Compute::Grade { contents, people, shows } => grade::value(*shows, field, &grade::of(contents, people, record).ok()??),
+        Compute::PlusDays(date, days) => record.date(date)?.checked_add(days.days()).ok().map(Value::Date),
         Compute::Sum(id, column) => {
             let cells = table(id)?.iter().filter_map(|row| match row.get(column) {
                 Some(Value::Number(n)) => Some(*n),

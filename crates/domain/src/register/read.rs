@@ -7,8 +7,10 @@ use anlan_model::Role;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::grade;
 use super::kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test, Transition,
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State, Test,
+    Transition, Turn,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -111,7 +113,7 @@ struct RawField {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by"
+    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by, date + plus_days, grade + people + shows"
 )]
 enum RawCompute {
     Sum(RawSum),
@@ -120,6 +122,8 @@ enum RawCompute {
     Percent(RawPercent),
     Steps(RawSteps),
     Months(RawMonths),
+    PlusDays(RawPlusDays),
+    Grade(RawGrade),
 }
 
 #[derive(Deserialize)]
@@ -162,6 +166,21 @@ struct RawMonths {
     plus_months: RawPlus,
     #[serde(default)]
     by: Vec<(String, i32)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlusDays {
+    date: String,
+    plus_days: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGrade {
+    grade: String,
+    people: String,
+    shows: String,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +243,8 @@ struct RawTransition {
     name_en: String,
     from: Vec<Spanned<String>>,
     to: Spanned<String>,
+    #[serde(default)]
+    turns: Vec<RawTurn>,
     who: Spanned<Vec<String>>,
     #[serde(default)]
     require: Vec<Spanned<String>>,
@@ -239,6 +260,13 @@ struct RawTransition {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawTurn {
+    when: Spanned<RawTest>,
+    to: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawGuard {
     id: Spanned<String>,
     says: String,
@@ -250,7 +278,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, field + at_least, field + at_most, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, field + at_least, field + at_most, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -258,6 +286,7 @@ enum RawTest {
     Not(RawNot),
     Filled(RawFilled),
     Is(RawIs),
+    Changed(RawChanged),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
     After(RawAfter),
@@ -299,6 +328,12 @@ struct RawFilled {
 struct RawIs {
     field: String,
     is: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawChanged {
+    changed: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -758,7 +793,8 @@ impl Reader<'_> {
     ) -> Transition {
         let id = self.word("transition", &raw.id, seen);
         let of = format!("transition.{id}");
-        for (from, what) in raw.from.iter().map(|s| (s, "from")).chain([(&raw.to, "to")]) {
+        let targets = || std::iter::once((&raw.to, "to")).chain(raw.turns.iter().map(|turn| (&turn.to, "turns.to")));
+        for (from, what) in raw.from.iter().map(|s| (s, "from")).chain(targets()) {
             match states.iter().find(|s| s.id == *from.as_ref()) {
                 None => self.wrong(&from.span(), format!("{of}.{what}"), format!("there is no state {:?}", from.as_ref())),
                 Some(state) if what == "from" && state.is_end => {
@@ -767,8 +803,8 @@ impl Reader<'_> {
                 Some(_) => {}
             }
         }
-        if raw.to.as_ref() == start {
-            self.wrong(&raw.to.span(), format!("{of}.to"), "leads back to the start, where nothing is kept");
+        for (to, what) in targets().filter(|(to, _)| to.as_ref() == start) {
+            self.wrong(&to.span(), format!("{of}.{what}"), "leads back to the start, where nothing is kept");
         }
         if raw.from.is_empty() {
             self.wrong(&raw.id.span(), format!("{of}.from"), "names no state");
@@ -800,6 +836,14 @@ impl Reader<'_> {
             }
             opens.push(raw.into_inner());
         }
+        let mut turns = Vec::new();
+        for turn in raw.turns {
+            let span = turn.when.span();
+            match test(turn.when.into_inner(), types, known, 0) {
+                Ok(when) => turns.push(Turn { when, to: turn.to.into_inner() }),
+                Err(reason) => self.wrong(&span, format!("{of}.turns.when"), reason),
+            }
+        }
         let mut seen = BTreeSet::new();
         let guards = raw.guard.into_iter().map(|guard| self.guard(&of, guard, types, known, &mut seen)).collect();
         Transition {
@@ -808,6 +852,7 @@ impl Reader<'_> {
             name_en: raw.name_en,
             from: plain(raw.from),
             to: raw.to.into_inner(),
+            turns,
             who: raw.who.into_inner(),
             require: plain(raw.require),
             fresh: plain(raw.fresh),
@@ -926,6 +971,31 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
             };
             Ok(Compute::PlusMonths(date, months))
         }
+        RawCompute::PlusDays(RawPlusDays { date, plus_days }) => {
+            wanted(matches!(of, FieldType::Date), "a date")?;
+            if !matches!(find(&date)?.of, FieldType::Date) {
+                return Err(format!("{date:?} is no date"));
+            }
+            if plus_days.abs() > DAYS_MAX {
+                return Err(format!("at most {DAYS_MAX} days"));
+            }
+            Ok(Compute::PlusDays(date, plus_days))
+        }
+        RawCompute::Grade(RawGrade { grade: contents, people, shows }) => {
+            let Some((_, shows)) = Shows::WORDS.into_iter().find(|(word, _)| *word == shows) else {
+                return Err(format!("{shows:?} is not {}", Shows::WORDS.map(|(word, _)| word).join(", ")));
+            };
+            let FieldType::Table { columns, .. } = &find(&contents)?.of else { return Err(format!("{contents:?} is no table")) };
+            let column = |id: &str| columns.iter().find(|c| c.id == id).map(|c| &c.of);
+            let is_graded = matches!(column("substance"), Some(FieldType::Text { .. }))
+                && matches!(column("tonnes"), Some(FieldType::Number { unit, .. }) if unit == "t")
+                && matches!(column("categories"), None | Some(FieldType::Text { .. }));
+            if !is_graded {
+                return Err(format!("{contents:?} has the columns substance (text), tonnes (number, t) and, if at all, categories (text)"));
+            }
+            grade::fits(shows, of)?;
+            Ok(Compute::Grade { contents, people: number(people)?, shows })
+        }
     }
 }
 
@@ -967,6 +1037,13 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
             FieldType::Choice { .. } | FieldType::Text { .. } => Ok(Test::Is(field, is)),
             _ => Err(format!("{field:?} is neither a choice nor a text")),
         },
+        RawTest::Changed(RawChanged { changed }) => {
+            if changed.is_empty() {
+                return Err("changed names no field".to_owned());
+            }
+            changed.iter().try_for_each(|id| of(id).map(drop))?;
+            Ok(Test::Changed(changed))
+        }
         RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
         RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
         RawTest::After(raw) => Ok(Test::After(date(raw.field)?, date(raw.after)?)),

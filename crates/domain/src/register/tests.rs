@@ -147,3 +147,105 @@ proptest! {
         }
     }
 }
+
+const MAJOR_HAZARD: &str = include_str!("../../../../packs/base/registers/major_hazard/register.toml");
+
+/// The unit as a register holds it and as `anlan grade` reads it.
+fn units() -> impl Strategy<Value = (Vec<(String, f64, String)>, Option<u32>)> {
+    let substance = prop::sample::select(vec!["液氯", "氨", "甲醇", "氟", "一氧化碳", "硝酸铵", "柴油", "7782-50-5", "W5.3", ""]);
+    let symbols = prop::sample::select(vec!["", "J3 W2", "W5.4", "J2、W99"]);
+    let row = (substance, prop_oneof![0.0..2_000.0, Just(62.4), Just(62.5)], symbols);
+    (prop::collection::vec(row.prop_map(|(s, t, c)| (s.to_owned(), t, c.to_owned())), 1..5), prop::option::of(0..200_u32))
+}
+
+proptest! {
+    /// What a record shows is what `anlan grade` says of the same unit; what that refuses, no record takes.
+    #[test]
+    fn a_register_grades_as_the_function_does((rows, people) in units()) {
+        use crate::major_hazard::{Content, Unit, built_in};
+        let kind = Kind::parse(MAJOR_HAZARD).unwrap();
+        let content = |(substance, tonnes, symbols): &(String, f64, String)| Content {
+            substance: substance.clone(),
+            tonnes: *tonnes,
+            categories: symbols.split([' ', '、']).filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        };
+        let told = built_in().grade(&Unit { contents: rows.iter().map(content).collect(), people_within_500m: people });
+        let cells = |(substance, tonnes, symbols): &(String, f64, String)| {
+            let texts = [("substance", substance), ("categories", symbols)].into_iter().filter(|(_, text)| !text.is_empty());
+            let texts = texts.map(|(id, text)| (id.to_owned(), Value::Text(text.clone())));
+            texts.chain([("tonnes".to_owned(), Value::Number(*tonnes))]).collect()
+        };
+        let text = |text: &str| Some(Value::Text(text.to_owned()));
+        let mut set = BTreeMap::from([
+            ("unit".to_owned(), text("罐区")), ("place".to_owned(), text("北")), ("unit_kind".to_owned(), text("storage")),
+            ("contents".to_owned(), Some(Value::Table(rows.iter().map(cells).collect()))),
+        ]);
+        if let Some(people) = people {
+            set.insert("people_within_500m".to_owned(), Some(Value::Number(f64::from(people))));
+        }
+        let on = date(2026, 6, 1);
+        let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], on, set };
+        match (kind.attempt(&kind.begin(on), &attempt, &Related::default(), &Calendar::default()), told) {
+            (Ok(record), Ok(grade)) => {
+                prop_assert_eq!((record.number("s"), record.number("r"), record.number("alpha")), (Some(grade.s), grade.r, grade.alpha));
+                let level = grade.level.map(|l| l.to_string()).or((!grade.is_major_hazard).then(|| "none".to_owned()));
+                prop_assert_eq!(record.text("level").map(str::to_owned), level);
+                prop_assert_eq!(record.fields.contains_key("lacks"), !grade.missing.is_empty());
+                prop_assert_eq!(record.text("confidence"), Some(grade.confidence.as_str()));
+                let Some(Value::Table(terms)) = record.fields.get("terms") else { panic!("no terms") };
+                for (row, term) in terms.iter().zip(&grade.terms) {
+                    prop_assert_eq!(row.get("threshold_t"), Some(&Value::Number(term.threshold_t)));
+                    prop_assert_eq!(row.get("beta").cloned(), term.beta.map(Value::Number));
+                    // Everything that is shown can stand in its field.
+                    prop_assert!(kind.field("terms").unwrap().check(&record.fields["terms"]).is_ok());
+                }
+                prop_assert_eq!(terms.len(), grade.terms.len());
+            }
+            (Err(refused), Err(faults)) => {
+                // What is empty is told as missing; the function calls it a text that is too short.
+                let is_content = |r: &Refused| matches!(r, Refused::Content(..) | Refused::Field(_, FieldFault::Missing));
+                prop_assert!(refused.iter().all(is_content), "{refused:?}");
+                let empty = rows.iter().any(|(substance, ..)| substance.is_empty());
+                prop_assert!(empty || refused.len() == faults.len(), "{refused:?} {faults:?}");
+            }
+            (record, grade) => prop_assert!(false, "{record:?} {grade:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_grade_that_cannot_be_shown_is_told() {
+    let check = |from: &str, to: &str, says: &str| {
+        assert!(MAJOR_HAZARD.contains(from), "{from}");
+        let told: Vec<String> = Kind::parse(&MAJOR_HAZARD.replacen(from, to, 1)).expect_err(to).iter().map(Breach::to_string).collect();
+        assert!(told.iter().any(|t| !t.starts_with("0:") && t.contains(says)), "{to}: {told:?}");
+    };
+    check("shows = \"r\"", "shows = \"q\"", "field.r.compute: \"q\" is not s, r, alpha, level, lacks, confidence, terms");
+    check("shows = \"r\"", "shows = \"level\"", "shows a choice of 1, 2, 3, 4, none, but the field is none");
+    check("shows = \"level\"", "shows = \"lacks\"", "has no choice \"people\"");
+    check("grade = \"contents\"", "grade = \"place\"", "\"place\" is no table");
+    check("people = \"people_within_500m\"", "people = \"place\"", "\"place\" is no number");
+    check(
+        "type = \"number\", unit = \"t\", min = 0",
+        "type = \"number\", unit = \"kg\", min = 0",
+        "has the columns substance (text), tonnes",
+    );
+    check("{ id = \"ratio\"", "{ id = \"share\"", "the column \"share\" is none of substance, tonnes");
+    check("plus_days = 15", "plus_days = 99999", "at most 36500 days");
+    check("changed = [\"level\"]", "changed = [\"grade\"]", "transition.amend.turns.when: there is no field \"grade\"");
+    check("changed = [\"level\"]", "changed = []", "changed names no field");
+    check("to = \"to_refile\" }]", "to = \"refile\" }]", "transition.amend.turns.to: there is no state \"refile\"");
+    check("to = \"to_refile\" }]", "to = \"draft\" }]", "leads back to the start");
+}
+
+#[test]
+fn a_turn_is_a_way_like_any_other() {
+    let kind = Kind::parse(MAJOR_HAZARD).unwrap();
+    assert!(graph::mermaid(&kind).contains("filed --> to_refile: 变更"));
+    // Without it nobody gets there; and it is no way around a step that must be taken.
+    let turn = "turns = [{ when = { changed = [\"level\"] }, to = \"to_refile\" }]";
+    let told = |to: &str| Kind::parse(&MAJOR_HAZARD.replacen(turn, to, 1)).expect_err(to);
+    assert!(told(&turn.replace("to_refile", "cancelled")).iter().any(|b| b.reason.contains("\"cancelled\" can be reached without cancel")));
+    let text = MAJOR_HAZARD.replace("}, to = \"to_refile\" }]", "}, to = \"filed\" }]");
+    assert!(Kind::parse(&text).expect_err("").iter().any(|b| b.field == "state.to_refile" && b.reason.contains("cannot be reached")));
+}

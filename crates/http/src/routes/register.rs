@@ -188,6 +188,8 @@ pub(crate) struct RegisterTransition {
     name_en: String,
     from: Vec<String>,
     to: String,
+    /// States to which it leads instead, by what becomes of the record.
+    turns: Vec<String>,
     /// Roles that may.
     who: Vec<String>,
     /// Fields that must be filled by then.
@@ -256,6 +258,7 @@ fn register(kind: &Kind, pack: String) -> Register {
         name_en: t.name_en.clone(),
         from: t.from.clone(),
         to: t.to.clone(),
+        turns: t.turns.iter().map(|turn| turn.to.clone()).collect(),
         who: t.who.clone(),
         require: t.require.clone(),
         fresh: t.fresh.clone(),
