@@ -111,8 +111,17 @@ export async function registerFlow(checks, page, url, shots) {
     await settled(page)
     const before = await ask(page, `/registers/${KIND}/records/${id}`)
     // Forward, and one that asks nothing but its own fields.
-    const next = before.possible.map((p) => kind.transitions.find((t) => t.id === p)).find((t) => t.to !== before.state)
-    if (!next) throw new Error(`nothing is possible from ${before.state}`)
+    const place = (t) => kind.states.findIndex((s) => s.id === t.to)
+    const onward = before.possible.map((p) => kind.transitions.find((t) => t.id === p)).filter((t) => place(t) > kind.states.findIndex((s) => s.id === before.state))
+    const next = onward.sort((x, y) => place(x) - place(y))[0]
+    if (!next) throw new Error(`nothing leads on from ${before.state}`)
+    if ((await page.locator('.actions .btn.primary').getAttribute('data-transition')) !== next.id) throw new Error('the main button is not the next step')
+    // What a guard refuses whatever is filled in cannot be pressed, and says why.
+    for (const { transition, guards } of before.blocked) {
+      if (!(await page.locator(`[data-transition="${transition}"]`).isDisabled())) throw new Error(`${transition} is offered`)
+      const why = await page.locator(`#why-${transition}`).innerText()
+      for (const g of guards) if (!why.includes(g.says)) throw new Error(`${transition} does not say why: ${why}`)
+    }
     await page.click(`[data-transition="${next.id}"]`)
     await page.waitForSelector('#record-send')
     await page.waitForTimeout(300)

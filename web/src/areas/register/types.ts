@@ -40,6 +40,8 @@ export interface Reminder {
   /** Days after the deadline; negative = before. */
   after: number
   to: string[]
+  /** The one person told beside the roles. */
+  person?: string | null
   people: number
 }
 export type HistoryEntry = Omit<Schemas['HistoryEntry'], 'changes' | 'steps'> & { changes: Record<string, [Value, Value]>; steps: Reminder[] }
