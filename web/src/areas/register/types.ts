@@ -15,8 +15,6 @@ export type NotificationPage = Schemas['NotificationList']
 export type TaskPage = Schemas['TaskList']
 export type Task = Schemas['Task']
 export type Pack = Schemas['Pack']
-export type ImportResult = Schemas['ImportReport']
-export type ImportProblem = Schemas['ImportError']
 
 export interface PlaceValue {
   lon: number
