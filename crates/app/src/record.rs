@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
+    Act, Attempt, Field, FieldFault, FieldType, Guard, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
 };
 use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AuditEntry, AuditFilter, RecordChange};
@@ -73,8 +73,10 @@ pub struct RegisterView {
 pub struct RecordView {
     /// The record.
     pub row: RecordRow,
-    /// Transitions that the asker's roles may try now.
+    /// Transitions that the asker may take now, as far as that does not depend on what is filled in with them.
     pub possible: Vec<String>,
+    /// Transitions that the asker's roles would allow, each with the guards that say no whatever is filled in.
+    pub blocked: Vec<(String, Vec<Guard>)>,
     /// Below it.
     pub children: Vec<RecordRow>,
     /// Names of people in its fields and acts.
@@ -228,26 +230,50 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let kind = app.registers.load().kind(kind)?;
     let row = app.store.record(&view, &kind.id, id).await?;
     let roles = scope.roles_at(row.enterprise, Some(&row.region), row.sector.as_deref());
-    let possible = kind.possible(&row.state, &roles).map(|t| t.id.clone()).collect();
     let children = app.store.records_below(&view, id).await?;
     let record = read(&kind, &row)?;
+    let (parent, below) = app.store.related(&row).await?;
+    let by = scope.user.map(|id| id.to_string()).unwrap_or_default();
+    let related = Related { parent, children: below };
+    let (mut possible, mut blocked) = (Vec::new(), Vec::new());
+    for (transition, failed) in kind.possible(&record, &by, &roles, app.today(), &related, &app.calendar) {
+        match failed.as_slice() {
+            [] => possible.push(transition.id.clone()),
+            failed => blocked.push((transition.id.clone(), failed.iter().copied().cloned().collect())),
+        }
+    }
     let named = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).filter_map(|f| record.text(&f.id));
     let ids: BTreeSet<UserId> = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter_map(|id| id.parse().ok()).collect();
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
-    Ok(RecordView { row, possible, children, people })
+    Ok(RecordView { row, possible, blocked, children, people })
 }
 
-/// What was done to a record, newest first.
+/// What was done to a record, newest first, and the names of the people whom it names.
 ///
 /// # Errors
 /// Not there or not visible, a foreign cursor.
-pub async fn history(app: &App, scope: &Scope, kind: &str, id: RecordId, paging: &Paging) -> Result<Page<AuditEntry>, AppError> {
+pub async fn history(
+    app: &App,
+    scope: &Scope,
+    kind: &str,
+    id: RecordId,
+    paging: &Paging,
+) -> Result<(Page<AuditEntry>, BTreeMap<UserId, String>), AppError> {
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     app.store.record(&view, &kind.id, id).await?;
     // Who sees the record sees what was done to it, also by people of other territories.
     let filter = AuditFilter { noun: Some("record".to_owned()), subject: Some(id.to_string()), user: None };
-    Ok(app.store.audit(&Scope::node(), &filter, paging).await?)
+    let page = app.store.audit(&Scope::node(), &filter, paging).await?;
+    let fields: Vec<&str> = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).map(|f| f.id.as_str()).collect();
+    let named = |entry: &AuditEntry| -> Vec<UserId> {
+        let changed = fields.iter().filter_map(|id| entry.detail.get("changes")?.get(*id)?.as_array()).flatten();
+        let told = entry.detail.get("steps").and_then(Json::as_array).into_iter().flatten().filter_map(|step| step.get("person"));
+        changed.chain(told).filter_map(|id| id.as_str()?.parse().ok()).collect()
+    };
+    let ids: BTreeSet<UserId> = page.items.iter().flat_map(named).collect();
+    let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
+    Ok((page, people))
 }
 
 /// A page of the asker's to-do list, and how long it is.
@@ -817,7 +843,7 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     for step in &steps {
         let detail = json!({"due_on": row.due_on, "after": step.after});
         let n = change.notify(id, &owner, &step.to, person, word, &detail).await?;
-        told.push(json!({"after": step.after, "to": step.to, "people": n}));
+        told.push(json!({"after": step.after, "to": step.to, "person": person.map(|id: UserId| id.to_string()), "people": n}));
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
     change.escalated(&row, done + steps.len(), next.map(|day| day.to_string()).as_deref(), detail).await?;

@@ -15,7 +15,7 @@ mod read;
 pub mod search;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use cases::CaseFailure;
 use jiff::civil::Date;
@@ -194,13 +194,13 @@ impl Kind {
             refused.extend(self.ungraded(&next, &attempt.set));
         }
         // Guards look at the record as it would be, and at who did what before.
-        let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar) };
-        let failed = transition.guards.iter().filter(|guard| !guard.test.holds(&view));
+        let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar), unsaid: BTreeSet::new() };
+        let failed = transition.guards.iter().filter(|guard| guard.test.holds(&view) != Some(true));
         refused.extend(failed.map(|guard| Refused::Guard(guard.id.clone())));
         if !refused.is_empty() {
             return Err(refused);
         }
-        let to = transition.turns.iter().find(|turn| turn.when.holds(&view)).map_or(&transition.to, |turn| &turn.to).clone();
+        let to = transition.turns.iter().find(|turn| turn.when.holds(&view) == Some(true)).map_or(&transition.to, |turn| &turn.to).clone();
         if next.state != to {
             next.state = to;
             next.entered_on = attempt.on;
@@ -209,10 +209,26 @@ impl Kind {
         Ok(next)
     }
 
-    /// The transitions that these roles may try from the record's state; guards are asked when they do.
-    pub fn possible<'a>(&'a self, state: &'a str, roles: &'a [&str]) -> impl Iterator<Item = &'a Transition> {
-        let may = move |t: &&Transition| t.from.iter().any(|from| from == state) && t.who.iter().any(|role| roles.contains(&role.as_str()));
-        self.transitions.iter().filter(may)
+    /// The transitions from the record's state that these roles may take, each with the guards that say no whatever is filled in with it.
+    pub fn possible<'a>(
+        &'a self,
+        record: &Record,
+        by: &str,
+        roles: &[&str],
+        on: Date,
+        related: &Related,
+        calendar: &Calendar,
+    ) -> Vec<(&'a Transition, Vec<&'a Guard>)> {
+        let may = |t: &&Transition| t.from.contains(&record.state) && t.who.iter().any(|role| roles.contains(&role.as_str()));
+        let due_on = self.due_on(record, calendar);
+        let with_reasons = |transition: &'a Transition| {
+            let attempt = Attempt { transition: &transition.id, by, roles, on, set: BTreeMap::new() };
+            let unsaid = self.follow(transition.require.iter().chain(&transition.may));
+            let view = View { before: record, after: record, attempt: &attempt, related, due_on, unsaid };
+            let failed = transition.guards.iter().filter(|guard| guard.test.holds(&view) == Some(false));
+            (transition, failed.collect())
+        };
+        self.transitions.iter().filter(may).map(with_reasons).collect()
     }
 
     /// The step of a deadline that is due by `today` and the day of the next one; steps up to `done` were told already.
@@ -238,6 +254,8 @@ struct View<'a> {
     attempt: &'a Attempt<'a>,
     related: &'a Related,
     due_on: Option<Date>,
+    /// Fields that nobody knows yet, since they may still be filled in.
+    unsaid: BTreeSet<&'a str>,
 }
 
 impl View<'_> {
@@ -246,41 +264,60 @@ impl View<'_> {
         id.map_or(Some(self.attempt.on), |id| self.after.date(id))
     }
 
+    /// What `test` says of these fields; nothing while one of them is not known yet.
+    fn said<'b>(&self, ids: impl IntoIterator<Item = &'b String>, test: impl FnOnce() -> bool) -> Option<bool> {
+        let is_known = ids.into_iter().all(|id| !self.unsaid.contains(id.as_str()));
+        is_known.then(test)
+    }
+
     fn took_one_of(&self, transitions: &[String]) -> bool {
         self.before.acts.iter().any(|act| act.by == self.attempt.by && transitions.contains(&act.transition))
     }
 }
 
 impl Test {
-    /// Whether it holds for the record as it would be. What is empty satisfies nothing but `not`.
-    fn holds(&self, view: &View<'_>) -> bool {
+    /// Whether it holds for the record as it would be; `None` = that depends on what is not said yet. What is empty satisfies nothing but `not`.
+    fn holds(&self, view: &View<'_>) -> Option<bool> {
         match self {
-            Self::All(tests) => tests.iter().all(|test| test.holds(view)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(view)),
-            Self::Not(test) => !test.holds(view),
-            Self::Filled(id) => view.after.fields.contains_key(id),
-            Self::Is(id, wanted) => view.after.text(id) == Some(wanted),
-            Self::Changed(ids) => ids.iter().any(|id| view.before.fields.get(id) != view.after.fields.get(id)),
-            Self::AtLeast(id, least) => view.after.number(id).is_some_and(|n| n >= *least),
-            Self::AtMost(id, most) => view.after.number(id).is_some_and(|n| n <= *most),
-            Self::After(later, earlier) => {
+            Self::All(tests) => all_hold(tests.iter().map(|test| test.holds(view))),
+            Self::Any(tests) => all_hold(tests.iter().map(|test| test.holds(view).map(|holds| !holds))).map(|none| !none),
+            Self::Not(test) => test.holds(view).map(|holds| !holds),
+            Self::Filled(id) => view.said([id], || view.after.fields.contains_key(id)),
+            Self::Is(id, wanted) => view.said([id], || view.after.text(id) == Some(wanted)),
+            Self::Changed(ids) => view.said(ids, || ids.iter().any(|id| view.before.fields.get(id) != view.after.fields.get(id))),
+            Self::AtLeast(id, least) => view.said([id], || view.after.number(id).is_some_and(|n| n >= *least)),
+            Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
+            Self::After(later, earlier) => view.said(later.iter().chain(earlier), || {
                 view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier)
-            }
-            Self::DaysAtMost { from, to, days } => {
+            }),
+            Self::DaysAtMost { from, to, days } => view.said(from.iter().chain(to), || {
                 let between = view.date(from.as_ref()).zip(view.date(to.as_ref())).and_then(|(from, to)| from.until(to).ok());
                 between.is_some_and(|span| (0..=*days).contains(&span.get_days()))
-            }
-            Self::OtherPersonThan(transitions) => !view.took_one_of(transitions),
-            Self::SamePersonAs(transitions) => view.took_one_of(transitions),
-            Self::ActorIs(id) => view.after.text(id) == Some(view.attempt.by),
-            Self::BeforeDeadline => view.due_on.is_none_or(|due_on| view.attempt.on <= due_on),
-            Self::ParentIn(states) => view.related.parent.as_ref().is_some_and(|state| states.contains(state)),
+            }),
+            Self::OtherPersonThan(transitions) => Some(!view.took_one_of(transitions)),
+            Self::SamePersonAs(transitions) => Some(view.took_one_of(transitions)),
+            Self::ActorIs(id) => view.said([id], || view.after.text(id) == Some(view.attempt.by)),
+            Self::BeforeDeadline => Some(view.due_on.is_none_or(|due_on| view.attempt.on <= due_on)),
+            Self::ParentIn(states) => Some(view.related.parent.as_ref().is_some_and(|state| states.contains(state))),
             Self::Children { kind, states, at_least, at_most } => {
                 let n = view.related.children.iter().filter(|(k, state)| k == kind && states.contains(state)).count();
-                (*at_least..=*at_most).contains(&n)
+                Some((*at_least..=*at_most).contains(&n))
             }
         }
     }
+}
+
+/// Whether all do; one that does not settles it, whatever is not known yet.
+fn all_hold(each: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all = Some(true);
+    for holds in each {
+        match holds {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => all = None,
+        }
+    }
+    all
 }
 
 /// What kinds say of each other: kinds and transitions that are opened, states of the records around. Each with the kind that says it.

@@ -145,11 +145,25 @@ async fn a_major_danger_is_closed_by_the_people_who_may_and_nobody_else() {
     worker.take("hidden_danger", &id, "submit", done).await.ok(200);
     let early = inspector.take("hidden_danger", &id, "accept", json!({"opinion": "合格"})).await;
     assert_eq!(early.body["errors"][0]["params"]["guard"], "not_listed", "{}", early.body);
+    // Each learns beforehand what cannot be done and why: the inspector of the listing.
+    let blocked = |record: &Value, transition: &str| -> Vec<String> {
+        let found = record["blocked"].as_array().unwrap().iter().find(|b| b["transition"] == transition);
+        found.map(|b| b["guards"].as_array().unwrap().iter().map(|g| text(&g["id"])).collect()).unwrap_or_default()
+    };
+    let seen = inspector.get(&at).await;
+    assert_eq!(seen["possible"], json!(["send_back"]), "{seen}");
+    assert_eq!((blocked(&seen, "accept"), blocked(&seen, "recheck")), (vec!["not_listed".to_owned()], vec!["general_only".to_owned()]));
+    assert_eq!(blocked(&worker.get(&at).await, "accept"), [""; 0], "it is not in their roles anyway");
 
     let history = inspector.get(&format!("{at}/history")).await;
     let steps: Vec<&str> = history["entries"].as_array().unwrap().iter().rev().filter_map(|e| e["transition"].as_str()).collect();
     assert_eq!(steps, ["report", "rate", "assign", "list", "submit"]);
-    assert!(history["entries"].as_array().unwrap().iter().any(|e| e["action"] == "escalate"), "{history}");
+    let told = history["entries"].as_array().unwrap().iter().find(|e| e["action"] == "escalate").expect("a word about the deadline");
+    assert_eq!(
+        (&told["steps"][0]["person"], &told["people"][&worker_id]),
+        (&json!(worker_id), &json!("worker")),
+        "beside the roles: {told}"
+    );
     let check = node.app.store.verify_audit(None).await.unwrap();
     assert!(check.broken_at.is_none() && check.complete);
     assert_eq!(node.app.store.verify_records().await.unwrap(), (2, vec![]));

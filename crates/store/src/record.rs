@@ -13,7 +13,7 @@ use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, Us
 use serde_json::{Value as Json, json};
 
 pub(crate) use change::follow_enterprise;
-pub use change::{RecordChange, RecordOwner, RecordPut};
+pub use change::{RecordChange, RecordOwner, RecordPut, Related};
 pub use notification::NotificationRow;
 
 use crate::audit::hex_of;
@@ -156,6 +156,18 @@ impl Store {
         q.and_visible(scope, OWNER);
         q.push("\nORDER BY r.id\nLIMIT {}", &[&i64::from(Paging::MAX)]);
         self.db.rows(q).await?.iter().map(read).collect()
+    }
+
+    /// State of the record above one that was read, kind and state of each below: what guards look at, whoever asks.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the record above is gone, [`StoreError::Database`].
+    pub async fn related(&self, row: &RecordRow) -> Result<Related, StoreError> {
+        let parent = match &row.parent {
+            None => None,
+            Some((id, ..)) => Some(self.db.row(change::select_state(*id)).await?.ok_or(StoreError::NotFound)?.get("state")?),
+        };
+        Ok((parent, change::read_below(&self.db.rows(change::select_below(row.id)).await?)?))
     }
 
     /// Open records per kind under the scope; `today` is an ISO date.

@@ -1411,6 +1411,12 @@ export interface components {
             entries: components["schemas"]["AuditEntry"][];
             next: string | null;
         };
+        /** @description A transition that cannot be taken now, and why. */
+        BlockedTransition: {
+            /** @description Every guard that says no. */
+            guards: components["schemas"]["RegisterGuard"][];
+            transition: string;
+        };
         /** @description Why the alarm is closed. */
         CloseBody: {
             reason: string;
@@ -1770,6 +1776,10 @@ export interface components {
             from: string | null;
             /** @description Shown name at that time. */
             name: string;
+            /** @description Names of the people in its changes and steps, by id. */
+            people: {
+                [key: string]: string;
+            };
             /** @description What the node did: steps of a deadline that were told. */
             steps: unknown[];
             to: string | null;
@@ -2687,13 +2697,15 @@ export interface components {
         };
         /** @description A record with what stands around it. */
         RecordDetail: components["schemas"]["Record"] & {
+            /** @description Transitions that the asker's roles would allow, but a guard does not, whatever is filled in. */
+            blocked: components["schemas"]["BlockedTransition"][];
             /** @description Records below it, without their fields. */
             children: components["schemas"]["Record"][];
             /** @description Names of the people in its fields and acts, by id. */
             people: {
                 [key: string]: string;
             };
-            /** @description Transitions that the asker's roles may try now; whether its guards hold is seen when they do. */
+            /** @description Transitions that the asker may take now; guards that look at what is filled in are asked when they do. */
             possible: string[];
         };
         /** @description Who or what a record belongs to or stands below. */
@@ -2781,6 +2793,8 @@ export interface components {
             graph: string;
             /** @description Columns of the import sheet; empty = nothing is imported. */
             import: string[];
+            /** @description The transition by which an imported row is made; whose roles may take it may import. */
+            import_by: string | null;
             /** @description Fields that are together unique. */
             key: string[];
             kind: string;

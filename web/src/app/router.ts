@@ -27,6 +27,8 @@ export const router = createRouter({
     { path: '/registers', component: () => import('@/areas/register/OverviewPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind', component: () => import('@/areas/register/RegisterPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind/:id', component: () => import('@/areas/register/RecordPage.vue'), meta: { title: 'nav.registers' } },
+    { path: '/enterprises', component: () => import('@/areas/enterprise/EnterpriseListPage.vue'), meta: { title: 'nav.enterprises' } },
+    { path: '/enterprises/:id', component: () => import('@/areas/enterprise/EnterprisePage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/admin', redirect: '/admin/devices' },
     { path: '/admin/:tab(users|devices|points|combinations|rules|audit|holds|retention|quarantine|events|packs)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
     { path: '/:rest(.*)*', component: () => import('./NotFoundPage.vue'), meta: { title: 'notfound.title' } },

@@ -1,5 +1,7 @@
 //! Computed fields: they follow from others after every act, in the order in which they stand.
 
+use std::collections::BTreeSet;
+
 use jiff::ToSpan as _;
 
 use super::kind::{Compute, Field, Kind, Months};
@@ -17,6 +19,31 @@ impl Kind {
                 Some(value) => drop(record.fields.insert(field.id.clone(), value)),
                 None => drop(record.fields.remove(&field.id)),
             }
+        }
+    }
+
+    /// These fields and every computed one that follows from them.
+    pub(super) fn follow<'a>(&'a self, ids: impl Iterator<Item = &'a String>) -> BTreeSet<&'a str> {
+        let mut found: BTreeSet<&str> = ids.map(String::as_str).collect();
+        // In the order in which they stand: each follows from what stands above it.
+        for field in &self.fields {
+            if field.compute.as_ref().is_some_and(|compute| compute.inputs().iter().any(|id| found.contains(id))) {
+                found.insert(&field.id);
+            }
+        }
+        found
+    }
+}
+
+impl Compute {
+    /// The fields that it follows from.
+    fn inputs(&self) -> Vec<&str> {
+        match self {
+            Self::Sum(id, _) | Self::Count(id) | Self::Steps(id, ..) | Self::PlusDays(id, _) | Self::PlusMonths(id, Months::Fixed(_)) => {
+                vec![id]
+            }
+            Self::Grade { contents, people, .. } => vec![contents, people],
+            Self::Difference(a, b) | Self::Percent(a, b) | Self::PlusMonths(a, Months::Field(b) | Months::By(b, _)) => vec![a, b],
         }
     }
 }

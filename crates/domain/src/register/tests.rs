@@ -96,6 +96,57 @@ fn a_deadline_is_told_step_by_step_each_once() {
 }
 
 #[test]
+fn a_step_that_cannot_pass_says_why_before_it_is_tried() {
+    let kind = hidden_danger();
+    let acts = vec![Act { transition: "submit".to_owned(), by: "a".to_owned(), on: date(2026, 3, 1) }];
+    let record = |state: &str, level: &str| Record {
+        state: state.to_owned(),
+        entered_on: date(2026, 3, 1),
+        fields: BTreeMap::from([("level".to_owned(), Value::Text(level.to_owned()))]),
+        acts: acts.clone(),
+    };
+    let told = |state: &str, level: &str, by: &str, roles: &[&str]| {
+        let record = record(state, level);
+        let told = kind.possible(&record, by, roles, date(2026, 3, 2), &Related::default(), &Calendar::default());
+        told.iter()
+            .map(|(t, failed)| (t.id.clone(), failed.iter().map(|g| g.id.as_str()).collect::<Vec<_>>().join(" ")))
+            .collect::<Vec<_>>()
+    };
+    let check = |state, level, by, roles: &[&str], expected: &[(&str, &str)]| {
+        let expected: Vec<_> = expected.iter().map(|(id, failed)| ((*id).to_owned(), (*failed).to_owned())).collect();
+        assert_eq!(told(state, level, by, roles), expected, "{state} {level} {by} {roles:?}");
+    };
+    let blocked = [("send_back", "other_person"), ("recheck", "other_person"), ("accept", "other_person")];
+    check("submitted", "general", "a", &["supervisor"], &blocked);
+    check("submitted", "general", "b", &["safety_manager"], &[("send_back", ""), ("recheck", "")]);
+    let major = [("send_back", "other_person"), ("recheck", "general_only other_person")];
+    check("submitted", "major", "a", &["safety_manager"], &major);
+    check("submitted", "major", "b", &["supervisor"], &[("send_back", ""), ("recheck", "general_only"), ("accept", "")]);
+    // A plan that may still be written and a day that may still be set stop nobody beforehand.
+    check("rated", "major", "a", &["supervisor"], &[("assign", "")]);
+    check("rated", "major", "a", &["leader"], &[]);
+    check("closed", "general", "b", &["supervisor"], &[]);
+}
+
+#[test]
+fn what_follows_from_what_is_not_said_yet_is_not_known_either() {
+    let share = "test = { days_between = [\"removed_on\", \"today\"], at_most = 3650 }";
+    assert!(HIDDEN_DANGER.contains(share));
+    let asked = |test: &str| {
+        let text = HIDDEN_DANGER.replacen(share, test, 1);
+        let kind = Kind::parse(&text).unwrap_or_else(|breaches| panic!("{breaches:?}"));
+        let record = Record { state: "treating".to_owned(), entered_on: date(2026, 3, 1), fields: BTreeMap::new(), acts: vec![] };
+        let told = kind.possible(&record, "a", &["safety_manager"], date(2026, 3, 2), &Related::default(), &Calendar::default());
+        told[0].1.len()
+    };
+    assert_eq!(asked("test = { field = \"size\", is = \"large\" }"), 0, "the size follows from the costs, which are asked");
+    assert_eq!(asked("test = { filled = \"goal\" }"), 1, "the goal was said before");
+    assert_eq!(asked("test = { any = [{ filled = \"goal\" }, { filled = \"costs\" }] }"), 0);
+    assert_eq!(asked("test = { all = [{ filled = \"goal\" }, { filled = \"costs\" }] }"), 1, "one that cannot hold settles it");
+    assert_eq!(asked("test = { not = { all = [{ filled = \"goal\" }, { filled = \"costs\" }] } }"), 0);
+}
+
+#[test]
 fn the_picture_names_every_state_and_transition() {
     let kind = hidden_danger();
     let (mermaid, dot) = (graph::mermaid(&kind), graph::dot(&kind));
@@ -129,10 +180,21 @@ proptest! {
             let set = set.into_iter().filter(|(id, _)| is_set(id)).map(|(id, value)| (id.to_owned(), Some(value))).collect();
             let by = format!("p{by}");
             let before = record.clone();
+            let offered = kind.possible(&record, &by, &roles[role], on, &Related::default(), &Calendar::default());
+            let blocked: Option<Vec<Refused>> = offered
+                .iter()
+                .find(|(offered, _)| offered.id == transition.id)
+                .map(|(_, failed)| failed.iter().map(|guard| Refused::Guard(guard.id.clone())).collect());
             let attempt = Attempt { transition: &transition.id, by: &by, roles: &roles[role], on, set };
             match kind.attempt(&record, &attempt, &Related::default(), &Calendar::default()) {
-                Ok(next) => record = next,
-                Err(refused) => prop_assert!(!refused.is_empty() && record == before),
+                Ok(next) => {
+                    prop_assert_eq!(blocked, Some(vec![]), "what passes was offered");
+                    record = next;
+                }
+                Err(refused) => {
+                    prop_assert!(!refused.is_empty() && record == before);
+                    prop_assert!(blocked.unwrap_or_default().iter().all(|reason| refused.contains(reason)), "what was said before holds");
+                }
             }
         }
         let last = |id: &str| record.acts.iter().rfind(|act| act.transition == id);

@@ -180,6 +180,12 @@ pub(crate) struct RegisterGuard {
     says_en: String,
 }
 
+impl From<&anlan_domain::register::Guard> for RegisterGuard {
+    fn from(guard: &anlan_domain::register::Guard) -> Self {
+        Self { id: guard.id.clone(), says: guard.says.clone(), says_en: guard.says_en.clone() }
+    }
+}
+
 /// What leads from some states to another.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisterTransition {
@@ -225,6 +231,8 @@ pub(crate) struct Register {
     filter: Vec<String>,
     /// Columns of the import sheet; empty = nothing is imported.
     import: Vec<String>,
+    /// The transition by which an imported row is made; whose roles may take it may import.
+    import_by: Option<String>,
     /// The state from which records are made; none is in it.
     start: String,
     fields: Vec<RegisterField>,
@@ -251,7 +259,6 @@ fn register(kind: &Kind, pack: String) -> Register {
         deadline_source: s.deadline_source.clone(),
         deadline_confidence: s.deadline_confidence.clone(),
     };
-    let guard = |g: &anlan_domain::register::Guard| RegisterGuard { id: g.id.clone(), says: g.says.clone(), says_en: g.says_en.clone() };
     let transition = |t: &anlan_domain::register::Transition| RegisterTransition {
         id: t.id.clone(),
         name: t.name.clone(),
@@ -263,7 +270,7 @@ fn register(kind: &Kind, pack: String) -> Register {
         require: t.require.clone(),
         fresh: t.fresh.clone(),
         may: t.may.clone(),
-        guards: t.guards.iter().map(guard).collect(),
+        guards: t.guards.iter().map(Into::into).collect(),
     };
     Register {
         kind: kind.id.clone(),
@@ -285,6 +292,7 @@ fn register(kind: &Kind, pack: String) -> Register {
         list: kind.list.clone(),
         filter: kind.filter.clone(),
         import: kind.import.clone(),
+        import_by: kind.import_by.clone(),
         start: kind.start.clone(),
         fields: kind.fields.iter().map(Into::into).collect(),
         states: kind.states.iter().map(state).collect(),

@@ -104,17 +104,12 @@ impl RecordChange<'_> {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn related(&mut self, row: &RecordRow) -> Result<(Option<String>, Vec<(String, String)>), StoreError> {
+    pub async fn related(&mut self, row: &RecordRow) -> Result<Related, StoreError> {
         let parent = match &row.parent {
             None => None,
-            Some((id, ..)) => {
-                let row = self.change.tx.row(sql("SELECT r.state FROM record AS r WHERE r.id = $1").bind(*id)).await?;
-                Some(row.ok_or(StoreError::NotFound)?.get("state")?)
-            }
+            Some((id, ..)) => Some(self.change.tx.row(select_state(*id)).await?.ok_or(StoreError::NotFound)?.get("state")?),
         };
-        let below = self.change.tx.rows(sql("SELECT r.kind, r.state FROM record AS r WHERE r.parent_id = $1").bind(row.id)).await?;
-        let below = below.iter().map(|row| Ok((row.get("kind")?, row.get("state")?))).collect::<Result<_, StoreError>>()?;
-        Ok((parent, below))
+        Ok((parent, read_below(&self.change.tx.rows(select_below(row.id)).await?)?))
     }
 
     /// The visible owner of an enterprise's records.
@@ -400,6 +395,21 @@ fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>)
 
 fn steps(put: &RecordPut) -> i64 {
     i64::try_from(put.escalated).unwrap_or(i64::MAX)
+}
+
+/// State of the record above; kind and state of those below.
+pub type Related = (Option<String>, Vec<(String, String)>);
+
+pub(super) fn select_state(id: RecordId) -> Sql {
+    sql("SELECT r.state FROM record AS r WHERE r.id = $1").bind(id)
+}
+
+pub(super) fn select_below(id: RecordId) -> Sql {
+    sql("SELECT r.kind, r.state FROM record AS r WHERE r.parent_id = $1").bind(id)
+}
+
+pub(super) fn read_below(rows: &[Row]) -> Result<Vec<(String, String)>, StoreError> {
+    rows.iter().map(|row| Ok((row.get("kind")?, row.get("state")?))).collect()
 }
 
 pub(super) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {

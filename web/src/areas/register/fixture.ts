@@ -23,6 +23,7 @@ export const KIND: Register = {
   list: ['level', 'due_on'],
   filter: ['level', 'due_on', 'funds', 'responsible'],
   import: [],
+  import_by: null,
   start: 'draft',
   fields: [
     field('what', '描述', 'text', { max: 10 }),
