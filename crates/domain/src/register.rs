@@ -8,6 +8,7 @@
 
 mod cases;
 mod compute;
+pub mod flag;
 mod grade;
 pub mod graph;
 mod kind;

@@ -465,6 +465,32 @@ async fn records_of_another_release_are_brought_up_to_date_once() {
     assert_eq!(worker.get(&format!("{RECORDS}/{id}")).await["revision"], 2);
 }
 
+#[tokio::test]
+async fn an_enterprise_is_flagged_while_no_licence_of_a_sort_is_good() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let supervisor = Person { node: &node, token: node.person("supervisor", json!([{"role": "supervisor", "region": HERE}])).await };
+    let other = Person { node: &node, token: node.person("other", json!([{"role": "supervisor", "region": ELSEWHERE}])).await };
+    let enter = async |no: &str, licence: &str, until: &str| {
+        let fields = json!({"subject": no, "licence": licence, "certificate_no": no, "issued_on": "2024-06-01", "valid_from": "2024-06-01", "valid_until": until});
+        let body = json!({"enterprise": enterprise, "transition": "enter", "fields": fields});
+        text(&ask(&node.router, "POST", "/api/v1/registers/licence/records", Some(&supervisor.token), Some(body)).await.ok(201)["id"])
+    };
+    let flags = async || supervisor.get(&format!("/api/v1/enterprises/{enterprise}")).await["flags"].clone();
+    let first = enter("滇-1", "mine", "2026-11-24").await;
+    enter("滇-2", "hazchem_trading", "2027-05-01").await;
+    assert_eq!(flags().await, json!([]));
+    ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 86_400}))).await.ok(200);
+    assert_eq!(flags().await, json!([]), "its last day is not over");
+    ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 86_400}))).await.ok(200);
+    let flagged = json!([{"name": "不得生产经营", "name_en": "Must not operate", "kind": "licence", "record": first, "title": "滇-1"}]);
+    assert_eq!(flags().await, flagged);
+    assert_eq!(supervisor.get("/api/v1/enterprises").await["enterprises"][0]["flags"], flagged);
+    assert_eq!(other.get("/api/v1/enterprises").await["enterprises"], json!([]));
+    enter("滇-3", "mine", "2027-05-01").await;
+    assert_eq!(flags().await, json!([]), "another licence of the sort is good");
+}
+
 /// Sends a sheet.
 async fn send_sheet(person: &Person<'_>, path: &str, bytes: Vec<u8>) -> (u16, Vec<u8>) {
     use http_body_util::BodyExt as _;

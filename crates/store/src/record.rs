@@ -71,6 +71,23 @@ impl RecordRow {
     }
 }
 
+/// A record as far as a flag of its enterprise looks at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlaggingRow {
+    /// Which.
+    pub id: RecordId,
+    /// Of whom.
+    pub enterprise: EnterpriseId,
+    /// Its title.
+    pub title: String,
+    /// Its state.
+    pub state: String,
+    /// The last day in time, ISO.
+    pub due_on: Option<String>,
+    /// Its sort.
+    pub sort: Option<String>,
+}
+
 /// What a field must be for a record to be listed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldIs {
@@ -201,6 +218,43 @@ WHERE r.is_open = 1")
         list::and_task(&mut q, scope, today);
         let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
         Ok(TaskCounts { open: row.get("n")?, overdue: row.get("late")?, this_week: row.get("week")? })
+    }
+
+    /// Visible records of `kind` of these enterprises in one of these states, as far as a flag looks at them; `per` is the field of their sort.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn records_flagging(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        states: &[String],
+        per: &str,
+        enterprises: &[EnterpriseId],
+    ) -> Result<Vec<FlaggingRow>, StoreError> {
+        let mut found = Vec::new();
+        for piece in enterprises.chunks(crate::db::PIECE) {
+            let mut q = sql("SELECT r.id, r.enterprise_id, r.title, r.state, r.due_on, i.text AS sort
+FROM record AS r
+LEFT JOIN record_index AS i ON i.record_id = r.id AND i.kind = r.kind AND i.field = $1
+WHERE r.kind = $2")
+            .bind(per)
+            .bind(kind);
+            q.and_in("r.enterprise_id", piece);
+            q.and_in("r.state", states);
+            q.and_visible(scope, OWNER);
+            for row in self.db.rows(q).await? {
+                found.push(FlaggingRow {
+                    id: row.get("id")?,
+                    enterprise: row.get("enterprise_id")?,
+                    title: row.get("title")?,
+                    state: row.get("state")?,
+                    due_on: row.get("due_on")?,
+                    sort: row.get("sort")?,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// States in which records of `kind` are.

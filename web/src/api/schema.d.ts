@@ -1694,6 +1694,8 @@ export interface components {
         /** @description An enterprise with its figures. */
         Enterprise: {
             code: string;
+            /** @description What its records say of it, such as that no licence of a sort is good. */
+            flags: components["schemas"]["EnterpriseFlag"][];
             id: string;
             name: string;
             place: null | components["schemas"]["Place"];
@@ -1732,6 +1734,16 @@ export interface components {
              */
             revision: number;
             sector?: string | null;
+        };
+        /** @description What a register says of an enterprise. */
+        EnterpriseFlag: {
+            /** @description The register. */
+            kind: string;
+            name: string;
+            name_en: string;
+            /** @description The record by which it says so. */
+            record: string;
+            title: string;
         };
         /** @description A page of enterprises. */
         EnterpriseList: {

@@ -631,6 +631,7 @@ const en: Shape = {
     noDevices: 'No devices.',
     noVehicles: 'No vehicles.',
     noPeople: 'Nobody has a role here.',
+    flags: 'Take note',
     field: { code: 'Code', name: 'Name', region: 'County', sector: 'Sector', place: 'Place' },
     action: { create: 'registered', update: 'changed', redivide: 'new division', merge: 'merged' },
   },

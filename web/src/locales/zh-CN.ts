@@ -628,6 +628,7 @@ export default {
     noDevices: '没有登记设备。',
     noVehicles: '没有登记车辆。',
     noPeople: '没有授权人员。',
+    flags: '须注意',
     field: { code: '编码', name: '名称', region: '县（市、区）', sector: '行业', place: '位置' },
     action: { create: '登记', update: '变更', redivide: '区划调整', merge: '合并' },
   },

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::Record;
+use super::flag::Flag;
 use crate::calendar::Calendar;
 
 /// A kind of register.
@@ -46,6 +47,8 @@ pub struct Kind {
     pub import: Vec<String>,
     /// The transition by which an imported row is made.
     pub import_by: Option<String>,
+    /// What its records say of their enterprise.
+    pub flag: Option<Flag>,
     /// In the order of a form.
     pub fields: Vec<Field>,
     /// In the order of a life.

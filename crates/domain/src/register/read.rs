@@ -7,6 +7,7 @@ use anlan_model::Role;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::flag::Flag;
 use super::grade;
 use super::kind::{
     Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State, Test,
@@ -61,12 +62,24 @@ struct File {
     import: Vec<Spanned<String>>,
     #[serde(default)]
     import_by: Option<Spanned<String>>,
+    #[serde(default)]
+    flag: Option<RawFlag>,
     field: Vec<RawField>,
     state: Vec<RawState>,
     transition: Vec<RawTransition>,
     /// Steps that no way may leave out.
     #[serde(default)]
     path: Vec<RawPath>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFlag {
+    name: String,
+    name_en: String,
+    per: Spanned<String>,
+    good: Vec<Spanned<String>>,
+    bad: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -518,6 +531,7 @@ impl Reader<'_> {
         if !lines.contains_key(file.start.as_ref()) {
             self.wrong(&file.start.span(), "start", format!("there is no state {:?}", file.start.as_ref()));
         }
+        let flag = file.flag.map(|raw| self.flag(raw, &file.owner, &file.filter, &types, file.start.as_ref(), &lines));
         let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
         let mut seen = BTreeSet::new();
         let transitions: Vec<Transition> =
@@ -571,6 +585,7 @@ impl Reader<'_> {
             filter: plain(file.filter),
             import: plain(file.import),
             import_by: file.import_by.map(Spanned::into_inner),
+            flag,
             fields,
             states,
             transitions,
@@ -579,6 +594,37 @@ impl Reader<'_> {
             self.life(&kind, &lines, &file.path);
         }
         kind
+    }
+
+    fn flag(
+        &mut self,
+        raw: RawFlag,
+        owner: &RawOwner,
+        filter: &[Spanned<String>],
+        types: &BTreeMap<String, Field>,
+        start: &str,
+        states: &BTreeMap<String, Range<usize>>,
+    ) -> Flag {
+        if matches!(owner, RawOwner::Region) {
+            self.wrong(&raw.per.span(), "flag", "its records are a division's: there is no enterprise to flag");
+        }
+        self.names("flag.per", std::slice::from_ref(&raw.per), types, |of| matches!(of, FieldType::Choice { .. }), "a choice");
+        if !filter.iter().any(|id| id.as_ref() == raw.per.as_ref()) {
+            self.wrong(
+                &raw.per.span(),
+                "flag.per",
+                format!("{:?} is not among the fields of filter, by which it is found", raw.per.as_ref()),
+            );
+        }
+        let mut seen = BTreeSet::new();
+        for state in raw.good.iter().chain(&raw.bad) {
+            if !states.contains_key(state.as_ref()) || state.as_ref() == start {
+                self.wrong(&state.span(), "flag", format!("there is no state {:?} in which records are kept", state.as_ref()));
+            } else if !seen.insert(state.as_ref()) {
+                self.wrong(&state.span(), "flag", format!("{:?} is there twice", state.as_ref()));
+            }
+        }
+        Flag { name: raw.name, name_en: raw.name_en, per: raw.per.into_inner(), good: plain(raw.good), bad: plain(raw.bad) }
     }
 
     /// Whether these fields are there, each once and of a type that fits.
