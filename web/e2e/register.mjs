@@ -279,6 +279,30 @@ export async function enterpriseFlow(checks, page, url, shots) {
   })
 }
 
+/** The document of the API: every register that is on with its fields, by address, search and keyboard. */
+export async function apiFlow(checks, page, url, shots) {
+  await checks.run('api: the document names the register with its fields, is searched, has an address for each operation, passes axe', async () => {
+    const kind = await ask(page, `/registers/${KIND}`)
+    await bothWays(checks, page, shots, 'api', async () => {
+      await page.goto(`${url}/docs/api#post-registers-${KIND}-records`)
+      await page.waitForSelector(`#post-registers-${KIND}-records[open] table`)
+    })
+    await page.goto(`${url}/docs/api#post-registers-${KIND}-records`)
+    const open = page.locator(`#post-registers-${KIND}-records[open]`)
+    await open.locator('table').first().waitFor()
+    const text = await open.innerText()
+    for (const id of kind.transitions.find((t) => t.from.includes(kind.start)).require) if (!text.includes(id)) throw new Error(`the field ${id} is not named`)
+    if (await page.evaluate(() => document.documentElement.scrollTop || document.querySelector('.top').getBoundingClientRect().top)) throw new Error('the frame moved')
+    const { registers } = await ask(page, '/registers')
+    const listed = await page.locator('.toc').innerText()
+    for (const r of registers) if (!listed.includes(r.name)) throw new Error(`${r.name} is not listed`)
+    await page.fill('#api-search', 'alarms acknowledge')
+    await page.waitForFunction(() => document.querySelectorAll('.group details').length === 1)
+    await page.locator('.group summary').press('Enter')
+    await page.locator('.group details[open] table').first().waitFor()
+  })
+}
+
 /** Packs, as the administrator sees them: the built-in one draws its registers; one that is off can be asked about. */
 export async function packFlow(checks, page, url, shots) {
   await checks.run('enterprise: the template of the import goes in again on trial, and what is no workbook is refused', async () => {
