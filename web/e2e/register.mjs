@@ -200,6 +200,31 @@ export async function registerFlow(checks, page, url, shots) {
     await page.keyboard.press('Escape')
     await dialogGone(page)
   })
+  await checks.run('register: the map shows the records of the list by place, says how many have none, and names those at a place', async () => {
+    const layer = await ask(page, `/registers/${KIND}/map`)
+    await page.goto(`${url}/registers/${KIND}`)
+    await settled(page)
+    await page.click('[data-map]')
+    await page.waitForURL(`**/registers/${KIND}?view=map`)
+    await page.waitForFunction(() => window.anlanMap?.loaded(), null, { timeout: 30_000 })
+    await page.waitForSelector('.legend')
+    const told = (await page.locator('.legend > span:not(.muted)').allInnerTexts()).reduce((sum, text) => sum + Number(text.replace(/\D/g, '')), 0)
+    if (told !== layer.features.length) throw new Error(`the legend tells of ${told}, the layer of ${layer.features.length}`)
+    if (layer.placeless && !(await page.locator('.legend .muted').first().innerText()).includes(String(layer.placeless))) throw new Error('those without a place are not told')
+    await checks.axe(page, shots, 'register-map')
+    if (!layer.features.length) return
+    await page.waitForTimeout(500)
+    const at = await page.evaluate((place) => {
+      const box = window.anlanMap.getCanvas().getBoundingClientRect()
+      const { x, y } = window.anlanMap.project(place)
+      return { x: box.left + x, y: box.top + y }
+    }, layer.features[0].geometry.coordinates)
+    await page.mouse.click(at.x, at.y)
+    await page.waitForSelector(`.card:focus a[href="/registers/${KIND}/${layer.features[0].properties.id}"]`)
+    await checks.axe(page, shots, 'register-map-place')
+    await page.keyboard.press('Escape')
+    await page.waitForSelector('.card', { state: 'detached' })
+  })
   await checks.run('register: the bell opens by keyboard, closes with Esc and gives the focus back', async () => {
     await page.goto(`${url}/tasks`)
     await settled(page)
@@ -276,6 +301,30 @@ export async function enterpriseFlow(checks, page, url, shots) {
     await settled(page)
     await page.locator(`.facts a[href="/enterprises/${id}"]`).click()
     await page.waitForURL(`**/enterprises/${id}`)
+  })
+}
+
+/** The document of the API: every register that is on with its fields, by address, search and keyboard. */
+export async function apiFlow(checks, page, url, shots) {
+  await checks.run('api: the document names the register with its fields, is searched, has an address for each operation, passes axe', async () => {
+    const kind = await ask(page, `/registers/${KIND}`)
+    await bothWays(checks, page, shots, 'api', async () => {
+      await page.goto(`${url}/docs/api#post-registers-${KIND}-records`)
+      await page.waitForSelector(`#post-registers-${KIND}-records[open] table`)
+    })
+    await page.goto(`${url}/docs/api#post-registers-${KIND}-records`)
+    const open = page.locator(`#post-registers-${KIND}-records[open]`)
+    await open.locator('table').first().waitFor()
+    const text = await open.innerText()
+    for (const id of kind.transitions.find((t) => t.from.includes(kind.start)).require) if (!text.includes(id)) throw new Error(`the field ${id} is not named`)
+    if (await page.evaluate(() => document.documentElement.scrollTop || document.querySelector('.top').getBoundingClientRect().top)) throw new Error('the frame moved')
+    const { registers } = await ask(page, '/registers')
+    const listed = await page.locator('.toc').innerText()
+    for (const r of registers) if (!listed.includes(r.name)) throw new Error(`${r.name} is not listed`)
+    await page.fill('#api-search', 'alarms acknowledge')
+    await page.waitForFunction(() => document.querySelectorAll('.group details').length === 1)
+    await page.locator('.group summary').press('Enter')
+    await page.locator('.group details[open] table').first().waitFor()
   })
 }
 

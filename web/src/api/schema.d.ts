@@ -2096,6 +2096,8 @@ export interface components {
         };
         /** @description What the map says of a record. */
         MapProperties: {
+            /** @description The last day on which it is in time, `YYYY-MM-DD`. */
+            due_on: string | null;
             id: string;
             overdue: boolean;
             state: string;
