@@ -111,8 +111,17 @@ export async function registerFlow(checks, page, url, shots) {
     await settled(page)
     const before = await ask(page, `/registers/${KIND}/records/${id}`)
     // Forward, and one that asks nothing but its own fields.
-    const next = before.possible.map((p) => kind.transitions.find((t) => t.id === p)).find((t) => t.to !== before.state)
-    if (!next) throw new Error(`nothing is possible from ${before.state}`)
+    const place = (t) => kind.states.findIndex((s) => s.id === t.to)
+    const onward = before.possible.map((p) => kind.transitions.find((t) => t.id === p)).filter((t) => place(t) > kind.states.findIndex((s) => s.id === before.state))
+    const next = onward.sort((x, y) => place(x) - place(y))[0]
+    if (!next) throw new Error(`nothing leads on from ${before.state}`)
+    if ((await page.locator('.actions .btn.primary').getAttribute('data-transition')) !== next.id) throw new Error('the main button is not the next step')
+    // What a guard refuses whatever is filled in cannot be pressed, and says why.
+    for (const { transition, guards } of before.blocked) {
+      if (!(await page.locator(`[data-transition="${transition}"]`).isDisabled())) throw new Error(`${transition} is offered`)
+      const why = await page.locator(`#why-${transition}`).innerText()
+      for (const g of guards) if (!why.includes(g.says)) throw new Error(`${transition} does not say why: ${why}`)
+    }
     await page.click(`[data-transition="${next.id}"]`)
     await page.waitForSelector('#record-send')
     await page.waitForTimeout(300)
@@ -191,6 +200,31 @@ export async function registerFlow(checks, page, url, shots) {
     await page.keyboard.press('Escape')
     await dialogGone(page)
   })
+  await checks.run('register: the map shows the records of the list by place, says how many have none, and names those at a place', async () => {
+    const layer = await ask(page, `/registers/${KIND}/map`)
+    await page.goto(`${url}/registers/${KIND}`)
+    await settled(page)
+    await page.click('[data-map]')
+    await page.waitForURL(`**/registers/${KIND}?view=map`)
+    await page.waitForFunction(() => window.anlanMap?.loaded(), null, { timeout: 30_000 })
+    await page.waitForSelector('.legend')
+    const told = (await page.locator('.legend > span:not(.muted)').allInnerTexts()).reduce((sum, text) => sum + Number(text.replace(/\D/g, '')), 0)
+    if (told !== layer.features.length) throw new Error(`the legend tells of ${told}, the layer of ${layer.features.length}`)
+    if (layer.placeless && !(await page.locator('.legend .muted').first().innerText()).includes(String(layer.placeless))) throw new Error('those without a place are not told')
+    await checks.axe(page, shots, 'register-map')
+    if (!layer.features.length) return
+    await page.waitForTimeout(500)
+    const at = await page.evaluate((place) => {
+      const box = window.anlanMap.getCanvas().getBoundingClientRect()
+      const { x, y } = window.anlanMap.project(place)
+      return { x: box.left + x, y: box.top + y }
+    }, layer.features[0].geometry.coordinates)
+    await page.mouse.click(at.x, at.y)
+    await page.waitForSelector(`.card:focus a[href="/registers/${KIND}/${layer.features[0].properties.id}"]`)
+    await checks.axe(page, shots, 'register-map-place')
+    await page.keyboard.press('Escape')
+    await page.waitForSelector('.card', { state: 'detached' })
+  })
   await checks.run('register: the bell opens by keyboard, closes with Esc and gives the focus back', async () => {
     await page.goto(`${url}/tasks`)
     await settled(page)
@@ -224,8 +258,93 @@ export async function registerFlow(checks, page, url, shots) {
   await setLocale(page, 'zh-CN')
 }
 
+/** Wider than the window by so many pixels. */
+const wider = (page) => page.evaluate(() => Math.max(document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth))
+/** At a desk in light Chinese and on a phone in dark English: axe, and nothing sticks out. */
+async function bothWays(checks, page, shots, name, open) {
+  for (const [width, dark, locale] of [[1440, false, 'zh-CN'], [390, true, 'en']]) {
+    await page.setViewportSize({ width, height: width === 390 ? 844 : 900 })
+    await setTheme(page, dark)
+    await setLocale(page, locale)
+    await open()
+    await settled(page)
+    await checks.axe(page, shots, `${name}-${width}`)
+    const over = await wider(page)
+    if (over > 1) throw new Error(`${over} px wider than the window at ${width}`)
+  }
+  await page.setViewportSize({ width: 1920, height: 1080 })
+  await setTheme(page, true)
+  await setLocale(page, 'zh-CN')
+}
+
+/** The file of an enterprise: found in the list, reached from a record, with its records and people. */
+export async function enterpriseFlow(checks, page, url, shots) {
+  await checks.run('enterprise: found by part of its name, its file shows its records, points, people, and passes axe', async () => {
+    const { registers } = await ask(page, '/registers')
+    const { records } = await ask(page, `/registers/${KIND}/records?limit=1`)
+    const { id, name, code } = await ask(page, `/enterprises/${records[0].enterprise.id}`)
+    await bothWays(checks, page, shots, 'enterprises', () => page.goto(`${url}/enterprises`))
+    await page.goto(`${url}/enterprises?q=${encodeURIComponent(code)}`)
+    await settled(page)
+    await page.locator('tbody tr', { hasText: name }).locator('a').first().click()
+    await page.waitForURL(`**/enterprises/${id}`)
+    const part = page.locator('#enterprise-records')
+    await part.locator(`a[href*="/registers/${KIND}/${records[0].id}"]`).waitFor()
+    const text = await part.innerText()
+    if (!text.includes(registers.find((r) => r.kind === KIND).name)) throw new Error('the register is not named')
+    const people = await page.locator('#enterprise-people li').count()
+    if (!people) throw new Error('nobody is responsible')
+    await page.locator('.parts button').nth(1).press('Enter')
+    await page.waitForSelector('#enterprise-records:focus')
+    await bothWays(checks, page, shots, 'enterprise', () => page.goto(`${url}/enterprises/${id}`))
+    await page.goto(`${url}/registers/${KIND}/${records[0].id}`)
+    await settled(page)
+    await page.locator(`.facts a[href="/enterprises/${id}"]`).click()
+    await page.waitForURL(`**/enterprises/${id}`)
+  })
+}
+
+/** The document of the API: every register that is on with its fields, by address, search and keyboard. */
+export async function apiFlow(checks, page, url, shots) {
+  await checks.run('api: the document names the register with its fields, is searched, has an address for each operation, passes axe', async () => {
+    const kind = await ask(page, `/registers/${KIND}`)
+    await bothWays(checks, page, shots, 'api', async () => {
+      await page.goto(`${url}/docs/api#post-registers-${KIND}-records`)
+      await page.waitForSelector(`#post-registers-${KIND}-records[open] table`)
+    })
+    await page.goto(`${url}/docs/api#post-registers-${KIND}-records`)
+    const open = page.locator(`#post-registers-${KIND}-records[open]`)
+    await open.locator('table').first().waitFor()
+    const text = await open.innerText()
+    for (const id of kind.transitions.find((t) => t.from.includes(kind.start)).require) if (!text.includes(id)) throw new Error(`the field ${id} is not named`)
+    if (await page.evaluate(() => document.documentElement.scrollTop || document.querySelector('.top').getBoundingClientRect().top)) throw new Error('the frame moved')
+    const { registers } = await ask(page, '/registers')
+    const listed = await page.locator('.toc').innerText()
+    for (const r of registers) if (!listed.includes(r.name)) throw new Error(`${r.name} is not listed`)
+    await page.fill('#api-search', 'alarms acknowledge')
+    await page.waitForFunction(() => document.querySelectorAll('.group details').length === 1)
+    await page.locator('.group summary').press('Enter')
+    await page.locator('.group details[open] table').first().waitFor()
+  })
+}
+
 /** Packs, as the administrator sees them: the built-in one draws its registers; one that is off can be asked about. */
 export async function packFlow(checks, page, url, shots) {
+  await checks.run('enterprise: the template of the import goes in again on trial, and what is no workbook is refused', async () => {
+    await page.goto(`${url}/enterprises`)
+    await settled(page)
+    await page.click('[data-import]')
+    await page.waitForSelector('#import-file')
+    const template = await page.evaluate(async () => [...new Uint8Array(await (await fetch('/api/v1/enterprises/import')).arrayBuffer())])
+    await page.setInputFiles('#import-file', { name: 'enterprises.xlsx', mimeType: 'application/octet-stream', buffer: Buffer.from(template) })
+    await page.waitForSelector('.el-dialog .counts')
+    await page.setInputFiles('#import-file', { name: 'no-workbook.xlsx', mimeType: 'application/octet-stream', buffer: Buffer.from('this is not a workbook') })
+    await page.waitForSelector('.el-dialog .summary')
+    await page.waitForTimeout(300)
+    await checks.axe(page, shots, 'enterprise-import')
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+  })
   await checks.run('register: the packs tab shows the built-in pack with its hash and draws its registers', async () => {
     await page.goto(`${url}/admin/packs`)
     await settled(page)

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
-use anlan_domain::major_hazard::{Tables, Unit};
+use anlan_domain::major_hazard::{Tables, Unit, built_in};
 use serde_json::{Value, json};
 
 /// Bytes of one unit; more are taken for a mistake.
@@ -19,7 +19,7 @@ pub struct GradeArgs {
 
 /// Runs `grade`; exit code 1 if a unit could not be graded.
 pub fn run(args: GradeArgs) -> anyhow::Result<ExitCode> {
-    let tables = anlan_app::rules::major_hazards()?;
+    let tables = built_in();
     let (mut input, mut out) = (std::io::stdin().lock(), std::io::stdout().lock());
     let mut all_graded = true;
     if args.jsonl {
@@ -41,7 +41,7 @@ pub fn run(args: GradeArgs) -> anyhow::Result<ExitCode> {
             } else if line.trim_ascii().is_empty() {
                 continue;
             }
-            let (mut answer, graded) = grade(&tables, &line);
+            let (mut answer, graded) = grade(tables, &line);
             all_graded &= graded;
             answer["line"] = json!(number);
             writeln!(out, "{answer}")?;
@@ -49,7 +49,7 @@ pub fn run(args: GradeArgs) -> anyhow::Result<ExitCode> {
     } else {
         let mut text = Vec::new();
         input.take(INPUT_MAX + 1).read_to_end(&mut text)?;
-        let (answer, graded) = grade(&tables, &text);
+        let (answer, graded) = grade(tables, &text);
         all_graded = graded;
         writeln!(out, "{answer:#}")?;
     }

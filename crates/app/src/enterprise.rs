@@ -1,12 +1,15 @@
 //! Enterprises (生产经营单位): the register, and how many of their points are heard.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use anlan_documents::{Cell, ColumnKind, NewSheet, Tab};
 use anlan_domain::credit_code;
 use anlan_domain::division::Divisions;
+use anlan_domain::register::Kind;
+use anlan_domain::register::flag::Flagging;
 use anlan_model::noun::Enterprise;
-use anlan_model::{Clock as _, EnterpriseId, Permission, Scope, Wgs84};
+use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, Scope, Wgs84};
 use anlan_store::ImportedEnterprise;
 pub use anlan_store::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
 use jiff::civil::Date;
@@ -19,12 +22,58 @@ use crate::validate::{self, Page, Paging};
 use crate::{App, point};
 
 /// An enterprise with its figures.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct EnterpriseView {
     /// The row.
     pub row: EnterpriseRow,
     /// Points that are not silent.
     pub points_online: u64,
+    /// What its records say of it.
+    pub flags: Vec<EnterpriseFlag>,
+}
+
+/// What a register says of an enterprise, by one of its records.
+#[derive(Clone, Debug)]
+pub struct EnterpriseFlag {
+    /// The register.
+    pub kind: Arc<Kind>,
+    /// The record.
+    pub record: RecordId,
+    /// Its title.
+    pub title: String,
+}
+
+/// The flags of these enterprises, by the records that the asker sees.
+async fn flags(app: &App, scope: &Scope, enterprises: &[EnterpriseId]) -> Result<HashMap<EnterpriseId, Vec<EnterpriseFlag>>, AppError> {
+    let mut flags: HashMap<EnterpriseId, Vec<EnterpriseFlag>> = HashMap::new();
+    let registers = app.registers.load_full();
+    let today = app.today();
+    for kind in registers.kinds.values().map(|(kind, _)| kind) {
+        let Some(flag) = &kind.flag else { continue };
+        let rows = app.store.records_flagging(scope, &kind.id, &flag.states(), &flag.per, enterprises).await?;
+        let mut of: BTreeMap<EnterpriseId, Vec<Flagging<RecordId>>> = BTreeMap::new();
+        for row in &rows {
+            let due_on = row.due_on.as_ref().and_then(|day| day.parse().ok());
+            let flagging = Flagging { id: row.id, sort: row.sort.clone(), state: row.state.clone(), due_on };
+            of.entry(row.enterprise).or_default().push(flagging);
+        }
+        for (enterprise, records) in of {
+            for id in flag.raised(&records, today) {
+                let title = rows.iter().find(|row| row.id == id).map(|row| row.title.clone()).unwrap_or_default();
+                flags.entry(enterprise).or_default().push(EnterpriseFlag { kind: Arc::clone(kind), record: id, title });
+            }
+        }
+    }
+    Ok(flags)
+}
+
+async fn views(app: &App, scope: &Scope, rows: Vec<EnterpriseRow>) -> Result<Vec<EnterpriseView>, AppError> {
+    let ids: Vec<EnterpriseId> = rows.iter().map(|row| row.enterprise.id).collect();
+    let mut flags = flags(app, scope, &ids).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| EnterpriseView { flags: flags.remove(&row.enterprise.id).unwrap_or_default(), ..view(app, row) })
+        .collect())
 }
 
 fn view(app: &App, row: EnterpriseRow) -> EnterpriseView {
@@ -32,7 +81,7 @@ fn view(app: &App, row: EnterpriseRow) -> EnterpriseView {
     let points = known.points_of.get(&row.enterprise.id).map(Vec::as_slice).unwrap_or_default();
     // The row came through the scope, and its points have no other owner.
     let points_online = points.iter().filter_map(|id| known.points.get(id)).filter(|p| point::is_online(app, p)).count() as u64;
-    EnterpriseView { row, points_online }
+    EnterpriseView { row, points_online, flags: Vec::new() }
 }
 
 /// A page of enterprises the asker may see.
@@ -42,7 +91,7 @@ fn view(app: &App, row: EnterpriseRow) -> EnterpriseView {
 pub async fn list(app: &App, scope: &Scope, filter: &EnterpriseFilter, paging: &Paging) -> Result<Page<EnterpriseView>, AppError> {
     let scope = scope.with(Permission::View)?;
     let page = app.store.enterprises(&scope, filter, paging).await?;
-    Ok(Page { items: page.items.into_iter().map(|row| view(app, row)).collect(), next: page.next })
+    Ok(Page { items: views(app, &scope, page.items).await?, next: page.next })
 }
 
 /// One enterprise.
@@ -51,7 +100,8 @@ pub async fn list(app: &App, scope: &Scope, filter: &EnterpriseFilter, paging: &
 /// Not there or not visible.
 pub async fn get(app: &App, scope: &Scope, id: EnterpriseId) -> Result<EnterpriseView, AppError> {
     let scope = scope.with(Permission::View)?;
-    Ok(view(app, app.store.enterprise(&scope, id).await?))
+    let row = app.store.enterprise(&scope, id).await?;
+    views(app, &scope, vec![row]).await?.pop().ok_or_else(AppError::not_found)
 }
 
 /// Registers an enterprise.

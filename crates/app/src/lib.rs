@@ -67,7 +67,7 @@ pub struct App {
     /// Figures of road transport supervision.
     pub road: Arc<anlan_domain::road::RoadRules>,
     /// Registers of the packs that are on.
-    pub registers: arc_swap::ArcSwap<pack::Registers>,
+    pub registers: Arc<arc_swap::ArcSwap<pack::Registers>>,
     /// Working days.
     pub calendar: anlan_domain::calendar::Calendar,
     /// A turn per sheet that is read or written: each takes a core for seconds.

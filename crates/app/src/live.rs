@@ -1,23 +1,25 @@
-//! Live streams: the newest value per point and subscriber, every change of an alarm in order.
+//! Live streams: the newest value per point and subscriber, every change of an alarm or of a record in order.
 //!
-//! A slow browser gets fewer updates, never a growing queue: values are looked up when it is ready for them, and alarm changes are
-//! numbers in one bounded ring that all subscribers share. A value that comes after a quiet moment leaves at once; what follows is merged
+//! A slow browser gets fewer updates, never a growing queue: values are looked up when it is ready for them, and changes of alarms and records
+//! are numbers in bounded rings that all subscribers share. A value that comes after a quiet moment leaves at once; what follows is merged
 //! to the newest per point, for a time that grows with what the subscriber asks to see. After a reconnect the token resumes in that ring; if it is too old (or from
 //! before a restart) the answer is "take a snapshot". Start at [`Live::subscribe`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anlan_model::{Alarm, AlarmId, EnterpriseId, PointId, PointSet, Position, Reading, Scope, VehicleId};
-use anlan_store::{PointFilter, Store, StoreError};
+use anlan_model::{Alarm, AlarmId, EnterpriseId, PointId, PointSet, Position, Reading, RecordId, Scope, VehicleId};
+use anlan_store::{PointFilter, RecordRow, Store, StoreError};
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::pack::Registers;
 use crate::telemetry::Latest;
 
-/// Alarm changes that can be resumed; older tokens are told to take a snapshot.
+/// Changes of alarms, and of records, that can be resumed; older tokens are told to take a snapshot.
 const RING: usize = 20_000;
 /// Newest values are looked for again for one subscriber after this long at the earliest, and at the latest.
 const VALUES_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -30,16 +32,21 @@ const VEHICLES_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Topics of one subscriber.
 const TOPICS_MAX: usize = 200;
-/// Alarms in one message.
-const ALARMS_PER_MESSAGE: usize = 200;
+/// Alarms or records in one message.
+const PER_MESSAGE: usize = 200;
+/// Changes of records wait this long for more of the same: an import is a few messages, and one person's page is not asked for at every line.
+const RECORDS_EVERY: Duration = Duration::from_secs(1);
 
 /// Shared by all subscribers.
 #[derive(Clone)]
 pub struct Live {
     store: Store,
     latest: Arc<Latest>,
-    ring: Arc<Mutex<Ring>>,
-    grown: watch::Sender<u64>,
+    registers: Arc<ArcSwap<Registers>>,
+    alarms: Arc<Mutex<Ring<AlarmId>>>,
+    records: Arc<Mutex<Ring<RecordId>>>,
+    /// One of the rings grew.
+    grown: watch::Sender<()>,
     /// Log position up to which newest values are published, as it grows.
     durable: watch::Receiver<u64>,
     /// Counts renewals of the registry: who may see which point can change with any of them.
@@ -48,11 +55,56 @@ pub struct Live {
     run: u64,
 }
 
-#[derive(Default)]
-struct Ring {
+/// Changes by number. What was changed is read when somebody hears of it.
+struct Ring<Id> {
     /// Number of the newest change; 0 = none yet.
     newest: u64,
-    changes: VecDeque<AlarmId>,
+    changes: VecDeque<Id>,
+}
+
+impl<Id> Default for Ring<Id> {
+    fn default() -> Self {
+        Self { newest: 0, changes: VecDeque::new() }
+    }
+}
+
+impl<Id: Copy + PartialEq> Ring<Id> {
+    fn push(&mut self, ids: &[Id]) {
+        self.newest += ids.len() as u64;
+        self.changes.extend(ids);
+        let over = self.changes.len().saturating_sub(RING);
+        self.changes.drain(..over);
+    }
+
+    /// Whether it reaches back to `at`.
+    fn holds(&self, at: u64) -> bool {
+        at <= self.newest && self.newest - at <= self.changes.len() as u64
+    }
+
+    /// The distinct ones changed after `at`, and the number reached; `None` if it no longer reaches back.
+    fn after(&self, at: u64) -> Option<(Vec<Id>, u64)> {
+        let n = usize::try_from(self.newest.checked_sub(at)?).ok()?;
+        let skip = self.changes.len().checked_sub(n)?;
+        let take = n.min(PER_MESSAGE);
+        let mut ids = Vec::with_capacity(take);
+        for id in self.changes.iter().skip(skip).take(take) {
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
+        }
+        Some((ids, at + take as u64))
+    }
+}
+
+fn locked<T>(ring: &Mutex<T>) -> MutexGuard<'_, T> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How far a subscriber has heard each ring.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Heard {
+    alarms: u64,
+    records: u64,
 }
 
 /// What a subscriber hears.
@@ -81,6 +133,20 @@ pub enum LiveMessage {
         /// One per vehicle.
         positions: Vec<Position>,
     },
+    /// Records that changed, of registers that are on.
+    Records {
+        /// Resume token.
+        token: String,
+        /// Newest state of each.
+        records: Vec<RecordRow>,
+    },
+    /// How much of what the person was told is unread, when that changed.
+    Notifications {
+        /// Resume token.
+        token: String,
+        /// How many.
+        unread: i64,
+    },
     /// The token was too old: fetch the lists again, then go on from here.
     Snapshot {
         /// Resume token.
@@ -95,13 +161,15 @@ pub enum LiveMessage {
 
 /// A topic is not one of ours, or there are too many.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a topic: use alarms, vehicles, points:<id>[,<id>…] or enterprise:<id>, at most {TOPICS_MAX}")]
+#[error("`{0}` is not a topic: use alarms, vehicles, records, notifications, points:<id>[,<id>…] or enterprise:<id>, at most {TOPICS_MAX}")]
 pub struct TopicError(pub String);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Topic {
     Alarms,
     Vehicles,
+    Records,
+    Notifications,
     Points(Vec<PointId>),
     Enterprise(EnterpriseId),
 }
@@ -112,6 +180,8 @@ impl Topic {
         match text.split_once(':') {
             None if text == "alarms" => Ok(Self::Alarms),
             None if text == "vehicles" => Ok(Self::Vehicles),
+            None if text == "records" => Ok(Self::Records),
+            None if text == "notifications" => Ok(Self::Notifications),
             Some(("enterprise", id)) => id.parse().map(Self::Enterprise).map_err(|_| wrong()),
             Some(("points", ids)) => {
                 let ids = ids.split(',').map(str::parse).collect::<Result<Vec<PointId>, _>>().map_err(|_| wrong())?;
@@ -123,8 +193,15 @@ impl Topic {
 }
 
 impl Live {
-    pub(crate) fn new(store: Store, latest: Arc<Latest>, durable: watch::Receiver<u64>, run: u64) -> Self {
-        Self { store, latest, ring: Arc::default(), grown: watch::channel(0).0, durable, renewed: Arc::default(), run }
+    pub(crate) fn new(
+        store: Store,
+        registers: Arc<ArcSwap<Registers>>,
+        latest: Arc<Latest>,
+        durable: watch::Receiver<u64>,
+        run: u64,
+    ) -> Self {
+        let (alarms, records, grown) = (Arc::default(), Arc::default(), watch::channel(()).0);
+        Self { store, latest, registers, alarms, records, grown, durable, renewed: Arc::default(), run }
     }
 
     /// Tells every stream that points, vehicles or their owners may have changed.
@@ -134,18 +211,18 @@ impl Live {
 
     /// Announces alarms whose condition or handling changed and is committed.
     pub fn alarms_changed(&self, ids: &[AlarmId]) {
-        if ids.is_empty() {
-            return;
+        if !ids.is_empty() {
+            locked(&self.alarms).push(ids);
+            self.grown.send_replace(());
         }
-        let newest = {
-            let mut ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            ring.newest += ids.len() as u64;
-            ring.changes.extend(ids);
-            let over = ring.changes.len().saturating_sub(RING);
-            ring.changes.drain(..over);
-            ring.newest
-        };
-        self.grown.send_replace(newest);
+    }
+
+    /// Announces records that changed, or of whom somebody was told, and are committed.
+    pub(crate) fn records_changed(&self, ids: &[RecordId]) {
+        if !ids.is_empty() {
+            locked(&self.records).push(ids);
+            self.grown.send_replace(());
+        }
     }
 
     /// Starts a stream for `scope` (already narrowed to viewing).
@@ -153,17 +230,14 @@ impl Live {
     /// # Errors
     /// [`TopicError`] for an unknown topic.
     pub fn subscribe(&self, scope: Scope, topics: &[String], resume: Option<&str>) -> Result<Subscription, TopicError> {
-        let newest = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner).newest;
+        let newest = self.newest();
         let resumed = resume.map(|token| self.parse_token(token));
         let now = Instant::now();
         let mut subscription = Subscription {
             live: self.clone(),
             scope,
             topics: BTreeMap::new(),
-            next_alarm: match resumed {
-                Some(Some(at)) => at,
-                _ => newest,
-            },
+            heard: resumed.flatten().unwrap_or(newest),
             must_snapshot: resumed == Some(None),
             vehicles: BTreeSet::new(),
             vehicles_renewed: None,
@@ -174,6 +248,9 @@ impl Live {
             looked_at: None,
             values_at: now,
             vehicles_at: now,
+            records_at: now,
+            unread: None,
+            unread_at: None,
             ping_at: now + PING_EVERY,
             grown: self.grown.subscribe(),
             durable: self.durable.clone(),
@@ -182,31 +259,20 @@ impl Live {
         Ok(subscription)
     }
 
-    fn token(&self, at: u64) -> String {
-        format!("{:x}-{at}", self.run)
+    fn newest(&self) -> Heard {
+        Heard { alarms: locked(&self.alarms).newest, records: locked(&self.records).newest }
     }
 
-    /// The change number of a token of this run that is still in the ring.
-    fn parse_token(&self, token: &str) -> Option<u64> {
-        let (run, at) = token.split_once('-')?;
-        let at: u64 = at.parse().ok().filter(|_| u64::from_str_radix(run, 16) == Ok(self.run))?;
-        let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (at <= ring.newest && ring.newest - at <= ring.changes.len() as u64).then_some(at)
+    fn token(&self, heard: Heard) -> String {
+        format!("{:x}-{}-{}", self.run, heard.alarms, heard.records)
     }
 
-    /// The distinct alarms changed after `at`, and the number reached; `None` if the ring no longer reaches back.
-    fn changes_after(&self, at: u64) -> Option<(Vec<AlarmId>, u64)> {
-        let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let n = usize::try_from(ring.newest.checked_sub(at)?).ok()?;
-        let skip = ring.changes.len().checked_sub(n)?;
-        let take = n.min(ALARMS_PER_MESSAGE);
-        let mut ids = Vec::with_capacity(take);
-        for id in ring.changes.iter().skip(skip).take(take) {
-            if !ids.contains(id) {
-                ids.push(*id);
-            }
-        }
-        Some((ids, at + take as u64))
+    /// How far a token of this run had heard, if the rings still reach back to it.
+    fn parse_token(&self, token: &str) -> Option<Heard> {
+        let (run, heard) = token.split_once('-')?;
+        let (alarms, records) = heard.split_once('-').filter(|_| u64::from_str_radix(run, 16) == Ok(self.run))?;
+        let heard = Heard { alarms: alarms.parse().ok()?, records: records.parse().ok()? };
+        (locked(&self.alarms).holds(heard.alarms) && locked(&self.records).holds(heard.records)).then_some(heard)
     }
 }
 
@@ -221,7 +287,7 @@ pub struct Subscription {
     live: Live,
     scope: Scope,
     topics: BTreeMap<Topic, TopicState>,
-    next_alarm: u64,
+    heard: Heard,
     must_snapshot: bool,
     vehicles: BTreeSet<VehicleId>,
     /// Renewal of the registry that the vehicles were read at.
@@ -238,8 +304,13 @@ pub struct Subscription {
     /// No look before this.
     values_at: Instant,
     vehicles_at: Instant,
+    /// No look for records before this.
+    records_at: Instant,
+    /// What was said last of what is unread, and at which change of a record that was looked at.
+    unread: Option<i64>,
+    unread_at: Option<u64>,
     ping_at: Instant,
-    grown: watch::Receiver<u64>,
+    grown: watch::Receiver<()>,
     durable: watch::Receiver<u64>,
 }
 
@@ -271,6 +342,7 @@ impl Subscription {
             self.topics.values_mut().for_each(|state| state.seen = None);
             self.vehicles_renewed = None;
             self.vehicles_sent = 0;
+            self.unread_at = None;
         }
     }
 
@@ -282,22 +354,27 @@ impl Subscription {
         loop {
             if self.must_snapshot {
                 self.must_snapshot = false;
-                return Ok(LiveMessage::Snapshot { token: self.live.token(self.next_alarm) });
+                return Ok(LiveMessage::Snapshot { token: self.live.token(self.heard) });
             }
             if let Some(message) = self.alarms().await? {
                 return Ok(message);
             }
+            let now = Instant::now();
+            if now >= self.records_at
+                && let Some(message) = self.records().await?
+            {
+                return Ok(message);
+            }
             if let Some(mut message) = self.outbox.pop_front() {
-                // Alarms may have gone out since the round began; a token must never lead back behind them.
+                // Others may have gone out since the round began; a token must never lead back behind them.
                 if let LiveMessage::Readings { token, .. } | LiveMessage::Vehicles { token, .. } = &mut message {
-                    *token = self.live.token(self.next_alarm);
+                    *token = self.live.token(self.heard);
                 }
                 return Ok(message);
             }
-            let now = Instant::now();
             if now >= self.ping_at {
                 self.ping_at = now + PING_EVERY;
-                return Ok(LiveMessage::Ping { token: self.live.token(self.next_alarm) });
+                return Ok(LiveMessage::Ping { token: self.live.token(self.heard) });
             }
             let may_look = self.wants_values && now >= self.values_at;
             let position = *self.durable.borrow_and_update();
@@ -318,6 +395,7 @@ impl Subscription {
             }
             let until = self.vehicles_at.min(self.ping_at);
             let until = if self.wants_values && !may_look { until.min(self.values_at) } else { until };
+            let until = if self.has_records() { until.min(self.records_at) } else { until };
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
                 grown = self.grown.changed() => if grown.is_err() { tokio::time::sleep_until(until).await },
@@ -328,27 +406,68 @@ impl Subscription {
 
     async fn alarms(&mut self) -> Result<Option<LiveMessage>, StoreError> {
         while self.topics.contains_key(&Topic::Alarms) {
-            let Some((ids, reached)) = self.live.changes_after(self.next_alarm) else {
-                self.next_alarm = self.live.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner).newest;
-                return Ok(Some(LiveMessage::Snapshot { token: self.live.token(self.next_alarm) }));
-            };
+            let Some((ids, reached)) = locked(&self.live.alarms).after(self.heard.alarms) else { return Ok(Some(self.snapshot())) };
             if ids.is_empty() {
                 return Ok(None);
             }
             let alarms = self.live.store.alarm_ids_visible(&self.scope, &ids).await?;
-            self.next_alarm = reached;
+            self.heard.alarms = reached;
             if !alarms.is_empty() {
-                return Ok(Some(LiveMessage::Alarms { token: self.live.token(reached), alarms }));
+                return Ok(Some(LiveMessage::Alarms { token: self.live.token(self.heard), alarms }));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a record changed that was not looked at for one of the topics.
+    fn has_records(&self) -> bool {
+        let newest = locked(&self.live.records).newest;
+        let wants_records = self.topics.contains_key(&Topic::Records) && self.heard.records != newest;
+        wants_records || self.topics.contains_key(&Topic::Notifications) && self.unread_at != Some(newest)
+    }
+
+    /// What is new of records and of what the person was told about them; then nothing more for a while.
+    async fn records(&mut self) -> Result<Option<LiveMessage>, StoreError> {
+        if !self.has_records() {
+            return Ok(None);
+        }
+        if self.topics.contains_key(&Topic::Records) {
+            loop {
+                let Some((ids, reached)) = locked(&self.live.records).after(self.heard.records) else { return Ok(Some(self.snapshot())) };
+                if ids.is_empty() {
+                    break;
+                }
+                let kinds = self.live.registers.load().kinds();
+                let records = self.live.store.record_ids_visible(&self.scope, &kinds, &ids).await?;
+                self.heard.records = reached;
+                if !records.is_empty() {
+                    return Ok(Some(LiveMessage::Records { token: self.live.token(self.heard), records }));
+                }
+            }
+        }
+        let newest = locked(&self.live.records).newest;
+        if self.topics.contains_key(&Topic::Notifications) && self.unread_at != Some(newest) {
+            let unread = self.live.store.n_unread(&self.scope, &self.live.registers.load().kinds()).await?;
+            self.unread_at = Some(newest);
+            if self.unread.replace(unread) != Some(unread) {
+                return Ok(Some(LiveMessage::Notifications { token: self.live.token(self.heard), unread }));
+            }
+        }
+        self.records_at = Instant::now() + RECORDS_EVERY;
+        Ok(None)
+    }
+
+    /// Goes on from now; what was between is for the lists.
+    fn snapshot(&mut self) -> LiveMessage {
+        self.heard = self.live.newest();
+        LiveMessage::Snapshot { token: self.live.token(self.heard) }
     }
 
     /// Puts what is new of each topic into the outbox; how many points were looked at, and how many values are new.
     async fn readings(&mut self) -> Result<(u32, u32), StoreError> {
         let (mut n_points, mut n_values) = (0u32, 0u32);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let token = self.live.token(self.next_alarm);
+        let token = self.live.token(self.heard);
         let renewed = self.live.renewed.load(Ordering::Relaxed);
         if renewed != self.renewed {
             self.renewed = renewed;
@@ -356,7 +475,7 @@ impl Subscription {
         }
         for (topic, state) in &mut self.topics {
             let filter = match topic {
-                Topic::Alarms | Topic::Vehicles => continue,
+                Topic::Alarms | Topic::Vehicles | Topic::Records | Topic::Notifications => continue,
                 Topic::Points(_) => PointFilter::default(),
                 Topic::Enterprise(id) => PointFilter { enterprise: Some(*id), ..PointFilter::default() },
             };
@@ -390,7 +509,7 @@ impl Subscription {
         }
         self.vehicles_sent = sequence;
         positions.retain(|p| self.vehicles.contains(&p.vehicle));
-        let token = self.live.token(self.next_alarm);
+        let token = self.live.token(self.heard);
         Ok((!positions.is_empty()).then_some(LiveMessage::Vehicles { token, positions }))
     }
 }

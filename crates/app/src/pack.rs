@@ -30,6 +30,9 @@ const PACKS_MAX: usize = 200;
 /// Word of the pack that is part of the program.
 pub const BASE: &str = "base";
 
+/// Setting: hash of the built-in pack by which the records of its registers are kept.
+const RENEWED: &str = "base_pack";
+
 /// The files of the built-in pack.
 #[derive(rust_embed::Embed)]
 #[folder = "../../packs/base"]
@@ -76,6 +79,11 @@ impl Registers {
             warn!(pack = id, "pack {id} is left out: it does not fit: {}", wrong.map(|wrong| wrong.to_string()).unwrap_or_default());
         }
         Ok(registers)
+    }
+
+    /// Words of its registers.
+    pub fn kinds(&self) -> Vec<String> {
+        self.kinds.keys().cloned().collect()
     }
 
     fn add(&mut self, pack: &str, kinds: Vec<Kind>) {
@@ -297,6 +305,24 @@ pub async fn disable(app: &App, scope: &Scope, id: &str) -> Result<(), AppError>
     }
     app.store.put_pack(&act, id, &row.hash, None, app.clock.now()).await?;
     renew(app).await
+}
+
+/// Brings the records of the built-in registers up to date if another release made them; whether there was anything to do. A release may list,
+/// search, compute or set deadlines otherwise than the one before.
+///
+/// # Errors
+/// The store's; what was done until then stays done, and the next start does the rest.
+pub async fn renew_base(app: &App) -> Result<bool, AppError> {
+    let _turn = app.switching.lock().await;
+    let base = base_found();
+    if app.store.setting(RENEWED).await?.as_ref() == Some(&base.hash) {
+        return Ok(false);
+    }
+    for kind in &base.folder.kinds {
+        record::renew(app, &kind.id).await?;
+    }
+    app.store.put_setting(&Scope::node(), RENEWED, &base.hash, app.clock.now()).await?;
+    Ok(true)
 }
 
 async fn renew(app: &App) -> Result<(), AppError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, FileKind, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
+    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -73,8 +73,10 @@ pub struct RegisterView {
 pub struct RecordView {
     /// The record.
     pub row: RecordRow,
-    /// Transitions that the asker's roles may try now.
+    /// Transitions that the asker may take now, as far as that does not depend on what is filled in with them.
     pub possible: Vec<String>,
+    /// Transitions that the asker's roles would allow, each with the guards that say no whatever is filled in.
+    pub blocked: Vec<(String, Vec<Guard>)>,
     /// Below it.
     pub children: Vec<RecordRow>,
     /// Every file that an act bound to it, also those that a later act took out of its field.
@@ -230,28 +232,52 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let kind = app.registers.load().kind(kind)?;
     let row = app.store.record(&view, &kind.id, id).await?;
     let roles = scope.roles_at(row.enterprise, Some(&row.region), row.sector.as_deref());
-    let possible = kind.possible(&row.state, &roles).map(|t| t.id.clone()).collect();
     let children = app.store.records_below(&view, id).await?;
     let record = read(&kind, &row)?;
+    let (parent, below) = app.store.related(&row).await?;
+    let by = scope.user.map(|id| id.to_string()).unwrap_or_default();
+    let related = Related { parent, children: below };
+    let (mut possible, mut blocked) = (Vec::new(), Vec::new());
+    for (transition, failed) in kind.possible(&record, &by, &roles, app.today(), &related, &app.calendar) {
+        match failed.as_slice() {
+            [] => possible.push(transition.id.clone()),
+            failed => blocked.push((transition.id.clone(), failed.iter().copied().cloned().collect())),
+        }
+    }
     let named = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).filter_map(|f| record.text(&f.id));
     let mut ids: BTreeSet<UserId> = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter_map(|id| id.parse().ok()).collect();
     let attachments = app.store.attachments_of(id).await?;
     ids.extend(attachments.iter().map(|row| row.file.by));
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
-    Ok(RecordView { row, possible, children, attachments, people })
+    Ok(RecordView { row, possible, blocked, children, attachments, people })
 }
 
-/// What was done to a record, newest first.
+/// What was done to a record, newest first, and the names of the people whom it names.
 ///
 /// # Errors
 /// Not there or not visible, a foreign cursor.
-pub async fn history(app: &App, scope: &Scope, kind: &str, id: RecordId, paging: &Paging) -> Result<Page<AuditEntry>, AppError> {
+pub async fn history(
+    app: &App,
+    scope: &Scope,
+    kind: &str,
+    id: RecordId,
+    paging: &Paging,
+) -> Result<(Page<AuditEntry>, BTreeMap<UserId, String>), AppError> {
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     app.store.record(&view, &kind.id, id).await?;
     // Who sees the record sees what was done to it, also by people of other territories.
     let filter = AuditFilter { noun: Some("record".to_owned()), subject: Some(id.to_string()), user: None };
-    Ok(app.store.audit(&Scope::node(), &filter, paging).await?)
+    let page = app.store.audit(&Scope::node(), &filter, paging).await?;
+    let fields: Vec<&str> = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).map(|f| f.id.as_str()).collect();
+    let named = |entry: &AuditEntry| -> Vec<UserId> {
+        let changed = fields.iter().filter_map(|id| entry.detail.get("changes")?.get(*id)?.as_array()).flatten();
+        let told = entry.detail.get("steps").and_then(Json::as_array).into_iter().flatten().filter_map(|step| step.get("person"));
+        changed.chain(told).filter_map(|id| id.as_str()?.parse().ok()).collect()
+    };
+    let ids: BTreeSet<UserId> = page.items.iter().flat_map(named).collect();
+    let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
+    Ok((page, people))
 }
 
 /// A page of the asker's to-do list, and how long it is.
@@ -263,8 +289,9 @@ pub async fn tasks(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<Re
     let today = app.today();
     let left = 7 - i32::from(today.weekday().to_monday_one_offset());
     let week_ends = today.checked_add(jiff::Span::new().days(left)).unwrap_or(today);
-    let counts = app.store.task_counts(&scope, &today.to_string(), &week_ends.to_string()).await?;
-    Ok((app.store.tasks(&scope, &today.to_string(), paging).await?, counts))
+    let kinds = app.registers.load().kinds();
+    let counts = app.store.task_counts(&scope, &kinds, &today.to_string(), &week_ends.to_string()).await?;
+    Ok((app.store.tasks(&scope, &kinds, &today.to_string(), paging).await?, counts))
 }
 
 /// What the asker was told, newest first, and how much of it is unread.
@@ -273,7 +300,8 @@ pub async fn tasks(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<Re
 /// No permission to view, a foreign cursor, the store's.
 pub async fn notifications(app: &App, scope: &Scope, paging: &Paging) -> Result<(Page<NotificationRow>, i64), AppError> {
     let scope = scope.with(Permission::View)?;
-    Ok((app.store.notifications(&scope, paging).await?, app.store.n_unread(&scope).await?))
+    let kinds = app.registers.load().kinds();
+    Ok((app.store.notifications(&scope, &kinds, paging).await?, app.store.n_unread(&scope, &kinds).await?))
 }
 
 /// Notes that the asker read everything up to and with `id`.
@@ -332,7 +360,7 @@ pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Res
     let mut doing = Doing::new(app, scope, &owner, people, now)?;
     let id = doing.create(&mut change, &kind, None, &new.transition, fields_of(&kind, &new.fields)?, 0).await?;
     let row = change.record(&kind.id, id).await?;
-    change.commit().await?;
+    app.live.records_changed(&change.commit().await?);
     Ok(row)
 }
 
@@ -364,7 +392,7 @@ pub async fn act(
     let mut doing = Doing::new(app, scope, &owner, people, now)?;
     doing.update(&mut change, &kind, &row, transition, fields_of(&kind, fields)?).await?;
     let row = change.record(&kind.id, id).await?;
-    change.commit().await?;
+    app.live.records_changed(&change.commit().await?);
     Ok(row)
 }
 
@@ -707,7 +735,7 @@ fn refusal(kind: &Kind, transition: &str, refused: BTreeSet<Refused>) -> AppErro
         Refusal::NotFound
     } else if has(|r| matches!(r, Refused::Role)) {
         Refusal::Forbidden
-    } else if has(|r| matches!(r, Refused::State)) || !has(|r| matches!(r, Refused::Field(..))) {
+    } else if has(|r| matches!(r, Refused::State)) || !has(|r| matches!(r, Refused::Field(..) | Refused::Content(..))) {
         Refusal::Conflict
     } else {
         Refusal::Invalid
@@ -723,6 +751,7 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
         Refused::State => ("register.state", None),
         Refused::Role => ("register.role", None),
         Refused::Guard(_) => ("register.guard", None),
+        Refused::Content(path, _) => ("register.content", Some(format!("fields.{path}"))),
         Refused::Field(path, fault) => {
             let code = match fault {
                 FieldFault::Unknown => "register.field_unknown",
@@ -742,6 +771,7 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
                 params.extend([("guard", id.clone()), ("says", guard.says.clone()), ("says_en", guard.says_en.clone())]);
             }
         }
+        Refused::Content(_, cause) => params.extend([("says", cause.in_chinese()), ("says_en", cause.to_string())]),
         Refused::Field(path, FieldFault::Type | FieldFault::Range) => {
             if let Some(field) = field_at(kind, path) {
                 params.extend([("allowed", allowed(field, false)), ("allowed_en", allowed(field, true))]);
@@ -829,7 +859,7 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
             let detail = json!({"reason": "the register changed", "changes": changes});
             change.update(&row, row.revision, &put, detail).await.map_err(|error| taken(&kind, error))?;
         }
-        change.commit().await?;
+        app.live.records_changed(&change.commit().await?);
         let Some(next) = page.next else { return Ok(()) };
         paging.cursor = Some(next);
     }
@@ -837,8 +867,14 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
 
 // ---- deadlines
 
-/// Tells what is due soon or late, until stopped.
+/// Tells what is due soon or late, until stopped; first what another release left is brought up to date.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    if let Err(failure) = crate::pack::renew_base(&app).await {
+        warn!(
+            error = &failure as &dyn std::error::Error,
+            "records of the release before could not be brought up to date; next try at the next start"
+        );
+    }
     loop {
         if let Err(failure) = remind(&app).await {
             warn!(error = &failure as &dyn std::error::Error, "deadlines could not be looked at; next try within a minute");
@@ -858,7 +894,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 pub async fn remind(app: &App) -> Result<usize, AppError> {
     let _turn = app.reminding.lock().await;
     let today = app.today();
-    let kinds: Vec<String> = app.registers.load().kinds.keys().cloned().collect();
+    let kinds = app.registers.load().kinds();
     let mut n = 0;
     loop {
         let ids = app.store.records_to_remind(&kinds, &today.to_string(), PER_ROUND).await?;
@@ -888,7 +924,8 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     let due_on = row.due_on.as_ref().and_then(|day| day.parse::<Date>().ok());
     let Some(due_on) = due_on else {
         change.escalated(&row, done, None, json!({"reason": "no deadline"})).await?;
-        return Ok(change.commit().await?);
+        change.commit().await?;
+        return Ok(());
     };
     let (steps, next) = kind.escalation(&row.state, due_on, done, today);
     let owner = owner_of(&mut change, &row).await?;
@@ -900,9 +937,10 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     for step in &steps {
         let detail = json!({"due_on": row.due_on, "after": step.after});
         let n = change.notify(id, &owner, &step.to, person, word, &detail).await?;
-        told.push(json!({"after": step.after, "to": step.to, "people": n}));
+        told.push(json!({"after": step.after, "to": step.to, "person": person.map(|id: UserId| id.to_string()), "people": n}));
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
     change.escalated(&row, done + steps.len(), next.map(|day| day.to_string()).as_deref(), detail).await?;
-    Ok(change.commit().await?)
+    app.live.records_changed(&change.commit().await?);
+    Ok(())
 }

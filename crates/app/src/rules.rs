@@ -1,7 +1,6 @@
 //! The built-in packs: rule book, divisions and map of the region, compiled into the binary so that one file is enough to run.
 
 use anlan_domain::division::{DivisionError, Divisions};
-use anlan_domain::major_hazard::Tables;
 use anlan_domain::pack::{PackError, RuleBook};
 use anlan_domain::road::RoadRules;
 
@@ -19,14 +18,6 @@ pub fn built_in() -> Result<RuleBook, PackError> {
 /// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
 pub fn road() -> Result<RoadRules, PackError> {
     RoadRules::parse(include_str!("../../../packs/base/road.toml"))
-}
-
-/// Tables of GB 18218 of `packs/base`.
-///
-/// # Errors
-/// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
-pub fn major_hazards() -> Result<Tables, PackError> {
-    Tables::parse(include_str!("../../../packs/base/gb18218.toml"))
 }
 
 /// Counties of the region as GeoJSON, with its provenance block.

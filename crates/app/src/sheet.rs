@@ -397,7 +397,7 @@ pub async fn import(app: &Arc<App>, scope: &Scope, kind: &str, bytes: Vec<u8>, d
             report.made += 1;
         }
         if !dry_run {
-            change.commit().await?;
+            app.live.records_changed(&change.commit().await?);
         }
     }
     report.sheet = Some(sheet);

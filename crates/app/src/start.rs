@@ -106,7 +106,9 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let read = read?;
     let released_to = anlan_archive::released_to(dir)?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
-    let live = Live::new(store.clone(), latest.clone(), opened.durable.clone(), run);
+    let (registers, calendar) = (pack::Registers::load(&store).await?, pack::calendar()?);
+    let registers = Arc::new(arc_swap::ArcSwap::from_pointee(registers));
+    let live = Live::new(store.clone(), registers.clone(), latest.clone(), opened.durable.clone(), run);
     let projector = Projector {
         reader: reader.clone(),
         store: store.clone(),
@@ -119,7 +121,6 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
 
     let key = terminal_key(&store).await?;
     let registry = Registry::open(store.clone(), read, opened.handle.clone(), book.clone(), road.clone(), live.clone(), key).await?;
-    let (registers, calendar) = (pack::Registers::load(&store).await?, pack::calendar()?);
     let app = Arc::new(App {
         store,
         clock,
@@ -128,7 +129,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         live,
         rules: book,
         road,
-        registers: arc_swap::ArcSwap::from_pointee(registers),
+        registers,
         calendar,
         sheets: tokio::sync::Semaphore::new(1),
         reminding: tokio::sync::Mutex::default(),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,8 +101,10 @@ pub struct Fault {
 }
 
 /// What is wrong with a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
+    /// No whole number of people.
+    People,
     /// No substance, or too many.
     Count,
     /// No quantity that can be.
@@ -120,6 +123,7 @@ impl Cause {
     /// A word for programs.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::People => "people",
             Self::Count => "count",
             Self::Tonnes => "tonnes",
             Self::Text => "text",
@@ -132,6 +136,7 @@ impl Cause {
     /// The same in Chinese.
     pub fn in_chinese(&self) -> String {
         match self {
+            Self::People => "人数须为不小于 0 的整数".to_owned(),
             Self::Count => format!("须有 1 至 {CONTENTS_MAX} 种物质"),
             Self::Tonnes => format!("数量须大于 0 吨，且不超过 {TONNES_MAX} 吨"),
             Self::Text => format!("须有 1 至 {TEXT_MAX} 个字"),
@@ -147,6 +152,7 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::People => f.write_str("people are counted: a whole number from 0"),
             Self::Count => write!(f, "1 to {CONTENTS_MAX} substances"),
             Self::Tonnes => write!(f, "a quantity is above 0 and at most {TONNES_MAX} tonnes"),
             Self::Text => write!(f, "1 to {TEXT_MAX} characters"),
@@ -302,7 +308,20 @@ struct Beta {
     confidence: String,
 }
 
+/// The tables of `packs/base`, which every register and `anlan grade` use.
+pub fn built_in() -> &'static Tables {
+    static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+        Tables::parse(include_str!("../../../packs/base/gb18218.toml")).expect("a test reads the file that is compiled in")
+    });
+    &TABLES
+}
+
 impl Tables {
+    /// Every level, the gravest first.
+    pub fn levels(&self) -> impl Iterator<Item = u8> {
+        self.file.table6.levels.iter().map(|row| row.level)
+    }
+
     /// Reads a pack's `gb18218.toml`.
     ///
     /// # Errors

@@ -8,19 +8,21 @@
 
 mod cases;
 mod compute;
+pub mod flag;
+mod grade;
 pub mod graph;
 mod kind;
 mod read;
 pub mod search;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use cases::CaseFailure;
 use jiff::civil::Date;
 pub use kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test,
-    Transition,
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State,
+    Test, Transition, Turn,
 };
 pub use value::{IndexEntry, Value};
 
@@ -85,6 +87,8 @@ pub enum Refused {
     Role,
     /// This field must be filled, or holds what cannot be. In a table: `table[row].column`, rows from 0.
     Field(String, FieldFault),
+    /// What stands here cannot be graded.
+    Content(String, crate::major_hazard::Cause),
     /// The guard of this id says no.
     Guard(String),
 }
@@ -113,7 +117,7 @@ impl Refused {
             Self::Unknown => "transition".to_owned(),
             Self::State => "state".to_owned(),
             Self::Role => "role".to_owned(),
-            Self::Field(path, _) => format!("field:{path}"),
+            Self::Field(path, _) | Self::Content(path, _) => format!("field:{path}"),
             Self::Guard(id) => format!("guard:{id}"),
         }
     }
@@ -188,25 +192,46 @@ impl Kind {
         let missing = transition.require.iter().filter(|id| !is_there(id));
         refused.extend(missing.map(|id| Refused::Field(id.clone(), FieldFault::Missing)));
         self.compute(&mut next);
+        // What is not even of its type was told above.
+        if !refused.iter().any(|r| matches!(r, Refused::Field(..))) {
+            refused.extend(self.ungraded(&next, &attempt.set));
+        }
         // Guards look at the record as it would be, and at who did what before.
-        let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar) };
-        let failed = transition.guards.iter().filter(|guard| !guard.test.holds(&view));
+        let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar), unsaid: BTreeSet::new() };
+        let failed = transition.guards.iter().filter(|guard| guard.test.holds(&view) != Some(true));
         refused.extend(failed.map(|guard| Refused::Guard(guard.id.clone())));
         if !refused.is_empty() {
             return Err(refused);
         }
-        if next.state != transition.to {
-            next.state.clone_from(&transition.to);
+        let to = transition.turns.iter().find(|turn| turn.when.holds(&view) == Some(true)).map_or(&transition.to, |turn| &turn.to).clone();
+        if next.state != to {
+            next.state = to;
             next.entered_on = attempt.on;
         }
         next.acts.push(Act { transition: transition.id.clone(), by: attempt.by.to_owned(), on: attempt.on });
         Ok(next)
     }
 
-    /// The transitions that these roles may try from the record's state; guards are asked when they do.
-    pub fn possible<'a>(&'a self, state: &'a str, roles: &'a [&str]) -> impl Iterator<Item = &'a Transition> {
-        let may = move |t: &&Transition| t.from.iter().any(|from| from == state) && t.who.iter().any(|role| roles.contains(&role.as_str()));
-        self.transitions.iter().filter(may)
+    /// The transitions from the record's state that these roles may take, each with the guards that say no whatever is filled in with it.
+    pub fn possible<'a>(
+        &'a self,
+        record: &Record,
+        by: &str,
+        roles: &[&str],
+        on: Date,
+        related: &Related,
+        calendar: &Calendar,
+    ) -> Vec<(&'a Transition, Vec<&'a Guard>)> {
+        let may = |t: &&Transition| t.from.contains(&record.state) && t.who.iter().any(|role| roles.contains(&role.as_str()));
+        let due_on = self.due_on(record, calendar);
+        let with_reasons = |transition: &'a Transition| {
+            let attempt = Attempt { transition: &transition.id, by, roles, on, set: BTreeMap::new() };
+            let unsaid = self.follow(transition.require.iter().chain(&transition.may));
+            let view = View { before: record, after: record, attempt: &attempt, related, due_on, unsaid };
+            let failed = transition.guards.iter().filter(|guard| guard.test.holds(&view) == Some(false));
+            (transition, failed.collect())
+        };
+        self.transitions.iter().filter(may).map(with_reasons).collect()
     }
 
     /// The step of a deadline that is due by `today` and the day of the next one; steps up to `done` were told already.
@@ -232,6 +257,8 @@ struct View<'a> {
     attempt: &'a Attempt<'a>,
     related: &'a Related,
     due_on: Option<Date>,
+    /// Fields that nobody knows yet, since they may still be filled in.
+    unsaid: BTreeSet<&'a str>,
 }
 
 impl View<'_> {
@@ -240,40 +267,60 @@ impl View<'_> {
         id.map_or(Some(self.attempt.on), |id| self.after.date(id))
     }
 
+    /// What `test` says of these fields; nothing while one of them is not known yet.
+    fn said<'b>(&self, ids: impl IntoIterator<Item = &'b String>, test: impl FnOnce() -> bool) -> Option<bool> {
+        let is_known = ids.into_iter().all(|id| !self.unsaid.contains(id.as_str()));
+        is_known.then(test)
+    }
+
     fn took_one_of(&self, transitions: &[String]) -> bool {
         self.before.acts.iter().any(|act| act.by == self.attempt.by && transitions.contains(&act.transition))
     }
 }
 
 impl Test {
-    /// Whether it holds for the record as it would be. What is empty satisfies nothing but `not`.
-    fn holds(&self, view: &View<'_>) -> bool {
+    /// Whether it holds for the record as it would be; `None` = that depends on what is not said yet. What is empty satisfies nothing but `not`.
+    fn holds(&self, view: &View<'_>) -> Option<bool> {
         match self {
-            Self::All(tests) => tests.iter().all(|test| test.holds(view)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(view)),
-            Self::Not(test) => !test.holds(view),
-            Self::Filled(id) => view.after.fields.contains_key(id),
-            Self::Is(id, wanted) => view.after.text(id) == Some(wanted),
-            Self::AtLeast(id, least) => view.after.number(id).is_some_and(|n| n >= *least),
-            Self::AtMost(id, most) => view.after.number(id).is_some_and(|n| n <= *most),
-            Self::After(later, earlier) => {
+            Self::All(tests) => all_hold(tests.iter().map(|test| test.holds(view))),
+            Self::Any(tests) => all_hold(tests.iter().map(|test| test.holds(view).map(|holds| !holds))).map(|none| !none),
+            Self::Not(test) => test.holds(view).map(|holds| !holds),
+            Self::Filled(id) => view.said([id], || view.after.fields.contains_key(id)),
+            Self::Is(id, wanted) => view.said([id], || view.after.text(id) == Some(wanted)),
+            Self::Changed(ids) => view.said(ids, || ids.iter().any(|id| view.before.fields.get(id) != view.after.fields.get(id))),
+            Self::AtLeast(id, least) => view.said([id], || view.after.number(id).is_some_and(|n| n >= *least)),
+            Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
+            Self::After(later, earlier) => view.said(later.iter().chain(earlier), || {
                 view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier)
-            }
-            Self::DaysAtMost { from, to, days } => {
+            }),
+            Self::DaysAtMost { from, to, days } => view.said(from.iter().chain(to), || {
                 let between = view.date(from.as_ref()).zip(view.date(to.as_ref())).and_then(|(from, to)| from.until(to).ok());
                 between.is_some_and(|span| (0..=*days).contains(&span.get_days()))
-            }
-            Self::OtherPersonThan(transitions) => !view.took_one_of(transitions),
-            Self::SamePersonAs(transitions) => view.took_one_of(transitions),
-            Self::ActorIs(id) => view.after.text(id) == Some(view.attempt.by),
-            Self::BeforeDeadline => view.due_on.is_none_or(|due_on| view.attempt.on <= due_on),
-            Self::ParentIn(states) => view.related.parent.as_ref().is_some_and(|state| states.contains(state)),
+            }),
+            Self::OtherPersonThan(transitions) => Some(!view.took_one_of(transitions)),
+            Self::SamePersonAs(transitions) => Some(view.took_one_of(transitions)),
+            Self::ActorIs(id) => view.said([id], || view.after.text(id) == Some(view.attempt.by)),
+            Self::BeforeDeadline => Some(view.due_on.is_none_or(|due_on| view.attempt.on <= due_on)),
+            Self::ParentIn(states) => Some(view.related.parent.as_ref().is_some_and(|state| states.contains(state))),
             Self::Children { kind, states, at_least, at_most } => {
                 let n = view.related.children.iter().filter(|(k, state)| k == kind && states.contains(state)).count();
-                (*at_least..=*at_most).contains(&n)
+                Some((*at_least..=*at_most).contains(&n))
             }
         }
     }
+}
+
+/// Whether all do; one that does not settles it, whatever is not known yet.
+fn all_hold(each: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all = Some(true);
+    for holds in each {
+        match holds {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => all = None,
+        }
+    }
+    all
 }
 
 /// What kinds say of each other: kinds and transitions that are opened, states of the records around. Each with the kind that says it.
@@ -320,9 +367,11 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                     }
                 }
             }
-            for guard in &transition.guards {
-                let field = format!("transition.{}.guard.{}.test", transition.id, guard.id);
-                guard.test.visit(&mut |test| match test {
+            let guards =
+                transition.guards.iter().map(|guard| (format!("transition.{}.guard.{}.test", transition.id, guard.id), &guard.test));
+            let turns = transition.turns.iter().map(|turn| (format!("transition.{}.turns.{}.when", transition.id, turn.to), &turn.when));
+            for (field, test) in guards.chain(turns) {
+                test.visit(&mut |test| match test {
                     Test::Children { kind: other, states, .. } => match kinds.get(other.as_str()) {
                         None => say(field.clone(), format!("there is no register {other:?}")),
                         Some(other) => {

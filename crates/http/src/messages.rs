@@ -249,6 +249,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "The division {region} became {became} on {since}; use the new code.",
     ),
     ("region.unknown", "本节点没有行政区划 {region}。", "This node does not know the division {region}."),
+    ("register.content", "无法分级：{says}。", "Cannot be graded: {says_en}."),
     (
         "register.field_file",
         "该附件不存在、不是您上传的，或已属于其他记录，请重新上传。",

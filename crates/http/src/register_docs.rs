@@ -17,8 +17,8 @@ pub(crate) fn with_registers(mut document: Value, registers: &Registers) -> Valu
         document["components"]["schemas"][format!("{}_record", kind.id)] = record;
         let record = reference(&format!("{}_record", kind.id));
         document["paths"][at.as_str()] = json!({
-            "get": operation(&tag, &format!("Lists {}", kind.name_en), parameters(kind), None, "200", list(&record)),
-            "post": operation(&tag, &format!("Makes a record: {}", kind.name_en), json!([]), Some(creation(kind)), "201", record.clone()),
+            "get": operation(&tag, &format!("{}列表 · Lists {}", kind.name, kind.name_en), parameters(kind), None, "200", list(&record)),
+            "post": operation(&tag, &format!("新增{} · Makes a record: {}", kind.name, kind.name_en), json!([]), Some(creation(kind)), "201", record.clone()),
         });
         let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
         for transition in kind.transitions.iter().filter(|t| !t.from.contains(&kind.start)) {

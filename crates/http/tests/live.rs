@@ -4,7 +4,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::{HERE, Node, ask, node, text};
+use common::{ELSEWHERE, HERE, Node, ask, node, text};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -87,6 +87,40 @@ async fn changes_arrive_and_a_token_resumes_what_was_missed() {
     let mut late = connect(address, &bearer).await.unwrap();
     say(&mut late, json!({"topics": ["alarms"], "resume": "from-another-run"})).await;
     hear(&mut late, &mut Vec::new(), |m| m["event"] == "snapshot").await;
+}
+
+#[tokio::test]
+async fn records_are_heard_of_where_they_are_seen_and_the_bell_rings_for_whose_task_it_is() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let worker = node.person("worker", json!([{"role": "worker", "enterprise": enterprise}])).await;
+    let manager = node.person("manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let other = node.person("other", json!([{"role": "supervisor", "region": ELSEWHERE}])).await;
+    let address = serve(&node).await;
+    let topics = json!({"topics": ["records", "notifications"]});
+    let listen = async |token: &str| {
+        let mut socket = connect(address, &[("authorization", format!("Bearer {token}"))]).await.unwrap();
+        say(&mut socket, topics.clone()).await;
+        let mut heard = Vec::new();
+        let unread = hear(&mut socket, &mut heard, |m| m["topic"] == "notifications").await;
+        assert_eq!(unread["data"], json!([{"unread": 0}]));
+        (socket, heard)
+    };
+    let ((mut his, mut heard), (mut theirs, mut silence)) = (listen(&manager).await, listen(&other).await);
+    let at = "/api/v1/registers/hidden_danger/records";
+    let fields = json!({"description": "护栏缺失", "place": "x", "found_on": "2026-01-01", "source": "condition", "found_by": "worker"});
+    let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+    let id = text(&ask(&node.router, "POST", at, Some(&worker), Some(body)).await.ok(201)["id"]);
+    let changed = hear(&mut his, &mut heard, |m| m["topic"] == "records").await;
+    let record = &changed["data"][0];
+    assert_eq!((text(&record["id"]), record["title"].as_str(), record["kind"].as_str()), (id, Some("护栏缺失"), Some("hidden_danger")));
+    let rung = hear(&mut his, &mut heard, |m| m["topic"] == "notifications").await;
+    assert_eq!(rung["data"], json!([{"unread": 1}]));
+    // Two proofs of life later the other county has still heard nothing.
+    for _ in 0..2 {
+        hear(&mut theirs, &mut silence, |m| m["event"] == "ping").await;
+    }
+    assert!(silence.iter().all(|m| m["event"] == "ping"), "{silence:?}");
 }
 
 #[tokio::test]

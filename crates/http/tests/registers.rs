@@ -145,11 +145,25 @@ async fn a_major_danger_is_closed_by_the_people_who_may_and_nobody_else() {
     worker.take("hidden_danger", &id, "submit", done).await.ok(200);
     let early = inspector.take("hidden_danger", &id, "accept", json!({"opinion": "合格"})).await;
     assert_eq!(early.body["errors"][0]["params"]["guard"], "not_listed", "{}", early.body);
+    // Each learns beforehand what cannot be done and why: the inspector of the listing.
+    let blocked = |record: &Value, transition: &str| -> Vec<String> {
+        let found = record["blocked"].as_array().unwrap().iter().find(|b| b["transition"] == transition);
+        found.map(|b| b["guards"].as_array().unwrap().iter().map(|g| text(&g["id"])).collect()).unwrap_or_default()
+    };
+    let seen = inspector.get(&at).await;
+    assert_eq!(seen["possible"], json!(["send_back"]), "{seen}");
+    assert_eq!((blocked(&seen, "accept"), blocked(&seen, "recheck")), (vec!["not_listed".to_owned()], vec!["general_only".to_owned()]));
+    assert_eq!(blocked(&worker.get(&at).await, "accept"), [""; 0], "it is not in their roles anyway");
 
     let history = inspector.get(&format!("{at}/history")).await;
     let steps: Vec<&str> = history["entries"].as_array().unwrap().iter().rev().filter_map(|e| e["transition"].as_str()).collect();
     assert_eq!(steps, ["report", "rate", "assign", "list", "submit"]);
-    assert!(history["entries"].as_array().unwrap().iter().any(|e| e["action"] == "escalate"), "{history}");
+    let told = history["entries"].as_array().unwrap().iter().find(|e| e["action"] == "escalate").expect("a word about the deadline");
+    assert_eq!(
+        (&told["steps"][0]["person"], &told["people"][&worker_id]),
+        (&json!(worker_id), &json!("worker")),
+        "beside the roles: {told}"
+    );
     let check = node.app.store.verify_audit(None).await.unwrap();
     assert!(check.broken_at.is_none() && check.complete);
     assert_eq!(node.app.store.verify_records().await.unwrap(), (2, vec![]));
@@ -262,6 +276,79 @@ async fn an_enterprise_that_moves_takes_its_records_along() {
     assert_eq!(node.app.store.verify_records().await.unwrap(), (1, vec![]), "copies are not what the audit vouches for");
 }
 
+#[tokio::test]
+async fn an_edit_that_changes_the_level_of_a_major_hazard_is_told_and_calls_for_another_filing() {
+    const MAJOR: &str = "/api/v1/registers/major_hazard/records";
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let supervisor = person(&node, "supervisor", json!([{"role": "supervisor", "region": HERE}])).await;
+    let contents = |substance: &str, tonnes: f64| json!([{"substance": "甲醇", "tonnes": 1}, {"substance": substance, "tonnes": tonnes}]);
+    let unit = |contents: Value| json!({"unit": "液氯库", "unit_kind": "storage", "place": "北区", "contents": contents});
+    let body = |contents: Value| json!({"enterprise": enterprise, "transition": "identify", "fields": unit(contents)});
+    // What could be several rows, or none, is asked back at its row, with what to do, before anything is kept.
+    for (substance, says) in [("硝酸铵", "Cannot be graded: name it in full: 硝酸铵(含可燃物>0.2%"), ("柴油", "table 1 does not name")]
+    {
+        let answer = manager.post(MAJOR, body(contents(substance, 30.0))).await;
+        assert_eq!(answer.refused(400), [("register.content".to_owned(), "fields.contents[1].substance".to_owned())]);
+        assert!(answer.body["errors"][0]["detail"].as_str().unwrap().contains(says), "{}", answer.body);
+    }
+    assert_eq!(manager.get(MAJOR).await["records"], json!([]), "nothing half-written");
+
+    // What R needs and is not there is empty, with the reason.
+    let made = manager.post(MAJOR, body(contents("液氯", 62.3))).await.ok(201);
+    let id = text(&made["id"]);
+    let fields = &made["fields"];
+    assert_eq!(
+        (&fields["s"], &fields["r"], &fields["level"], &fields["lacks"]),
+        (&json!(12.462), &Value::Null, &Value::Null, &json!("people"))
+    );
+    let correct = json!({"amend_reason": "补人口", "people_within_500m": 120});
+    let graded = manager.take("major_hazard", &id, "correct", correct).await.ok(200);
+    let fields = &graded["fields"];
+    assert_eq!((&fields["r"], &fields["level"], &fields["lacks"]), (&json!(99.684), &json!("2"), &Value::Null));
+    assert_eq!(
+        (&fields["confidence"], &fields["terms"][0]["confidence"], &fields["terms"][1]["confidence"]),
+        (&json!("unverified"), &json!("unverified"), &json!("verified"))
+    );
+
+    let assess = json!({"assessed_on": "2026-11-20", "assessor": "评估公司", "report_no": "PG-1"});
+    let assessed = manager.take("major_hazard", &id, "assess", assess).await.ok(200);
+    assert_eq!((&assessed["due_on"], &assessed["fields"]["assessment_until"]), (&json!("2026-12-05"), &json!("2029-11-20")));
+    manager.take("major_hazard", &id, "submit", json!({"papers": "登记表", "fire_told_on": "2026-11-23"})).await.ok(200);
+    let filing = json!({"filing_no": "BA-1", "filed_on": "2026-11-23", "filed_level": "2"});
+    let filed = supervisor.take("major_hazard", &id, "file", filing).await.ok(200);
+    assert_eq!((&filed["state"], &filed["due_on"]), (&json!("filed"), &json!("2029-11-20")));
+    assert_eq!(supervisor.get("/api/v1/tasks").await["open"], 0);
+
+    // A quarter of a tonne more is another level: it is filed again, and the time line shows the field.
+    let edit = json!({"amend_reason": "扩容", "contents": contents("液氯", 62.5)});
+    let changed = manager.take("major_hazard", &id, "amend", edit).await.ok(200);
+    assert_eq!(
+        (&changed["state"], &changed["fields"]["level"], &changed["due_on"]),
+        (&json!("to_refile"), &json!("1"), &json!("2026-12-23"))
+    );
+    let entry = manager.get(&format!("{MAJOR}/{id}/history")).await["entries"][0].clone();
+    assert_eq!((&entry["transition"], &entry["from"], &entry["to"]), (&json!("amend"), &json!("filed"), &json!("to_refile")));
+    assert_eq!((&entry["changes"]["level"], &entry["changes"]["r"]), (&json!(["2", "1"]), &json!([99.684, 100.004])));
+    assert_eq!(manager.get("/api/v1/tasks").await["tasks"][0]["record"]["id"], id);
+    assert_eq!(manager.get(&format!("{MAJOR}?f.level=1")).await["records"][0]["id"], id);
+    assert_eq!(manager.get(&format!("{MAJOR}?f.level=2")).await["records"], json!([]));
+
+    // An assessment that is over stands on the county's to-do list.
+    let assess = json!({"assessed_on": "2026-11-23", "assessor": "评估公司", "report_no": "PG-2"});
+    manager.take("major_hazard", &id, "assess", assess).await.ok(200);
+    manager.take("major_hazard", &id, "submit", json!({"papers": "登记表", "fire_told_on": "2026-11-23"})).await.ok(200);
+    supervisor.take("major_hazard", &id, "file", json!({"filed_on": "2026-11-23", "filed_level": "1"})).await.ok(200);
+    days_pass(&node, 3 * 365 + 2).await;
+    let supervisor = Person { token: node.sign_in("supervisor").await, node: &node };
+    let tasks = supervisor.get("/api/v1/tasks").await;
+    assert_eq!(
+        (&tasks["tasks"][0]["record"]["id"], &tasks["tasks"][0]["record"]["overdue"], &tasks["overdue"]),
+        (&json!(id), &json!(true), &json!(1))
+    );
+}
+
 fn write_pack(folder: &Path, id: &str, register: &str) {
     let to = folder.join(id).join("registers/fire_drill");
     std::fs::create_dir_all(&to).unwrap();
@@ -349,10 +436,59 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
 
     assert_eq!(node.admin("POST", "/api/v1/packs/drills/disable", json!({})).await.status, 204);
     assert_eq!(ask(&node.router, "GET", drills, Some(&manager.token), None).await.code(404), "register.unknown");
-    assert_eq!(manager.get("/api/v1/tasks").await["open"], 1, "the record waits for its register");
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 0, "no page opens it");
+    write_pack(packs.path(), "drills", DRILL);
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", json!({"hash": pack().await["hash"]})).await.status, 204);
+    assert_eq!(manager.get("/api/v1/tasks").await["open"], 1, "the record waited for its register");
     let audit = node.get("/api/v1/audit?noun=pack").await;
     let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
-    assert_eq!(acts, ["disable", "enable"]);
+    assert_eq!(acts, ["enable", "disable", "enable"]);
+}
+
+#[tokio::test]
+async fn records_of_another_release_are_brought_up_to_date_once() {
+    use anlan_model::Clock as _;
+    let node = node().await;
+    // The start did it already, or this does.
+    anlan_app::pack::renew_base(&node.app).await.unwrap();
+    let enterprise = node.enterprise("E1", HERE).await;
+    let worker = Person { node: &node, token: node.person("worker", json!([{"role": "worker", "enterprise": enterprise}])).await };
+    let fields = json!({"description": "护栏缺失", "place": "x", "found_on": "2026-01-01", "source": "condition", "found_by": "worker"});
+    let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+    let id = text(&ask(&node.router, "POST", RECORDS, Some(&worker.token), Some(body)).await.ok(201)["id"]);
+    let history = async || worker.get(&format!("{RECORDS}/{id}/history")).await["entries"].as_array().unwrap().len();
+    assert!(!anlan_app::pack::renew_base(&node.app).await.unwrap(), "a new node has nothing of another release");
+    node.app.store.put_setting(&anlan_model::Scope::node(), "base_pack", "another release", node.app.clock.now()).await.unwrap();
+    assert!(anlan_app::pack::renew_base(&node.app).await.unwrap());
+    assert_eq!(history().await, 2);
+    assert!(!anlan_app::pack::renew_base(&node.app).await.unwrap());
+    assert_eq!(worker.get(&format!("{RECORDS}/{id}")).await["revision"], 2);
+}
+
+#[tokio::test]
+async fn an_enterprise_is_flagged_while_no_licence_of_a_sort_is_good() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let supervisor = Person { node: &node, token: node.person("supervisor", json!([{"role": "supervisor", "region": HERE}])).await };
+    let other = Person { node: &node, token: node.person("other", json!([{"role": "supervisor", "region": ELSEWHERE}])).await };
+    let enter = async |no: &str, licence: &str, until: &str| {
+        let fields = json!({"subject": no, "licence": licence, "certificate_no": no, "issued_on": "2024-06-01", "valid_from": "2024-06-01", "valid_until": until});
+        let body = json!({"enterprise": enterprise, "transition": "enter", "fields": fields});
+        text(&ask(&node.router, "POST", "/api/v1/registers/licence/records", Some(&supervisor.token), Some(body)).await.ok(201)["id"])
+    };
+    let flags = async || supervisor.get(&format!("/api/v1/enterprises/{enterprise}")).await["flags"].clone();
+    let first = enter("滇-1", "mine", "2026-11-24").await;
+    enter("滇-2", "hazchem_trading", "2027-05-01").await;
+    assert_eq!(flags().await, json!([]));
+    ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 86_400}))).await.ok(200);
+    assert_eq!(flags().await, json!([]), "its last day is not over");
+    ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 86_400}))).await.ok(200);
+    let flagged = json!([{"name": "不得生产经营", "name_en": "Must not operate", "kind": "licence", "record": first, "title": "滇-1"}]);
+    assert_eq!(flags().await, flagged);
+    assert_eq!(supervisor.get("/api/v1/enterprises").await["enterprises"][0]["flags"], flagged);
+    assert_eq!(other.get("/api/v1/enterprises").await["enterprises"], json!([]));
+    enter("滇-3", "mine", "2027-05-01").await;
+    assert_eq!(flags().await, json!([]), "another licence of the sort is good");
 }
 
 /// Sends a sheet.

@@ -5,7 +5,10 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anlan_app::access;
+use anlan_app::live::LiveMessage;
 use anlan_documents::{Cell, SheetLimits, read_sheet};
+use anlan_model::Scope;
 use common::{ELSEWHERE, HERE, Node, PASSWORD, ask, node, text};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -183,6 +186,8 @@ struct Stage<'a> {
     maker: String,
     second: String,
     made: Vec<Made>,
+    /// Token of the live stream from before any record.
+    start: String,
 }
 
 impl<'a> Stage<'a> {
@@ -196,7 +201,9 @@ impl<'a> Stage<'a> {
         let maker = ["supervisor", "safety_manager", "inspector", "leader", "worker"].map(|role| json!({"role": role}));
         let maker = node.person("maker", json!(maker)).await;
         let second = node.person("second", json!([{"role": "supervisor"}])).await;
-        let mut stage = Self { node, enterprises, people: Vec::new(), model, maker, second, made: Vec::new() };
+        let mut stream = node.app.live.subscribe(Scope::node(), &["notifications".to_owned()], None).unwrap();
+        let LiveMessage::Notifications { token: start, .. } = stream.next().await.unwrap() else { panic!("what is unread comes first") };
+        let mut stage = Self { node, enterprises, people: Vec::new(), model, maker, second, made: Vec::new(), start };
         for (i, grants) in world.people.iter().enumerate() {
             let username = format!("person{i}");
             let body = json!({"username": username, "name": username, "password": PASSWORD, "grants": stage.grants_json(grants)});
@@ -349,7 +356,7 @@ impl<'a> Stage<'a> {
 
     /// Every way to a set of records of a kind; each must show exactly what may be seen.
     ///
-    /// NEW WAYS (live, a job's result) are one line each here.
+    /// NEW WAYS are one line each here.
     async fn ways(&self, person: &Person, kind: &str) -> Vec<(&'static str, BTreeSet<String>)> {
         let filter = match kind {
             "hidden_danger" => "f.source=condition",
@@ -378,6 +385,7 @@ impl<'a> Stage<'a> {
             parts.append(&mut self.list(person, kind, &format!("q={word}")).await);
         }
         ways.push(("word by word", parts));
+        ways.push(("live", self.heard(person, kind).await));
         ways.push(("export", self.exported(person, kind).await));
         // A division's own record may have no place; every enterprise here has a gate.
         if kind != "township_patrol" {
@@ -385,6 +393,26 @@ impl<'a> Stage<'a> {
             ways.push(("map", self.ids(person, &path, "features", |f| text(&f["properties"]["id"])).await));
         }
         ways
+    }
+
+    /// Ids of the records that the person hears of, in a stream resumed from before there were any.
+    async fn heard(&self, person: &Person, kind: &str) -> BTreeSet<String> {
+        let scope = access::session(&self.node.app, &person.token).await.unwrap().scope();
+        let topics = ["records".to_owned(), "notifications".to_owned()];
+        let mut stream = self.node.app.live.subscribe(scope, &topics, Some(&self.start)).unwrap();
+        let mut heard = BTreeSet::new();
+        loop {
+            match stream.next().await.unwrap() {
+                LiveMessage::Records { records, .. } => {
+                    heard.extend(records.into_iter().filter(|row| row.kind == kind).map(|row| row.id.to_string()));
+                }
+                LiveMessage::Notifications { unread, .. } => {
+                    assert_eq!(self.get(person, "/api/v1/notifications").await["unread"], unread);
+                    return heard;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Ids of the records in the sheet that the person gets.
@@ -513,7 +541,9 @@ impl<'a> Stage<'a> {
                 if state.is_end || from.is_some_and(|from| from.as_str() > TODAY) {
                     return false;
                 }
-                match state.task_person.as_ref().and_then(|field| fact["fields"][field].as_str()) {
+                // Whoever was named and is not there any more holds up nobody.
+                let is_there = |one: &&str| self.people.iter().any(|p| p.id == *one && self.model.sees(p, made.owner));
+                match state.task_person.as_ref().and_then(|field| fact["fields"][field].as_str()).filter(is_there) {
                     Some(one) => one == person.id,
                     None => self.model.roles(person, made.owner).iter().any(|role| state.task.iter().any(|task| task == role)),
                 }

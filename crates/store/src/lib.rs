@@ -61,7 +61,9 @@ pub use pack::PackRow;
 pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use quarantine::{NewQuarantined, QuarantineRow};
-pub use record::{FieldIs, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
+pub use record::{
+    FieldIs, FlaggingRow, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, Related, TaskCounts,
+};
 pub use region::{Moved, Redivision};
 pub use retention::{DroppedDay, RetentionDrop};
 pub use road::{RoadBy, RoadDay, RoadSums};

@@ -13,7 +13,7 @@ use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, Us
 use serde_json::{Value as Json, json};
 
 pub(crate) use change::follow_enterprise;
-pub use change::{RecordChange, RecordOwner, RecordPut};
+pub use change::{RecordChange, RecordOwner, RecordPut, Related};
 pub use notification::NotificationRow;
 
 use crate::audit::hex_of;
@@ -69,6 +69,23 @@ impl RecordRow {
     pub fn is_late(&self, today: &str) -> bool {
         self.is_open && self.due_on.as_deref().is_some_and(|day| day < today)
     }
+}
+
+/// A record as far as a flag of its enterprise looks at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlaggingRow {
+    /// Which.
+    pub id: RecordId,
+    /// Of whom.
+    pub enterprise: EnterpriseId,
+    /// Its title.
+    pub title: String,
+    /// Its state.
+    pub state: String,
+    /// The last day in time, ISO.
+    pub due_on: Option<String>,
+    /// Its sort.
+    pub sort: Option<String>,
 }
 
 /// What a field must be for a record to be listed.
@@ -158,6 +175,18 @@ impl Store {
         self.db.rows(q).await?.iter().map(read).collect()
     }
 
+    /// State of the record above one that was read, kind and state of each below: what guards look at, whoever asks.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the record above is gone, [`StoreError::Database`].
+    pub async fn related(&self, row: &RecordRow) -> Result<Related, StoreError> {
+        let parent = match &row.parent {
+            None => None,
+            Some((id, ..)) => Some(self.db.row(change::select_state(*id)).await?.ok_or(StoreError::NotFound)?.get("state")?),
+        };
+        Ok((parent, change::read_below(&self.db.rows(change::select_below(row.id)).await?)?))
+    }
+
     /// Open records per kind under the scope; `today` is an ISO date.
     ///
     /// # Errors
@@ -173,11 +202,11 @@ WHERE r.is_open = 1")
         rows.iter().map(|row| Ok(RecordCount { kind: row.get("kind")?, open: row.get("n")?, overdue: row.get("late")? })).collect()
     }
 
-    /// How much is on the asker's to-do list; days are ISO dates.
+    /// How much of these kinds is on the asker's to-do list; days are ISO dates.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn task_counts(&self, scope: &Scope, today: &str, week_ends: &str) -> Result<TaskCounts, StoreError> {
+    pub async fn task_counts(&self, scope: &Scope, kinds: &[String], today: &str, week_ends: &str) -> Result<TaskCounts, StoreError> {
         let mut q = sql("SELECT COUNT(*) AS n,
   COALESCE(SUM(CASE WHEN r.due_on < $1 THEN 1 ELSE 0 END), 0) AS late,
   COALESCE(SUM(CASE WHEN r.due_on >= $1 AND r.due_on <= $2 THEN 1 ELSE 0 END), 0) AS week
@@ -185,9 +214,47 @@ FROM record AS r
 WHERE r.is_open = 1")
         .bind(today)
         .bind(week_ends);
+        q.and_in("r.kind", kinds);
         list::and_task(&mut q, scope, today);
         let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
         Ok(TaskCounts { open: row.get("n")?, overdue: row.get("late")?, this_week: row.get("week")? })
+    }
+
+    /// Visible records of `kind` of these enterprises in one of these states, as far as a flag looks at them; `per` is the field of their sort.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn records_flagging(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        states: &[String],
+        per: &str,
+        enterprises: &[EnterpriseId],
+    ) -> Result<Vec<FlaggingRow>, StoreError> {
+        let mut found = Vec::new();
+        for piece in enterprises.chunks(crate::db::PIECE) {
+            let mut q = sql("SELECT r.id, r.enterprise_id, r.title, r.state, r.due_on, i.text AS sort
+FROM record AS r
+LEFT JOIN record_index AS i ON i.record_id = r.id AND i.kind = r.kind AND i.field = $1
+WHERE r.kind = $2")
+            .bind(per)
+            .bind(kind);
+            q.and_in("r.enterprise_id", piece);
+            q.and_in("r.state", states);
+            q.and_visible(scope, OWNER);
+            for row in self.db.rows(q).await? {
+                found.push(FlaggingRow {
+                    id: row.get("id")?,
+                    enterprise: row.get("enterprise_id")?,
+                    title: row.get("title")?,
+                    state: row.get("state")?,
+                    due_on: row.get("due_on")?,
+                    sort: row.get("sort")?,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// States in which records of `kind` are.

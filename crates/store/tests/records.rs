@@ -57,6 +57,10 @@ fn put(title: &str) -> RecordPut {
         ..RecordPut::default()
     }
 }
+/// Registers that are on.
+fn kinds() -> Vec<String> {
+    vec![KIND.to_owned(), "licence".to_owned()]
+}
 fn due(title: &str, on: &str) -> RecordPut {
     RecordPut { due_on: Some(on.into()), ..put(title) }
 }
@@ -93,7 +97,7 @@ async fn step_as(store: &Store, asker: &Scope, id: RecordId, revision: i64, put:
     let mut change = store.change_records(asker, after(60)).await?;
     let row = change.record(KIND, id).await?;
     change.update(&row, revision, put, json!({"transition": "rate"})).await?;
-    change.commit().await
+    change.commit().await.map(drop)
 }
 
 async fn step(store: &Store, id: RecordId, revision: i64, put: &RecordPut) -> Result<(), StoreError> {
@@ -119,7 +123,7 @@ async fn list(store: &Store, asker: &Scope, filter: &RecordFilter) -> Vec<Record
 async fn tasks(store: &Store, asker: &Scope, today: &str) -> Vec<RecordId> {
     let (mut paging, mut ids) = (Paging { cursor: None, limit: 2 }, Vec::new());
     loop {
-        let page = store.tasks(asker, today, &paging).await.unwrap();
+        let page = store.tasks(asker, &kinds(), today, &paging).await.unwrap();
         ids.extend(page.items.iter().map(|row| row.id));
         match page.next {
             Some(next) => paging.cursor = Some(next),
@@ -472,7 +476,7 @@ async fn a_task_is_the_roles_that_hold_it_or_one_persons_alone() {
         assert_eq!(tasks(&store, &worker, TODAY).await, [alone]);
         assert_eq!(tasks(&store, &supervisor, TODAY).await, [today, shared, sunday, monday]);
         assert_eq!(tasks(&store, &two, TODAY).await, [leaders, there], "the role of one grant is not taken to the land of another");
-        let counts = async |asker: &Scope| store.task_counts(asker, TODAY, "2026-11-29").await.unwrap();
+        let counts = async |asker: &Scope| store.task_counts(asker, &kinds(), TODAY, "2026-11-29").await.unwrap();
         assert_eq!(counts(&supervisor).await, TaskCounts { open: 4, overdue: 0, this_week: 3 });
         assert_eq!(counts(&two).await, TaskCounts { open: 2, overdue: 1, this_week: 1 });
         assert_eq!(counts(&scope(None, vec![])).await, TaskCounts::default());
@@ -537,8 +541,8 @@ async fn people_are_told_where_they_see_it_and_nowhere_else() {
             n
         };
         let seen = async |asker: &Scope| {
-            let n = store.n_unread(asker).await.unwrap();
-            let page = store.notifications(asker, &Paging::all()).await.unwrap();
+            let n = store.n_unread(asker, &kinds()).await.unwrap();
+            let page = store.notifications(asker, &kinds(), &Paging::all()).await.unwrap();
             assert_eq!(page.items.iter().filter(|m| !m.read).count() as i64, n);
             page.items
         };
@@ -555,13 +559,13 @@ async fn people_are_told_where_they_see_it_and_nowhere_else() {
         assert!(first[0].id > first[1].id, "newest first");
         assert_eq!((first[0].record, first[0].record_kind.as_str(), first[0].title.as_str()), (id, KIND, "罐区"));
         assert_eq!((first[0].kind.as_str(), &first[0].detail, first[0].at), ("task", &json!({"state": "found"}), NOW));
-        let page = store.notifications(&here, &Paging { cursor: None, limit: 1 }).await.unwrap();
-        let rest = store.notifications(&here, &Paging { cursor: page.next, limit: 1 }).await.unwrap();
+        let page = store.notifications(&here, &kinds(), &Paging { cursor: None, limit: 1 }).await.unwrap();
+        let rest = store.notifications(&here, &kinds(), &Paging { cursor: page.next, limit: 1 }).await.unwrap();
         assert_eq!((rest.items[0].id, rest.next), (first[1].id, None));
-        assert!(store.notifications(&Scope::node(), &Paging::all()).await.unwrap().items.is_empty());
+        assert!(store.notifications(&Scope::node(), &kinds(), &Paging::all()).await.unwrap().items.is_empty());
         // Read up to one of them; nobody reads for another.
         store.read_notifications(&manager, i64::MAX).await.unwrap();
-        assert_eq!(store.n_unread(&here).await.unwrap(), 2);
+        assert_eq!(store.n_unread(&here, &kinds()).await.unwrap(), 2);
         store.read_notifications(&here, first[1].id).await.unwrap();
         assert_eq!(seen(&here).await.iter().map(|m| m.read).collect::<Vec<_>>(), [false, true]);
         // Out of sight, out of the list; and back.
@@ -638,7 +642,7 @@ async fn of_two_with_one_key_or_one_revision_one_wins() {
                 // The number is counted in the same transaction: a lost race leaves no gap.
                 let number = change.count("n").await?.to_string();
                 change.create(KIND, &owner, None, &RecordPut { number, key: Some("k".into()), ..put("x") }, json!({})).await?;
-                change.commit().await
+                change.commit().await.map(drop)
             });
         }
         let answers: Vec<Result<(), StoreError>> = crowd.join_all().await;

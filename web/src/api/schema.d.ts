@@ -1517,6 +1517,12 @@ export interface components {
             entries: components["schemas"]["AuditEntry"][];
             next: string | null;
         };
+        /** @description A transition that cannot be taken now, and why. */
+        BlockedTransition: {
+            /** @description Every guard that says no. */
+            guards: components["schemas"]["RegisterGuard"][];
+            transition: string;
+        };
         /** @description Why the alarm is closed. */
         CloseBody: {
             reason: string;
@@ -1794,6 +1800,8 @@ export interface components {
         /** @description An enterprise with its figures. */
         Enterprise: {
             code: string;
+            /** @description What its records say of it, such as that no licence of a sort is good. */
+            flags: components["schemas"]["EnterpriseFlag"][];
             id: string;
             name: string;
             place: null | components["schemas"]["Place"];
@@ -1832,6 +1840,16 @@ export interface components {
              */
             revision: number;
             sector?: string | null;
+        };
+        /** @description What a register says of an enterprise. */
+        EnterpriseFlag: {
+            /** @description The register. */
+            kind: string;
+            name: string;
+            name_en: string;
+            /** @description The record by which it says so. */
+            record: string;
+            title: string;
         };
         /** @description A page of enterprises. */
         EnterpriseList: {
@@ -1876,6 +1894,10 @@ export interface components {
             from: string | null;
             /** @description Shown name at that time. */
             name: string;
+            /** @description Names of the people in its changes and steps, by id. */
+            people: {
+                [key: string]: string;
+            };
             /** @description What the node did: steps of a deadline that were told. */
             steps: unknown[];
             to: string | null;
@@ -2125,6 +2147,14 @@ export interface components {
             token: string;
             topic: string;
         } | {
+            data: components["schemas"]["Record"][];
+            token: string;
+            topic: string;
+        } | {
+            data: components["schemas"]["Unread"][];
+            token: string;
+            topic: string;
+        } | {
             code?: string | null;
             event: string;
             now: components["schemas"]["At"];
@@ -2172,6 +2202,8 @@ export interface components {
         };
         /** @description What the map says of a record. */
         MapProperties: {
+            /** @description The last day on which it is in time, `YYYY-MM-DD`. */
+            due_on: string | null;
             id: string;
             overdue: boolean;
             state: string;
@@ -2787,13 +2819,15 @@ export interface components {
         RecordDetail: components["schemas"]["Record"] & {
             /** @description Every file that an act bound to it, also those that its fields no longer name. */
             attachments: components["schemas"]["Attachment"][];
+            /** @description Transitions that the asker's roles would allow, but a guard does not, whatever is filled in. */
+            blocked: components["schemas"]["BlockedTransition"][];
             /** @description Records below it, without their fields. */
             children: components["schemas"]["Record"][];
             /** @description Names of the people in its fields, acts and files, by id. */
             people: {
                 [key: string]: string;
             };
-            /** @description Transitions that the asker's roles may try now; whether its guards hold is seen when they do. */
+            /** @description Transitions that the asker may take now; guards that look at what is filled in are asked when they do. */
             possible: string[];
         };
         /** @description Who or what a record belongs to or stands below. */
@@ -2886,6 +2920,8 @@ export interface components {
             graph: string;
             /** @description Columns of the import sheet; empty = nothing is imported. */
             import: string[];
+            /** @description The transition by which an imported row is made; whose roles may take it may import. */
+            import_by: string | null;
             /** @description Fields that are together unique. */
             key: string[];
             kind: string;
@@ -3017,6 +3053,8 @@ export interface components {
             /** @description Fields that must be filled by then. */
             require: string[];
             to: string;
+            /** @description States to which it leads instead, by what becomes of the record. */
+            turns: string[];
             /** @description Roles that may. */
             who: string[];
         };
@@ -3376,6 +3414,14 @@ export interface components {
             since: null | components["schemas"]["At"];
             /** @description `log` (nothing is acknowledged), `engine` (no round completed), `database`, `clock_off`, `clock_loose`, `clock_stepped`, `life`. */
             trouble: string;
+        };
+        /** @description What was told and not read. */
+        Unread: {
+            /**
+             * Format: int64
+             * @description How many notifications.
+             */
+            unread: number;
         };
         /** @description A person. */
         User: {

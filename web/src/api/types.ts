@@ -41,6 +41,8 @@ export type QuarantineEntry = Schemas['QuarantineEntry']
 export type DataEvent = Schemas['Event']
 export type Hold = Schemas['Hold']
 export type Retention = Schemas['Retention']
+export type ImportResult = Schemas['ImportReport']
+export type ImportProblem = Schemas['ImportError']
 export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */

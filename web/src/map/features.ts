@@ -1,6 +1,7 @@
 // Rows to GeoJSON for the map's sources. Pure; the map only draws what comes from here.
 import type { CountyCollection, Enterprise, Level, VehicleLatest } from '@/api/types'
 import { LEVELS, SHAPE, rank } from '@/areas/alarm/alarm'
+import { type RecordPlace, STANDINGS } from '@/areas/register/places'
 
 export type LevelCounts = Record<Level, number>
 export const noLevels = (): LevelCounts => ({ red: 0, orange: 0, yellow: 0, blue: 0 })
@@ -38,6 +39,11 @@ export function vehicles(rows: Iterable<VehicleLatest>): Features {
   const features: Feature[] = []
   for (const v of rows) features.push(point(v.lon, v.lat, { id: v.id, kind: 'vehicle', direction: v.direction_deg, online: v.online, ...marked(v.level) }))
   return collection(features)
+}
+
+/** Places of records; one that holds several says how many. */
+export function records(rows: readonly RecordPlace[]): Features {
+  return collection(rows.map((p) => point(p.lon, p.lat, { id: p.id, kind: 'record', standing: p.standing, order: -STANDINGS.indexOf(p.standing), many: p.records.length > 1 ? String(p.records.length) : '' })))
 }
 
 /** How fast a stretch of track was driven. */

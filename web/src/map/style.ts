@@ -6,7 +6,7 @@ import { LEVELS, SHAPE } from '@/areas/alarm/alarm'
 import { token } from '@/theme/theme'
 
 const EMPTY = { type: 'FeatureCollection' as const, features: [] }
-export const SOURCES = ['counties', 'labels', 'sites', 'vehicles', 'track', 'picked'] as const
+export const SOURCES = ['counties', 'labels', 'sites', 'vehicles', 'records', 'track', 'picked'] as const
 export type SourceName = (typeof SOURCES)[number]
 
 export function buildStyle(): StyleSpecification {
@@ -28,7 +28,7 @@ export function buildStyle(): StyleSpecification {
   const source = { type: 'geojson' as const, data: EMPTY }
   return {
     version: 8,
-    sources: { counties: source, labels: source, sites: source, vehicles: source, track: source, picked: source },
+    sources: { counties: source, labels: source, sites: source, vehicles: source, records: source, track: source, picked: source },
     layers: [
       { id: 'bg', type: 'background', paint: { 'background-color': c.bg } },
       { id: 'land', type: 'fill', source: 'counties', paint: { 'fill-color': c.land } },
@@ -88,6 +88,23 @@ export function buildStyle(): StyleSpecification {
         layout: { 'icon-image': ['concat', 'level-', ['get', 'level']], 'icon-allow-overlap': true, 'icon-ignore-placement': true, 'icon-size': 0.85, 'symbol-sort-key': ['get', 'order'] },
       },
       {
+        id: 'records',
+        type: 'symbol',
+        source: 'records',
+        layout: {
+          'icon-image': ['concat', 'record-', ['get', 'standing']],
+          'icon-allow-overlap': true,
+          'symbol-sort-key': ['get', 'order'],
+          'text-field': ['get', 'many'],
+          'text-size': 13,
+          'text-font': ['sans'],
+          'text-offset': [1.1, 0],
+          'text-anchor': 'left',
+          'text-allow-overlap': true,
+        },
+        paint: { 'text-color': c.text, 'text-halo-color': c.land, 'text-halo-width': 2 },
+      },
+      {
         id: 'site-names',
         type: 'symbol',
         source: 'sites',
@@ -113,7 +130,7 @@ export function buildStyle(): StyleSpecification {
   }
 }
 
-export const PICKABLE = ['sites-level', 'vehicles-level', 'vehicles', 'sites']
+export const PICKABLE = ['records', 'sites-level', 'vehicles-level', 'vehicles', 'sites']
 
 function draw(size: number, paint: (g: CanvasRenderingContext2D) => void): ImageData {
   const canvas = document.createElement('canvas')
@@ -146,6 +163,43 @@ export function buildImages(): Record<string, ImageData> {
     g.fillStyle = token('--map-site')
     g.fillRect(9, 9, 14, 14)
     g.strokeRect(7.5, 7.5, 17, 17)
+  })
+  // Shapes alone tell them apart: a warning triangle, a ring, a small square.
+  const ink = token('--text')
+  images['record-late'] = draw(48, (g) => {
+    g.beginPath()
+    g.moveTo(24, 4)
+    g.lineTo(45, 42)
+    g.lineTo(3, 42)
+    g.closePath()
+    g.lineJoin = 'round'
+    g.lineWidth = 6
+    g.strokeStyle = land
+    g.stroke()
+    g.fillStyle = ink
+    g.fill()
+    g.fillStyle = land
+    g.fillRect(21.5, 16, 5, 14)
+    g.fillRect(21.5, 33, 5, 5)
+  })
+  images['record-open'] = draw(40, (g) => {
+    g.beginPath()
+    g.arc(20, 20, 11, 0, 2 * Math.PI)
+    g.fillStyle = land
+    g.fill()
+    g.lineWidth = 9
+    g.strokeStyle = land
+    g.stroke()
+    g.lineWidth = 5
+    g.strokeStyle = ink
+    g.stroke()
+  })
+  images['record-ended'] = draw(32, (g) => {
+    g.fillStyle = token('--offline')
+    g.fillRect(10, 10, 12, 12)
+    g.lineWidth = 3
+    g.strokeStyle = land
+    g.strokeRect(8.5, 8.5, 15, 15)
   })
   const arrow = (fill: string, hollow: boolean) =>
     draw(40, (g) => {

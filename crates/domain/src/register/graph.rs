@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Kind;
+use super::{Kind, Transition};
 
 /// As a Mermaid state diagram: what a README, a Gitea page or mermaid.live draws.
 pub fn mermaid(kind: &Kind) -> String {
@@ -14,8 +14,8 @@ pub fn mermaid(kind: &Kind) -> String {
     let _ = writeln!(out, "    [*] --> {}", kind.start);
     for transition in &kind.transitions {
         let guards = if transition.guards.is_empty() { "" } else { " ◆" };
-        for from in &transition.from {
-            let _ = writeln!(out, "    {from} --> {}: {}{guards}", transition.to, quiet(&transition.name));
+        for (from, to) in edges(transition) {
+            let _ = writeln!(out, "    {from} --> {to}: {}{guards}", quiet(&transition.name));
         }
     }
     for state in kind.states.iter().filter(|state| state.is_end) {
@@ -35,13 +35,17 @@ pub fn dot(kind: &Kind) -> String {
         let _ = writeln!(out, "    {} [label=\"{}\"{shape}];", state.id, quiet(&state.name));
     }
     for transition in &kind.transitions {
-        for from in &transition.from {
-            let _ =
-                writeln!(out, "    {from} -> {} [label=\"{}\\n{}\"];", transition.to, quiet(&transition.name), transition.who.join(" "));
+        for (from, to) in edges(transition) {
+            let _ = writeln!(out, "    {from} -> {to} [label=\"{}\\n{}\"];", quiet(&transition.name), transition.who.join(" "));
         }
     }
     out.push_str("}\n");
     out
+}
+
+/// From where to where it can lead.
+fn edges(transition: &Transition) -> impl Iterator<Item = (&String, &str)> {
+    transition.from.iter().flat_map(|from| transition.targets().map(move |to| (from, to)))
 }
 
 /// A name without the signs that would end its text.

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::Record;
+use super::flag::Flag;
 use crate::calendar::Calendar;
 
 /// A kind of register.
@@ -46,6 +47,8 @@ pub struct Kind {
     pub import: Vec<String>,
     /// The transition by which an imported row is made.
     pub import_by: Option<String>,
+    /// What its records say of their enterprise.
+    pub flag: Option<Flag>,
     /// In the order of a form.
     pub fields: Vec<Field>,
     /// In the order of a life.
@@ -206,6 +209,49 @@ pub enum Compute {
     Steps(String, Vec<(f64, String)>, String),
     /// A date and calendar months: the same day, or the last of the month where there is none.
     PlusMonths(String, Months),
+    /// A date and so many calendar days.
+    PlusDays(String, i32),
+    /// One figure of the grade of a major hazard installation ([`crate::major_hazard`]): the same that `anlan grade` tells.
+    Grade {
+        /// The table of what may be in it, with the columns `substance`, `tonnes` and, if there is one, `categories`.
+        contents: String,
+        /// The number of people who live within 500 m.
+        people: String,
+        /// Which figure.
+        shows: Shows,
+    },
+}
+
+/// A figure of a grade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// S.
+    S,
+    /// R; empty while something it needs is not there.
+    R,
+    /// The factor of the people outside.
+    Alpha,
+    /// `1` to `4`, `none` where S is below 1; empty while R is.
+    Level,
+    /// What R needs and is not there: `people`, `beta`, `people_and_beta`; empty = nothing.
+    Lacks,
+    /// The weakest word of confidence of the figures that went in.
+    Confidence,
+    /// A row per substance.
+    Terms,
+}
+
+impl Shows {
+    /// Every figure by its word.
+    pub const WORDS: [(&'static str, Self); 7] = [
+        ("s", Self::S),
+        ("r", Self::R),
+        ("alpha", Self::Alpha),
+        ("level", Self::Level),
+        ("lacks", Self::Lacks),
+        ("confidence", Self::Confidence),
+        ("terms", Self::Terms),
+    ];
 }
 
 /// How many months.
@@ -280,6 +326,8 @@ pub struct Transition {
     pub from: Vec<String>,
     /// To this one; the same again for an act that changes fields alone.
     pub to: String,
+    /// To another one if the record has become such; the first that holds.
+    pub turns: Vec<Turn>,
     /// Roles that may.
     pub who: Vec<String>,
     /// Fields that must be filled by then.
@@ -292,6 +340,15 @@ pub struct Transition {
     pub guards: Vec<Guard>,
     /// Records of other kinds that it makes below this one.
     pub opens: Vec<Opens>,
+}
+
+/// Where a transition leads instead.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// If this holds for the record as it would be.
+    pub when: Test,
+    /// To this state.
+    pub to: String,
 }
 
 /// A record of another kind that a transition makes.
@@ -336,6 +393,8 @@ pub enum Test {
     Filled(String),
     /// The field holds this choice or text.
     Is(String, String),
+    /// One of these fields becomes another with this act, computed ones too.
+    Changed(Vec<String>),
     /// The number is at least this.
     AtLeast(String, f64),
     /// The number is at most this.
@@ -391,6 +450,13 @@ impl fmt::Display for Breach {
     }
 }
 
+impl Transition {
+    /// Every state it can lead to.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.to.as_str()).chain(self.turns.iter().map(|turn| turn.to.as_str()))
+    }
+}
+
 impl Kind {
     /// The field of this id.
     pub fn field(&self, id: &str) -> Option<&Field> {
@@ -428,8 +494,9 @@ impl Kind {
         loop {
             let more = self.transitions.iter().filter(|t| !without.contains(&t.id));
             let more: Vec<&str> = more
-                .filter(|t| !reached.contains(t.to.as_str()) && t.from.iter().any(|from| reached.contains(from.as_str())))
-                .map(|t| t.to.as_str())
+                .filter(|t| t.from.iter().any(|from| reached.contains(from.as_str())))
+                .flat_map(Transition::targets)
+                .filter(|to| !reached.contains(to))
                 .collect();
             if more.is_empty() {
                 return reached;
@@ -442,7 +509,7 @@ impl Kind {
     pub(super) fn ending(&self) -> BTreeSet<&str> {
         let mut ending: BTreeSet<&str> = self.states.iter().filter(|s| s.is_end).map(|s| s.id.as_str()).collect();
         loop {
-            let leads = self.transitions.iter().filter(|t| ending.contains(t.to.as_str()));
+            let leads = self.transitions.iter().filter(|t| t.targets().any(|to| ending.contains(to)));
             let more: Vec<&str> = leads.flat_map(|t| &t.from).map(String::as_str).filter(|from| !ending.contains(from)).collect();
             if more.is_empty() {
                 return ending;

@@ -7,9 +7,11 @@ use anlan_model::Role;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::flag::Flag;
+use super::grade;
 use super::kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, State, Test,
-    Transition,
+    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State,
+    Test, Transition, Turn,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -64,12 +66,24 @@ struct File {
     import: Vec<Spanned<String>>,
     #[serde(default)]
     import_by: Option<Spanned<String>>,
+    #[serde(default)]
+    flag: Option<RawFlag>,
     field: Vec<RawField>,
     state: Vec<RawState>,
     transition: Vec<RawTransition>,
     /// Steps that no way may leave out.
     #[serde(default)]
     path: Vec<RawPath>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFlag {
+    name: String,
+    name_en: String,
+    per: Spanned<String>,
+    good: Vec<Spanned<String>>,
+    bad: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -119,7 +133,7 @@ struct RawField {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by"
+    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by, date + plus_days, grade + people + shows"
 )]
 enum RawCompute {
     Sum(RawSum),
@@ -128,6 +142,8 @@ enum RawCompute {
     Percent(RawPercent),
     Steps(RawSteps),
     Months(RawMonths),
+    PlusDays(RawPlusDays),
+    Grade(RawGrade),
 }
 
 #[derive(Deserialize)]
@@ -170,6 +186,21 @@ struct RawMonths {
     plus_months: RawPlus,
     #[serde(default)]
     by: Vec<(String, i32)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlusDays {
+    date: String,
+    plus_days: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGrade {
+    grade: String,
+    people: String,
+    shows: String,
 }
 
 #[derive(Deserialize)]
@@ -232,6 +263,8 @@ struct RawTransition {
     name_en: String,
     from: Vec<Spanned<String>>,
     to: Spanned<String>,
+    #[serde(default)]
+    turns: Vec<RawTurn>,
     who: Spanned<Vec<String>>,
     #[serde(default)]
     require: Vec<Spanned<String>>,
@@ -247,6 +280,13 @@ struct RawTransition {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawTurn {
+    when: Spanned<RawTest>,
+    to: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawGuard {
     id: Spanned<String>,
     says: String,
@@ -258,7 +298,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, field + at_least, field + at_most, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, field + at_least, field + at_most, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -266,6 +306,7 @@ enum RawTest {
     Not(RawNot),
     Filled(RawFilled),
     Is(RawIs),
+    Changed(RawChanged),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
     After(RawAfter),
@@ -307,6 +348,12 @@ struct RawFilled {
 struct RawIs {
     field: String,
     is: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawChanged {
+    changed: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -505,6 +552,7 @@ impl Reader<'_> {
         if !lines.contains_key(file.start.as_ref()) {
             self.wrong(&file.start.span(), "start", format!("there is no state {:?}", file.start.as_ref()));
         }
+        let flag = file.flag.map(|raw| self.flag(raw, &file.owner, &file.filter, &types, file.start.as_ref(), &lines));
         let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
         let mut seen = BTreeSet::new();
         let transitions: Vec<Transition> =
@@ -558,6 +606,7 @@ impl Reader<'_> {
             filter: plain(file.filter),
             import: plain(file.import),
             import_by: file.import_by.map(Spanned::into_inner),
+            flag,
             fields,
             states,
             transitions,
@@ -566,6 +615,37 @@ impl Reader<'_> {
             self.life(&kind, &lines, &file.path);
         }
         kind
+    }
+
+    fn flag(
+        &mut self,
+        raw: RawFlag,
+        owner: &RawOwner,
+        filter: &[Spanned<String>],
+        types: &BTreeMap<String, Field>,
+        start: &str,
+        states: &BTreeMap<String, Range<usize>>,
+    ) -> Flag {
+        if matches!(owner, RawOwner::Region) {
+            self.wrong(&raw.per.span(), "flag", "its records are a division's: there is no enterprise to flag");
+        }
+        self.names("flag.per", std::slice::from_ref(&raw.per), types, |of| matches!(of, FieldType::Choice { .. }), "a choice");
+        if !filter.iter().any(|id| id.as_ref() == raw.per.as_ref()) {
+            self.wrong(
+                &raw.per.span(),
+                "flag.per",
+                format!("{:?} is not among the fields of filter, by which it is found", raw.per.as_ref()),
+            );
+        }
+        let mut seen = BTreeSet::new();
+        for state in raw.good.iter().chain(&raw.bad) {
+            if !states.contains_key(state.as_ref()) || state.as_ref() == start {
+                self.wrong(&state.span(), "flag", format!("there is no state {:?} in which records are kept", state.as_ref()));
+            } else if !seen.insert(state.as_ref()) {
+                self.wrong(&state.span(), "flag", format!("{:?} is there twice", state.as_ref()));
+            }
+        }
+        Flag { name: raw.name, name_en: raw.name_en, per: raw.per.into_inner(), good: plain(raw.good), bad: plain(raw.bad) }
     }
 
     /// Whether these fields are there, each once and of a type that fits.
@@ -797,7 +877,8 @@ impl Reader<'_> {
     ) -> Transition {
         let id = self.word("transition", &raw.id, seen);
         let of = format!("transition.{id}");
-        for (from, what) in raw.from.iter().map(|s| (s, "from")).chain([(&raw.to, "to")]) {
+        let targets = || std::iter::once((&raw.to, "to")).chain(raw.turns.iter().map(|turn| (&turn.to, "turns.to")));
+        for (from, what) in raw.from.iter().map(|s| (s, "from")).chain(targets()) {
             match states.iter().find(|s| s.id == *from.as_ref()) {
                 None => self.wrong(&from.span(), format!("{of}.{what}"), format!("there is no state {:?}", from.as_ref())),
                 Some(state) if what == "from" && state.is_end => {
@@ -806,8 +887,8 @@ impl Reader<'_> {
                 Some(_) => {}
             }
         }
-        if raw.to.as_ref() == start {
-            self.wrong(&raw.to.span(), format!("{of}.to"), "leads back to the start, where nothing is kept");
+        for (to, what) in targets().filter(|(to, _)| to.as_ref() == start) {
+            self.wrong(&to.span(), format!("{of}.{what}"), "leads back to the start, where nothing is kept");
         }
         if raw.from.is_empty() {
             self.wrong(&raw.id.span(), format!("{of}.from"), "names no state");
@@ -839,6 +920,14 @@ impl Reader<'_> {
             }
             opens.push(raw.into_inner());
         }
+        let mut turns = Vec::new();
+        for turn in raw.turns {
+            let span = turn.when.span();
+            match test(turn.when.into_inner(), types, known, 0) {
+                Ok(when) => turns.push(Turn { when, to: turn.to.into_inner() }),
+                Err(reason) => self.wrong(&span, format!("{of}.turns.when"), reason),
+            }
+        }
         let mut seen = BTreeSet::new();
         let guards = raw.guard.into_iter().map(|guard| self.guard(&of, guard, types, known, &mut seen)).collect();
         Transition {
@@ -847,6 +936,7 @@ impl Reader<'_> {
             name_en: raw.name_en,
             from: plain(raw.from),
             to: raw.to.into_inner(),
+            turns,
             who: raw.who.into_inner(),
             require: plain(raw.require),
             fresh: plain(raw.fresh),
@@ -965,6 +1055,31 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
             };
             Ok(Compute::PlusMonths(date, months))
         }
+        RawCompute::PlusDays(RawPlusDays { date, plus_days }) => {
+            wanted(matches!(of, FieldType::Date), "a date")?;
+            if !matches!(find(&date)?.of, FieldType::Date) {
+                return Err(format!("{date:?} is no date"));
+            }
+            if plus_days.abs() > DAYS_MAX {
+                return Err(format!("at most {DAYS_MAX} days"));
+            }
+            Ok(Compute::PlusDays(date, plus_days))
+        }
+        RawCompute::Grade(RawGrade { grade: contents, people, shows }) => {
+            let Some((_, shows)) = Shows::WORDS.into_iter().find(|(word, _)| *word == shows) else {
+                return Err(format!("{shows:?} is not {}", Shows::WORDS.map(|(word, _)| word).join(", ")));
+            };
+            let FieldType::Table { columns, .. } = &find(&contents)?.of else { return Err(format!("{contents:?} is no table")) };
+            let column = |id: &str| columns.iter().find(|c| c.id == id).map(|c| &c.of);
+            let is_graded = matches!(column("substance"), Some(FieldType::Text { .. }))
+                && matches!(column("tonnes"), Some(FieldType::Number { unit, .. }) if unit == "t")
+                && matches!(column("categories"), None | Some(FieldType::Text { .. }));
+            if !is_graded {
+                return Err(format!("{contents:?} has the columns substance (text), tonnes (number, t) and, if at all, categories (text)"));
+            }
+            grade::fits(shows, of)?;
+            Ok(Compute::Grade { contents, people: number(people)?, shows })
+        }
     }
 }
 
@@ -1006,6 +1121,13 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
             FieldType::Choice { .. } | FieldType::Text { .. } => Ok(Test::Is(field, is)),
             _ => Err(format!("{field:?} is neither a choice nor a text")),
         },
+        RawTest::Changed(RawChanged { changed }) => {
+            if changed.is_empty() {
+                return Err("changed names no field".to_owned());
+            }
+            changed.iter().try_for_each(|id| of(id).map(drop))?;
+            Ok(Test::Changed(changed))
+        }
         RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
         RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
         RawTest::After(raw) => Ok(Test::After(date(raw.field)?, date(raw.after)?)),

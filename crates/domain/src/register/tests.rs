@@ -96,6 +96,57 @@ fn a_deadline_is_told_step_by_step_each_once() {
 }
 
 #[test]
+fn a_step_that_cannot_pass_says_why_before_it_is_tried() {
+    let kind = hidden_danger();
+    let acts = vec![Act { transition: "submit".to_owned(), by: "a".to_owned(), on: date(2026, 3, 1) }];
+    let record = |state: &str, level: &str| Record {
+        state: state.to_owned(),
+        entered_on: date(2026, 3, 1),
+        fields: BTreeMap::from([("level".to_owned(), Value::Text(level.to_owned()))]),
+        acts: acts.clone(),
+    };
+    let told = |state: &str, level: &str, by: &str, roles: &[&str]| {
+        let record = record(state, level);
+        let told = kind.possible(&record, by, roles, date(2026, 3, 2), &Related::default(), &Calendar::default());
+        told.iter()
+            .map(|(t, failed)| (t.id.clone(), failed.iter().map(|g| g.id.as_str()).collect::<Vec<_>>().join(" ")))
+            .collect::<Vec<_>>()
+    };
+    let check = |state, level, by, roles: &[&str], expected: &[(&str, &str)]| {
+        let expected: Vec<_> = expected.iter().map(|(id, failed)| ((*id).to_owned(), (*failed).to_owned())).collect();
+        assert_eq!(told(state, level, by, roles), expected, "{state} {level} {by} {roles:?}");
+    };
+    let blocked = [("send_back", "other_person"), ("recheck", "other_person"), ("accept", "other_person")];
+    check("submitted", "general", "a", &["supervisor"], &blocked);
+    check("submitted", "general", "b", &["safety_manager"], &[("send_back", ""), ("recheck", "")]);
+    let major = [("send_back", "other_person"), ("recheck", "general_only other_person")];
+    check("submitted", "major", "a", &["safety_manager"], &major);
+    check("submitted", "major", "b", &["supervisor"], &[("send_back", ""), ("recheck", "general_only"), ("accept", "")]);
+    // A plan that may still be written and a day that may still be set stop nobody beforehand.
+    check("rated", "major", "a", &["supervisor"], &[("assign", "")]);
+    check("rated", "major", "a", &["leader"], &[]);
+    check("closed", "general", "b", &["supervisor"], &[]);
+}
+
+#[test]
+fn what_follows_from_what_is_not_said_yet_is_not_known_either() {
+    let share = "test = { days_between = [\"removed_on\", \"today\"], at_most = 3650 }";
+    assert!(HIDDEN_DANGER.contains(share));
+    let asked = |test: &str| {
+        let text = HIDDEN_DANGER.replacen(share, test, 1);
+        let kind = Kind::parse(&text).unwrap_or_else(|breaches| panic!("{breaches:?}"));
+        let record = Record { state: "treating".to_owned(), entered_on: date(2026, 3, 1), fields: BTreeMap::new(), acts: vec![] };
+        let told = kind.possible(&record, "a", &["safety_manager"], date(2026, 3, 2), &Related::default(), &Calendar::default());
+        told[0].1.len()
+    };
+    assert_eq!(asked("test = { field = \"size\", is = \"large\" }"), 0, "the size follows from the costs, which are asked");
+    assert_eq!(asked("test = { filled = \"goal\" }"), 1, "the goal was said before");
+    assert_eq!(asked("test = { any = [{ filled = \"goal\" }, { filled = \"costs\" }] }"), 0);
+    assert_eq!(asked("test = { all = [{ filled = \"goal\" }, { filled = \"costs\" }] }"), 1, "one that cannot hold settles it");
+    assert_eq!(asked("test = { not = { all = [{ filled = \"goal\" }, { filled = \"costs\" }] } }"), 0);
+}
+
+#[test]
 fn the_picture_names_every_state_and_transition() {
     let kind = hidden_danger();
     let (mermaid, dot) = (graph::mermaid(&kind), graph::dot(&kind));
@@ -129,10 +180,21 @@ proptest! {
             let set = set.into_iter().filter(|(id, _)| is_set(id)).map(|(id, value)| (id.to_owned(), Some(value))).collect();
             let by = format!("p{by}");
             let before = record.clone();
+            let offered = kind.possible(&record, &by, &roles[role], on, &Related::default(), &Calendar::default());
+            let blocked: Option<Vec<Refused>> = offered
+                .iter()
+                .find(|(offered, _)| offered.id == transition.id)
+                .map(|(_, failed)| failed.iter().map(|guard| Refused::Guard(guard.id.clone())).collect());
             let attempt = Attempt { transition: &transition.id, by: &by, roles: &roles[role], on, set };
             match kind.attempt(&record, &attempt, &Related::default(), &Calendar::default()) {
-                Ok(next) => record = next,
-                Err(refused) => prop_assert!(!refused.is_empty() && record == before),
+                Ok(next) => {
+                    prop_assert_eq!(blocked, Some(vec![]), "what passes was offered");
+                    record = next;
+                }
+                Err(refused) => {
+                    prop_assert!(!refused.is_empty() && record == before);
+                    prop_assert!(blocked.unwrap_or_default().iter().all(|reason| refused.contains(reason)), "what was said before holds");
+                }
             }
         }
         let last = |id: &str| record.acts.iter().rfind(|act| act.transition == id);
@@ -199,4 +261,106 @@ fn a_field_of_files_takes_so_many_ids_each_once() {
     {
         wrong(&with_files(plain).replacen(list, &format!("{list}\"photos\", "), 1), &format!("{named}: \"photos\" must be"));
     }
+}
+
+const MAJOR_HAZARD: &str = include_str!("../../../../packs/base/registers/major_hazard/register.toml");
+
+/// The unit as a register holds it and as `anlan grade` reads it.
+fn units() -> impl Strategy<Value = (Vec<(String, f64, String)>, Option<u32>)> {
+    let substance = prop::sample::select(vec!["液氯", "氨", "甲醇", "氟", "一氧化碳", "硝酸铵", "柴油", "7782-50-5", "W5.3", ""]);
+    let symbols = prop::sample::select(vec!["", "J3 W2", "W5.4", "J2、W99"]);
+    let row = (substance, prop_oneof![0.0..2_000.0, Just(62.4), Just(62.5)], symbols);
+    (prop::collection::vec(row.prop_map(|(s, t, c)| (s.to_owned(), t, c.to_owned())), 1..5), prop::option::of(0..200_u32))
+}
+
+proptest! {
+    /// What a record shows is what `anlan grade` says of the same unit; what that refuses, no record takes.
+    #[test]
+    fn a_register_grades_as_the_function_does((rows, people) in units()) {
+        use crate::major_hazard::{Content, Unit, built_in};
+        let kind = Kind::parse(MAJOR_HAZARD).unwrap();
+        let content = |(substance, tonnes, symbols): &(String, f64, String)| Content {
+            substance: substance.clone(),
+            tonnes: *tonnes,
+            categories: symbols.split([' ', '、']).filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        };
+        let told = built_in().grade(&Unit { contents: rows.iter().map(content).collect(), people_within_500m: people });
+        let cells = |(substance, tonnes, symbols): &(String, f64, String)| {
+            let texts = [("substance", substance), ("categories", symbols)].into_iter().filter(|(_, text)| !text.is_empty());
+            let texts = texts.map(|(id, text)| (id.to_owned(), Value::Text(text.clone())));
+            texts.chain([("tonnes".to_owned(), Value::Number(*tonnes))]).collect()
+        };
+        let text = |text: &str| Some(Value::Text(text.to_owned()));
+        let mut set = BTreeMap::from([
+            ("unit".to_owned(), text("罐区")), ("place".to_owned(), text("北")), ("unit_kind".to_owned(), text("storage")),
+            ("contents".to_owned(), Some(Value::Table(rows.iter().map(cells).collect()))),
+        ]);
+        if let Some(people) = people {
+            set.insert("people_within_500m".to_owned(), Some(Value::Number(f64::from(people))));
+        }
+        let on = date(2026, 6, 1);
+        let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], on, set };
+        match (kind.attempt(&kind.begin(on), &attempt, &Related::default(), &Calendar::default()), told) {
+            (Ok(record), Ok(grade)) => {
+                prop_assert_eq!((record.number("s"), record.number("r"), record.number("alpha")), (Some(grade.s), grade.r, grade.alpha));
+                let level = grade.level.map(|l| l.to_string()).or((!grade.is_major_hazard).then(|| "none".to_owned()));
+                prop_assert_eq!(record.text("level").map(str::to_owned), level);
+                prop_assert_eq!(record.fields.contains_key("lacks"), !grade.missing.is_empty());
+                prop_assert_eq!(record.text("confidence"), Some(grade.confidence.as_str()));
+                let Some(Value::Table(terms)) = record.fields.get("terms") else { panic!("no terms") };
+                for (row, term) in terms.iter().zip(&grade.terms) {
+                    prop_assert_eq!(row.get("threshold_t"), Some(&Value::Number(term.threshold_t)));
+                    prop_assert_eq!(row.get("beta").cloned(), term.beta.map(Value::Number));
+                    // Everything that is shown can stand in its field.
+                    prop_assert!(kind.field("terms").unwrap().check(&record.fields["terms"]).is_ok());
+                }
+                prop_assert_eq!(terms.len(), grade.terms.len());
+            }
+            (Err(refused), Err(faults)) => {
+                // What is empty is told as missing; the function calls it a text that is too short.
+                let is_content = |r: &Refused| matches!(r, Refused::Content(..) | Refused::Field(_, FieldFault::Missing));
+                prop_assert!(refused.iter().all(is_content), "{refused:?}");
+                let empty = rows.iter().any(|(substance, ..)| substance.is_empty());
+                prop_assert!(empty || refused.len() == faults.len(), "{refused:?} {faults:?}");
+            }
+            (record, grade) => prop_assert!(false, "{record:?} {grade:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_grade_that_cannot_be_shown_is_told() {
+    let check = |from: &str, to: &str, says: &str| {
+        assert!(MAJOR_HAZARD.contains(from), "{from}");
+        let told: Vec<String> = Kind::parse(&MAJOR_HAZARD.replacen(from, to, 1)).expect_err(to).iter().map(Breach::to_string).collect();
+        assert!(told.iter().any(|t| !t.starts_with("0:") && t.contains(says)), "{to}: {told:?}");
+    };
+    check("shows = \"r\"", "shows = \"q\"", "field.r.compute: \"q\" is not s, r, alpha, level, lacks, confidence, terms");
+    check("shows = \"r\"", "shows = \"level\"", "shows a choice of 1, 2, 3, 4, none, but the field is none");
+    check("shows = \"level\"", "shows = \"lacks\"", "has no choice \"people\"");
+    check("grade = \"contents\"", "grade = \"place\"", "\"place\" is no table");
+    check("people = \"people_within_500m\"", "people = \"place\"", "\"place\" is no number");
+    check(
+        "type = \"number\", unit = \"t\", min = 0",
+        "type = \"number\", unit = \"kg\", min = 0",
+        "has the columns substance (text), tonnes",
+    );
+    check("{ id = \"ratio\"", "{ id = \"share\"", "the column \"share\" is none of substance, tonnes");
+    check("plus_days = 15", "plus_days = 99999", "at most 36500 days");
+    check("changed = [\"level\"]", "changed = [\"grade\"]", "transition.amend.turns.when: there is no field \"grade\"");
+    check("changed = [\"level\"]", "changed = []", "changed names no field");
+    check("to = \"to_refile\" }]", "to = \"refile\" }]", "transition.amend.turns.to: there is no state \"refile\"");
+    check("to = \"to_refile\" }]", "to = \"draft\" }]", "leads back to the start");
+}
+
+#[test]
+fn a_turn_is_a_way_like_any_other() {
+    let kind = Kind::parse(MAJOR_HAZARD).unwrap();
+    assert!(graph::mermaid(&kind).contains("filed --> to_refile: 变更"));
+    // Without it nobody gets there; and it is no way around a step that must be taken.
+    let turn = "turns = [{ when = { changed = [\"level\"] }, to = \"to_refile\" }]";
+    let told = |to: &str| Kind::parse(&MAJOR_HAZARD.replacen(turn, to, 1)).expect_err(to);
+    assert!(told(&turn.replace("to_refile", "cancelled")).iter().any(|b| b.reason.contains("\"cancelled\" can be reached without cancel")));
+    let text = MAJOR_HAZARD.replace("}, to = \"to_refile\" }]", "}, to = \"filed\" }]");
+    assert!(Kind::parse(&text).expect_err("").iter().any(|b| b.field == "state.to_refile" && b.reason.contains("cannot be reached")));
 }

@@ -27,12 +27,14 @@ pub(crate) struct Enterprise {
     points_online: u64,
     /// Of its standing alarms.
     worst_level: Option<Level>,
+    /// What its records say of it, such as that no licence of a sort is good.
+    flags: Vec<EnterpriseFlag>,
     revision: i64,
 }
 
 impl From<EnterpriseView> for Enterprise {
     fn from(view: EnterpriseView) -> Self {
-        let EnterpriseView { row, points_online } = view;
+        let EnterpriseView { row, points_online, flags } = view;
         let e = row.enterprise;
         Self {
             id: e.id.to_string(),
@@ -45,8 +47,29 @@ impl From<EnterpriseView> for Enterprise {
             points: u64::try_from(row.points).unwrap_or(0),
             points_online,
             worst_level: row.worst_level.map(Into::into),
+            flags: flags.into_iter().filter_map(EnterpriseFlag::new).collect(),
             revision: e.revision,
         }
+    }
+}
+
+/// What a register says of an enterprise.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EnterpriseFlag {
+    name: String,
+    name_en: String,
+    /// The register.
+    kind: String,
+    /// The record by which it says so.
+    record: String,
+    title: String,
+}
+
+impl EnterpriseFlag {
+    fn new(flag: enterprise::EnterpriseFlag) -> Option<Self> {
+        let said = flag.kind.flag.as_ref()?;
+        let (name, name_en) = (said.name.clone(), said.name_en.clone());
+        Some(Self { name, name_en, kind: flag.kind.id.clone(), record: flag.record.to_string(), title: flag.title })
     }
 }
 

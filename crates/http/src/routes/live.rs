@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 
 use super::alarm::AlarmDto;
 use super::point::ReadingDto;
+use super::record::{Record, record};
 use super::vehicle::VehicleLatest;
 use crate::dto::At;
 use crate::extract::Known;
@@ -46,7 +47,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LiveRequest {
-    /// `alarms`, `vehicles`, `points:<id>[,<id>…]`, `enterprise:<id>`.
+    /// `alarms`, `vehicles`, `records`, `notifications`, `points:<id>[,<id>…]`, `enterprise:<id>`.
     topics: Vec<String>,
     /// Token of the last message heard; only in the first message.
     #[serde(default)]
@@ -63,6 +64,10 @@ pub(crate) enum LiveAnswer {
     Readings { topic: String, token: String, data: Vec<LiveReading> },
     /// Newest positions, at most once a second.
     Vehicles { topic: &'static str, token: String, data: Vec<VehicleLatest> },
+    /// Changed records of registers that are on, without their fields, at most once a second.
+    Records { topic: &'static str, token: String, data: Vec<Record> },
+    /// How much of what the person was told is unread; first at once, then when it changes.
+    Notifications { topic: &'static str, token: String, data: [Unread; 1] },
     /// `snapshot`: fetch the lists again. `ping`: proof of life, every 5 s. `error`: the request was refused, topics stay.
     Event {
         event: &'static str,
@@ -74,6 +79,13 @@ pub(crate) enum LiveAnswer {
         #[serde(skip_serializing_if = "Option::is_none")]
         troubles: Option<Vec<TroubleDto>>,
     },
+}
+
+/// What was told and not read.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Unread {
+    /// How many notifications.
+    unread: i64,
 }
 
 /// Something wrong with the node, worst first.
@@ -313,6 +325,12 @@ async fn encode(app: &App, message: LiveMessage, levels: &mut Levels) -> LiveAns
                 token,
                 data: vehicle::marks(app, positions, &levels).into_iter().map(Into::into).collect(),
             }
+        }
+        LiveMessage::Records { token, records } => {
+            LiveAnswer::Records { topic: "records", token, data: records.into_iter().map(|row| record(app, row, false)).collect() }
+        }
+        LiveMessage::Notifications { token, unread } => {
+            LiveAnswer::Notifications { topic: "notifications", token, data: [Unread { unread }] }
         }
         LiveMessage::Snapshot { token } => LiveAnswer::Event { event: "snapshot", now, token: Some(token), code: None, troubles: None },
         LiveMessage::Ping { token } => {

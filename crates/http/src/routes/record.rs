@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
 use super::attachment::Attachment;
+use super::register::RegisterGuard;
 use crate::dto::{At, flag, id, id_option};
 use crate::extract::{AppRef, Body, Caller, Pairs, Path2, Path3, PathId, Query};
 use crate::problem::Failure;
@@ -61,7 +62,7 @@ pub(crate) struct Record {
     updated_at: At,
 }
 
-fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
+pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
     let overdue = row.is_late(&app.today().to_string());
     let fields = match row.body {
         Value::Object(mut body) if with_fields => match body.remove("fields") {
@@ -91,13 +92,23 @@ fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
     }
 }
 
+/// A transition that cannot be taken now, and why.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BlockedTransition {
+    transition: String,
+    /// Every guard that says no.
+    guards: Vec<RegisterGuard>,
+}
+
 /// A record with what stands around it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RecordDetail {
     #[serde(flatten)]
     record: Record,
-    /// Transitions that the asker's roles may try now; whether its guards hold is seen when they do.
+    /// Transitions that the asker may take now; guards that look at what is filled in are asked when they do.
     possible: Vec<String>,
+    /// Transitions that the asker's roles would allow, but a guard does not, whatever is filled in.
+    blocked: Vec<BlockedTransition>,
     /// Records below it, without their fields.
     children: Vec<Record>,
     /// Every file that an act bound to it, also those that its fields no longer name.
@@ -230,10 +241,14 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/registers/{kind}/records/{id}", tag = "register", params(("kind" = String, Path), ("id" = String, Path)), responses((status = 200, body = RecordDetail)))]
 pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Answer<RecordDetail> {
     let (kind, id): (String, RecordId) = path.read()?;
-    let RecordView { row, possible, children, attachments, people } = record::get(&app, &caller.scope, &kind, id).await?;
+    let RecordView { row, possible, blocked, children, attachments, people } = record::get(&app, &caller.scope, &kind, id).await?;
     Ok(Json(RecordDetail {
         record: record(&app, row, true),
         possible,
+        blocked: blocked
+            .into_iter()
+            .map(|(transition, guards)| BlockedTransition { transition, guards: guards.iter().map(Into::into).collect() })
+            .collect(),
         children: children.into_iter().map(|row| record(&app, row, false)).collect(),
         attachments: attachments.into_iter().map(Into::into).collect(),
         people: people.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
@@ -267,6 +282,8 @@ pub(crate) struct HistoryEntry {
     changes: Map<String, Value>,
     /// What the node did: steps of a deadline that were told.
     steps: Vec<Value>,
+    /// Names of the people in its changes and steps, by id.
+    people: BTreeMap<String, String>,
 }
 
 /// A page of a record's life.
@@ -290,14 +307,17 @@ pub(crate) struct PageQuery {
 #[utoipa::path(get, path = "/registers/{kind}/records/{id}/history", tag = "register", params(("kind" = String, Path), ("id" = String, Path), PageQuery), responses((status = 200, body = HistoryList)))]
 pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, path: Path2, Query(query): Query<PageQuery>) -> Answer<HistoryList> {
     let (kind, id): (String, RecordId) = path.read()?;
-    let page = record::history(&app, &caller.scope, &kind, id, &validate::paging(query.cursor, query.limit)?).await?;
+    let (page, names) = record::history(&app, &caller.scope, &kind, id, &validate::paging(query.cursor, query.limit)?).await?;
     let entry = |entry: anlan_app::audit::AuditEntry| {
         let text = |name: &str| entry.detail.get(name).and_then(Value::as_str).map(str::to_owned);
         let (transition, from, to) = (text("transition"), text("from"), text("to"));
         let changes = entry.detail.get("changes").and_then(Value::as_object).cloned().unwrap_or_default();
         let steps = entry.detail.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
         let user = entry.user.map(|id| id.to_string());
-        HistoryEntry { at: entry.at.into(), user, name: entry.name, action: entry.action, transition, from, to, changes, steps }
+        let said = entry.detail.to_string();
+        let named = names.iter().map(|(id, name)| (id.to_string(), name.clone()));
+        let people = named.filter(|(id, _)| said.contains(&format!("\"{id}\""))).collect();
+        HistoryEntry { at: entry.at.into(), user, name: entry.name, action: entry.action, transition, from, to, changes, steps, people }
     };
     Ok(Json(HistoryList { entries: page.items.into_iter().map(entry).collect(), next: page.next }))
 }

@@ -189,6 +189,12 @@ pub(crate) struct RegisterGuard {
     says_en: String,
 }
 
+impl From<&anlan_domain::register::Guard> for RegisterGuard {
+    fn from(guard: &anlan_domain::register::Guard) -> Self {
+        Self { id: guard.id.clone(), says: guard.says.clone(), says_en: guard.says_en.clone() }
+    }
+}
+
 /// What leads from some states to another.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisterTransition {
@@ -197,6 +203,8 @@ pub(crate) struct RegisterTransition {
     name_en: String,
     from: Vec<String>,
     to: String,
+    /// States to which it leads instead, by what becomes of the record.
+    turns: Vec<String>,
     /// Roles that may.
     who: Vec<String>,
     /// Fields that must be filled by then.
@@ -234,6 +242,8 @@ pub(crate) struct Register {
     import: Vec<String>,
     /// Megabytes of one file in a field of files.
     file_mb: u64,
+    /// The transition by which an imported row is made; whose roles may take it may import.
+    import_by: Option<String>,
     /// The state from which records are made; none is in it.
     start: String,
     fields: Vec<RegisterField>,
@@ -260,18 +270,18 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         deadline_source: s.deadline_source.clone(),
         deadline_confidence: s.deadline_confidence.clone(),
     };
-    let guard = |g: &anlan_domain::register::Guard| RegisterGuard { id: g.id.clone(), says: g.says.clone(), says_en: g.says_en.clone() };
     let transition = |t: &anlan_domain::register::Transition| RegisterTransition {
         id: t.id.clone(),
         name: t.name.clone(),
         name_en: t.name_en.clone(),
         from: t.from.clone(),
         to: t.to.clone(),
+        turns: t.turns.iter().map(|turn| turn.to.clone()).collect(),
         who: t.who.clone(),
         require: t.require.clone(),
         fresh: t.fresh.clone(),
         may: t.may.clone(),
-        guards: t.guards.iter().map(guard).collect(),
+        guards: t.guards.iter().map(Into::into).collect(),
     };
     Register {
         kind: kind.id.clone(),
@@ -294,6 +304,7 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         filter: kind.filter.clone(),
         import: kind.import.clone(),
         file_mb,
+        import_by: kind.import_by.clone(),
         start: kind.start.clone(),
         fields: kind.fields.iter().map(Into::into).collect(),
         states: kind.states.iter().map(state).collect(),

@@ -190,6 +190,8 @@ pub(crate) struct MapProperties {
     id: String,
     title: String,
     state: String,
+    /// The last day on which it is in time, `YYYY-MM-DD`.
+    due_on: Option<String>,
     overdue: bool,
 }
 
@@ -213,7 +215,7 @@ pub(crate) async fn map(AppRef(app): AppRef, caller: Caller, kind: PathId, pairs
     let feature = |(row, place, overdue): (anlan_app::record::RecordRow, anlan_model::Wgs84, bool)| MapFeature {
         r#type: "Feature",
         geometry: MapPoint { r#type: "Point", coordinates: [place.lon, place.lat] },
-        properties: MapProperties { id: row.id.to_string(), title: row.title, state: row.state, overdue },
+        properties: MapProperties { id: row.id.to_string(), title: row.title, state: row.state, due_on: row.due_on, overdue },
     };
     let features = layer.placed.into_iter().map(feature).collect();
     Ok(Json(MapLayer { r#type: "FeatureCollection", features, placeless: layer.placeless, more: layer.more }))

@@ -67,6 +67,8 @@ pub struct RecordPut {
 /// A change of records under way; dropped without [`RecordChange::commit`] nothing has happened.
 pub struct RecordChange<'a> {
     change: Change<'a>,
+    /// What it left otherwise than it was.
+    changed: Vec<RecordId>,
 }
 
 impl Store {
@@ -75,7 +77,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::Database`].
     pub async fn change_records<'a>(&self, scope: &'a Scope, now: Timestamp) -> Result<RecordChange<'a>, StoreError> {
-        Ok(RecordChange { change: self.change(scope, now).await? })
+        Ok(RecordChange { change: self.change(scope, now).await?, changed: Vec::new() })
     }
 }
 
@@ -110,17 +112,12 @@ impl RecordChange<'_> {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn related(&mut self, row: &RecordRow) -> Result<(Option<String>, Vec<(String, String)>), StoreError> {
+    pub async fn related(&mut self, row: &RecordRow) -> Result<Related, StoreError> {
         let parent = match &row.parent {
             None => None,
-            Some((id, ..)) => {
-                let row = self.change.tx.row(sql("SELECT r.state FROM record AS r WHERE r.id = $1").bind(*id)).await?;
-                Some(row.ok_or(StoreError::NotFound)?.get("state")?)
-            }
+            Some((id, ..)) => Some(self.change.tx.row(select_state(*id)).await?.ok_or(StoreError::NotFound)?.get("state")?),
         };
-        let below = self.change.tx.rows(sql("SELECT r.kind, r.state FROM record AS r WHERE r.parent_id = $1").bind(row.id)).await?;
-        let below = below.iter().map(|row| Ok((row.get("kind")?, row.get("state")?))).collect::<Result<_, StoreError>>()?;
-        Ok((parent, below))
+        Ok((parent, read_below(&self.change.tx.rows(select_below(row.id)).await?)?))
     }
 
     /// The visible owner of an enterprise's records.
@@ -317,8 +314,9 @@ WHERE id = $15");
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn commit(self) -> Result<(), StoreError> {
-        self.change.commit().await
+    pub async fn commit(self) -> Result<Vec<RecordId>, StoreError> {
+        self.change.commit().await?;
+        Ok(self.changed)
     }
 
     async fn index(&mut self, kind: &str, id: RecordId, put: &RecordPut) -> Result<(), StoreError> {
@@ -349,6 +347,7 @@ WHERE id = $15");
             .row(sql(&format!("SELECT {CANONICAL} FROM record AS r WHERE r.id = $1")).bind(id))
             .await?
             .ok_or(StoreError::NotFound)?;
+        self.changed.push(id);
         let row = canonical(&row)?;
         let told = json!({"id": id, "kind": row["kind"], "state": row["state"], "revision": row["revision"]});
         if action != "escalate" {
@@ -404,6 +403,21 @@ fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>)
 
 fn steps(put: &RecordPut) -> i64 {
     i64::try_from(put.escalated).unwrap_or(i64::MAX)
+}
+
+/// State of the record above; kind and state of those below.
+pub type Related = (Option<String>, Vec<(String, String)>);
+
+pub(super) fn select_state(id: RecordId) -> Sql {
+    sql("SELECT r.state FROM record AS r WHERE r.id = $1").bind(id)
+}
+
+pub(super) fn select_below(id: RecordId) -> Sql {
+    sql("SELECT r.kind, r.state FROM record AS r WHERE r.parent_id = $1").bind(id)
+}
+
+pub(super) fn read_below(rows: &[Row]) -> Result<Vec<(String, String)>, StoreError> {
+    rows.iter().map(|row| Ok((row.get("kind")?, row.get("state")?))).collect()
 }
 
 pub(super) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {

@@ -4,8 +4,10 @@
 //! never touched. What a pick begins with is decided by counting: the condition that the fewest records meet, if these are few; else the scope,
 //! newest first, where a page fills soon because what is asked for is frequent. Start at [`Store::records`].
 
+use std::collections::BTreeMap;
+
 use anlan_domain::register::search::Search;
-use anlan_model::Scope;
+use anlan_model::{RecordId, Scope};
 
 use super::{COLUMNS, FieldIs, JOINS, OWNER, RecordFilter, RecordRow, read};
 use crate::db::{Row, Sql, sql};
@@ -111,12 +113,32 @@ impl Store {
         paging.page_by_id(self.db.rows(of_pick(q, "r.id DESC")).await?, read)
     }
 
-    /// A page of the asker's to-do list on this day (ISO): by due day, what has none last.
+    /// Those of these records, of these kinds, that are visible, in this order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn record_ids_visible(&self, scope: &Scope, kinds: &[String], ids: &[RecordId]) -> Result<Vec<RecordRow>, StoreError> {
+        let mut found = BTreeMap::new();
+        for piece in ids.chunks(crate::db::PIECE) {
+            let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE 1 = 1"));
+            q.and_in("r.kind", kinds);
+            q.and_in("r.id", piece);
+            q.and_visible(scope, OWNER);
+            for row in self.db.rows(q).await? {
+                let row = read(&row)?;
+                found.insert(row.id, row);
+            }
+        }
+        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    }
+
+    /// A page of the asker's to-do list of these kinds on this day (ISO): by due day, what has none last.
     ///
     /// # Errors
     /// [`StoreError::Cursor`], [`StoreError::Database`].
-    pub async fn tasks(&self, scope: &Scope, today: &str, paging: &Paging) -> Result<Page<RecordRow>, StoreError> {
+    pub async fn tasks(&self, scope: &Scope, kinds: &[String], today: &str, paging: &Paging) -> Result<Page<RecordRow>, StoreError> {
         let mut q = sql("SELECT r.id, r.due_on\nFROM record AS r\nWHERE r.is_open = 1");
+        q.and_in("r.kind", kinds);
         and_task(&mut q, scope, today);
         self.by_due_day(q, &format!("COALESCE(r.due_on, '{NO_DAY}')"), paging).await
     }

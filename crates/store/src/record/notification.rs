@@ -29,17 +29,19 @@ pub struct NotificationRow {
 }
 
 impl Store {
-    /// A page of what the asker was told, newest first. What is about records that they may no longer see does not show.
+    /// A page of what the asker was told, newest first. What is about records that they may no longer see, or of other kinds than
+    /// these, does not show.
     ///
     /// # Errors
     /// [`StoreError::Cursor`], [`StoreError::Database`].
-    pub async fn notifications(&self, scope: &Scope, paging: &Paging) -> Result<Page<NotificationRow>, StoreError> {
+    pub async fn notifications(&self, scope: &Scope, kinds: &[String], paging: &Paging) -> Result<Page<NotificationRow>, StoreError> {
         let Some(user) = scope.user else { return Ok(Page { items: Vec::new(), next: None }) };
         let mut q = sql("SELECT m.id, m.at_us, m.kind, m.detail, m.record_id, r.kind AS record_kind, r.title, m.read
 FROM notification AS m
 INNER JOIN record AS r ON r.id = m.record_id
 WHERE m.user_id = $1")
         .bind(user);
+        q.and_in("r.kind", kinds);
         q.and_visible(scope, OWNER);
         if let Some(id) = paging.after_id()? {
             q.push("\n  AND m.id < {}", &[&id]);
@@ -63,11 +65,12 @@ WHERE m.user_id = $1")
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn n_unread(&self, scope: &Scope) -> Result<i64, StoreError> {
+    pub async fn n_unread(&self, scope: &Scope, kinds: &[String]) -> Result<i64, StoreError> {
         let Some(user) = scope.user else { return Ok(0) };
         let mut q = sql("SELECT COUNT(*) AS n FROM notification AS m\nINNER JOIN record AS r ON r.id = m.record_id
 WHERE m.user_id = $1 AND m.read = 0")
         .bind(user);
+        q.and_in("r.kind", kinds);
         q.and_visible(scope, OWNER);
         self.db.row(q).await?.ok_or(StoreError::NotFound)?.get("n")
     }

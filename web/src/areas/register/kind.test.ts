@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest'
 import { KIND } from './fixture'
-import { daysUntil, fieldOf, formItems, groups, passed, startTransitions, transitionOf, valueText } from './kind'
+import { daysUntil, fieldOf, formItems, forward, groups, mayImport, passed, startTransitions, transitionOf, valueText } from './kind'
 import type { HistoryEntry, Value } from './types'
 
-const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [] })
+const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {} })
 
 it('offers_to_begin_only_what_one_of_the_roles_may', () => {
   const ids = (...roles: string[]) => startTransitions(KIND, roles).map((t) => t.id)
@@ -14,13 +14,33 @@ it('offers_to_begin_only_what_one_of_the_roles_may', () => {
 it('asks_required_and_allowed_fields_in_the_order_of_the_kind', () => {
   expect(formItems(KIND, transitionOf(KIND, 'assign')!).map((i) => `${i.field.id}${i.required ? '*' : ''}`)).toEqual(['what', 'due_on*', 'funds', 'responsible*'])
 })
-it('puts_each_field_with_the_transition_that_asks_it_first', () => {
-  expect(groups(KIND).map((g) => [g.by === null ? 'rest' : g.by === 'computed' ? 'computed' : g.by.id, g.fields.map((f) => f.id)])).toEqual([
-    ['report', ['what', 'level', 'place', 'items']],
-    ['assign', ['due_on', 'funds', 'responsible']],
-    ['computed', ['total']],
-    ['rest', ['origin', 'photos']],
-  ])
+it('puts_each_field_under_what_filled_it_last', () => {
+  const act = (at: string, transition: string, changes: HistoryEntry['changes']): HistoryEntry => ({ ...entry(at, 'found', 'found'), transition, changes })
+  const fields = { what: '甲', level: 'major', funds: 3, due_on: '2026-02-01', total: 4, origin: '旧系统' }
+  // `send_back` may fill the level too, and nobody took it.
+  const told = [
+    { ...act('2026-01-05', 'x', { funds: [3, 3] }), transition: null },
+    act('2026-01-04', 'amend', { funds: [2, 3] }),
+    act('2026-01-03', 'assign', { due_on: [null, '2026-02-01'], funds: [null, 2], total: [null, 4] }),
+    act('2026-01-01', 'inspect', { what: [null, '甲'], level: [null, 'major'] }),
+  ]
+  const shown = (entries: HistoryEntry[]) => groups(KIND, fields, entries).map((g) => [typeof g.by === 'string' || g.by === null ? g.by : g.by.id, g.fields.map((f) => f.id)])
+  const rest = [[null, ['origin']], ['computed', ['total']], ['unfilled', ['responsible', 'place', 'items', 'photos']]]
+  expect(shown(told)).toEqual([['inspect', ['what', 'level']], ['assign', ['due_on']], ['amend', ['funds']], ...rest])
+  expect(shown([])).toEqual([[null, ['what', 'level', 'due_on', 'funds', 'origin']], ...rest.slice(1)])
+})
+it('leads_on_by_the_order_of_states_and_never_back', () => {
+  const of = (from: string, ...ids: string[]) => forward(KIND, from, ids.map((id) => transitionOf(KIND, id)!))?.id
+  expect(of('checked', 'send_back', 'close')).toBe('close')
+  expect(of('checked', 'send_back')).toBeUndefined()
+  expect(of('treating', 'amend', 'submit')).toBe('submit')
+  expect(of('treating', 'amend')).toBeUndefined()
+})
+it('lets_import_only_whose_roles_may_take_the_transition_of_the_import', () => {
+  const kind = { ...KIND, import: ['what'], import_by: 'inspect' }
+  expect(mayImport(kind, ['inspector'])).toBe(true)
+  expect(mayImport(kind, ['safety_manager'])).toBe(false)
+  expect(mayImport(KIND, ['inspector'])).toBe(false)
 })
 it('shows_names_units_and_a_dash_never_ids', () => {
   const shown = (id: string, value: Value, locale = 'zh-CN') => valueText(fieldOf(KIND, id)!, value, { locale, people: { u1: '王工' }, rows: (n) => `${n} 行`, files: (n) => `${n} 个文件` })

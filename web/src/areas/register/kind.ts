@@ -1,6 +1,6 @@
 // Reading a kind of register: names in the reader's language, what a form asks, what belongs together on a page.
 // Pure; never fetches. Start at [`formItems`] and [`groups`].
-import type { Field, HistoryEntry, PlaceValue, Register, State, Transition, Value } from './types'
+import type { Field, Fields, HistoryEntry, PlaceValue, Register, State, Transition, Value } from './types'
 
 export const nameIn = (locale: string, item: { name: string; name_en: string }) => (locale === 'en' ? item.name_en || item.name : item.name)
 export const hintIn = (locale: string, field: Field) => (locale === 'en' ? field.hint_en || field.hint : field.hint) || undefined
@@ -28,27 +28,42 @@ export function formItems(kind: Register, transition: Transition): FormItem[] {
 }
 
 export interface Group {
-  /** The transition that asks these fields first; `null` = none does; `computed` = nobody does. */
-  by: Transition | 'computed' | null
+  /** The transition that filled these fields; `computed` = they follow from others; `unfilled` = nobody did yet; `null` = not told. */
+  by: Transition | 'computed' | 'unfilled' | null
   fields: Field[]
 }
-/** Fields of a record as they come into being: by the first transition that asks each, then computed ones, then the rest. */
-export function groups(kind: Register): Group[] {
-  const left = new Set(kind.fields.map((f) => f.id))
-  const found: Group[] = []
-  const take = (by: Group['by'], of: (f: Field) => boolean) => {
-    const fields = kind.fields.filter((f) => left.has(f.id) && of(f))
-    for (const f of fields) left.delete(f.id)
-    if (fields.length) found.push({ by, fields })
+/** Fields of a record by what filled them, in the order in which that was done; then computed ones, then what nobody filled. */
+export function groups(kind: Register, fields: Fields, entries: readonly HistoryEntry[]): Group[] {
+  const told = chronological(entries).filter((e) => e.transition)
+  const filledBy = new Map(told.flatMap((e) => Object.keys(e.changes).map((id) => [id, e.transition!] as const)))
+  const found = new Map<string, Group>()
+  const put = (key: string, by: Group['by'], field: Field) => {
+    const group = found.get(key) ?? { by, fields: [] }
+    group.fields.push(field)
+    found.set(key, group)
   }
-  const computed = kind.fields.filter((f) => f.computed)
-  for (const f of computed) left.delete(f.id)
-  for (const t of kind.transitions) take(t, (f) => t.require.includes(f.id) || t.may.includes(f.id))
-  for (const f of computed) left.add(f.id)
-  take('computed', (f) => f.computed === true)
-  take(null, () => true)
-  return found
+  for (const e of told) found.set(e.transition!, { by: transitionOf(kind, e.transition!) ?? null, fields: [] })
+  for (const f of kind.fields) {
+    const by = filledBy.get(f.id) ?? null
+    if (f.computed) put('/computed', 'computed', f)
+    else if (isEmpty(fields[f.id])) put('/unfilled', 'unfilled', f)
+    else put(by ?? '/untold', by === null ? null : (transitionOf(kind, by) ?? null), f)
+  }
+  const last = ['/untold', '/computed', '/unfilled']
+  const rank = ([key]: [string, Group]) => last.indexOf(key)
+  return [...found].filter(([, g]) => g.fields.length).sort((x, y) => rank(x) - rank(y)).map(([, g]) => g)
 }
+
+/** The transition that brings a record on by the shortest step; what leads back, aside or nowhere is none. */
+export function forward(kind: Register, from: string, transitions: readonly Transition[]): Transition | undefined {
+  const place = (id: string) => kind.states.findIndex((s) => s.id === id)
+  const on = transitions.filter((x) => place(x.to) > place(from))
+  return on.sort((x, y) => place(x.to) - place(y.to))[0]
+}
+
+/** Whether one of `roles` may import records of this kind. */
+export const mayImport = (kind: Register, roles: readonly string[]) =>
+  kind.import.length > 0 && kind.import_by !== null && startTransitions(kind, roles).some((x) => x.id === kind.import_by)
 
 export const isEmpty = (value: Value | undefined): boolean => value === null || value === undefined || value === '' || (Array.isArray(value) && value.length === 0)
 

@@ -17,8 +17,6 @@ export type NotificationPage = Schemas['NotificationList']
 export type TaskPage = Schemas['TaskList']
 export type Task = Schemas['Task']
 export type Pack = Schemas['Pack']
-export type ImportResult = Schemas['ImportReport']
-export type ImportProblem = Schemas['ImportError']
 
 export interface PlaceValue {
   lon: number
@@ -42,6 +40,8 @@ export interface Reminder {
   /** Days after the deadline; negative = before. */
   after: number
   to: string[]
+  /** The one person told beside the roles. */
+  person?: string | null
   people: number
 }
 export type HistoryEntry = Omit<Schemas['HistoryEntry'], 'changes' | 'steps'> & { changes: Record<string, [Value, Value]>; steps: Reminder[] }

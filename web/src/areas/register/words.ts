@@ -15,6 +15,8 @@ export function useWords() {
     const found = id === null ? undefined : stateOf(kind, id)
     return found ? named(found) : (id ?? '—')
   }
+  /** The states a transition may lead to. */
+  const targets = (kind: Register, taken: Transition) => [taken.to, ...taken.turns].map((id) => state(kind, id)).join(t('list.or'))
   const transition = (kind: Register, id: string) => {
     const found = transitionOf(kind, id)
     return found ? named(found) : id
@@ -41,9 +43,12 @@ export function useWords() {
       }
       const field = kind.fields.find((f) => f.id === control?.split('-')[0])
       if (!field) return { field: control, text: shown.text }
+      // A cell of a table is told with its row: the summary above the form stands away from it.
+      const row = /^fields\.\w+\[(\d+)\]/.exec(problem?.field ?? '')?.[1]
+      const placed = (text: string) => (row === undefined ? text : t('register.inRow', { n: Number(row) + 1, text }))
       const key = `register.refused.${problem?.code.replace('register.', '') ?? ''}`
-      return { field: control, text: te(key, 'zh-CN') ? t(key, { field: named(field) }) : t('list.colon', { name: named(field) }) + shown.text }
+      return { field: control, text: placed(te(key, 'zh-CN') ? t(key, { field: named(field) }) : t('list.colon', { name: named(field) }) + shown.text) }
     }
   }
-  return { named, hint, says, state, transition, value, role, roles, confidence, fault, refusal }
+  return { named, hint, says, state, targets, transition, value, role, roles, confidence, fault, refusal }
 }
