@@ -174,6 +174,8 @@ pub struct TelemetryConfig {
 pub struct PacksConfig {
     /// Folder of packs that an administrator may switch on; absent = `packs` in the data directory.
     pub dir: Option<PathBuf>,
+    /// Public keys whose signatures are believed; empty = packs need no signature.
+    pub trusted_keys: Vec<anlan_app::signing::PublicKey>,
 }
 
 /// Section `clock`.
@@ -301,6 +303,7 @@ impl Config {
             history: self.history,
             retention: self.retention.clone(),
             packs: self.packs.dir.clone(),
+            trusted_keys: self.packs.trusted_keys.clone(),
             media: anlan_app::settings::Media {
                 vehicle_mb: self.limits.media_vehicle_mb,
                 total_mb: self.limits.media_total_mb,
@@ -422,6 +425,12 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "path",
         "可由管理员启用的包所在的文件夹；缺省为数据目录下的 packs",
         "folder of packs that an administrator may switch on; absent: packs in the data directory",
+    ),
+    (
+        "packs.trusted_keys",
+        "public keys",
+        "信任的签名公钥（`anlan pack key` 输出的 `ed25519:…`）；非空时，只能启用由其中之一签名的包",
+        "public keys (`ed25519:…`, as `anlan pack key` prints them); unless empty, only packs signed by one of them can be switched on",
     ),
     (
         "retention.readings_days",

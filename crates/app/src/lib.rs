@@ -34,6 +34,7 @@ pub mod road;
 pub mod rules;
 pub mod settings;
 pub mod sheet;
+pub mod signing;
 pub mod summary;
 pub mod telemetry;
 pub mod user;
