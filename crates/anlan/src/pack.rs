@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anlan_app::pack::{BASE, BYTES_MAX, Folder, base_files, collect, hash_of};
 use anlan_app::signing::{KeyPair, PublicKey, SIGNATURE_FILE, Signature, of_pack};
 use anlan_domain::pack::diff;
-use anlan_domain::register::{Kind, check_together, graph};
+use anlan_domain::register::{Kind, check_together, graph, schema};
 use anyhow::Context as _;
 
 /// What to do with a pack.
@@ -36,6 +36,12 @@ pub enum PackCommand {
         /// A list of `{file, path, change, before, after}`.
         #[arg(long)]
         json: bool,
+    },
+    /// Print the JSON Schema of a file of a register, for editors.
+    Schema {
+        /// `register` (register.toml) or `cases` (cases.toml).
+        #[arg(value_parser = ["register", "cases"])]
+        file: String,
     },
     /// Make a key pair to sign packs with. The file must be new; only its owner may read it. Prints the public key.
     Key {
@@ -111,6 +117,10 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
                 }
             }
             Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        PackCommand::Schema { file } => {
+            print!("{}", if file == "cases" { schema::CASES } else { schema::REGISTER });
+            Ok(ExitCode::SUCCESS)
         }
         PackCommand::Key { file } => {
             println!("{}", KeyPair::create(&file)?.public());

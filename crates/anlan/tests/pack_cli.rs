@@ -138,3 +138,12 @@ fn what_changed_is_told_by_name_and_as_json() {
     assert!(code == 1 && text.contains("~ kind: \"licence\" → \"hidden_danger\""), "{text}");
     assert!(pack(&["diff", was, "/nowhere"]).1.contains("/nowhere"));
 }
+
+#[test]
+fn the_schemas_are_those_of_the_reference() {
+    for file in ["register", "cases"] {
+        let kept = fs::read_to_string(packs().join(format!("../docs/reference/{file}.schema.json"))).unwrap();
+        assert_eq!(pack(&["schema", file]), (0, kept));
+    }
+    assert_eq!(pack(&["schema", "x"]).0, 2);
+}

@@ -12,6 +12,7 @@ mod grade;
 pub mod graph;
 mod kind;
 mod read;
+pub mod schema;
 pub mod search;
 mod value;
 

@@ -249,3 +249,52 @@ fn a_turn_is_a_way_like_any_other() {
     let text = MAJOR_HAZARD.replace("}, to = \"to_refile\" }]", "}, to = \"filed\" }]");
     assert!(Kind::parse(&text).expect_err("").iter().any(|b| b.field == "state.to_refile" && b.reason.contains("cannot be reached")));
 }
+
+/// Whether a file is as its schema says.
+fn is_valid(schema: &str, text: &str) -> Result<(), String> {
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("schema.json", serde_json::from_str(schema).unwrap()).unwrap();
+    let index = compiler.compile("schema.json", &mut schemas).unwrap();
+    let value: toml::Value = toml::from_str(text).unwrap();
+    schemas.validate(&serde_json::to_value(value).unwrap(), index).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn the_schemas_take_what_is_shipped_and_not_what_the_loader_refuses() {
+    let packs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+    let mut n = 0;
+    for pack in std::fs::read_dir(packs).unwrap() {
+        let Ok(registers) = std::fs::read_dir(pack.unwrap().path().join("registers")) else { continue };
+        for register in registers {
+            let folder = register.unwrap().path();
+            for (file, schema) in [("register", schema::REGISTER), ("cases", schema::CASES)] {
+                let text = std::fs::read_to_string(folder.join(format!("{file}.toml"))).unwrap();
+                let named = format!("#:schema ../../../../docs/reference/{file}.schema.json\n");
+                assert!(text.starts_with(&named), "{}/{file}.toml does not name its schema", folder.display());
+                is_valid(schema, &text).unwrap_or_else(|error| panic!("{}/{file}.toml: {error}", folder.display()));
+                n += 1;
+            }
+        }
+    }
+    assert!(n >= 18, "{n}");
+    assert_eq!(is_valid(schema::REGISTER, HIDDEN_DANGER), Ok(()));
+    let check = |from: &str, to: &str| {
+        assert!(HIDDEN_DANGER.contains(from), "{from}");
+        let text = HIDDEN_DANGER.replacen(from, to, 1);
+        assert!(Kind::parse(&text).is_err() && is_valid(schema::REGISTER, &text).is_err(), "{to}");
+    };
+    check("name_en = \"Where\"", "nam_en = \"Where\"");
+    check("type = \"person\"", "type = \"html\"");
+    check("who = [\"supervisor\"]", "who = []");
+    check("task = [\"supervisor\"]", "task = [\"boss\"]");
+    check("id = \"place\"", "id = \"Place 1\"");
+    check("confidence = \"verified-secondary\"", "confidence = \"sure\"");
+    check("unit = \"元\"\n", "");
+    check("{ filled = \"goal\" }", "{ filled = \"goal\", is = \"x\" }");
+    check("sum = \"costs.yuan\"", "sum = \"costs\"");
+    check("start = \"draft\"\n", "");
+    for (from, to) in [("do = \"report\"", "done = \"report\""), ("as = \"safety_manager\"", "as = \"boss\""), ("ends = \"closed\"\n", "")]
+    {
+        assert!(is_valid(schema::CASES, CASES).is_ok() && is_valid(schema::CASES, &CASES.replacen(from, to, 1)).is_err(), "{to}");
+    }
+}
