@@ -95,7 +95,7 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
             }
             for (kind, breach) in if is_sound { check_together(&kinds) } else { Vec::new() } {
                 is_sound = false;
-                println!("{kind}: {}: {}", breach.field, breach.reason);
+                println!("registers/{kind}/register.toml:{breach}");
             }
             Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
