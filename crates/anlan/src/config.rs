@@ -176,6 +176,8 @@ pub struct TelemetryConfig {
 pub struct PacksConfig {
     /// Folder of packs that an administrator may switch on; absent = `packs` in the data directory.
     pub dir: Option<PathBuf>,
+    /// Public keys whose signatures are believed; empty = packs need no signature.
+    pub trusted_keys: Vec<anlan_app::signing::PublicKey>,
 }
 
 /// Section `clock`.
@@ -304,6 +306,7 @@ impl Config {
             retention: self.retention.clone(),
             attachments: self.attachments,
             packs: self.packs.dir.clone(),
+            trusted_keys: self.packs.trusted_keys.clone(),
             media: anlan_app::settings::Media {
                 vehicle_mb: self.limits.media_vehicle_mb,
                 total_mb: self.limits.media_total_mb,
@@ -435,6 +438,12 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "uploads of one person that no record names yet; they go after a day",
     ),
     ("attachments.total_mb", "MB", "全部台账附件合计上限", "files of all records together"),
+    (
+        "packs.trusted_keys",
+        "public keys",
+        "信任的签名公钥（`anlan pack key` 输出的 `ed25519:…`）；非空时，只能启用由其中之一签名的包",
+        "public keys (`ed25519:…`, as `anlan pack key` prints them); unless empty, only packs signed by one of them can be switched on",
+    ),
     (
         "retention.readings_days",
         "days",

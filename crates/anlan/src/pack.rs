@@ -1,10 +1,13 @@
-//! `anlan pack`: is a pack sound, and what does a register of it look like. Reads folders, changes nothing.
+//! `anlan pack`: is a pack sound, what does a register of it look like, what changed from one to another, and whose is it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anlan_app::pack::{BASE, Folder, base_files, collect};
-use anlan_domain::register::{Kind, check_together, graph};
+use anlan_app::pack::{BASE, BYTES_MAX, Folder, base_files, collect, hash_of};
+use anlan_app::signing::{KeyPair, PublicKey, SIGNATURE_FILE, Signature, of_pack};
+use anlan_domain::pack::diff;
+use anlan_domain::register::{Kind, check_together, graph, schema};
 use anyhow::Context as _;
 
 /// What to do with a pack.
@@ -23,6 +26,44 @@ pub enum PackCommand {
         /// `mermaid` (drawn by many readers of Markdown) or `dot` (Graphviz).
         #[arg(long, default_value = "mermaid", value_parser = ["mermaid", "dot"])]
         format: String,
+    },
+    /// What changed from one pack, or file of a pack, to another, by name. Exit code 1 if anything did.
+    Diff {
+        /// Folder or file as it was.
+        before: PathBuf,
+        /// Folder or file as it is.
+        after: PathBuf,
+        /// A list of `{file, path, change, before, after}`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of a file of a register, for editors.
+    Schema {
+        /// `register` (register.toml) or `cases` (cases.toml).
+        #[arg(value_parser = ["register", "cases"])]
+        file: String,
+    },
+    /// Make a key pair to sign packs with. The file must be new; only its owner may read it. Prints the public key.
+    Key {
+        /// Where to put it.
+        file: PathBuf,
+    },
+    /// Sign a sound pack: writes `pack.sig` into its folder.
+    Sign {
+        /// Folder of the pack.
+        pack: PathBuf,
+        /// The key pair's file.
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// Whose a pack is. Exit code 1 if one is not signed, was changed since, or is signed by none of the keys that are named.
+    Verify {
+        /// Folders of packs.
+        #[arg(required = true)]
+        packs: Vec<PathBuf>,
+        /// Public keys that are believed; left out = every key.
+        #[arg(long)]
+        key: Vec<PublicKey>,
     },
 }
 
@@ -54,9 +95,66 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
             }
             for (kind, breach) in if is_sound { check_together(&kinds) } else { Vec::new() } {
                 is_sound = false;
-                println!("{kind}: {}: {}", breach.field, breach.reason);
+                println!("registers/{kind}/register.toml:{breach}");
             }
             Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        PackCommand::Diff { before, after, json } => {
+            let (a, b) = (files(&before)?, files(&after)?);
+            // Two files are compared whatever they are called.
+            let b = if before.is_file() && after.is_file() { a.keys().cloned().zip(b.into_values()).collect() } else { b };
+            let changes = diff::between(&a, &b);
+            if json {
+                println!("{}", serde_json::to_string_pretty(&changes)?);
+            } else {
+                let mut last = "";
+                for change in &changes {
+                    if change.file != last {
+                        println!("{}", change.file);
+                        last = &change.file;
+                    }
+                    println!("  {change}");
+                }
+            }
+            Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        PackCommand::Schema { file } => {
+            print!("{}", if file == "cases" { schema::CASES } else { schema::REGISTER });
+            Ok(ExitCode::SUCCESS)
+        }
+        PackCommand::Key { file } => {
+            println!("{}", KeyPair::create(&file)?.public());
+            Ok(ExitCode::SUCCESS)
+        }
+        PackCommand::Sign { pack, key } => {
+            let key = KeyPair::open(&key)?;
+            let files = collect(&pack).map_err(anyhow::Error::msg)?;
+            let wrong = Folder::check(&files).wrong;
+            wrong.iter().for_each(|wrong| eprintln!("{}/{wrong}", pack.display()));
+            anyhow::ensure!(wrong.is_empty(), "{}: not signed: it is not sound", pack.display());
+            let (hash, to) = (hash_of(&files), pack.join(SIGNATURE_FILE));
+            std::fs::write(&to, key.sign_pack(&hash)).with_context(|| format!("write {}", to.display()))?;
+            println!("{}: signed by {}, hash {hash}", pack.display(), key.public());
+            Ok(ExitCode::SUCCESS)
+        }
+        PackCommand::Verify { packs, key: believed } => {
+            let mut all_good = true;
+            for pack in packs {
+                let (is_good, verdict) = match collect(&pack).map(|files| (of_pack(&files), hash_of(&files))) {
+                    Err(reason) => (false, reason),
+                    Ok((Signature::Unsigned, _)) => (false, "not signed".to_owned()),
+                    Ok((Signature::Broken, _)) => {
+                        (false, "not as it was signed: a file was changed since, or pack.sig is no signature".to_owned())
+                    }
+                    Ok((Signature::By(key), hash)) if believed.is_empty() || believed.contains(&key) => {
+                        (true, format!("signed by {key}, hash {hash}"))
+                    }
+                    Ok((Signature::By(key), _)) => (false, format!("signed by {key}, which is none of the keys named")),
+                };
+                all_good &= is_good;
+                println!("{}: {verdict}", pack.display());
+            }
+            Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         PackCommand::Graph { register, format } => {
             let file = register.join("register.toml");
@@ -73,4 +171,15 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
             }
         }
     }
+}
+
+/// The files of a pack, or one file of it.
+fn files(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let length = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
+    if length.is_dir() {
+        return collect(path).map_err(anyhow::Error::msg);
+    }
+    anyhow::ensure!(length.len() <= BYTES_MAX, "{}: more than {BYTES_MAX} bytes", path.display());
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    Ok(BTreeMap::from([(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text)]))
 }

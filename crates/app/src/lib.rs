@@ -36,6 +36,7 @@ pub mod rules;
 pub mod second_factor;
 pub mod settings;
 pub mod sheet;
+pub mod signing;
 pub mod summary;
 pub mod telemetry;
 mod totp;

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use crate::error::{AppError, Kind as Refusal, Problem};
+use crate::signing::{SIGNATURE_FILE, Signature, of_pack};
 use crate::{App, record};
 
 /// Bytes of all files of a pack.
@@ -162,6 +163,10 @@ pub struct PackView {
     pub hash: String,
     /// How it stands.
     pub state: PackState,
+    /// Whose it is by its signature: of the files in the folder, or of those that are on if it is no longer there.
+    pub signature: Signature,
+    /// The signature is by a key that the operator trusts.
+    pub is_trusted: bool,
     /// Its registers: word, Chinese and English name.
     pub registers: Vec<(String, String, String)>,
     /// What is wrong with what lies in the folder.
@@ -177,6 +182,7 @@ struct Found {
     id: String,
     files: BTreeMap<String, String>,
     hash: String,
+    signature: Signature,
     folder: Folder,
 }
 
@@ -188,20 +194,26 @@ pub async fn list(app: &App, scope: &Scope) -> Result<Vec<PackView>, AppError> {
     scope.with(Permission::ManageSystem)?;
     let kept = app.store.packs().await?;
     let registers = app.registers.load_full();
-    let mut views = vec![view(&base_found(), None, &registers)];
+    let mut views = vec![view(app, &base_found(), None, &registers)];
     let found = found(app).await?;
     let ids: BTreeSet<&str> = found.iter().map(|found| found.id.as_str()).collect();
     for gone in kept.iter().filter(|row| row.enabled && !ids.contains(row.id.as_str())) {
-        let found = Found { id: gone.id.clone(), hash: gone.hash.clone(), folder: Folder::check(&gone.files), files: BTreeMap::new() };
-        views.push(view(&found, Some(gone), &registers));
+        let found = Found {
+            id: gone.id.clone(),
+            hash: gone.hash.clone(),
+            signature: of_pack(&gone.files),
+            folder: Folder::check(&gone.files),
+            files: BTreeMap::new(),
+        };
+        views.push(view(app, &found, Some(gone), &registers));
     }
     // Data of the region, of the simulator: nothing of it is switched.
     let found = found.iter().filter(|found| !found.folder.kinds.is_empty() || !found.folder.wrong.is_empty());
-    views.extend(found.map(|found| view(found, kept.iter().find(|row| row.id == found.id), &registers)));
+    views.extend(found.map(|found| view(app, found, kept.iter().find(|row| row.id == found.id), &registers)));
     Ok(views)
 }
 
-fn view(found: &Found, row: Option<&PackRow>, registers: &Registers) -> PackView {
+fn view(app: &App, found: &Found, row: Option<&PackRow>, registers: &Registers) -> PackView {
     let mut wrong = found.folder.wrong.clone();
     let state = match row.filter(|row| row.enabled) {
         _ if found.id == BASE => PackState::BuiltIn,
@@ -231,6 +243,8 @@ fn view(found: &Found, row: Option<&PackRow>, registers: &Registers) -> PackView
         meta: found.folder.meta.clone().unwrap_or_else(nameless),
         hash: found.hash.clone(),
         state,
+        is_trusted: matches!(&found.signature, Signature::By(key) if app.settings.trusted_keys.contains(key)),
+        signature: found.signature.clone(),
         registers: found.folder.kinds.iter().map(|kind| (kind.id.clone(), kind.name.clone(), kind.name_en.clone())).collect(),
         wrong,
         changed_by: row.map(|row| row.changed_by.clone()),
@@ -240,7 +254,7 @@ fn view(found: &Found, row: Option<&PackRow>, registers: &Registers) -> PackView
 
 fn base_found() -> Found {
     let files = base_files();
-    Found { id: BASE.to_owned(), hash: hash_of(&files), folder: Folder::check(&files), files }
+    Found { id: BASE.to_owned(), hash: hash_of(&files), signature: Signature::Unsigned, folder: Folder::check(&files), files }
 }
 
 /// Switches on the pack as it lies in the folder; `hash` says what was read.
@@ -255,6 +269,7 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
     if found.hash != hash {
         return Err(AppError::conflict("pack.changed").on("hash"));
     }
+    let signed_by = signer(app, &found.signature)?;
     let others = app.registers.load().without(id);
     let mut wrong = found.folder.wrong.clone();
     wrong.extend(others.against(&found.folder));
@@ -283,13 +298,25 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
         };
         return Err(AppError { kind: Refusal::Invalid, problems: wrong.iter().take(50).map(problem).collect(), source: None });
     }
-    app.store.put_pack(&act, id, hash, Some(&found.files), app.clock.now()).await?;
+    app.store.put_pack(&act, id, hash, Some((&found.files, signed_by.as_deref())), app.clock.now()).await?;
     renew(app).await?;
     // What lists, searches, tasks and deadlines know of its records follows from the register: from the new one now.
     for kind in &found.folder.kinds {
         record::renew(app, &kind.id).await?;
     }
     Ok(())
+}
+
+/// Who signed it, as the audit tells; an unsigned one passes where no key is trusted.
+fn signer(app: &App, signature: &Signature) -> Result<Option<String>, AppError> {
+    let trusted = &app.settings.trusted_keys;
+    match signature {
+        Signature::Broken => Err(AppError::conflict("pack.signature_broken").on("signature")),
+        Signature::Unsigned if trusted.is_empty() => Ok(None),
+        Signature::Unsigned => Err(AppError::conflict("pack.unsigned").on("signature")),
+        Signature::By(key) if trusted.is_empty() || trusted.contains(key) => Ok(Some(key.to_string())),
+        Signature::By(key) => Err(AppError::conflict("pack.signer_unknown").on("signature").with("key", key)),
+    }
 }
 
 /// Switches a pack off: its registers are no longer shown, their records stay.
@@ -355,19 +382,20 @@ fn look(path: &Path) -> Option<Found> {
                 let reason = format!("is not the folder's name {id:?}");
                 folder.wrong.push(Wrong { file: "pack.toml".to_owned(), line: 0, field: "id".to_owned(), reason });
             }
-            Some(Found { hash: hash_of(&files), id, folder, files })
+            Some(Found { hash: hash_of(&files), signature: of_pack(&files), id, folder, files })
         }
         Err(reason) => {
             let wrong = vec![Wrong { file: String::new(), line: 0, field: String::new(), reason }];
-            Some(Found { id, hash: String::new(), folder: Folder { wrong, ..Folder::default() }, files: BTreeMap::new() })
+            let folder = Folder { wrong, ..Folder::default() };
+            Some(Found { id, hash: String::new(), signature: Signature::Unsigned, folder, files: BTreeMap::new() })
         }
     }
 }
 
-/// SHA-256 over every path and text with their lengths, hexadecimal.
+/// SHA-256 over every path and text with their lengths, hexadecimal; without its signature, which is over this.
 pub fn hash_of(files: &BTreeMap<String, String>) -> String {
     let mut hash = Sha256::new();
-    for text in files.iter().flat_map(|(path, text)| [path, text]) {
+    for text in files.iter().filter(|(path, _)| *path != SIGNATURE_FILE).flat_map(|(path, text)| [path, text]) {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text.as_bytes());
     }

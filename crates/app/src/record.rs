@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, Owner, Record, Refused, Related, Transition, Value,
+    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENS_DEPTH_MAX, Owner, Record, Refused, Related,
+    Transition, Value,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -31,8 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PER_ROUND: u32 = 500;
 /// Records that are kept in one transaction where there may be many: people and alarms get their turn between portions.
 pub(crate) const PORTION: u32 = 200;
-/// How deep records may open records.
-const DEPTH_MAX: usize = 4;
 
 /// What of a record stands in its body.
 #[derive(Debug, Serialize, Deserialize)]
@@ -598,7 +597,7 @@ impl<'a> Doing<'a> {
         if opens.is_empty() {
             return Ok(());
         }
-        if depth >= DEPTH_MAX {
+        if depth >= OPENS_DEPTH_MAX {
             return Err(AppError::conflict("register.too_deep"));
         }
         let parent = change.record(&kind.id, id).await?;

@@ -46,6 +46,8 @@ pub struct Settings {
     pub history: History,
     /// Folder of packs that an administrator may switch on; `None` = there are none. Default `packs` in the data directory.
     pub packs: Option<PathBuf>,
+    /// Whose signatures of packs are believed; empty = packs need none.
+    pub trusted_keys: Vec<crate::signing::PublicKey>,
     /// How long telemetry is kept.
     pub retention: Retention,
     /// Pictures, sounds and films of terminals.
@@ -232,6 +234,7 @@ impl Default for Settings {
             modbus_devices_max: 10_000,
             history: History::default(),
             packs: None,
+            trusted_keys: Vec::new(),
             retention: Retention::default(),
             media: Media::default(),
             attachments: Attachments::default(),

@@ -3,6 +3,7 @@
 //! No threshold, level or delay stands in Rust; each row of a pack names standard, clause, effective date and confidence.
 //! This file parses and refuses; it never opens a file. Start at [`RuleBook::parse`]; a whole pack is looked at by [`folder`].
 
+pub mod diff;
 pub mod folder;
 
 use anlan_model::noun::Point;

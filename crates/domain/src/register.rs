@@ -13,6 +13,7 @@ mod grade;
 pub mod graph;
 mod kind;
 mod read;
+pub mod schema;
 pub mod search;
 mod value;
 
@@ -27,6 +28,9 @@ pub use kind::{
 pub use value::{IndexEntry, Value};
 
 use crate::calendar::Calendar;
+
+/// How deep a step may open records below one another.
+pub const OPENS_DEPTH_MAX: usize = 4;
 
 /// A step that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -333,8 +337,8 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
     };
     for kind in kinds.values() {
         for transition in &kind.transitions {
-            let mut say = |field: String, reason: String| wrong.push((kind.id.clone(), Breach { line: 0, field, reason }));
             for opens in &transition.opens {
+                let mut say = |field: String, reason: String| wrong.push((kind.id.clone(), Breach { line: opens.line, field, reason }));
                 let field = format!("transition.{}.opens", transition.id);
                 let Some(other) = kinds.get(opens.kind.as_str()) else {
                     say(field, format!("there is no register {:?}", opens.kind));
@@ -347,6 +351,28 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                     say(field, format!("{:?} has no transition {:?} from its start", other.id, opens.by));
                     continue;
                 };
+                // Whoever takes the step opens the other record too, in the roles in which they take it.
+                if let Some(role) = transition.who.iter().find(|role| !by.who.contains(role)) {
+                    say(field.clone(), format!("{role:?} takes it, but does not take {:?} of {:?}: it would be refused", by.id, other.id));
+                }
+                for guard in &by.guards {
+                    if let Test::ParentIn(states) = &guard.test
+                        && !transition.targets().any(|to| states.iter().any(|state| state == to))
+                    {
+                        let reason = format!("leads to {:?}, where the guard {:?} of {:?} says no", transition.to, guard.id, other.id);
+                        say(field.clone(), reason);
+                    }
+                }
+                match opened_below(&kinds, kind, transition) {
+                    Some(way) if way.ends_with(&format!(" → {}", step_of(kind, transition))) => {
+                        say(field.clone(), format!("opens itself again ({way}): it would be refused"));
+                    }
+                    Some(way) => say(
+                        field.clone(),
+                        format!("opens more than {OPENS_DEPTH_MAX} records below one another ({way}): it would be refused"),
+                    ),
+                    None => {}
+                }
                 if let Some(missing) = by.require.iter().find(|id| !opens.set.contains_key(*id) && !opens.with.contains_key(*id)) {
                     say(field.clone(), format!("does not set {missing:?}, which {:?} of {:?} requires", by.id, other.id));
                 }
@@ -370,6 +396,7 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
             let guards =
                 transition.guards.iter().map(|guard| (format!("transition.{}.guard.{}.test", transition.id, guard.id), &guard.test));
             let turns = transition.turns.iter().map(|turn| (format!("transition.{}.turns.{}.when", transition.id, turn.to), &turn.when));
+            let mut say = |field: String, reason: String| wrong.push((kind.id.clone(), Breach { line: 0, field, reason }));
             for (field, test) in guards.chain(turns) {
                 test.visit(&mut |test| match test {
                     Test::Children { kind: other, states, .. } => match kinds.get(other.as_str()) {
@@ -392,6 +419,37 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
         }
     }
     wrong
+}
+
+fn step_of(kind: &Kind, transition: &Transition) -> String {
+    format!("{}.{}", kind.id, transition.id)
+}
+
+/// The way on which a step opens itself again, or more records below one another than may be; `None` = neither.
+fn opened_below(kinds: &BTreeMap<&str, &Kind>, kind: &Kind, transition: &Transition) -> Option<String> {
+    // Breadth by breadth: every way is followed as far as may be, and no further.
+    let from = step_of(kind, transition);
+    let mut ways = BTreeMap::from([(from.clone(), (from.clone(), transition))]);
+    for depth in 1.. {
+        // One way to each step is enough to tell.
+        let mut next = BTreeMap::new();
+        for (way, step) in ways.into_values() {
+            for opens in &step.opens {
+                let Some(other) = kinds.get(opens.kind.as_str()) else { continue };
+                let Some(by) = other.transition(&opens.by) else { continue };
+                let way = format!("{way} → {}", step_of(other, by));
+                if step_of(other, by) == from || depth > OPENS_DEPTH_MAX {
+                    return Some(way);
+                }
+                next.insert(step_of(other, by), (way, by));
+            }
+        }
+        if next.is_empty() {
+            return None;
+        }
+        ways = next;
+    }
+    None
 }
 
 impl Test {

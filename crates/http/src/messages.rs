@@ -218,6 +218,21 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("origin.foreign", "来源页面不属于本系统。", "The page is not of this origin."),
     ("pack.changed", "该包的内容已变化，请重新查看后再启用。", "The pack is another by now; read it again before you switch it on."),
     ("pack.needed", "其他已启用的包依赖它：{wrong}", "Other packs that are on need it: {wrong}"),
+    (
+        "pack.signature_broken",
+        "包的签名与内容不符：签名后有文件被改动，请向发布者重新索取。",
+        "The pack is not as it was signed: a file was changed since; get it from its publisher again.",
+    ),
+    (
+        "pack.signer_unknown",
+        "包由 {key} 签名，不在信任的公钥之中；确认来源后，由运维人员加入 packs.trusted_keys。",
+        "The pack is signed by {key}, which is not trusted here; the operator adds it to packs.trusted_keys once its origin is certain.",
+    ),
+    (
+        "pack.unsigned",
+        "包没有签名；本节点只启用由 packs.trusted_keys 中的公钥签名的包。",
+        "The pack is not signed; this node switches on packs signed by a key of packs.trusted_keys only.",
+    ),
     ("pack.wrong", "包有误：{wrong}", "The pack is not sound: {wrong}"),
     ("password.is_username", "密码不能与用户名相同。", "The password must not be the user name."),
     ("password.too_long", "密码最多 {max} 个字符。", "The password has at most {max} characters."),

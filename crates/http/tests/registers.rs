@@ -321,7 +321,7 @@ async fn an_edit_that_changes_the_level_of_a_major_hazard_is_told_and_calls_for_
     assert_eq!((&filed["state"], &filed["due_on"]), (&json!("filed"), &json!("2029-11-20")));
     assert_eq!(supervisor.get("/api/v1/tasks").await["open"], 0);
 
-    // A quarter of a tonne more is another level: it is filed again, and the time line shows the field.
+    // Two tenths of a tonne more is another level: it is filed again, and the time line shows the field.
     let edit = json!({"amend_reason": "扩容", "contents": contents("液氯", 62.5)});
     let changed = manager.take("major_hazard", &id, "amend", edit).await.ok(200);
     assert_eq!(
@@ -443,6 +443,7 @@ async fn a_pack_is_switched_on_live_and_stays_as_it_was_read() {
     let audit = node.get("/api/v1/audit?noun=pack").await;
     let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
     assert_eq!(acts, ["enable", "disable", "enable"]);
+    assert_eq!(audit["entries"][0]["detail"]["signature"], "unsigned");
 }
 
 #[tokio::test]
@@ -489,6 +490,45 @@ async fn an_enterprise_is_flagged_while_no_licence_of_a_sort_is_good() {
     assert_eq!(other.get("/api/v1/enterprises").await["enterprises"], json!([]));
     enter("滇-3", "mine", "2027-05-01").await;
     assert_eq!(flags().await, json!([]), "another licence of the sort is good");
+}
+
+#[tokio::test]
+async fn where_keys_are_trusted_a_pack_without_their_signature_stays_off() {
+    use anlan_app::pack::{collect, hash_of};
+    use anlan_app::signing::{KeyPair, SIGNATURE_FILE};
+    let packs = tempfile::tempdir().unwrap();
+    let (ours, theirs) =
+        (KeyPair::create(&packs.path().join("ours.toml")).unwrap(), KeyPair::create(&packs.path().join("theirs.toml")).unwrap());
+    let folder = packs.path().join("drills");
+    let sign = |key: &KeyPair| std::fs::write(folder.join(SIGNATURE_FILE), key.sign_pack(&hash_of(&collect(&folder).unwrap()))).unwrap();
+    let node = node_with(Settings { packs: Some(packs.path().to_owned()), trusted_keys: vec![ours.public().clone()], ..settings() }).await;
+    write_pack(packs.path(), "drills", DRILL);
+    let check = async |signature: &str, by: Option<&KeyPair>, code: Option<&str>| {
+        let seen = node.pack("drills").await;
+        assert_eq!((&seen["signature"], &seen["signed_by"]), (&json!(signature), &json!(by.map(|key| key.public().to_string()))), "{seen}");
+        let answer = node.admin("POST", "/api/v1/packs/drills/enable", json!({"hash": seen["hash"]})).await;
+        match code {
+            Some(code) => assert_eq!(answer.refused(409), [(code.to_owned(), "signature".to_owned())]),
+            None => assert_eq!(answer.status, 204, "{}", answer.body),
+        }
+    };
+    check("unsigned", None, Some("pack.unsigned")).await;
+    sign(&theirs);
+    check("unknown", Some(&theirs), Some("pack.signer_unknown")).await;
+    sign(&ours);
+    let hash = node.pack("drills").await["hash"].clone();
+    // One byte after signing.
+    let cases = folder.join("registers/fire_drill/cases.toml");
+    let whole = std::fs::read_to_string(&cases).unwrap();
+    std::fs::write(&cases, format!("{whole} ")).unwrap();
+    check("broken", None, Some("pack.signature_broken")).await;
+    std::fs::write(&cases, whole).unwrap();
+    assert_eq!(node.pack("drills").await["hash"], hash, "signing leaves the hash as it was");
+    check("trusted", Some(&ours), None).await;
+    let entry = node.get("/api/v1/audit?noun=pack").await["entries"][0].clone();
+    assert_eq!(entry["detail"]["signature"], json!(ours.public().to_string()), "{entry}");
+    assert_eq!(node.pack("base").await["signature"], "built_in");
+    assert!(node.get("/api/v1/registers").await.to_string().contains("fire_drill"));
 }
 
 /// Sends a sheet.

@@ -50,7 +50,7 @@ impl Store {
         Ok(packs)
     }
 
-    /// Switches a pack on, with these files, or off.
+    /// Switches a pack on, with these files and the key that signed them, or off.
     ///
     /// # Errors
     /// [`StoreError::OutOfScope`] for an asker who is not node-wide, [`StoreError::Database`].
@@ -59,10 +59,11 @@ impl Store {
         scope: &Scope,
         id: &str,
         hash: &str,
-        files: Option<&BTreeMap<String, String>>,
+        on: Option<(&BTreeMap<String, String>, Option<&str>)>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         require_node_wide(scope)?;
+        let files = on.map(|(files, _)| files);
         let mut change = self.change(scope, now).await?;
         let put = sql("INSERT INTO pack (id, hash, enabled, changed_by, changed_at_us) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET hash = $2, enabled = $3, changed_by = $4, changed_at_us = $5");
@@ -74,7 +75,11 @@ ON CONFLICT (id) DO UPDATE SET hash = $2, enabled = $3, changed_by = $4, changed
         }
         let action = if files.is_some() { "enable" } else { "disable" };
         let row = json!({"id": id, "hash": hash, "enabled": files.is_some()});
-        change.record(Entry { action, noun: "pack", subject: id.to_owned(), detail: row.clone(), row, holder: Holder::NONE }).await?;
+        let mut detail = row.clone();
+        if let Some((_, signed_by)) = on {
+            detail["signature"] = signed_by.unwrap_or("unsigned").into();
+        }
+        change.record(Entry { action, noun: "pack", subject: id.to_owned(), detail, row, holder: Holder::NONE }).await?;
         change.commit().await
     }
 }

@@ -815,10 +815,10 @@ async fn a_pack_is_kept_with_its_files_as_they_were() {
         let files = |text: &str| BTreeMap::from([("pack.toml".to_owned(), text.to_owned()), ("a/b.toml".to_owned(), "'\"\n漏".to_owned())]);
         assert_eq!(store.packs().await.unwrap(), []);
         let local = scope(None, vec![grant(Role::Administrator, Some("5304"), None, None)]);
-        assert!(matches!(store.put_pack(&local, "p", "h", Some(&files("1")), NOW).await, Err(StoreError::OutOfScope)));
-        store.put_pack(&node, "p", "h1", Some(&files("1")), NOW).await.unwrap();
-        store.put_pack(&node, "o", "h", Some(&BTreeMap::new()), NOW).await.unwrap();
-        store.put_pack(&node, "p", "h2", Some(&files("2")), after(1)).await.unwrap();
+        assert!(matches!(store.put_pack(&local, "p", "h", Some((&files("1"), None)), NOW).await, Err(StoreError::OutOfScope)));
+        store.put_pack(&node, "p", "h1", Some((&files("1"), None)), NOW).await.unwrap();
+        store.put_pack(&node, "o", "h", Some((&BTreeMap::new(), None)), NOW).await.unwrap();
+        store.put_pack(&node, "p", "h2", Some((&files("2"), None)), after(1)).await.unwrap();
         let packs = store.packs().await.unwrap();
         let want = PackRow {
             id: "p".into(),

@@ -2391,6 +2391,9 @@ export interface components {
             problems: components["schemas"]["PackProblem"][];
             publisher: string;
             registers: components["schemas"]["PackRegister"][];
+            signature: components["schemas"]["PackSignature"];
+            /** @description The key that signed it. */
+            signed_by: string | null;
             state: components["schemas"]["PackStateDto"];
             version: string;
         };
@@ -2412,6 +2415,11 @@ export interface components {
             name: string;
             name_en: string;
         };
+        /**
+         * @description What a pack's signature is worth.
+         * @enum {string}
+         */
+        PackSignature: "built_in" | "unsigned" | "trusted" | "unknown" | "broken";
         /**
          * @description How a pack stands.
          * @enum {string}

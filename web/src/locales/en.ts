@@ -732,6 +732,8 @@ const en: Shape = {
     version: 'Version',
     publisher: 'Publisher',
     hash: 'Hash',
+    signature: 'Signature',
+    signed: { built_in: 'Part of the program', unsigned: 'Not signed', trusted: 'Signed, trusted', unknown: 'Signed by an unknown key', broken: 'Not as it was signed' },
     changed: 'Last switched',
     problems: 'Problems',
     again: 'Enable the new content',

@@ -729,6 +729,8 @@ export default {
     version: '版本',
     publisher: '发布者',
     hash: '校验值',
+    signature: '签名',
+    signed: { built_in: '随程序发布', unsigned: '未签名', trusted: '可信签名', unknown: '签名者不在信任之列', broken: '签名与内容不符' },
     changed: '最近启停',
     problems: '问题',
     again: '启用新内容',

@@ -355,6 +355,9 @@ pub struct Turn {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opens {
+    /// Where it stands in the file, from 1.
+    #[serde(skip)]
+    pub line: usize,
     /// Kind.
     pub kind: String,
     /// The transition by which it is made.

@@ -918,7 +918,8 @@ impl Reader<'_> {
             if let Some(unknown) = raw.as_ref().set.values().find(|id| !types.contains_key(*id)) {
                 self.wrong(&raw.span(), format!("{of}.opens.set"), format!("there is no field {unknown:?}"));
             }
-            opens.push(raw.into_inner());
+            let line = line_of(self.text, raw.span().start);
+            opens.push(Opens { line, ..raw.into_inner() });
         }
         let mut turns = Vec::new();
         for turn in raw.turns {

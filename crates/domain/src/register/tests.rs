@@ -364,3 +364,143 @@ fn a_turn_is_a_way_like_any_other() {
     let text = MAJOR_HAZARD.replace("}, to = \"to_refile\" }]", "}, to = \"filed\" }]");
     assert!(Kind::parse(&text).expect_err("").iter().any(|b| b.field == "state.to_refile" && b.reason.contains("cannot be reached")));
 }
+
+/// Two kinds that open one another's records, or not.
+fn pair(a_opens: &str, b_opens: &str, b_who: &str, b_guard: &str) -> Vec<(String, String)> {
+    let text = |id: &str, who: &str, opens: &str, guard: &str| {
+        format!(
+            "kind = \"{id}\"\nname = \"x\"\nname_en = \"x\"\nstandard = \"x\"\nconfidence = \"product\"\nstart = \"draft\"\ntitle = \"what\"
+field = [{{ id = \"what\", name = \"x\", name_en = \"x\", type = \"text\" }}]
+state = [{{ id = \"draft\", name = \"x\", name_en = \"x\" }}, {{ id = \"open\", name = \"x\", name_en = \"x\" }}, {{ id = \"done\", name = \"x\", name_en = \"x\", end = true }}]
+[[transition]]
+id = \"make\"
+name = \"x\"
+name_en = \"x\"
+from = [\"draft\"]
+to = \"open\"
+who = {who}
+require = [\"what\"]
+{opens}
+{guard}
+[[transition]]
+id = \"end\"
+name = \"x\"
+name_en = \"x\"
+from = [\"open\"]
+to = \"done\"
+who = {who}
+"
+        )
+    };
+    let kinds = [
+        Kind::parse(&text("a", "[\"worker\", \"inspector\"]", a_opens, "")).unwrap_or_else(|b| panic!("{b:?}")),
+        Kind::parse(&text("b", b_who, b_opens, b_guard)).unwrap_or_else(|b| panic!("{b:?}")),
+    ];
+    check_together(&kinds).into_iter().map(|(kind, breach)| (kind, breach.to_string())).collect()
+}
+
+#[test]
+fn what_opens_in_a_way_that_is_always_refused_is_told() {
+    let opens = |kind: &str| format!("opens = [{{ kind = \"{kind}\", by = \"make\", set = {{ what = \"what\" }} }}]");
+    let both = "[\"worker\", \"inspector\", \"leader\"]";
+    let check = |told: Vec<(String, String)>, want: &[(&str, &str)]| {
+        let told: Vec<(&str, &str)> = told.iter().map(|(kind, text)| (kind.as_str(), text.as_str())).collect();
+        assert_eq!(told, want);
+    };
+    check(pair(&opens("b"), "", both, ""), &[]);
+    check(
+        pair(&opens("b"), "", "[\"worker\"]", ""),
+        &[("a", "18: transition.make.opens: \"inspector\" takes it, but does not take \"make\" of \"b\": it would be refused")],
+    );
+    let itself = "18: transition.make.opens: opens itself again (a.make → a.make): it would be refused";
+    check(pair(&opens("a"), "", both, ""), &[("a", itself)]);
+    let told = pair(&opens("b"), &opens("a"), "[\"worker\", \"inspector\"]", "");
+    check(
+        told,
+        &[
+            ("a", "18: transition.make.opens: opens itself again (a.make → b.make → a.make): it would be refused"),
+            ("b", "18: transition.make.opens: opens itself again (b.make → a.make → b.make): it would be refused"),
+        ],
+    );
+    let guard = "guard = [{ id = \"below_open\", says = \"x\", says_en = \"x\", test = { parent_in = [\"done\"] } }]";
+    check(
+        pair(&opens("b"), "", both, guard),
+        &[("a", "18: transition.make.opens: leads to \"open\", where the guard \"below_open\" of \"b\" says no")],
+    );
+}
+
+#[test]
+fn chains_of_records_are_as_deep_as_the_engine_goes() {
+    let of = |n: usize| -> Vec<Kind> {
+        let text = include_str!("../../../../packs/base/registers/township_patrol/register.toml");
+        let kind = Kind::parse(text).unwrap();
+        let chain = (0..=n).map(|i| {
+            let mut kind = kind.clone();
+            kind.id = format!("k{i}");
+            let plan = kind.transitions.iter_mut().find(|t| t.id == "plan").unwrap();
+            let set = plan.require.iter().chain(&plan.may).map(|id| (id.clone(), id.clone())).collect();
+            plan.opens = (i < n)
+                .then(|| Opens { line: 7, kind: format!("k{}", i + 1), by: "plan".into(), set, with: BTreeMap::new() })
+                .into_iter()
+                .collect();
+            kind
+        });
+        chain.collect()
+    };
+    assert_eq!(check_together(&of(OPENS_DEPTH_MAX)), []);
+    let told = check_together(&of(OPENS_DEPTH_MAX + 1));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].0 == "k0" && told[0].1.line == 7 && told[0].1.reason.starts_with("opens more than 4 records below one another"),
+        "{told:?}"
+    );
+}
+
+/// Whether a file is as its schema says.
+fn is_valid(schema: &str, text: &str) -> Result<(), String> {
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("schema.json", serde_json::from_str(schema).unwrap()).unwrap();
+    let index = compiler.compile("schema.json", &mut schemas).unwrap();
+    let value: toml::Value = toml::from_str(text).unwrap();
+    schemas.validate(&serde_json::to_value(value).unwrap(), index).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn the_schemas_take_what_is_shipped_and_not_what_the_loader_refuses() {
+    let packs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+    let mut n = 0;
+    for pack in std::fs::read_dir(packs).unwrap() {
+        let Ok(registers) = std::fs::read_dir(pack.unwrap().path().join("registers")) else { continue };
+        for register in registers {
+            let folder = register.unwrap().path();
+            for (file, schema) in [("register", schema::REGISTER), ("cases", schema::CASES)] {
+                let text = std::fs::read_to_string(folder.join(format!("{file}.toml"))).unwrap();
+                let named = format!("#:schema ../../../../docs/reference/{file}.schema.json\n");
+                assert!(text.starts_with(&named), "{}/{file}.toml does not name its schema", folder.display());
+                is_valid(schema, &text).unwrap_or_else(|error| panic!("{}/{file}.toml: {error}", folder.display()));
+                n += 1;
+            }
+        }
+    }
+    assert!(n >= 18, "{n}");
+    assert_eq!(is_valid(schema::REGISTER, HIDDEN_DANGER), Ok(()));
+    let check = |from: &str, to: &str| {
+        assert!(HIDDEN_DANGER.contains(from), "{from}");
+        let text = HIDDEN_DANGER.replacen(from, to, 1);
+        assert!(Kind::parse(&text).is_err() && is_valid(schema::REGISTER, &text).is_err(), "{to}");
+    };
+    check("name_en = \"Where\"", "nam_en = \"Where\"");
+    check("type = \"person\"", "type = \"html\"");
+    check("who = [\"supervisor\"]", "who = []");
+    check("task = [\"supervisor\"]", "task = [\"boss\"]");
+    check("id = \"place\"", "id = \"Place 1\"");
+    check("confidence = \"verified-secondary\"", "confidence = \"sure\"");
+    check("unit = \"元\"\n", "");
+    check("{ filled = \"goal\" }", "{ filled = \"goal\", is = \"x\" }");
+    check("sum = \"costs.yuan\"", "sum = \"costs\"");
+    check("start = \"draft\"\n", "");
+    for (from, to) in [("do = \"report\"", "done = \"report\""), ("as = \"safety_manager\"", "as = \"boss\""), ("ends = \"closed\"\n", "")]
+    {
+        assert!(is_valid(schema::CASES, CASES).is_ok() && is_valid(schema::CASES, &CASES.replacen(from, to, 1)).is_err(), "{to}");
+    }
+}

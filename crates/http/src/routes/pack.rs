@@ -1,6 +1,7 @@
 //! Packs: which there are, what is wrong with them, and switching them on and off.
 
 use anlan_app::pack::{self, PackState, PackView, Wrong};
+use anlan_app::signing::Signature;
 use axum::Json;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,22 @@ pub(crate) enum PackStateDto {
     /// Sound and off.
     Available,
     /// Not sound; off.
+    Broken,
+}
+
+/// What a pack's signature is worth.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PackSignature {
+    /// Part of the program.
+    BuiltIn,
+    /// There is none.
+    Unsigned,
+    /// By a key of `packs.trusted_keys`.
+    Trusted,
+    /// By another key.
+    Unknown,
+    /// Not over these files.
     Broken,
 }
 
@@ -62,6 +79,9 @@ pub(crate) struct Pack {
     /// SHA-256 over its files.
     hash: String,
     state: PackStateDto,
+    signature: PackSignature,
+    /// The key that signed it.
+    signed_by: Option<String>,
     registers: Vec<PackRegister>,
     problems: Vec<PackProblem>,
     /// By whom it was last switched.
@@ -71,7 +91,15 @@ pub(crate) struct Pack {
 
 impl From<PackView> for Pack {
     fn from(view: PackView) -> Self {
+        let (signature, signed_by) = match view.signature {
+            _ if view.state == PackState::BuiltIn => (PackSignature::BuiltIn, None),
+            Signature::Unsigned => (PackSignature::Unsigned, None),
+            Signature::Broken => (PackSignature::Broken, None),
+            Signature::By(key) => (if view.is_trusted { PackSignature::Trusted } else { PackSignature::Unknown }, Some(key.to_string())),
+        };
         Self {
+            signature,
+            signed_by,
             id: view.meta.id,
             name: view.meta.name,
             name_en: view.meta.name_en,
