@@ -104,7 +104,7 @@ class Person {
     await this.visit(record.path)
   }
   offered() {
-    return this.page.locator('[data-transition]').evaluateAll((all) => all.map((b) => b.dataset.transition))
+    return this.page.locator('[data-transition]:enabled').evaluateAll((all) => all.map((b) => b.dataset.transition))
   }
   state() {
     return this.page.locator('.steps [aria-current=step] strong').innerText()
@@ -159,6 +159,28 @@ class Person {
     if (shot) await this.shot(shot)
     await this.page.keyboard.press('Escape')
     await this.gone()
+  }
+  /** A step that cannot be taken whatever is filled in: its page says why beside it, and the server says the same to who sends it anyway. */
+  async blocked(record, step, values, words, shot) {
+    await this.open(record)
+    const button = this.page.locator(`[data-transition="${step}"]`)
+    if (!(await button.isDisabled())) throw new Error(`${step} can be pressed`)
+    holds('the reason', await this.page.innerText(`#why-${step}`), words)
+    if (shot) await this.shot(shot)
+    const answer = await this.page.evaluate(
+      async ([path, transition, fields]) => {
+        const [, , kind, id] = path.split('/')
+        const at = `/api/v1/registers/${kind}/records/${id}`
+        const read = async (from) => (await fetch(from)).json()
+        const [{ csrf }, { revision }] = [await read('/api/v1/session'), await read(at)]
+        const headers = { 'Content-Type': 'application/json', 'X-CSRF-Token': csrf, 'Accept-Language': 'zh-CN' }
+        const sent = await fetch(`${at}/transitions/${transition}`, { method: 'POST', headers, body: JSON.stringify({ revision, fields }) })
+        return { status: sent.status, text: await sent.text() }
+      },
+      [record.path, step, values],
+    )
+    same('the server', answer.status, 409)
+    holds('the server', answer.text, words)
   }
   gone() {
     return this.page.waitForFunction(() => ![...document.querySelectorAll('[aria-modal=true]')].some((d) => d.getClientRects().length), null, { polling: 100 })
@@ -265,7 +287,7 @@ async function loop(checks, url, people) {
   })
   await claim('supervisor: proposes the listing, which opens below it; a second one is refused', async () => {
     await hongta.take(danger, 'list', { listing_reason: '甲醇泄漏可能引发罐区火灾，影响厂外道路' }, '整改中', '07-list-form')
-    await hongta.refused(danger, 'list', { listing_reason: '再次提请' }, '已提请或正在挂牌督办')
+    await hongta.blocked(danger, 'list', { listing_reason: '再次提请' }, '已提请或正在挂牌督办')
     await hongta.open(danger)
     const below = hongta.page.locator('section', { hasText: '下级记录' }).locator('tbody tr', { hasText: WORDS })
     same('records below', await below.count(), 1)
@@ -307,7 +329,7 @@ async function loop(checks, url, people) {
     await hongta.take(listing, 'announce', { notice_on: day(3), notice_where: '红塔区人民政府网站' }, '挂牌督办中')
   })
   await claim('inspector: does not change the level while it is listed; nobody is offered acceptance before the check is asked for', async () => {
-    await inspector.refused(danger, 'rerate', { level: 'general', level_reason: '影响范围较小' }, '挂牌督办期间不能改定级别')
+    await inspector.blocked(danger, 'rerate', { level: 'general', level_reason: '影响范围较小' }, '挂牌督办期间不能改定级别')
     for (const who of [inspector, hongta, manager]) {
       await who.open(danger)
       if ((await who.offered()).some((step) => ['accept', 'recheck'].includes(step))) throw new Error(`${who.key} is offered to close it`)
@@ -354,8 +376,8 @@ async function loop(checks, url, people) {
     holds('the overdue', await worker.page.locator('section.overdue').innerText(), '逾期 1 天')
   })
   await claim('worker: the day is over, so more time is refused in words; manager: nor for the listing', async () => {
-    await worker.refused(danger, 'ask_more_time', { postpone_to: day(DUE_DAYS + 20), postpone_reason: '阀门返厂检修' }, '整改期限已过，不能再申请延期', '17-more-time-refused')
-    await manager.refused(listing, 'ask_more_time', { postpone_to: day(DUE_DAYS + 20), postpone_reason: '阀门返厂检修' }, '治理期限已过，不能再申请延期')
+    await worker.blocked(danger, 'ask_more_time', { postpone_to: day(DUE_DAYS + 20), postpone_reason: '阀门返厂检修' }, '整改期限已过，不能再申请延期', '17-more-time-refused')
+    await manager.blocked(listing, 'ask_more_time', { postpone_to: day(DUE_DAYS + 20), postpone_reason: '阀门返厂检修' }, '治理期限已过，不能再申请延期')
     await hongta.refused(danger, 'give_more_time_major', { due_on: day(DUE_DAYS + 20) }, '须与申请的日期一致')
   })
   await until(url, DUE_DAYS + 5)
@@ -367,9 +389,9 @@ async function loop(checks, url, people) {
 
   await until(url, 57)
   await claim('manager: acceptance of the listing is refused before the worker has asked for the check', () =>
-    manager.refused(listing, 'apply', { evaluation: '内漏已消除' }, '隐患尚未报请复查'))
+    manager.blocked(listing, 'apply', { evaluation: '内漏已消除' }, '隐患尚未报请复查'))
   await claim('manager: is not who is responsible, so cannot ask for the check', () =>
-    manager.refused(danger, 'submit', { removed_on: day(57), result: '已整改' }, '须由整改责任人报请复查'))
+    manager.blocked(danger, 'submit', { removed_on: day(57), result: '已整改' }, '须由整改责任人报请复查'))
   await claim('worker: removed before it was found is refused; then asks for the check, and has nothing left to do', async () => {
     const done = { removed_on: day(-1), result: '底阀已更换，0.6 MPa 气密试验 30 分钟无压降', spent_yuan: 254300 }
     await worker.refused(danger, 'submit', done, '整改完成日期不能早于发现日期，也不能晚于今天')
@@ -379,9 +401,9 @@ async function loop(checks, url, people) {
     await bells({ worker: [], manager: [`隐患 新的待办：待复查，期限 ${day(67)}`], hongta: [`隐患 新的待办：待复查，期限 ${day(67)}`] })
   })
   await claim('acceptance is refused while the listing is open, to supervisor and inspector; a major one is not the manager’s to close', async () => {
-    await hongta.refused(danger, 'accept', { opinion: '同意销号' }, '挂牌督办尚未摘牌，不能验收销号', '19-accept-refused')
-    await inspector.refused(danger, 'accept', { opinion: '同意销号' }, '挂牌督办尚未摘牌，不能验收销号')
-    await manager.refused(danger, 'recheck', { opinion: '同意销号' }, '重大事故隐患由监管部门验收')
+    await hongta.blocked(danger, 'accept', { opinion: '同意销号' }, '挂牌督办尚未摘牌，不能验收销号', '19-accept-refused')
+    await inspector.blocked(danger, 'accept', { opinion: '同意销号' }, '挂牌督办尚未摘牌，不能验收销号')
+    await manager.blocked(danger, 'recheck', { opinion: '同意销号' }, '重大事故隐患由监管部门验收')
     await manager.open(danger)
     if ((await manager.offered()).includes('accept')) throw new Error('the manager is offered acceptance')
   })
@@ -392,7 +414,7 @@ async function loop(checks, url, people) {
     same('offered to who applied', await manager.offered(), [])
     await lists({ manager: ['待复查'], hongta: ['待复查', '待验收'] })
     await bells({ hongta: [`挂牌 新的待办：待验收，期限 ${day(68)}`], manager: [] })
-    await hongta.refused(danger, 'accept', { opinion: '同意销号' }, '挂牌督办尚未摘牌，不能验收销号')
+    await hongta.blocked(danger, 'accept', { opinion: '同意销号' }, '挂牌督办尚未摘牌，不能验收销号')
   })
   await until(url, 59)
   await claim('supervisor: accepts and delists; the listing is nobody’s to do any more', async () => {
