@@ -51,8 +51,8 @@ export async function signIn(page, url, user, password) {
   await page.fill('#signin-username', user)
   await page.fill('#signin-password', password)
   await page.click('button[type=submit]')
-  // The screen for who watches, the to-do list for everybody else.
-  await page.waitForURL(/\/(screen|tasks)$/)
+  // The screen for who watches, the week for everybody else.
+  await page.waitForURL(/\/(screen|home)$/)
 }
 
 export const setTheme = (page, dark) => page.evaluate((d) => localStorage.setItem('anlan.theme', d ? 'dark' : 'light'), dark)

@@ -277,6 +277,29 @@ async function bothWays(checks, page, shots, name, open) {
   await setLocale(page, 'zh-CN')
 }
 
+/** The first page of who works on registers: what the week asks, each figure the one that its own page shows. */
+export async function homeFlow(checks, page, url, shots) {
+  await checks.run('home: the first page says what is late and due this week as the lists do, leads to it, and passes axe', async () => {
+    await bothWays(checks, page, shots, 'home', () => page.goto(`${url}/`))
+    await page.goto(`${url}/`)
+    await page.waitForURL('**/home')
+    await settled(page)
+    const [tasks, { registers }] = [await ask(page, '/tasks?limit=1'), await ask(page, '/registers')]
+    const late = registers.reduce((sum, r) => sum + r.overdue, 0)
+    const figures = (await page.locator('.tile b').allInnerTexts()).map((text) => Number(text.replace(/\D/g, '')))
+    for (const [what, n] of Object.entries({ overdue: tasks.overdue, week: tasks.this_week, late })) if (!figures.includes(n)) throw new Error(`${what} is ${n}, not among ${figures}`)
+    const first = registers.filter((r) => r.overdue)[0]
+    if (first) {
+      await page.locator(`#home-late a[href^="/registers/${first.kind}?"]`).click()
+      await page.waitForURL(`**/registers/${first.kind}?overdue=true`)
+      await page.goto(`${url}/home`)
+      await settled(page)
+    }
+    await page.locator('.tile').first().press('Enter')
+    await page.waitForFunction(() => document.activeElement?.id.startsWith('home-'))
+  })
+}
+
 /** The file of an enterprise: found in the list, reached from a record, with its records and people. */
 export async function enterpriseFlow(checks, page, url, shots) {
   await checks.run('enterprise: found by part of its name, its file shows its records, points, people, and passes axe', async () => {

@@ -23,10 +23,10 @@ export const useSession = defineStore('session', {
     testClock: (s): boolean => (s.session?.test_clock ?? false) || (s.status?.test_clock ?? false),
     readOnly: (s): boolean => s.expired || (s.session?.idle ?? false),
     roles: (s): string[] => [...new Set((s.session?.user.grants ?? []).map((g) => g.role))],
-    /** Where work starts: who watches begins at the screen, everybody else at the to-do list. */
+    /** Where work starts: who watches begins at the screen, everybody else with what the week asks. */
     home(): string {
-      const watches = ['administrator', 'duty_officer', 'leader', 'screen']
-      return !this.roles.length || this.roles.some((r) => watches.includes(r)) ? '/screen' : '/tasks'
+      const watches = ['duty_officer', 'screen']
+      return this.roles.some((r) => watches.includes(r)) ? '/screen' : '/home'
     },
     can: (s) => (permission: string) => s.session?.user.permissions.includes(permission) ?? false,
   },
