@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anlan_domain::pack::folder::Folder;
-use anlan_domain::register::check_together;
+use anlan_domain::register::{check_together, schema};
 
 #[test]
 fn every_pack_is_sound_alone_and_with_the_others() {
@@ -21,6 +21,31 @@ fn every_pack_is_sound_alone_and_with_the_others() {
     }
     assert!(kinds.len() >= 8);
     assert_eq!(check_together(&kinds), []);
+}
+
+/// The schemas that editors read: each shipped file names its own and is as it says.
+#[test]
+fn every_shipped_register_is_as_its_schema_says() {
+    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+    let mut n = 0;
+    for pack in std::fs::read_dir(packs).unwrap() {
+        let Ok(registers) = std::fs::read_dir(pack.unwrap().path().join("registers")) else { continue };
+        for register in registers {
+            let folder = register.unwrap().path();
+            for (file, schema) in [("register", schema::REGISTER), ("cases", schema::CASES)] {
+                let text = std::fs::read_to_string(folder.join(format!("{file}.toml"))).unwrap();
+                let named = format!("#:schema ../../../../docs/reference/{file}.schema.json\n");
+                assert!(text.starts_with(&named), "{}/{file}.toml does not name its schema", folder.display());
+                let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+                compiler.add_resource("schema.json", serde_json::from_str(schema).unwrap()).unwrap();
+                let index = compiler.compile("schema.json", &mut schemas).unwrap();
+                let value = serde_json::to_value(toml::from_str::<toml::Value>(&text).unwrap()).unwrap();
+                schemas.validate(&value, index).unwrap_or_else(|error| panic!("{}/{file}.toml: {error:#}", folder.display()));
+                n += 1;
+            }
+        }
+    }
+    assert!(n >= 18, "{n}");
 }
 
 fn read_below(pack: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {

@@ -466,23 +466,7 @@ fn is_valid(schema: &str, text: &str) -> Result<(), String> {
 }
 
 #[test]
-fn the_schemas_take_what_is_shipped_and_not_what_the_loader_refuses() {
-    let packs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
-    let mut n = 0;
-    for pack in std::fs::read_dir(packs).unwrap() {
-        let Ok(registers) = std::fs::read_dir(pack.unwrap().path().join("registers")) else { continue };
-        for register in registers {
-            let folder = register.unwrap().path();
-            for (file, schema) in [("register", schema::REGISTER), ("cases", schema::CASES)] {
-                let text = std::fs::read_to_string(folder.join(format!("{file}.toml"))).unwrap();
-                let named = format!("#:schema ../../../../docs/reference/{file}.schema.json\n");
-                assert!(text.starts_with(&named), "{}/{file}.toml does not name its schema", folder.display());
-                is_valid(schema, &text).unwrap_or_else(|error| panic!("{}/{file}.toml: {error}", folder.display()));
-                n += 1;
-            }
-        }
-    }
-    assert!(n >= 18, "{n}");
+fn the_schemas_refuse_what_the_loader_refuses() {
     assert_eq!(is_valid(schema::REGISTER, HIDDEN_DANGER), Ok(()));
     let check = |from: &str, to: &str| {
         assert!(HIDDEN_DANGER.contains(from), "{from}");
