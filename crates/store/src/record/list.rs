@@ -14,9 +14,9 @@ use crate::db::{Row, Sql, sql};
 use crate::{Page, Paging, Store, StoreError};
 
 /// So few records are looked at one by one; a condition that more of them meet is frequent. Tests hold some sixty records.
-const FEW: i64 = if cfg!(feature = "testing") { 12 } else { 2_000 };
+const FEW: i64 = if cfg!(feature = "testing") { 12 } else { 30_000 };
 /// So few that no other condition need be counted.
-const VERY_FEW: i64 = if cfg!(feature = "testing") { 3 } else { 100 };
+const VERY_FEW: i64 = if cfg!(feature = "testing") { 3 } else { 500 };
 /// Conditions that are counted; the others are asked of what is found.
 const COUNTED: usize = 8;
 /// Records without a due day come last.
