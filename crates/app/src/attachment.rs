@@ -2,7 +2,8 @@
 //!
 //! The bytes lie below `attachments/` of the data directory, by their SHA-256: the original as it came, and of a picture two copies for the
 //! screen. Files are synced, then their folder, then the row is written, and only then whoever uploaded hears of it; so a crash leaves at most
-//! files that no row names, which [`sweep`] removes. The act that names a file writes its hash into the audit ([`crate::record`]), and [`verify`]
+//! files that no row names, which [`sweep`] removes once they are old: after a database was put back that is older than they are, a newer one
+//! may still name them. The act that names a file writes its hash into the audit ([`crate::record`]), and [`verify`]
 //! compares. An upload that breaks off is begun again: it is one request. Start at [`upload`] and [`open`].
 
 mod content;
@@ -13,10 +14,10 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anlan_domain::register::FileKind;
-use anlan_model::{AttachmentId, Clock as _, Permission, RecordId, Scope, UserId};
+use anlan_model::{AttachmentId, Clock as _, Permission, RecordId, Scope, Timestamp, UserId};
 pub use anlan_store::AttachmentRow;
 use anlan_store::{NewAttachment, Store, StoreError};
 pub use content::{FileType, by_media_type};
@@ -26,8 +27,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::App;
+use crate::clock::AppClock;
 use crate::error::{AppError, Kind};
 use crate::point::off_thread;
+use crate::telemetry::pressure;
 
 /// The folder below the data directory.
 const DIR: &str = "attachments";
@@ -35,6 +38,10 @@ const DIR: &str = "attachments";
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// How long an upload waits for the act that names it, domain time.
 const WAITS_US: i64 = 86_400_000_000;
+/// How long a file that no row names is left alone, real time.
+const UNNAMED_US: i64 = 30 * 86_400_000_000;
+/// Files are refused below so many times the free space at which readings are: those come first.
+const FLOORS: u64 = 4;
 /// Uploads of one person that may wait.
 const WAITING_MAX: u64 = 200;
 const MB: u64 = 1_000_000;
@@ -103,14 +110,7 @@ fn hash_of(file: &mut File) -> io::Result<String> {
 /// Too large, not of the list of types, a name that says something else, a picture that is none or too large, beyond the quota of the person or
 /// of the node.
 pub async fn upload(app: &App, scope: &Scope, name: &str, bytes: Vec<u8>) -> Result<AttachmentRow, AppError> {
-    scope.with(Permission::View)?;
-    let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?;
-    // Whoever takes no step of any register, such as a screen on a wall, has nothing to name a file in.
-    let acts =
-        |role: &str| app.registers.load().kinds.values().any(|(k, _)| k.transitions.iter().any(|t| t.who.iter().any(|who| who == role)));
-    if !scope.grants.iter().any(|grant| acts(grant.role.as_str())) {
-        return Err(AppError::forbidden("attachment.role"));
-    }
+    let by = uploader(app, scope)?;
     let limits = app.settings.attachments;
     let n_bytes = bytes.len() as u64;
     if n_bytes > limits.file_mb * MB {
@@ -153,6 +153,21 @@ pub async fn upload(app: &App, scope: &Scope, name: &str, bytes: Vec<u8>) -> Res
     Ok(app.store.put_attachment(&new).await?)
 }
 
+/// Who uploads, if their roles take a step of some register: others, such as a screen on a wall, have nothing to name a file in.
+///
+/// # Errors
+/// No permission to view, no such role.
+pub fn uploader(app: &App, scope: &Scope) -> Result<UserId, AppError> {
+    scope.with(Permission::View)?;
+    let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?;
+    let acts =
+        |role: &str| app.registers.load().kinds.values().any(|(k, _)| k.transitions.iter().any(|t| t.who.iter().any(|who| who == role)));
+    if !scope.grants.iter().any(|grant| acts(grant.role.as_str())) {
+        return Err(AppError::forbidden("attachment.role"));
+    }
+    Ok(by)
+}
+
 /// The refusal of a file that is longer than `file_mb`.
 pub fn too_large(file_mb: u64) -> AppError {
     AppError::too_large("attachment.too_large").on("file").with("max_mb", file_mb)
@@ -163,6 +178,10 @@ async fn has_room(app: &App, by: UserId, bytes: u64) -> Result<(), AppError> {
     let usage = app.store.attachment_usage(by).await?;
     if usage.waiting >= WAITING_MAX || usage.waiting_bytes + bytes > limits.person_mb * MB {
         return Err(AppError::conflict("attachment.waiting").with("max_mb", limits.person_mb).with("max", WAITING_MAX));
+    }
+    let floor = app.settings.disk_free_min_mb.saturating_mul(FLOORS) << 20;
+    if pressure::disk_free(&app.attachments.root).is_some_and(|free| free < floor.saturating_add(bytes)) {
+        return Err(AppError::new(Kind::Unavailable, "attachment.disk_low"));
     }
     if usage.all_bytes + bytes > limits.total_mb * MB {
         return Err(AppError::conflict("attachment.full").with("max_mb", limits.total_mb));
@@ -196,7 +215,31 @@ fn write(root: &Path, sha256: &str, files: &[(&str, &[u8])]) -> io::Result<()> {
 /// Not there, another's, or a record's already: those stay.
 pub async fn forget(app: &App, scope: &Scope, id: AttachmentId) -> Result<(), AppError> {
     scope.with(Permission::View)?;
-    Ok(app.store.forget_attachment(scope, id).await?)
+    let _keeping = app.attachments.keeping.lock().await;
+    let hash = app.store.forget_attachment(scope, id).await?;
+    remove_unnamed(app, hash).await
+}
+
+/// Removes the files of a hash unless a row still names it. Nothing may be kept meanwhile.
+async fn remove_unnamed(app: &App, hash: String) -> Result<(), AppError> {
+    if !app.store.attachment_hashes(&hash).await?.is_empty() {
+        return Ok(());
+    }
+    let root = app.attachments.root.clone();
+    let removed = off_thread(move || {
+        for ending in ["", Copy::Thumbnail.ending(), Copy::View.ending()] {
+            match fs::remove_file(path_of(&root, &hash, ending)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+    removed.await?.map_err(disk)
+}
+
+fn disk(e: io::Error) -> AppError {
+    AppError { source: Some(e.into()), ..AppError::new(Kind::Unavailable, "attachment.disk") }
 }
 
 // ---- giving out
@@ -259,15 +302,20 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 pub(crate) async fn sweep(app: &App) -> Result<(), AppError> {
     // Not while a backup reads them.
     let _sweeping = app.attachments.sweeping.write().await;
-    let n_forgotten = app.store.forget_waiting_attachments(app.clock.now().plus_us(-WAITS_US)).await?;
-    let disk = |e: io::Error| AppError { source: Some(e.into()), ..AppError::new(Kind::Unavailable, "attachment.disk") };
+    let forgotten = app.store.forget_waiting_attachments(app.clock.now().plus_us(-WAITS_US)).await?;
+    let n_forgotten = forgotten.len();
+    for hash in forgotten {
+        let _keeping = app.attachments.keeping.lock().await;
+        remove_unnamed(app, hash).await?;
+    }
+    let old = AppClock::real().now().plus_us(-UNNAMED_US);
     let (mut n_removed, mut n_missing) = (0, 0);
     for byte in 0..=u8::MAX {
         let prefix = format!("{byte:02x}");
         let folder = app.attachments.root.join(&prefix);
         let _keeping = app.attachments.keeping.lock().await;
         let named: BTreeSet<String> = app.store.attachment_hashes(&prefix).await?.into_iter().collect();
-        let (removed, missing) = off_thread(move || tidy(&folder, &named)).await?.map_err(disk)?;
+        let (removed, missing) = off_thread(move || tidy(&folder, &named, old)).await?.map_err(disk)?;
         (n_removed, n_missing) = (n_removed + removed, n_missing + missing);
     }
     if n_missing > 0 {
@@ -280,21 +328,26 @@ pub(crate) async fn sweep(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Removes what is not named in one folder; how many files that were, and how many named ones are not there.
-fn tidy(folder: &Path, named: &BTreeSet<String>) -> io::Result<(usize, usize)> {
+/// Removes what is not named in one folder and was written before `old`; how many files that were, and how many named ones are not there.
+fn tidy(folder: &Path, named: &BTreeSet<String>, old: Timestamp) -> io::Result<(usize, usize)> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, named.len())),
         entries => entries?,
     };
     let (mut removed, mut here) = (0, BTreeSet::new());
     for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         let hash = name.split('.').next().unwrap_or_default();
         let is_ours = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_ours {
             continue;
         }
-        if name.ends_with(".tmp") || !named.contains(hash) {
+        let is_old = || {
+            let written = entry.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Ok::<_, io::Error>(Timestamp::from_secs(i64::try_from(written.as_secs()).unwrap_or(i64::MAX / 1_000_000)) < old)
+        };
+        if name.ends_with(".tmp") || !named.contains(hash) && is_old()? {
             fs::remove_file(folder.join(&name))?;
             removed += 1;
         } else if name == hash {

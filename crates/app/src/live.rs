@@ -352,6 +352,14 @@ impl Subscription {
     /// The store's error when it does not answer; call again later.
     pub async fn next(&mut self) -> Result<LiveMessage, StoreError> {
         loop {
+            // What is not listened to is not missed either: a token must not grow old by it.
+            let newest = self.live.newest();
+            if !self.topics.contains_key(&Topic::Alarms) {
+                self.heard.alarms = newest.alarms;
+            }
+            if !self.topics.contains_key(&Topic::Records) {
+                self.heard.records = newest.records;
+            }
             if self.must_snapshot {
                 self.must_snapshot = false;
                 return Ok(LiveMessage::Snapshot { token: self.live.token(self.heard) });
@@ -441,6 +449,9 @@ impl Subscription {
                 let records = self.live.store.record_ids_visible(&self.scope, &kinds, &ids).await?;
                 self.heard.records = reached;
                 if !records.is_empty() {
+                    if reached == locked(&self.live.records).newest {
+                        self.records_at = Instant::now() + RECORDS_EVERY;
+                    }
                     return Ok(Some(LiveMessage::Records { token: self.live.token(self.heard), records }));
                 }
             }
@@ -450,6 +461,7 @@ impl Subscription {
             let unread = self.live.store.n_unread(&self.scope, &self.live.registers.load().kinds()).await?;
             self.unread_at = Some(newest);
             if self.unread.replace(unread) != Some(unread) {
+                self.records_at = Instant::now() + RECORDS_EVERY;
                 return Ok(Some(LiveMessage::Notifications { token: self.live.token(self.heard), unread }));
             }
         }

@@ -31,7 +31,7 @@ const PACKS_MAX: usize = 200;
 /// Word of the pack that is part of the program.
 pub const BASE: &str = "base";
 
-/// Setting: hash of the built-in pack by which the records of its registers are kept.
+/// Setting: hash of what each built-in register is, by which its records are kept; JSON.
 const RENEWED: &str = "base_pack";
 
 /// The files of the built-in pack.
@@ -341,15 +341,61 @@ pub async fn disable(app: &App, scope: &Scope, id: &str) -> Result<(), AppError>
 /// The store's; what was done until then stays done, and the next start does the rest.
 pub async fn renew_base(app: &App) -> Result<bool, AppError> {
     let _turn = app.switching.lock().await;
-    let base = base_found();
-    if app.store.setting(RENEWED).await?.as_ref() == Some(&base.hash) {
+    let now = base_hashes();
+    let kept = app.store.setting(RENEWED).await?;
+    let before: BTreeMap<String, String> = kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    if before == now {
         return Ok(false);
     }
-    for kind in &base.folder.kinds {
-        record::renew(app, &kind.id).await?;
+    for kind in now.iter().filter(|(kind, hash)| before.get(*kind) != Some(hash)).map(|(kind, _)| kind) {
+        record::renew(app, kind).await?;
     }
-    app.store.put_setting(&Scope::node(), RENEWED, &base.hash, app.clock.now()).await?;
+    note_base(app, &now).await?;
     Ok(true)
+}
+
+/// Notes by which registers a new node keeps its records, before there is one.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn begin_base(app: &App) -> Result<(), AppError> {
+    let now = base_hashes();
+    if app.store.setting(RENEWED).await?.is_some() {
+        return Ok(());
+    }
+    for kind in now.keys() {
+        if !app.store.record_states(kind).await?.is_empty() {
+            return Ok(());
+        }
+    }
+    note_base(app, &now).await
+}
+
+async fn note_base(app: &App, hashes: &BTreeMap<String, String>) -> Result<(), AppError> {
+    let text = serde_json::to_string(hashes).unwrap_or_default();
+    Ok(app.store.put_setting(&Scope::node(), RENEWED, &text, app.clock.now()).await?)
+}
+
+/// Of each built-in register, the hash of what it is.
+fn base_hashes() -> BTreeMap<String, String> {
+    let base = base_found();
+    // What a register is, and the data that all of them reckon with; not the other registers, and not what is for readers.
+    let is_of = |path: &str, kind: &str| {
+        !path.ends_with(".md") && path.strip_prefix("registers/").is_none_or(|rest| rest.starts_with(&format!("{kind}/")))
+    };
+    let hash =
+        |kind: &str| hash_of(&base.files.iter().filter(|(path, _)| is_of(path, kind)).map(|(p, t)| (p.clone(), t.clone())).collect());
+    base.folder.kinds.iter().map(|kind| (kind.id.clone(), hash(&kind.id))).collect()
+}
+
+/// The same at the start, beside everything else.
+pub(crate) async fn renew_at_start(app: Arc<App>) {
+    if let Err(failure) = renew_base(&app).await {
+        warn!(
+            error = &failure as &dyn std::error::Error,
+            "records of the release before could not be brought up to date; next try at the next start"
+        );
+    }
 }
 
 async fn renew(app: &App) -> Result<(), AppError> {

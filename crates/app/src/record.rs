@@ -846,34 +846,49 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
     let mut paging = Paging { cursor: None, limit: PORTION };
     loop {
         let page = app.store.records(&node, kind, &RecordFilter::default(), &paging).await?;
-        let mut change = app.store.change_records(&node, app.clock.now()).await?;
-        let kind = app.registers.load().kind(kind)?;
-        for row in &page.items {
-            let row = change.record(&kind.id, row.id).await?;
-            let before = read(&kind, &row)?;
-            let mut after = before.clone();
-            kind.compute(&mut after);
-            let put = put(app, &kind, &after, row.number.clone(), Some(&row));
-            let changes = detail("", &before, &after)["changes"].clone();
-            let detail = json!({"reason": "the register changed", "changes": changes});
-            change.update(&row, row.revision, &put, detail).await.map_err(|error| taken(&kind, error))?;
+        let ids: Vec<RecordId> = page.items.iter().map(|row| row.id).collect();
+        // One that is broken, or whose key is another's by now, keeps none of the others waiting.
+        let is_of_one = |failure: &AppError| matches!(failure.kind, Refusal::Internal | Refusal::Conflict | Refusal::NotFound);
+        match renew_some(app, kind, &ids).await {
+            Err(failure) if is_of_one(&failure) => {
+                for id in &ids {
+                    match renew_some(app, kind, &[*id]).await {
+                        Err(failure) if is_of_one(&failure) => {
+                            warn!(record.id = %id, error = &failure as &dyn std::error::Error, "record {id} is left as its register was before");
+                        }
+                        renewed => renewed?,
+                    }
+                }
+            }
+            renewed => renewed?,
         }
-        app.live.records_changed(&change.commit().await?);
         let Some(next) = page.next else { return Ok(()) };
         paging.cursor = Some(next);
     }
 }
 
+async fn renew_some(app: &App, kind: &str, ids: &[RecordId]) -> Result<(), AppError> {
+    let node = Scope::node();
+    let mut change = app.store.change_records(&node, app.clock.now()).await?;
+    let kind = app.registers.load().kind(kind)?;
+    for id in ids {
+        let row = change.record(&kind.id, *id).await?;
+        let before = read(&kind, &row)?;
+        let mut after = before.clone();
+        kind.compute(&mut after);
+        let put = put(app, &kind, &after, row.number.clone(), Some(&row));
+        let changes = detail("", &before, &after)["changes"].clone();
+        let detail = json!({"reason": "the register changed", "changes": changes});
+        change.update(&row, row.revision, &put, detail).await.map_err(|error| taken(&kind, error))?;
+    }
+    app.live.records_changed(&change.commit().await?);
+    Ok(())
+}
+
 // ---- deadlines
 
-/// Tells what is due soon or late, until stopped; first what another release left is brought up to date.
+/// Tells what is due soon or late, until stopped.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    if let Err(failure) = crate::pack::renew_base(&app).await {
-        warn!(
-            error = &failure as &dyn std::error::Error,
-            "records of the release before could not be brought up to date; next try at the next start"
-        );
-    }
     loop {
         if let Err(failure) = remind(&app).await {
             warn!(error = &failure as &dyn std::error::Error, "deadlines could not be looked at; next try within a minute");

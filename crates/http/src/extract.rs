@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::messages::Language;
+use crate::place::OwnPlace;
 use crate::problem::Failure;
-use crate::{BODY_LIMIT, FILE_LIMIT, Shared, UPLOAD_LIMIT};
+use crate::{BODY_LIMIT, FILE_LIMIT, Shared, UPLOAD_LIMIT, UPLOADS_OF_ONE};
 
 /// Name of the session cookie.
 pub(crate) const COOKIE: &str = "anlan_session";
@@ -151,7 +152,7 @@ impl FromRequest<Shared> for XlsxBody {
 /// The bytes of a file to be kept, at most as long as the node takes. A few at a time: each lies in memory until it is looked through.
 pub(crate) struct FileBody {
     pub(crate) bytes: Vec<u8>,
-    _place: OwnedSemaphorePermit,
+    _places: (OwnedSemaphorePermit, OwnPlace),
 }
 
 impl FromRequest<Shared> for FileBody {
@@ -164,19 +165,24 @@ impl FromRequest<Shared> for FileBody {
         if !kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/octet-stream")) {
             return Err(AppError::invalid("body.not_bytes", "").into());
         }
+        let (parts, body) = request.into_parts();
+        let scope = known(&parts, &shared.app).await?.scope();
+        // Before anything is held for them.
+        let by = attachment::uploader(&shared.app, &scope)?;
         let file_mb = shared.app.settings.attachments.file_mb;
         let too_large = || Failure::from(attachment::too_large(file_mb));
         let most = usize::try_from(file_mb.saturating_mul(1_000_000)).unwrap_or(usize::MAX);
         if length.parse::<usize>().is_ok_and(|n| n > most) {
             return Err(too_large());
         }
-        let Ok(place) = Arc::clone(&shared.uploads).try_acquire_owned() else {
+        let own = OwnPlace::take(&shared.uploads_of, by, UPLOADS_OF_ONE);
+        let (Ok(place), Some(own)) = (Arc::clone(&shared.uploads).try_acquire_owned(), own) else {
             metrics::counter!("anlan_http_refused_total", "reason" => "uploads").increment(1);
             return Err(AppError::new(Kind::TooMany { retry_after_s: 5 }, "attachment.busy").into());
         };
-        let bytes = tokio::time::timeout(UPLOAD_LIMIT, axum::body::to_bytes(request.into_body(), most)).await;
+        let bytes = tokio::time::timeout(UPLOAD_LIMIT, axum::body::to_bytes(body, most)).await;
         let bytes = bytes.map_err(|_| AppError::invalid("body.too_slow", ""))?.map_err(|_| too_large())?;
-        Ok(Self { bytes: bytes.into(), _place: place })
+        Ok(Self { bytes: bytes.into(), _places: (place, own) })
     }
 }
 

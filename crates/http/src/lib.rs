@@ -11,6 +11,7 @@ mod health;
 mod json;
 mod layers;
 mod messages;
+mod place;
 mod problem;
 mod register_docs;
 mod routes;
@@ -56,6 +57,8 @@ const ARRIVING: (usize, usize) = (2_048, 64);
 const STREAMS: usize = 2_000;
 /// Of one person, on all their desks and walls together.
 const STREAMS_OF_ONE: usize = 10;
+/// Files that one person sends at the same time: nobody holds all the places.
+const UPLOADS_OF_ONE: usize = 2;
 
 /// Renders the node's metrics in Prometheus' text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -91,6 +94,8 @@ pub(crate) struct Shared {
     open_requests: Arc<Semaphore>,
     /// One permit per file that is uploaded.
     uploads: Arc<Semaphore>,
+    /// Uploads of each person who has one.
+    uploads_of: Arc<Mutex<HashMap<UserId, usize>>>,
     /// Bodies of strangers that are on their way.
     arriving: Arc<layers::Arriving>,
 }
@@ -111,6 +116,7 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         requests: Arc::new(Semaphore::new(REQUESTS)),
         open_requests: Arc::new(Semaphore::new(OPEN_REQUESTS)),
         uploads: Arc::new(Semaphore::new(UPLOADS)),
+        uploads_of: Arc::default(),
         arriving: Arc::default(),
     };
     let (api, document) = parts();

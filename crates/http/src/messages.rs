@@ -39,6 +39,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "文件无法保存到磁盘，请稍后重试并告知管理员。",
         "The file cannot be stored; try again later and tell the administrator.",
     ),
+    (
+        "attachment.disk_low",
+        "磁盘剩余空间不足，暂不接收附件，请告知管理员。",
+        "The disk is nearly full: no files are taken for now; tell the administrator.",
+    ),
     ("attachment.empty", "文件是空的。", "The file is empty."),
     (
         "attachment.full",

@@ -314,6 +314,14 @@ async fn what_a_crash_leaves_between_file_and_row_is_swept_at_the_next_start() {
     std::fs::write(&orphan, b"orphan").unwrap();
     std::fs::write(orphan.with_extension("view.jpg"), b"orphan").unwrap();
     std::fs::write(orphan.with_extension("thumbnail.jpg.tmp"), b"half").unwrap();
+    // A month ago; one of today may be named by a database that is put back yet.
+    let month = std::time::Duration::from_secs(31 * 86_400);
+    for name in ["", "view.jpg"] {
+        let file = std::fs::File::options().append(true).open(orphan.with_extension(name)).unwrap();
+        file.set_modified(file.metadata().unwrap().modified().unwrap() - month).unwrap();
+    }
+    let recent = folder.join(format!("ab{}", "1".repeat(62)));
+    std::fs::write(&recent, b"of another database").unwrap();
     let foreign = folder.join("README");
     std::fs::write(&foreign, b"by hand").unwrap();
     let Stage { node: Node { directory, running, app, router, .. }, inspector, .. } = s;
@@ -322,7 +330,7 @@ async fn what_a_crash_leaves_between_file_and_row_is_swept_at_the_next_start() {
     let (running, router) = open(directory.path(), settings()).await;
     running.app.settle().await;
     let left: BTreeSet<PathBuf> = on_disk(directory.path()).into_iter().collect();
-    assert_eq!(left, files.into_iter().chain([foreign]).collect());
+    assert_eq!(left, files.into_iter().chain([foreign, recent]).collect());
     let path = format!("/api/v1/attachments/{kept}/content");
     assert_eq!(ask(&router, "GET", &path, Some(&inspector), None).await.status, StatusCode::OK);
 }

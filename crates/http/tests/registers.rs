@@ -484,7 +484,7 @@ async fn an_enterprise_is_flagged_while_no_licence_of_a_sort_is_good() {
     ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 86_400}))).await.ok(200);
     assert_eq!(flags().await, json!([]), "its last day is not over");
     ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 86_400}))).await.ok(200);
-    let flagged = json!([{"name": "不得生产经营", "name_en": "Must not operate", "kind": "licence", "record": first, "title": "滇-1"}]);
+    let flagged = json!([{"name": "许可失效", "name_en": "Licence not in force", "kind": "licence", "record": first, "title": "滇-1"}]);
     assert_eq!(flags().await, flagged);
     assert_eq!(supervisor.get("/api/v1/enterprises").await["enterprises"][0]["flags"], flagged);
     assert_eq!(other.get("/api/v1/enterprises").await["enterprises"], json!([]));

@@ -126,23 +126,24 @@ FROM attachment AS a");
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
-    pub async fn forget_attachment(&self, scope: &Scope, id: AttachmentId) -> Result<(), StoreError> {
+    pub async fn forget_attachment(&self, scope: &Scope, id: AttachmentId) -> Result<String, StoreError> {
         let mut tx = self.db.begin().await?;
-        let delete = sql("DELETE FROM attachment WHERE id = $1 AND record_id IS NULL AND uploaded_by = $2");
-        let n = tx.run(delete.bind(id).bind(scope.user)).await?;
+        let delete = sql("DELETE FROM attachment WHERE id = $1 AND record_id IS NULL AND uploaded_by = $2 RETURNING sha256");
+        let hash = tx.row(delete.bind(id).bind(scope.user)).await?.ok_or(StoreError::NotFound)?.get("sha256")?;
         tx.commit().await?;
-        if n == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        Ok(hash)
     }
 
-    /// Forgets files uploaded before `until` that no act has named; how many those were.
+    /// Forgets files uploaded before `until` that no act has named; their hashes.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn forget_waiting_attachments(&self, until: Timestamp) -> Result<u64, StoreError> {
+    pub async fn forget_waiting_attachments(&self, until: Timestamp) -> Result<Vec<String>, StoreError> {
         let mut tx = self.db.begin().await?;
-        let n = tx.run(sql("DELETE FROM attachment WHERE record_id IS NULL AND uploaded_at_us < $1").bind(until)).await?;
+        let delete = sql("DELETE FROM attachment WHERE record_id IS NULL AND uploaded_at_us < $1 RETURNING sha256");
+        let rows = tx.rows(delete.bind(until)).await?;
         tx.commit().await?;
-        Ok(n)
+        rows.iter().map(|row| row.get("sha256")).collect()
     }
 
     /// The hashes that rows name and that begin with `prefix`, each once, in order.

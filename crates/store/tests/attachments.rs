@@ -87,7 +87,7 @@ async fn a_file_is_its_uploaders_until_an_act_binds_it_and_then_the_records() {
         );
         let late = upload(&store, me, after(100), "ac", 5).await;
         assert_eq!(store.attachment_hashes("ab").await.unwrap(), ["ab"]);
-        assert_eq!(store.forget_waiting_attachments(after(50)).await.unwrap(), 1);
+        assert_eq!(store.forget_waiting_attachments(after(50)).await.unwrap().len(), 1);
         assert!(!sees(&mine, second).await && sees(&mine, late).await && sees(&Scope::node(), first).await);
         assert_eq!(store.attachment_hashes("a").await.unwrap(), ["ab", "ac"]);
         store.forget_attachment(&mine, late).await.unwrap();

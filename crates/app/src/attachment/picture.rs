@@ -16,6 +16,8 @@ const THUMBNAIL: u32 = 480;
 const VIEW: u32 = 1_600;
 /// Pixels of a picture; telephones have 12 to 50 million.
 const PIXELS_MAX: u64 = 51_000_000;
+/// Pixels of a progressive JPEG: its decoder holds the coefficients of the whole picture beside it.
+const PROGRESSIVE_PIXELS_MAX: u64 = 20_000_000;
 /// Longer side.
 const SIDE_MAX: u32 = 20_000;
 /// Bytes of the decoded picture, and of what a decoder asks for at once. One picture at a time is decoded.
@@ -45,7 +47,8 @@ pub(crate) fn copies(bytes: &[u8], media_type: &str) -> Result<Copies, AppError>
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS_MAX || width.max(height) > SIDE_MAX || decoder.total_bytes() > ALLOC_MAX {
+    let most = if format == ImageFormat::Jpeg && is_progressive(bytes) { PROGRESSIVE_PIXELS_MAX } else { PIXELS_MAX };
+    if u64::from(width) * u64::from(height) > most || width.max(height) > SIDE_MAX || decoder.total_bytes() > ALLOC_MAX {
         return Err(too_large());
     }
     // Without a word about it a picture is upright.
@@ -56,6 +59,22 @@ pub(crate) fn copies(bytes: &[u8], media_type: &str) -> Result<Copies, AppError>
     view.apply_orientation(orientation);
     let thumbnail = shrunk(&view, THUMBNAIL);
     Ok(Copies { thumbnail: jpeg(&thumbnail).map_err(broken)?, view: jpeg(&view).map_err(broken)? })
+}
+
+/// Whether the frame of a JPEG is progressive (ITU-T T.81, table B.1: SOF2).
+fn is_progressive(jpeg: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some([0xff, marker, high, low]) = jpeg.get(at..at + 4) {
+        match marker {
+            0xc2 => return true,
+            // Another frame, or the scan itself.
+            0xc0 | 0xc1 | 0xc3 | 0xda => return false,
+            // Filling.
+            0xff => at += 1,
+            _ => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
+        }
+    }
+    false
 }
 
 fn too_large() -> AppError {
@@ -109,6 +128,21 @@ mod tests {
 
     fn read(bytes: &[u8]) -> RgbImage {
         image::load_from_memory_with_format(bytes, ImageFormat::Jpeg).unwrap().to_rgb8()
+    }
+
+    #[test]
+    fn a_progressive_frame_is_seen_behind_what_stands_before_it() {
+        let check = |frame: &[u8], want: bool| {
+            let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xc2, 0xff];
+            bytes.extend(frame);
+            assert_eq!(is_progressive(&bytes), want, "{frame:?}");
+        };
+        check(&[0xff, 0xc2, 0, 11], true);
+        check(&[0xff, 0xff, 0xc2, 0, 11], true);
+        check(&[0xff, 0xc0, 0, 11, 0xff, 0xc2, 0, 11], false);
+        check(&[0xff, 0xda, 0, 2], false);
+        check(&[0xff, 0xe2, 0xff, 0xff], false);
+        check(&[], false);
     }
 
     #[test]

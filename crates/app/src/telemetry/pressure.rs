@@ -194,11 +194,21 @@ pub async fn watch_disk(dir: PathBuf, min_mb: u64, pressure: Arc<Pressure>, stop
     }
 }
 
+/// Free bytes of the disk that holds `dir` or, if it is not there yet, the folder above it; `None` = they cannot be read.
+pub fn disk_free(dir: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(dir).or_else(|e| dir.parent().map_or(Err(e), rustix::fs::statvfs)).ok()?;
+    Some(free_of(&disk))
+}
+
+fn free_of(disk: &rustix::fs::StatVfs) -> u64 {
+    disk.f_bavail.saturating_mul(disk.f_frsize)
+}
+
 /// Free space of the disk that holds `dir`, told to `pressure` and as a metric.
 pub fn look_at_disk(dir: &Path, min_mb: u64, pressure: &Pressure) {
     match rustix::fs::statvfs(dir) {
         Ok(disk) => {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let free = free_of(&disk);
             metrics::gauge!("anlan_disk_free_bytes").set(free as f64);
             pressure.set_disk_free(free >> 20, min_mb);
         }

@@ -1,4 +1,4 @@
-//! Flags: what the records of a register say of their enterprise as a whole, such as 不得生产 while no licence of a sort is good.
+//! Flags: what the records of a register say of their enterprise as a whole, such as 许可失效 while no licence of a sort is good.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn a_sort_is_flagged_while_none_of_it_is_good() {
         let flag = Flag {
-            name: "不得生产".into(),
-            name_en: "Must not produce".into(),
+            name: "许可失效".into(),
+            name_en: "Licence not in force".into(),
             per: "licence".into(),
             good: vec!["valid".into()],
             bad: vec!["suspended".into(), "expired".into()],

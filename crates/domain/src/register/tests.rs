@@ -358,10 +358,10 @@ fn a_turn_is_a_way_like_any_other() {
     let kind = Kind::parse(MAJOR_HAZARD).unwrap();
     assert!(graph::mermaid(&kind).contains("filed --> to_refile: 变更"));
     // Without it nobody gets there; and it is no way around a step that must be taken.
-    let turn = "turns = [{ when = { changed = [\"level\"] }, to = \"to_refile\" }]";
+    let turn = "{ when = { changed = [\"level\"] }, to = \"to_refile\" }";
     let told = |to: &str| Kind::parse(&MAJOR_HAZARD.replacen(turn, to, 1)).expect_err(to);
     assert!(told(&turn.replace("to_refile", "cancelled")).iter().any(|b| b.reason.contains("\"cancelled\" can be reached without cancel")));
-    let text = MAJOR_HAZARD.replace("}, to = \"to_refile\" }]", "}, to = \"filed\" }]");
+    let text = MAJOR_HAZARD.replace("}, to = \"to_refile\" }", "}, to = \"filed\" }");
     assert!(Kind::parse(&text).expect_err("").iter().any(|b| b.field == "state.to_refile" && b.reason.contains("cannot be reached")));
 }
 

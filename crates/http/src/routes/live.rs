@@ -4,7 +4,7 @@
 //! The session is looked at again every few seconds, so a forced logout or a changed grant reaches open streams. Start at [`run`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anlan_app::App;
@@ -13,7 +13,7 @@ use anlan_app::error::{AppError, Kind};
 use anlan_app::health::Trouble;
 use anlan_app::live::{LiveMessage, Subscription};
 use anlan_app::vehicle;
-use anlan_model::{Clock as _, Permission, UserId, VehicleId};
+use anlan_model::{Clock as _, Permission, VehicleId};
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderMap, header};
@@ -27,6 +27,7 @@ use super::record::{Record, record};
 use super::vehicle::VehicleLatest;
 use crate::dto::At;
 use crate::extract::Known;
+use crate::place::OwnPlace;
 use crate::problem::Failure;
 use crate::{STREAMS_OF_ONE, Shared};
 
@@ -133,7 +134,7 @@ pub(crate) async fn live(
     let Ok(place) = shared.streams.clone().try_acquire_owned() else {
         return Err(AppError::new(Kind::Unavailable, "live.full").into());
     };
-    let Some(own) = OwnPlace::take(&shared.streams_of, session.user.id) else {
+    let Some(own) = OwnPlace::take(&shared.streams_of, session.user.id, STREAMS_OF_ONE) else {
         return Err(AppError::new(Kind::TooMany { retry_after_s: 10 }, "live.too_many").with("most", STREAMS_OF_ONE).into());
     };
     Ok(upgrade.on_upgrade(move |socket| async move {
@@ -142,41 +143,6 @@ pub(crate) async fn live(
         metrics::gauge!("anlan_live_streams").decrement(1.0);
         drop((place, own));
     }))
-}
-
-/// One of the streams a person may have open; given back when dropped.
-struct OwnPlace {
-    of: Arc<Mutex<HashMap<UserId, usize>>>,
-    user: UserId,
-}
-
-impl OwnPlace {
-    fn take(of: &Arc<Mutex<HashMap<UserId, usize>>>, user: UserId) -> Option<Self> {
-        let mut counts = counts(of);
-        let open = counts.get(&user).copied().unwrap_or_default();
-        if open >= STREAMS_OF_ONE {
-            return None;
-        }
-        counts.insert(user, open + 1);
-        Some(Self { of: of.clone(), user })
-    }
-}
-
-impl Drop for OwnPlace {
-    fn drop(&mut self) {
-        let mut counts = counts(&self.of);
-        let left = counts.get(&self.user).map_or(0, |open| open.saturating_sub(1));
-        // Who has none left is forgotten, so that the map is never longer than the streams are many.
-        if left == 0 {
-            counts.remove(&self.user);
-        } else {
-            counts.insert(self.user, left);
-        }
-    }
-}
-
-fn counts(of: &Mutex<HashMap<UserId, usize>>) -> MutexGuard<'_, HashMap<UserId, usize>> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the page comes from the host it talks to.
