@@ -84,7 +84,7 @@ pub(crate) async fn forget(AppRef(app): AppRef, caller: Caller, id: PathId) -> R
 }
 
 /// The file as it came, compared with its hash.
-#[utoipa::path(get, path = "/attachments/{id}/content", tag = "register", params(("id" = String, Path)), responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
+#[utoipa::path(get, path = "/attachments/{id}/content", tag = "register", params(("id" = String, Path)), responses((status = 200, body = Vec<u8>, content_type = "*/*")))]
 pub(crate) async fn content(AppRef(app): AppRef, caller: Caller, id: PathId) -> Result<Response, Failure> {
     let (row, file) = attachment::open(&app, &caller.scope, id.read::<AttachmentId>()?).await?;
     let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10);
