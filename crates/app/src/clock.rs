@@ -197,6 +197,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_day_is_a_date_in_beijing() {
+        let check = |at: &str, want: &str| assert_eq!(day_of(Timestamp::parse(at).unwrap()).to_string(), want);
+        check("2026-11-23T15:59:59Z", "2026-11-23");
+        check("2026-11-23T16:00:00Z", "2026-11-24");
+    }
+
+    #[test]
     fn a_test_clock_starts_where_told_and_only_moves_forward() {
         let clock = AppClock::test("2013-06-01T00:00:00Z").unwrap();
         clock.set_rate(0.0).unwrap().unwrap();
