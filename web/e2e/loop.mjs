@@ -368,9 +368,9 @@ async function loop(checks, url, people) {
     await bells({ worker: [], manager: [], hongta: [], leader: [] })
   })
   await until(url, DUE_DAYS + 1)
-  await claim('the day after: supervisor and worker are told that it is overdue, and it stands on top of the to-do lists', async () => {
+  await claim('the day after: supervisor, manager and worker are told that it is overdue, and it stands on top of the to-do lists', async () => {
     same('notices of supervisor', (await hongta.news('15-notices-overdue')).sort(), [`挂牌 已逾期，期限 ${day(DUE_DAYS)}`, `隐患 已逾期，期限 ${day(DUE_DAYS)}`].sort())
-    await bells({ worker: [`隐患 已逾期，期限 ${day(DUE_DAYS)}`], manager: [], leader: [] })
+    await bells({ worker: [`隐患 已逾期，期限 ${day(DUE_DAYS)}`], manager: [`隐患 已逾期，期限 ${day(DUE_DAYS)}`], leader: [] })
     await worker.tasks('16-worker-tasks-overdue')
     holds('the overdue', await worker.page.locator('section.overdue').innerText(), WORDS)
     holds('the overdue', await worker.page.locator('section.overdue').innerText(), '逾期 1 天')
