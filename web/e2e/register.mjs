@@ -184,8 +184,16 @@ export async function registerFlow(checks, page, url, shots) {
   await checks.run('register: the sheet that is exported holds the filters, the template of the import is a workbook', async () => {
     await page.goto(`${url}/registers/${KIND}?q=${encodeURIComponent(word)}`)
     await settled(page)
-    const href = await page.locator('a[download]').first().getAttribute('href')
-    if (!href.includes(encodeURIComponent(word))) throw new Error(`the export forgets the filter: ${href}`)
+    const [fetched] = await Promise.all([page.waitForEvent('download', { timeout: 30_000 }), page.click('[data-export-list]')])
+    if (!fetched.suggestedFilename().endsWith('.xlsx')) throw new Error(`the file is called ${fetched.suggestedFilename()}`)
+    const shown = (await ask(page, `/registers/${KIND}/records?q=${encodeURIComponent(word)}&limit=1000`)).records.length
+    await page.locator('[data-export] strong').waitFor()
+    const said = await page.locator('[data-export] strong').innerText()
+    if (Number(said.replace(/\D/g, '')) !== shown) throw new Error(`the export says "${said}" of a list of ${shown}`)
+    await checks.axe(page, shots, 'register-export')
+    await page.keyboard.press('Escape')
+    await dialogGone(page)
+    const href = await page.evaluate(async () => `/api/v1/exports/${(await (await fetch('/api/v1/exports')).json()).exports[0].id}/files/1`)
     for (const path of [href, `/api/v1/registers/${KIND}/import`]) {
       const magic = await page.evaluate(async (p) => String.fromCharCode(...new Uint8Array(await (await fetch(p)).arrayBuffer()).slice(0, 2)), path)
       if (magic !== 'PK') throw new Error(`${path} is no workbook`)

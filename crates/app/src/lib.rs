@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod enterprise;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod health;
 pub mod hold;
 pub mod keep;
@@ -91,6 +92,8 @@ pub struct App {
     pub media: media::Media,
     /// Files of records.
     pub attachments: attachment::Attachments,
+    /// Lists that become files.
+    pub exports: export::Exports,
     /// Archiving of days that are over.
     pub archiver: archive::Archiver,
     /// Wakes the command reconciler when a command was stored.

@@ -11,6 +11,7 @@ use anlan_documents::{Cell, Column, ColumnKind, NewSheet, Row, Sheet, SheetError
 use anlan_domain::register::{Field, FieldType, Kind, Owner, Value};
 use anlan_model::{Clock as _, EnterpriseId, Permission, Scope};
 use anlan_store::{RecordChange, RecordOwner};
+use serde::{Deserialize, Serialize};
 
 use crate::App;
 use crate::error::{AppError, Kind as Refusal, Problem};
@@ -20,13 +21,16 @@ use crate::validate::{self, Paging};
 
 /// Rows of an exported file; more are asked for in parts.
 pub const ROWS_MAX: usize = 50_000;
+/// Rows that are read at once.
+const PAGE: usize = 2_000;
 /// Lines of one table of all exported records together; Excel itself ends at 1,048,576.
 const LINES_MAX: usize = 200_000;
 /// Width of a column in characters.
 const WIDTH: f64 = 18.0;
 
 /// The languages of a sheet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Language {
     /// 中文.
     Chinese,
@@ -147,22 +151,48 @@ fn tab_name(name: &str, taken: &[Tab]) -> String {
 /// # Errors
 /// As the list; more rows than a file takes.
 pub async fn export(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter, language: Language) -> Result<Vec<u8>, AppError> {
+    let part = part(app, scope, kind, filter, language, None, ROWS_MAX).await?;
+    if part.next.is_some() {
+        return Err(AppError::invalid("sheet.too_long", "").with("most", ROWS_MAX));
+    }
+    Ok(part.bytes)
+}
+
+/// A list as far as one file goes.
+pub(crate) struct Part {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) rows: usize,
+    /// Where the next one begins.
+    pub(crate) next: Option<String>,
+}
+
+/// The next `rows_max` records of a list as a file.
+pub(crate) async fn part(
+    app: &App,
+    scope: &Scope,
+    kind: &str,
+    filter: &RecordFilter,
+    language: Language,
+    cursor: Option<String>,
+    rows_max: usize,
+) -> Result<Part, AppError> {
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
-    let mut rows = Vec::new();
-    let mut paging = Paging { cursor: None, limit: 2_000 };
+    let (mut rows, mut next) = (Vec::new(), cursor);
     loop {
-        let page = app.store.records(&view, &kind.id, filter, &paging).await?;
+        let limit = u32::try_from((rows_max - rows.len()).min(PAGE)).unwrap_or(1);
+        let page = app.store.records(&view, &kind.id, filter, &Paging { cursor: next.take(), limit }).await?;
         rows.extend(page.items);
-        if rows.len() > ROWS_MAX {
-            return Err(AppError::invalid("sheet.too_long", "").with("most", ROWS_MAX));
+        next = page.next;
+        if next.is_none() || rows.len() >= rows_max {
+            break;
         }
-        let Some(next) = page.next else { break };
-        paging.cursor = Some(next);
     }
     let people = record::people_in(app, &kind.id, &rows).await?;
     let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
-    write(app, move || sheet_of(&kind, &rows, &people, language)).await
+    let n = rows.len();
+    let bytes = write(app, move || sheet_of(&kind, &rows, &people, language)).await?;
+    Ok(Part { bytes, rows: n, next })
 }
 
 fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, language: Language) -> Result<NewSheet, AppError> {

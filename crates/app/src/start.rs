@@ -25,7 +25,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, attachment, media, pack, record, region, rules};
+use crate::{App, Settings, attachment, export, media, pack, record, region, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -139,6 +139,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         archiver: Archiver::new(settings.archive.clone(), dir),
         media: crate::media::Media::new(dir),
         attachments: attachment::Attachments::new(dir),
+        exports: export::Exports::new(dir),
         settings,
         links: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
@@ -159,6 +160,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(projector.run(projector_stop.clone()));
     tasks.spawn(archive::run(app.clone(), intake_stop.clone()));
     tasks.spawn(attachment::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(export::run(app.clone(), intake_stop.clone()));
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
     pack::begin_base(&app).await?;
     tasks.spawn(pack::renew_at_start(app.clone()));
@@ -213,6 +215,9 @@ impl App {
         media::drop_old(self).await;
         if let Err(failure) = attachment::sweep(self).await {
             warn!(error = &failure as &dyn std::error::Error, "files of records could not be looked through");
+        }
+        if let Err(failure) = export::tidy(self).await {
+            warn!(error = &failure as &dyn std::error::Error, "files of lists could not be looked through");
         }
         // A database that is away is told of elsewhere; the reconcilers try again.
         let ran = ran + region::keep_up(self).await.unwrap_or(0);

@@ -3,6 +3,7 @@
 //! `{name}` is replaced by the fault's parameter of that name. A code without a sentence is a fault that a test finds.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Languages of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +157,19 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "The last character of the credit code does not follow from the others; look at it again.",
     ),
     ("enterprise.code_length", "统一社会信用代码应为 18 位。", "A credit code has 18 characters."),
+    ("export.disk", "磁盘读写失败，稍后自动重试。", "The disk could not be read or written; it is tried again."),
+    (
+        "export.disk_low",
+        "磁盘剩余空间不足，暂不生成导出文件，请联系系统管理员。",
+        "The disk is nearly full, so no files are made; tell your administrator.",
+    ),
+    ("export.gone", "导出文件已不在，请重新导出。", "The file is no longer there; ask for it again."),
+    (
+        "export.grants_changed",
+        "您的权限在导出之后有变化，请重新导出。",
+        "Your grants are others than when this was asked for; ask for it again.",
+    ),
+    ("export.waiting", "您已有 {max} 个导出任务在等待，请稍候。", "{max} of your lists are being made into files already; wait for them."),
     ("field.missing", "缺少必填字段。", "A required field is missing."),
     ("field.unknown", "不认识的字段。", "Unknown field."),
     ("field.wrong_type", "字段类型不正确：{reason}。", "The field has the wrong type: {reason}."),
@@ -378,7 +392,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
 ];
 
 /// The sentence of a code, with its parameters filled in.
-pub(crate) fn sentence(code: &str, language: Language, params: &BTreeMap<&'static str, String>) -> String {
+pub(crate) fn sentence(code: &str, language: Language, params: &BTreeMap<impl fmt::Display, String>) -> String {
     let Ok(at) = SENTENCES.binary_search_by_key(&code, |(code, _, _)| code) else { return code.to_owned() };
     let (_, chinese, english) = SENTENCES[at];
     let mut text = match language {

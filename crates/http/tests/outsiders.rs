@@ -25,6 +25,7 @@ struct World {
     record: String,
     /// A picture of the record.
     attachment: String,
+    export: String,
 }
 
 async fn world() -> World {
@@ -55,7 +56,9 @@ async fn world() -> World {
     let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
     let made = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/records", Some(&supervisor), Some(body)).await.ok(201);
     let record = text(&made["id"]);
-    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination, record, attachment }
+    let export = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/exports", Some(&supervisor), None).await.ok(202);
+    let export = text(&export["id"]);
+    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination, record, attachment, export }
 }
 
 /// What somebody with every right, but in another county, must get.
@@ -192,6 +195,11 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /registers/{kind}/map" => ("/registers/hidden_danger/map".into(), None, Empty("features")),
         // Files: what is in them is compared in registers.rs; a sheet cannot be sent as JSON, so the import is refused before anything else.
         "get /registers/{kind}/export" => ("/registers/hidden_danger/export".into(), None, Common),
+        // A list of their own, in which nothing is: what is in it is compared in visible.rs.
+        "post /registers/{kind}/exports" => ("/registers/hidden_danger/exports".into(), None, Common),
+        "get /exports" => ("/exports".into(), None, Empty("exports")),
+        "get /exports/{id}" | "delete /exports/{id}" => (format!("/exports/{}", w.export), None, Refused),
+        "get /exports/{id}/files/{part}" => (format!("/exports/{}/files/1", w.export), None, Refused),
         "get /registers/{kind}/import" | "post /registers/{kind}/import" => ("/registers/hidden_danger/import".into(), None, Common),
         "get /enterprises/import" | "post /enterprises/import" => ("/enterprises/import".into(), None, Common),
         "get /tasks" => ("/tasks".into(), None, Empty("tasks")),

@@ -387,6 +387,7 @@ impl<'a> Stage<'a> {
         ways.push(("word by word", parts));
         ways.push(("live", self.heard(person, kind).await));
         ways.push(("export", self.exported(person, kind).await));
+        ways.push(("result of a job", self.made_into_files(person, kind).await));
         // A division's own record may have no place; every enterprise here has a gate.
         if kind != "township_patrol" {
             let path = format!("/api/v1/registers/{kind}/map");
@@ -415,21 +416,31 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Ids of the records in the sheet that the person gets.
+    /// Ids of the records in the sheet that the person gets at once.
     async fn exported(&self, person: &Person, kind: &str) -> BTreeSet<String> {
+        let bytes = self.node.bytes(&person.token, &format!("/api/v1/registers/{kind}/export")).await;
+        self.in_sheets(kind, &[bytes]).await
+    }
+
+    /// Ids of the records in the small files that a job of the person makes.
+    async fn made_into_files(&self, person: &Person, kind: &str) -> BTreeSet<String> {
+        let files = common::export(&self.node, &person.token, &format!("{kind}/exports?rows_per_file=3")).await;
+        self.in_sheets(kind, &files).await
+    }
+
+    async fn in_sheets(&self, kind: &str, files: &[Vec<u8>]) -> BTreeSet<String> {
         let all = self.node.get(&format!("/api/v1/registers/{kind}/records?limit=1000")).await;
         let shown = |record: &Value| {
             let (id, number) = (text(&record["id"]), text(&record["number"]));
             (if number.is_empty() { id.clone() } else { number }, id)
         };
         let ids: BTreeMap<String, String> = all["records"].as_array().unwrap().iter().map(shown).collect();
-        let bytes = self.node.bytes(&person.token, &format!("/api/v1/registers/{kind}/export")).await;
-        let sheet = read_sheet(&bytes, &SheetLimits::default()).unwrap();
         let id = |row: &anlan_documents::Row| match row.cell(0) {
             Cell::Text(number) => ids[number].clone(),
             other => panic!("{other:?}"),
         };
-        sheet.rows.iter().map(id).collect()
+        let sheets = files.iter().map(|bytes| read_sheet(bytes, &SheetLimits::default()).unwrap());
+        sheets.flat_map(|sheet| sheet.rows.iter().map(id).collect::<Vec<_>>()).collect()
     }
 
     /// Every way to one record: whether it opens.

@@ -7,6 +7,7 @@
 mod attachment;
 mod db;
 mod error;
+mod export;
 mod line;
 mod migrate;
 mod pack;
@@ -55,6 +56,7 @@ pub use device::{DeviceChange, DeviceFilter, DeviceRow, NewDevice};
 pub use enterprise::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, ImportedEnterprise, NewEnterprise};
 pub use error::StoreError;
 pub use event::EventRow;
+pub use export::{ExportRow, ExportState};
 pub use hold::{HoldRow, NewHold};
 pub use media::{MediaRow, NewMedia};
 pub use pack::PackRow;
@@ -79,6 +81,7 @@ pub struct Store {
     db: db::Db,
     line: line::Line,
     sight: sight::Sight,
+    bounds: record::Bounds,
 }
 
 impl Store {
@@ -89,7 +92,7 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         migrate::migrate(&db, real_now()).await?;
-        Ok(Self { db, line: line::Line::default(), sight: sight::Sight::default() })
+        Ok(Self { db, line: line::Line::default(), sight: sight::Sight::default(), bounds: record::Bounds::default() })
     }
 
     /// Asks the database for a sign of life.

@@ -10,10 +10,12 @@ mod notification;
 
 use anlan_domain::register::search::Search;
 use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 pub(crate) use change::follow_enterprise;
 pub use change::{RecordChange, RecordOwner, RecordPut, Related};
+pub(crate) use list::Bounds;
 pub use notification::NotificationRow;
 
 use crate::audit::hex_of;
@@ -89,7 +91,8 @@ pub struct FlaggingRow {
 }
 
 /// What a field must be for a record to be listed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FieldIs {
     /// This choice, person or date.
     Text(String),
@@ -102,7 +105,7 @@ pub enum FieldIs {
 }
 
 /// Which records.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecordFilter {
     /// What somebody typed.
     pub search: Search,

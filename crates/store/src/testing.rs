@@ -31,7 +31,7 @@ pub async fn on_both<F: Future<Output = ()>>(suite: impl Fn(Store) -> F) {
 pub async fn on_both_at<F: Future<Output = ()>>(suite: impl Fn(Store, String) -> F) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let url = sqlite_url(directory.path());
-    let store = Store::open(&url).await.expect("an empty SQLite database");
+    let store = small(Store::open(&url).await.expect("an empty SQLite database"));
     suite(store.clone(), url).await;
     store.close().await;
 
@@ -40,10 +40,16 @@ pub async fn on_both_at<F: Future<Output = ()>>(suite: impl Fn(Store, String) ->
         return;
     };
     let database = Database::create(server).await;
-    let store = Store::open(&database.url).await.expect("an empty PostgreSQL database");
+    let store = small(Store::open(&database.url).await.expect("an empty PostgreSQL database"));
     suite(store.clone(), database.url.clone()).await;
     store.close().await;
     database.remove().await;
+}
+
+/// Suites hold some sixty records: of those a dozen are few, so that every way to begin a list is taken.
+fn small(mut store: Store) -> Store {
+    store.bounds = crate::record::Bounds { few: 12, very_few: 3 };
+    store
 }
 
 /// The address of a SQLite database in `directory`.

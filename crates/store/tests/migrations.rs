@@ -130,6 +130,13 @@ INSERT INTO user_recovery_code (user_id, code_hash) SELECT id, 'hash' FROM users
 SELECT r.id, u.id, 15, '阀门.jpg', 'image/jpeg', 9, 'ab' FROM record AS r, users AS u;",
         counts: &[("SELECT COUNT(*) AS n FROM attachment AS a JOIN record AS r ON r.id = a.record_id WHERE a.bytes = 9", 1)],
     },
+    Step {
+        name: "0015_export",
+        digest: "4711c6394d95d05379120260f47072d95cdcde61bfa8b2df70351b0e4f2bc91c",
+        rows: "INSERT INTO export_job (user_id, kind, asked, grants, asked_at_us, state, n_rows, n_files)
+SELECT u.id, 'hidden_danger', '{}', '[]', 16, 'waiting', 0, 0 FROM users AS u;",
+        counts: &[("SELECT COUNT(*) AS n FROM export_job AS j JOIN users AS u ON u.id = j.user_id WHERE j.asked_at_us = 16", 1)],
+    },
 ];
 
 #[test]

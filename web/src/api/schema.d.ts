@@ -392,6 +392,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists one's own jobs of the last day, newest first. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exports/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of one's own jobs. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Takes back a job of one's own, with its files. */
+        delete: operations["forget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exports/{id}/files/{part}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file of a job that is done, from 1; refused if the asker's grants are no longer those it was made with. */
+        get: operations["file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/holds": {
         parameters: {
             query?: never;
@@ -830,6 +882,23 @@ export interface paths {
         get: operations["export"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registers/{kind}/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a list to be made into XLSX files, with the filters of the list; `exports/{id}` says when they are there. They are kept for a day. */
+        post: operations["ask"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1870,6 +1939,34 @@ export interface components {
         EventList: {
             events: components["schemas"]["Event"][];
             next: string | null;
+        };
+        /** @description A list that becomes files. */
+        ExportJob: {
+            asked_at: components["schemas"]["At"];
+            done_at: null | components["schemas"]["At"];
+            /**
+             * Format: int64
+             * @description Files so far; they are given out once it is done.
+             */
+            files: number;
+            id: string;
+            /** @description The register. */
+            kind: string;
+            /** @description Why it failed, in the accepted language. */
+            reason: string | null;
+            /**
+             * Format: int64
+             * @description Records in its files so far.
+             */
+            rows: number;
+            /** @description Your grants are others than those it was made with: ask again. */
+            stale: boolean;
+            /** @description `waiting`, `done` or `failed`. */
+            state: string;
+        };
+        /** @description One's own jobs, newest first. */
+        ExportJobList: {
+            exports: components["schemas"]["ExportJob"][];
         };
         /** @description A role at a territory. */
         Grant: {
@@ -4668,6 +4765,123 @@ export interface operations {
     };
     list: {
         parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportJobList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportJob"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    forget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                part: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
             query?: {
                 cursor?: string;
                 /** @description 1 to 1,000. */
@@ -5586,6 +5800,59 @@ export interface operations {
                 };
                 content: {
                     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    ask: {
+        parameters: {
+            query?: {
+                /** @description Words that must all be found in its title, number, searched fields or the enterprise's name and code; two characters suffice. */
+                q?: string;
+                /** @description In this state. */
+                state?: string;
+                enterprise?: string;
+                /** @description In this division. */
+                region?: string;
+                /** @description `true` = something follows. */
+                open?: string;
+                /** @description `true` = open and late; in order of due days. */
+                overdue?: string;
+                /** @description Open and due before this day, `YYYY-MM-DD`; in order of due days. */
+                due_before?: string;
+                /** @description Below this record. */
+                parent?: string;
+                /** @description `true` = on the asker's to-do list. */
+                mine?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+                /** @description Records in one file, 1 to 50,000 (default). */
+                rows_per_file?: number;
+            };
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportJob"];
                 };
             };
             /** @description Refused */

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// Characters of one record that are searched; what is longer is found by its beginning.
 const CHARS_MAX: usize = 2_000;
 /// Words of one search.
@@ -50,7 +52,7 @@ fn grams_of(word: &str) -> Vec<String> {
 }
 
 /// A search: every word must be found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Search {
     /// Keys that must be there.
     pub grams: Vec<String>,

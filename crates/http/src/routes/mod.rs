@@ -10,6 +10,7 @@ mod command;
 mod device;
 mod enterprise;
 mod event;
+mod export;
 mod hold;
 mod live;
 mod media;
@@ -123,6 +124,10 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(record::list, record::create))
         .routes(routes!(record::get))
         .routes(routes!(sheet::export))
+        .routes(routes!(export::ask))
+        .routes(routes!(export::list))
+        .routes(routes!(export::get, export::forget))
+        .routes(routes!(export::file))
         .routes(routes!(sheet::map))
         .routes(routes!(attachment::upload))
         .routes(routes!(attachment::forget))

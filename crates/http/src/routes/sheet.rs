@@ -72,7 +72,7 @@ impl ImportQuery {
     }
 }
 
-fn sheet_language(spoken: messages::Language) -> sheet::Language {
+pub(crate) fn sheet_language(spoken: messages::Language) -> sheet::Language {
     match spoken {
         messages::Language::Chinese => sheet::Language::Chinese,
         messages::Language::English => sheet::Language::English,

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anlan_app::clock::AppClock;
 use anlan_app::{App, Running, Settings};
@@ -277,5 +278,25 @@ impl Node {
         // The reorder window holds a reading's rules back for up to a second of domain time.
         self.app.clock.set(now.plus_us(2_000_000)).unwrap().unwrap();
         self.app.settle().await;
+    }
+}
+
+/// The files of a list that a job makes, once it is done.
+pub async fn export(node: &Node, token: &str, path: &str) -> Vec<Vec<u8>> {
+    let job = ask(&node.router, "POST", &format!("/api/v1/registers/{path}"), Some(token), None).await.ok(202);
+    let at = format!("/api/v1/exports/{}", text(&job["id"]));
+    loop {
+        let job = ask(&node.router, "GET", &at, Some(token), None).await.ok(200);
+        match job["state"].as_str() {
+            Some("waiting") => tokio::time::sleep(Duration::from_millis(3)).await,
+            Some("done") => {
+                let mut files = Vec::new();
+                for part in 1..=job["files"].as_u64().unwrap() {
+                    files.push(node.bytes(token, &format!("{at}/files/{part}")).await);
+                }
+                return files;
+            }
+            _ => panic!("{job}"),
+        }
     }
 }

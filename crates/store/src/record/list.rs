@@ -13,10 +13,21 @@ use super::{COLUMNS, FieldIs, JOINS, OWNER, RecordFilter, RecordRow, read};
 use crate::db::{Row, Sql, sql};
 use crate::{Page, Paging, Store, StoreError};
 
-/// So few records are looked at one by one; a condition that more of them meet is frequent. Tests hold some sixty records.
-const FEW: i64 = if cfg!(feature = "testing") { 12 } else { 30_000 };
-/// So few that no other condition need be counted.
-const VERY_FEW: i64 = if cfg!(feature = "testing") { 3 } else { 500 };
+/// What counts as few.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// So few records are looked at one by one; a condition that more of them meet is frequent.
+    pub(crate) few: i64,
+    /// So few that nobody need know how frequent the other conditions are.
+    pub(crate) very_few: i64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { few: 10_000, very_few: 500 }
+    }
+}
+
 /// Conditions that are counted; the others are asked of what is found.
 const COUNTED: usize = 8;
 /// Records without a due day come last.
@@ -169,25 +180,30 @@ impl Store {
         let grams = filter.search.grams.iter().map(|gram| Begin::Gram(gram));
         let singles = filter.search.singles.iter().map(|one| Begin::Single(one));
         let conditions: Vec<Begin<'a>> = fields.chain(grams).chain(singles).take(COUNTED).collect();
-        let mut rarest: Option<(i64, Begin<'a>)> = None;
-        for begin in &conditions {
-            let mut q = sql("SELECT COUNT(*) AS n FROM (SELECT d.record_id");
-            begin.push(&mut q, "", kind);
-            q.push("\nLIMIT {}) AS found", &[&FEW]);
-            let n: i64 = self.db.row(q).await?.ok_or(StoreError::NotFound)?.get("n")?;
-            if rarest.is_none_or(|(least, _)| n < least) {
-                rarest = Some((n, *begin));
+        // Who sees everything reads one condition newest first and has a page soon, however many meet it.
+        if let ([only], true) = (&*conditions, scope.node_wide())
+            && only.is_in_order()
+        {
+            return Ok(Some(*only));
+        }
+        // To a few hundred first: a search for a rare word need not count the frequent ones to their end.
+        for most in [self.bounds.very_few, self.bounds.few] {
+            let mut rarest: Option<(i64, Begin<'a>)> = None;
+            for begin in &conditions {
+                let mut q = sql("SELECT COUNT(*) AS n FROM (SELECT d.record_id");
+                begin.push(&mut q, "", kind);
+                q.push("\nLIMIT {}) AS found", &[&most]);
+                let n: i64 = self.db.row(q).await?.ok_or(StoreError::NotFound)?.get("n")?;
+                if n < most && rarest.is_none_or(|(least, _)| n < least) {
+                    rarest = Some((n, *begin));
+                }
             }
-            if n < VERY_FEW {
-                break;
+            if let Some((_, begin)) = rarest {
+                return Ok(Some(begin));
             }
         }
-        Ok(match rarest {
-            Some((n, begin)) if n < FEW => Some(begin),
-            // All are frequent. Who sees everything reads one of them newest first and has a page soon; for others it may hold little of theirs.
-            Some(_) if scope.node_wide() => conditions.into_iter().find(|begin| begin.is_in_order()),
-            _ => None,
-        })
+        // All are frequent. For those who see little, the first may hold little of theirs: they begin with their scope.
+        Ok(if scope.node_wide() { conditions.into_iter().find(|begin| begin.is_in_order()) } else { None })
     }
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { KIND } from './fixture'
-import { exportPath, fieldFilterCount, readFilters, writeFilters } from './filters'
+import { fieldFilterCount, readFilters, writeFilters } from './filters'
 
 const round = (query: Record<string, unknown>) => writeFilters(readFilters(query, KIND))
 
@@ -11,8 +11,4 @@ it('keeps_every_filter_that_the_kind_knows', () => {
 })
 it('leaves_out_what_the_server_would_refuse', () => {
   expect(round({ state: 'nowhere', due_before: 'soon', open: 'yes', 'f.level': 'huge', 'f.due_on.from': '1.1.2026', 'f.funds.to': 'much', 'f.secret': 'x', other: '1', q: ['a', 'b'] })).toEqual({ q: 'a' })
-})
-it('exports_what_the_list_shows', () => {
-  expect(exportPath('sample', readFilters({}, KIND))).toBe('/api/v1/registers/sample/export')
-  expect(exportPath('sample', readFilters({ q: '管 a', 'f.level': 'major' }, KIND))).toBe('/api/v1/registers/sample/export?q=%E7%AE%A1+a&f.level=major')
 })

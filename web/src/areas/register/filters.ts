@@ -78,8 +78,3 @@ export function writeFilters(filters: Filters): Record<string, string> {
 
 /** How many field filters are set; they may be folded away. */
 export const fieldFilterCount = (filters: Filters) => Object.values(filters.fields).filter((f) => f.value || f.from || f.to).length
-
-export const exportPath = (kind: string, filters: Filters): string => {
-  const search = new URLSearchParams(writeFilters(filters)).toString()
-  return `/api/v1/registers/${encodeURIComponent(kind)}/export${search ? `?${search}` : ''}`
-}

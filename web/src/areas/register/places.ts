@@ -7,6 +7,8 @@ export type MapLayer = components['schemas']['MapLayer']
 export type MapRecord = MapLayer['features'][number]['properties']
 /** Late before open before ended: what needs a look is on top. */
 export const STANDINGS = ['late', 'open', 'ended'] as const
+/** Told apart without colour, as the symbols on the map are. */
+export const SIGN = { late: '⚠', open: '○', ended: '■' } as const
 export type Standing = (typeof STANDINGS)[number]
 export interface RecordPlace {
   id: string

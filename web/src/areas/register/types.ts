@@ -17,6 +17,7 @@ export type NotificationPage = Schemas['NotificationList']
 export type TaskPage = Schemas['TaskList']
 export type Task = Schemas['Task']
 export type Pack = Schemas['Pack']
+export type ExportJob = Schemas['ExportJob']
 
 export interface PlaceValue {
   lon: number
