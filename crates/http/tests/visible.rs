@@ -424,7 +424,7 @@ impl<'a> Stage<'a> {
 
     /// Ids of the records in the small files that a job of the person makes.
     async fn made_into_files(&self, person: &Person, kind: &str) -> BTreeSet<String> {
-        let files = common::export(&self.node, &person.token, &format!("{kind}/exports?rows_per_file=3")).await;
+        let files = common::export(self.node, &person.token, &format!("{kind}/exports?rows_per_file=3")).await;
         self.in_sheets(kind, &files).await
     }
 
