@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENS_DEPTH_MAX, Owner, Record, Refused, Related,
-    Transition, Value,
+    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner, Record, Refused,
+    Related, Transition, Value,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PER_ROUND: u32 = 500;
 /// Records that are kept in one transaction where there may be many: people and alarms get their turn between portions.
 pub(crate) const PORTION: u32 = 200;
+
+/// So much against one act is told, about.
+const PROBLEMS_MAX: usize = 100;
 
 /// What of a record stands in its body.
 #[derive(Debug, Serialize, Deserialize)]
@@ -442,13 +445,15 @@ pub(crate) struct Doing<'a> {
     /// Who may be named; `None` = whoever is named was looked at before, in the record that this one comes from.
     people: Option<Vec<UserId>>,
     today: Date,
+    /// Records that were opened until now.
+    opened: usize,
 }
 
 impl<'a> Doing<'a> {
     pub(crate) fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
         let roles = scope.roles_at(owner.enterprise, Some(&owner.region), owner.sector.as_deref());
         let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string();
-        Ok(Self { app, by, roles, owner, people: Some(people), today: day_of(now) })
+        Ok(Self { app, by, roles, owner, people: Some(people), today: day_of(now), opened: 0 })
     }
 
     fn decide(
@@ -583,7 +588,7 @@ impl<'a> Doing<'a> {
         Ok((new, refused))
     }
 
-    /// Makes the records that the transition opens.
+    /// Makes the records that the transition opens: all of them, or none and everything that stands against them.
     async fn open(
         &mut self,
         change: &mut RecordChange<'_>,
@@ -593,8 +598,8 @@ impl<'a> Doing<'a> {
         after: &Record,
         depth: usize,
     ) -> Result<(), AppError> {
-        let opens = kind.transition(transition).map(|t| t.opens.clone()).unwrap_or_default();
-        if opens.is_empty() {
+        let all = kind.opened(transition, after, self.today);
+        if all.is_empty() {
             return Ok(());
         }
         if depth >= OPENS_DEPTH_MAX {
@@ -602,14 +607,36 @@ impl<'a> Doing<'a> {
         }
         let parent = change.record(&kind.id, id).await?;
         self.people = None;
-        for opens in opens {
+        self.opened += all.len();
+        // The loader counts by the tables of today; a stored one may be longer.
+        if self.opened > OPENED_MAX {
+            return Err(AppError::conflict("register.too_many").with("most", OPENED_MAX));
+        }
+        let mut refused: Option<AppError> = None;
+        for opened in all {
+            let opens = opened.opens;
             let other = self.app.registers.load().kind(&opens.kind)?;
-            let copied = opens.set.iter().filter_map(|(to, from)| Some((to.clone(), Some(after.fields.get(from)?.clone()))));
+            let copied = opened.set.iter().map(|(to, value)| (to.clone(), Some(value.clone())));
             let constant = |(to, text): (&String, &String)| (to.clone(), Value::from_json(other.field(to), &text.as_str().into()));
             let set = opens.with.iter().map(constant).chain(copied).collect();
-            Box::pin(self.create(change, &other, Some(&parent), &opens.by, set, depth + 1)).await?;
+            match Box::pin(self.create(change, &other, Some(&parent), &opens.by, set, depth + 1)).await {
+                Ok(_) => {}
+                // Whoever filled in the table learns of every row at once, at the cell that it is from.
+                Err(mut why) if why.source.is_none() && why.problems.iter().any(|problem| problem.code.starts_with("register.")) => {
+                    for problem in &mut why.problems {
+                        let id = problem.field.as_deref().and_then(|field| field.strip_prefix("fields.")).unwrap_or_default();
+                        problem.field = opened.origin(id).map(|path| format!("fields.{path}"));
+                    }
+                    match &mut refused {
+                        None => refused = Some(why),
+                        Some(refused) if refused.problems.len() < PROBLEMS_MAX => refused.problems.append(&mut why.problems),
+                        Some(_) => break,
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Tells those whose task it is now.

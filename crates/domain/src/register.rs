@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use cases::CaseFailure;
 use jiff::civil::Date;
 pub use kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State,
-    Test, Transition, Turn,
+    Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows,
+    State, Test, Transition, Turn,
 };
 pub use value::{IndexEntry, Value};
 
@@ -31,6 +31,8 @@ use crate::calendar::Calendar;
 
 /// How deep a step may open records below one another.
 pub const OPENS_DEPTH_MAX: usize = 4;
+/// How many records one act may open, those below them too: they are one transaction, and alarms wait for it.
+pub const OPENED_MAX: usize = 500;
 
 /// A step that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -112,6 +114,30 @@ pub enum FieldFault {
     Range,
     /// A file that is not there, that another person uploaded, or that is another record's.
     File,
+}
+
+/// A record that a step makes below the one it is taken on.
+#[derive(Clone, Debug)]
+pub struct Opened<'a> {
+    /// Which.
+    pub opens: &'a Opens,
+    /// The row that it is made of, from 0.
+    pub row: Option<usize>,
+    /// What is copied into it, by its fields; an empty cell copies nothing.
+    pub set: BTreeMap<String, Value>,
+}
+
+impl Opened<'_> {
+    /// Where what stands in its field `id` is from: a field, a cell as `table[row].column`; where it is from nowhere, the row; `None` = it is of none.
+    pub fn origin(&self, id: &str) -> Option<String> {
+        let id = id.split_once('[').map_or(id, |(id, _)| id);
+        let row = self.opens.each.as_ref().zip(self.row).map(|(each, row)| format!("{}[{row}]", each.table));
+        match (self.opens.set.get(id).map(|from| (from, from.split_once('.'))), row) {
+            (Some((_, Some((_, column)))), Some(row)) => Some(format!("{row}.{column}")),
+            (Some((from, None)), _) => Some(from.clone()),
+            (_, row) => row,
+        }
+    }
 }
 
 impl Refused {
@@ -238,6 +264,28 @@ impl Kind {
         self.transitions.iter().filter(may).map(with_reasons).collect()
     }
 
+    /// What this transition makes below a record that has become `after` by it on this day: row by row, in the order in which they stand.
+    pub fn opened(&self, transition: &str, after: &Record, on: Date) -> Vec<Opened<'_>> {
+        let mut opened = Vec::new();
+        for opens in self.transition(transition).map(|t| t.opens.as_slice()).unwrap_or_default() {
+            let copied = |row: Option<&BTreeMap<String, Value>>| {
+                let value = |from: &String| match from.split_once('.') {
+                    None => after.fields.get(from),
+                    Some((_, column)) => row?.get(column),
+                };
+                opens.set.iter().filter_map(|(to, from)| Some((to.clone(), value(from)?.clone()))).collect()
+            };
+            let Some(each) = &opens.each else {
+                opened.push(Opened { opens, row: None, set: copied(None) });
+                continue;
+            };
+            let Some(Value::Table(rows)) = after.fields.get(&each.table) else { continue };
+            let chosen = rows.iter().enumerate().filter(|(_, row)| each.when.as_ref().is_none_or(|when| when.holds_of(row, on)));
+            opened.extend(chosen.map(|(i, row)| Opened { opens, row: Some(i), set: copied(Some(row)) }));
+        }
+        opened
+    }
+
     /// The step of a deadline that is due by `today` and the day of the next one; steps up to `done` were told already.
     pub fn escalation(&self, state: &str, due_on: Date, done: usize, today: Date) -> (Vec<&Escalation>, Option<Date>) {
         let steps = self.state(state).map(|s| s.escalate.as_slice()).unwrap_or_default();
@@ -294,6 +342,7 @@ impl Test {
             Self::Changed(ids) => view.said(ids, || ids.iter().any(|id| view.before.fields.get(id) != view.after.fields.get(id))),
             Self::AtLeast(id, least) => view.said([id], || view.after.number(id).is_some_and(|n| n >= *least)),
             Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
+            Self::Above(id, bound) => view.said([id], || view.after.number(id).is_some_and(|n| n > *bound)),
             Self::After(later, earlier) => view.said(later.iter().chain(earlier), || {
                 view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier)
             }),
@@ -311,6 +360,31 @@ impl Test {
                 Some((*at_least..=*at_most).contains(&n))
             }
         }
+    }
+}
+
+impl Test {
+    /// Whether it holds of a row of a table, on this day.
+    fn holds_of(&self, row: &BTreeMap<String, Value>, on: Date) -> bool {
+        let cells = Record { state: String::new(), entered_on: on, fields: row.clone(), acts: Vec::new() };
+        let attempt = Attempt { transition: "", by: "", roles: &[], on, set: BTreeMap::new() };
+        let view =
+            View { before: &cells, after: &cells, attempt: &attempt, related: &Related::default(), due_on: None, unsaid: BTreeSet::new() };
+        self.holds(&view) == Some(true)
+    }
+
+    /// Whether it looks at nothing but fields and the day.
+    fn is_of_fields(&self) -> bool {
+        !matches!(
+            self,
+            Self::Changed(_)
+                | Self::OtherPersonThan(_)
+                | Self::SamePersonAs(_)
+                | Self::ActorIs(_)
+                | Self::BeforeDeadline
+                | Self::ParentIn(_)
+                | Self::Children { .. }
+        )
     }
 }
 
@@ -386,11 +460,23 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                     }
                 }
                 for (to, from) in &opens.set {
-                    let (theirs, ours) = (other.field(to), kind.field(from));
+                    let column = |(table, column): (&str, &str)| match &kind.field(table)?.of {
+                        FieldType::Table { columns, .. } => columns.iter().find(|c| c.id == column),
+                        _ => None,
+                    };
+                    let (theirs, ours) = (other.field(to), from.split_once('.').map_or_else(|| kind.field(from), column));
                     let fits = theirs.zip(ours).is_some_and(|(a, b)| a.of.takes(&b.of));
                     if !fits || !(by.require.contains(to) || by.may.contains(to)) {
                         say(field.clone(), format!("{to:?} of {:?} cannot be set by {:?} from {from:?}", other.id, by.id));
                     }
+                }
+            }
+            if let Some(opens) = transition.opens.first() {
+                let n = most_opened(&kinds, kind, transition, 0);
+                if n > OPENED_MAX {
+                    let reason = format!("may open {n} records in one act, more than {OPENED_MAX}: fewer rows_max, or fewer of them");
+                    let breach = Breach { line: opens.line, field: format!("transition.{}.opens", transition.id), reason };
+                    wrong.push((kind.id.clone(), breach));
                 }
             }
             let guards =
@@ -419,6 +505,25 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
         }
     }
     wrong
+}
+
+/// How many records a step can open in all, counting no deeper than may be.
+fn most_opened(kinds: &BTreeMap<&str, &Kind>, kind: &Kind, transition: &Transition, depth: usize) -> usize {
+    if depth >= OPENS_DEPTH_MAX {
+        return 0;
+    }
+    let of = |opens: &Opens| {
+        let rows = match opens.each.as_ref().and_then(|each| kind.field(&each.table)).map(|f| &f.of) {
+            Some(FieldType::Table { rows_max, .. }) => *rows_max,
+            _ => 1,
+        };
+        let below = kinds.get(opens.kind.as_str()).and_then(|other| {
+            let by = other.transition(&opens.by)?;
+            Some(most_opened(kinds, other, by, depth + 1))
+        });
+        rows.saturating_mul(1 + below.unwrap_or(0))
+    };
+    transition.opens.iter().map(of).fold(0, usize::saturating_add)
 }
 
 fn step_of(kind: &Kind, transition: &Transition) -> String {

@@ -310,6 +310,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("register.role", "您在该单位的角色不能办理这一步。", "Your role at this owner does not take this step."),
     ("register.state", "记录当前的状态不能办理这一步，请刷新后再看。", "The record is not in a state for this step; look at it again."),
     ("register.too_deep", "台账互相开启的层数过多。", "Registers open one another too deep."),
+    ("register.too_many", "一次最多开启 {most} 条记录，请减少行数。", "One step opens at most {most} records; use fewer rows."),
     ("register.transition_unknown", "该台账没有这一步。", "The register has no such step."),
     ("register.unknown", "没有这个台账，或其所在的包未启用。", "There is no such register, or its pack is off."),
     ("revision.stale", "内容已被他人修改，请刷新后再改。", "Somebody changed it meanwhile; reload and try again."),

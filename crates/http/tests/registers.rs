@@ -692,3 +692,66 @@ async fn a_deadline_waits_while_its_register_is_off() {
     days_pass(&node, 1).await;
     assert_eq!(told(&manager.get("/api/v1/notifications").await), ["overdue"], "late, and told as soon as it is back");
 }
+
+#[tokio::test]
+async fn each_deduction_of_a_review_becomes_a_hidden_danger_or_none_does() {
+    const GRADING: &str = "/api/v1/registers/standardization/records";
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let reviewer = person(&node, "reviewer", json!([{"role": "inspector", "region": HERE}])).await;
+    let supervisor = person(&node, "supervisor", json!([{"role": "supervisor", "region": HERE}])).await;
+    let scored = json!({"scheme": "演示版", "self_on": "2026-11-20", "self_items": [{"element": "全部", "full": 100, "deducted": 10}]});
+    let body = json!({"enterprise": enterprise, "transition": "score", "fields": scored});
+    let id = text(&manager.post(GRADING, body).await.ok(201)["id"]);
+    manager.take("standardization", &id, "apply", json!({"applied_grade": "two"})).await.ok(200);
+    let review = |rows: Value| json!({"review_body": "演示评审公司", "review_on": "2026-11-22", "review_items": rows});
+    let dangers = async || node.get(RECORDS).await["records"].as_array().unwrap().len();
+
+    // Every cell that a hidden danger lacks is told at once, and nothing is kept of the rows that lack none.
+    let rows = json!([
+        {"element": "甲", "full": 50, "deducted": 5, "reason": "护栏不全", "place": "平台", "cause": "condition"},
+        {"element": "乙", "full": 30},
+        {"element": "丙", "full": 20, "deducted": 1, "reason": "无记录"},
+        {"element": "丁", "full": 20, "deducted": 1, "place": "仓库", "cause": "act"},
+    ]);
+    let told = reviewer.take("standardization", &id, "review", review(rows)).await.refused(400);
+    let missing = |cell: &str| ("register.field_missing".to_owned(), format!("fields.review_items[{cell}"));
+    assert_eq!(told, [missing("2].place"), missing("2].cause"), missing("3].reason")]);
+    assert_eq!(dangers().await, 0);
+    let at = format!("{GRADING}/{id}");
+    assert_eq!(node.get(&at).await["state"], "applied");
+
+    let rows = json!([
+        {"element": "甲", "full": 50, "deducted": 5, "reason": "护栏不全", "place": "平台", "cause": "condition"},
+        {"element": "乙", "full": 30, "deducted": 0},
+        {"element": "丙", "full": 20, "deducted": 1, "reason": "无记录", "place": "仓库", "cause": "management"},
+    ]);
+    reviewer.take("standardization", &id, "review", review(rows)).await.ok(200);
+    let record = manager.get(&at).await;
+    let below: Vec<(&str, &str)> =
+        record["children"].as_array().unwrap().iter().map(|c| (c["title"].as_str().unwrap(), c["state"].as_str().unwrap())).collect();
+    assert_eq!(below, [("护栏不全", "found"), ("无记录", "found")], "they stand below the record");
+    let first = text(&record["children"][0]["id"]);
+    let danger = manager.get(&format!("{RECORDS}/{first}")).await;
+    assert_eq!((danger["parent"]["id"].as_str(), &danger["fields"]["place"]), (Some(id.as_str()), &json!("平台")));
+    assert_eq!((&danger["fields"]["found_on"], &danger["fields"]["found_by"]), (&json!("2026-11-22"), &json!("assessment")));
+    assert_eq!(told_of(&manager, "found").await, 2, "whose task it is hears of each");
+
+    // Done again, it opens none twice: not while one of them stands.
+    let again = json!({"review_items": [{"element": "甲", "full": 50, "deducted": 6, "reason": "护栏缺失", "place": "平台", "cause": "condition"}]});
+    let refused = reviewer.take("standardization", &id, "review_again", again.clone()).await.refused(409);
+    assert_eq!(refused, [("register.guard".to_owned(), String::new())]);
+    for child in record["children"].as_array().unwrap() {
+        supervisor.take("hidden_danger", &text(&child["id"]), "dismiss", json!({"opinion": "误判"})).await.ok(200);
+    }
+    reviewer.take("standardization", &id, "review_again", again).await.ok(200);
+    assert_eq!(dangers().await, 3);
+    supervisor.take("standardization", &id, "decide", json!({"decided_grade": "two"})).await.ok(200);
+}
+
+/// How many tasks of this state the person was told of.
+async fn told_of(person: &Person<'_>, state: &str) -> usize {
+    let told = person.get("/api/v1/notifications?limit=100").await;
+    told["notifications"].as_array().unwrap().iter().filter(|n| n["kind"] == "task" && n["detail"]["state"] == state).count()
+}

@@ -66,6 +66,9 @@ struct CaseAct {
     /// Codes of all that must stand against it; left out = it must pass.
     #[serde(default)]
     refused: Vec<String>,
+    /// How many records it opens below; left out = that is not looked at.
+    #[serde(default)]
+    opens: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -121,7 +124,13 @@ impl Kind {
             expected.sort();
             let before = record.clone().unwrap_or_else(|| self.begin(on));
             match self.attempt(&before, &attempt, &related, &calendar) {
-                Ok(next) if expected.is_empty() => record = Some(next),
+                Ok(next) if expected.is_empty() => {
+                    let n = self.opened(&act.transition, &next, on).len();
+                    if let Some(wanted) = act.opens.filter(|wanted| *wanted != n) {
+                        return Err((at, format!("{:?} opens {n} records, not {wanted}", act.transition)));
+                    }
+                    record = Some(next);
+                }
                 Ok(_) => return Err((at, format!("{:?} passes, but should be refused: {}", act.transition, expected.join(", ")))),
                 Err(refused) => {
                     let mut codes: Vec<String> = refused.iter().map(super::Refused::code).collect();

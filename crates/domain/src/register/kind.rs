@@ -351,23 +351,30 @@ pub struct Turn {
     pub to: String,
 }
 
-/// A record of another kind that a transition makes.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A record of another kind that a transition makes, or one for each row of a table.
+#[derive(Clone, Debug)]
 pub struct Opens {
     /// Where it stands in the file, from 1.
-    #[serde(skip)]
     pub line: usize,
     /// Kind.
     pub kind: String,
     /// The transition by which it is made.
     pub by: String,
-    /// Its field = field of this record.
-    #[serde(default)]
+    /// For which rows; `None` = one record, whatever the tables say.
+    pub each: Option<Each>,
+    /// Its field = field of this record, or `table.column` of the row.
     pub set: BTreeMap<String, String>,
     /// Its text, choice or date field = always this.
-    #[serde(default)]
     pub with: BTreeMap<String, String>,
+}
+
+/// Rows of a table.
+#[derive(Clone, Debug)]
+pub struct Each {
+    /// The table.
+    pub table: String,
+    /// Those of which this holds, its columns read as fields; `None` = all.
+    pub when: Option<Test>,
 }
 
 /// A condition with a name and words for whoever it stops.
@@ -402,6 +409,8 @@ pub enum Test {
     AtLeast(String, f64),
     /// The number is at most this.
     AtMost(String, f64),
+    /// The number is above this.
+    Above(String, f64),
     /// The first date is strictly later than the second; `None` = the day of the act.
     After(Option<String>, Option<String>),
     /// From one date to another (a field; `None` = the day of the act) it is 0 to so many calendar days.

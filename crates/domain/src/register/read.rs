@@ -10,8 +10,8 @@ use toml::Spanned;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    Breach, Choice, Compute, Deadline, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows, State,
-    Test, Transition, Turn,
+    Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows,
+    State, Test, Transition, Turn,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -275,7 +275,24 @@ struct RawTransition {
     #[serde(default)]
     guard: Vec<RawGuard>,
     #[serde(default)]
-    opens: Vec<Spanned<Opens>>,
+    opens: Vec<Spanned<RawOpens>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOpens {
+    kind: String,
+    by: String,
+    /// A table: one record for each of its rows.
+    #[serde(default)]
+    each: Option<String>,
+    /// Of which this holds.
+    #[serde(default, rename = "where")]
+    when: Option<RawTest>,
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+    #[serde(default)]
+    with: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -298,7 +315,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, changed, field + at_least, field + at_most, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -309,6 +326,7 @@ enum RawTest {
     Changed(RawChanged),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
+    Above(RawAbove),
     After(RawAfter),
     DaysAtMost(RawDays),
     OtherPersonThan(RawOther),
@@ -368,6 +386,13 @@ struct RawAtLeast {
 struct RawAtMost {
     field: String,
     at_most: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAbove {
+    field: String,
+    above: f64,
 }
 
 #[derive(Deserialize)]
@@ -915,11 +940,7 @@ impl Reader<'_> {
         }
         let mut opens = Vec::new();
         for raw in raw.opens {
-            if let Some(unknown) = raw.as_ref().set.values().find(|id| !types.contains_key(*id)) {
-                self.wrong(&raw.span(), format!("{of}.opens.set"), format!("there is no field {unknown:?}"));
-            }
-            let line = line_of(self.text, raw.span().start);
-            opens.push(Opens { line, ..raw.into_inner() });
+            opens.push(self.opens(&of, raw, types));
         }
         let mut turns = Vec::new();
         for turn in raw.turns {
@@ -945,6 +966,44 @@ impl Reader<'_> {
             guards,
             opens,
         }
+    }
+
+    fn opens(&mut self, of: &str, raw: Spanned<RawOpens>, types: &BTreeMap<String, Field>) -> Opens {
+        let span = raw.span();
+        let RawOpens { kind, by, each, when, set, with } = raw.into_inner();
+        let columns = match each.as_ref().map(|table| types.get(table).map(|f| &f.of)) {
+            None => BTreeMap::new(),
+            Some(Some(FieldType::Table { columns, .. })) => columns.iter().map(|c| (c.id.clone(), c.clone())).collect(),
+            Some(_) => {
+                self.wrong(&span, format!("{of}.opens.each"), format!("{:?} is no table", each.as_deref().unwrap_or_default()));
+                BTreeMap::new()
+            }
+        };
+        for from in set.values() {
+            let reason = match from.split_once('.') {
+                None if types.contains_key(from) => continue,
+                None => format!("there is no field {from:?}"),
+                Some((table, _)) if each.as_deref() != Some(table) => {
+                    format!("{from:?} is a column, but it is not made for each of {table:?}")
+                }
+                Some((_, column)) if columns.contains_key(column) => continue,
+                Some((table, column)) => format!("{table:?} has no column {column:?}"),
+            };
+            self.wrong(&span, format!("{of}.opens.set"), reason);
+        }
+        if when.is_some() && each.is_none() {
+            self.wrong(&span, format!("{of}.opens.where"), "is of rows, but it names no table in `each`");
+        }
+        let when = when.filter(|_| !columns.is_empty()).and_then(|when| {
+            // Of a row its cells alone are known.
+            let fits = test(when, &columns, &BTreeSet::new(), 0).and_then(|test| {
+                let mut is_of_cells = true;
+                test.visit(&mut |test| is_of_cells &= test.is_of_fields());
+                if is_of_cells { Ok(test) } else { Err("looks at more than the cells of a row".to_owned()) }
+            });
+            fits.map_err(|reason| self.wrong(&span, format!("{of}.opens.where"), reason)).ok()
+        });
+        Opens { line: line_of(self.text, span.start), kind, by, each: each.map(|table| Each { table, when }), set, with }
     }
 
     fn guard(
@@ -1131,6 +1190,7 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
         }
         RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
         RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
+        RawTest::Above(raw) => number(raw.field, raw.above, Test::Above),
         RawTest::After(raw) => Ok(Test::After(date(raw.field)?, date(raw.after)?)),
         RawTest::DaysAtMost(RawDays { days_between: [from, to], at_most: days }) => {
             if !(0..=DAYS_MAX).contains(&days) {

@@ -430,6 +430,71 @@ fn what_opens_in_a_way_that_is_always_refused_is_told() {
 }
 
 #[test]
+fn a_row_that_fulfils_a_condition_opens_a_record() {
+    let danger = include_str!("../../../../packs/base/registers/hidden_danger/register.toml");
+    let scoring = include_str!("../../../../packs/base/registers/standardization/register.toml");
+    let listing = include_str!("../../../../packs/base/registers/listed_supervision/register.toml");
+    let others = [danger, listing].map(|text| Kind::parse(text).unwrap());
+    let kind = Kind::parse(scoring).unwrap();
+    let row = |cells: &[(&str, Value)]| cells.iter().map(|(id, value)| ((*id).to_owned(), value.clone())).collect();
+    let text = |text: &str| Value::Text(text.to_owned());
+    let rows: Vec<BTreeMap<String, Value>> = vec![
+        row(&[("element", text("甲")), ("deducted", Value::Number(0.0)), ("reason", text("没有扣分"))]),
+        row(&[("element", text("乙")), ("deducted", Value::Number(0.5)), ("reason", text("护栏不全")), ("place", text("平台"))]),
+        row(&[("element", text("丙"))]),
+        row(&[("deducted", Value::Number(3.0))]),
+    ];
+    let fields = [("review_items", Value::Table(rows)), ("review_on", Value::Date(date(2026, 3, 2)))];
+    let fields = fields.map(|(id, value)| (id.to_owned(), value));
+    let after = Record { state: "reviewed".into(), entered_on: date(2026, 3, 2), fields: fields.into(), acts: vec![] };
+    let opened = kind.opened("review", &after, date(2026, 3, 2));
+    assert_eq!(opened.iter().map(|o| o.row).collect::<Vec<_>>(), [Some(1), Some(3)], "an empty cell is no number above 0");
+    let want = [("description", text("护栏不全")), ("found_on", Value::Date(date(2026, 3, 2))), ("place", text("平台"))];
+    assert_eq!(opened[0].set, want.map(|(id, value)| (id.to_owned(), value)).into());
+    assert_eq!(opened[1].set.keys().collect::<Vec<_>>(), ["found_on"], "an empty cell copies nothing");
+    // Where a fault of the other record is from.
+    let origin = |id: &str| opened[1].origin(id).unwrap_or_default();
+    assert_eq!(
+        [origin("description"), origin("found_on"), origin("level"), origin("")],
+        ["review_items[3].reason", "review_on", "review_items[3]", "review_items[3]"]
+    );
+    assert!(kind.opened("decide", &after, date(2026, 3, 2)).is_empty());
+
+    // What cannot be is told before anybody uses it.
+    let opens = "each = \"review_items\", where = { field = \"deducted\", above = 0 }, set = { description = \"review_items.reason\"";
+    assert!(scoring.contains(opens));
+    let check = |to: &str, says: &str| {
+        let text = scoring.replacen(opens, to, 1);
+        let told: Vec<String> = match Kind::parse(&text) {
+            Err(breaches) => breaches.iter().map(Breach::to_string).collect(),
+            Ok(kind) => check_together([&kind, &others[0], &others[1]]).iter().map(|(_, breach)| breach.to_string()).collect(),
+        };
+        assert!(told.iter().any(|told| told.contains(says)), "{to}: {told:?}");
+    };
+    assert_eq!(check_together([&kind, &others[0], &others[1]]), []);
+    let described = "set = { description = \"review_items.reason\"";
+    check(&format!("each = \"review_on\", {described}"), "opens.each: \"review_on\" is no table");
+    check(&format!("each = \"review\", {described}"), "opens.each: \"review\" is no table");
+    check(described, "opens.set: \"review_items.reason\" is a column, but it is not made for each of \"review_items\"");
+    let each = "each = \"review_items\"";
+    check(&format!("{each}, set = {{ description = \"self_items.reason\""), "not made for each of \"self_items\"");
+    check(&format!("{each}, set = {{ description = \"review_items.why\""), "\"review_items\" has no column \"why\"");
+    check(&format!("{each}, set = {{ description = \"review_items.full\""), "\"description\" of \"hidden_danger\" cannot be set");
+    let when = |test: &str| format!("{each}, where = {test}, {described}");
+    check(&when("{ field = \"marks\", above = 0 }"), "opens.where: there is no field \"marks\"");
+    check(&when("{ field = \"reason\", above = 0 }"), "opens.where: \"reason\" is no number");
+    check(&when("{ field = \"review_on\", after = \"today\" }"), "opens.where: there is no field \"review_on\"");
+    check(&when("{ not = { before_deadline = true } }"), "opens.where: looks at more than the cells of a row");
+    check(&when("{ any = [{ changed = [\"deducted\"] }] }"), "opens.where: looks at more than the cells of a row");
+    check(&format!("where = {{ filled = \"scheme\" }}, {described}"), "names no table in `each`");
+
+    let long = scoring.replace("rows_max = 500", "rows_max = 501");
+    let told = check_together([&Kind::parse(&long).unwrap(), &others[0], &others[1]]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].1.reason.contains("may open 501 records in one act, more than 500"), "{told:?}");
+}
+
+#[test]
 fn chains_of_records_are_as_deep_as_the_engine_goes() {
     let of = |n: usize| -> Vec<Kind> {
         let text = include_str!("../../../../packs/base/registers/township_patrol/register.toml");
@@ -440,7 +505,7 @@ fn chains_of_records_are_as_deep_as_the_engine_goes() {
             let plan = kind.transitions.iter_mut().find(|t| t.id == "plan").unwrap();
             let set = plan.require.iter().chain(&plan.may).map(|id| (id.clone(), id.clone())).collect();
             plan.opens = (i < n)
-                .then(|| Opens { line: 7, kind: format!("k{}", i + 1), by: "plan".into(), set, with: BTreeMap::new() })
+                .then(|| Opens { line: 7, kind: format!("k{}", i + 1), by: "plan".into(), each: None, set, with: BTreeMap::new() })
                 .into_iter()
                 .collect();
             kind
