@@ -12,6 +12,7 @@ use anlan_model::noun::Enterprise;
 use anlan_model::{Clock as _, EnterpriseId, Permission, RecordId, Scope, Wgs84};
 use anlan_store::ImportedEnterprise;
 pub use anlan_store::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, NewEnterprise};
+pub use anlan_store::{MergeConflict, MergeWish, Merged};
 use jiff::civil::Date;
 
 use crate::error::{AppError, Faults, Problem};
@@ -203,6 +204,7 @@ pub async fn import(app: &App, scope: &Scope, bytes: Vec<u8>, dry_run: bool) -> 
                 }
                 ImportedEnterprise::Same => report.repeated += 1,
                 ImportedEnterprise::OutOfScope => report.fault(row, "", sheet::problem("scope.outside")),
+                ImportedEnterprise::Gone => report.fault(row, "", sheet::problem("enterprise.merged")),
             }
             seen.insert(new.code.clone(), new);
         }
@@ -296,4 +298,32 @@ pub async fn update(app: &App, scope: &Scope, id: EnterpriseId, change: Enterpri
     app.store.update_enterprise(&act, id, &change, app.clock.now()).await?;
     app.registry.renew([Touched::Enterprise(id)]).await?;
     get(app, scope, id).await
+}
+
+/// Merges one enterprise into another, or says what would move. What moves stands in the registry and on the screens when this answers.
+///
+/// # Errors
+/// No permission over the territory of both, one that is not there, a stale revision; `enterprise.merge_conflict` for each pair of records that would
+/// have one key.
+pub async fn merge(app: &App, scope: &Scope, wish: &MergeWish, dry_run: bool) -> Result<Merged, AppError> {
+    let act = scope.with(Permission::ManageDevices)?;
+    let merged = app.store.merge_enterprises(&act, wish, dry_run, app.clock.now()).await?;
+    if dry_run {
+        return Ok(merged);
+    }
+    let mut faults = Faults::default();
+    for conflict in &merged.conflicts {
+        let named =
+            |(id, number, title): &(RecordId, String, String)| if number.is_empty() { format!("{title} #{id}") } else { number.clone() };
+        let fault = AppError::conflict("enterprise.merge_conflict").on("into").with("key", &conflict.key);
+        faults.note::<()>(Err(fault.with("one", named(&conflict.from)).with("other", named(&conflict.into))));
+    }
+    faults.check().map_err(|error| AppError { kind: crate::error::Kind::Conflict, ..error })?;
+    let enterprises = [wish.from, wish.into].map(Touched::Enterprise);
+    let devices = merged.devices.iter().map(|id| Touched::Device(*id));
+    let vehicles = merged.vehicles.iter().map(|id| Touched::Vehicle(*id));
+    let combinations = merged.combinations.iter().flat_map(|id| [wish.from, wish.into].map(|of| Touched::Combination(of, *id)));
+    app.registry.renew(enterprises.into_iter().chain(devices).chain(vehicles).chain(combinations)).await?;
+    app.live.records_changed(&merged.changed);
+    Ok(merged)
 }

@@ -14,6 +14,7 @@ pub mod combination;
 pub mod command;
 pub mod device;
 pub mod dispatch;
+pub mod duty;
 pub mod enterprise;
 pub mod error;
 pub mod event;

@@ -3,6 +3,8 @@
 //! What may be done is decided by the kind ([`anlan_domain::register`]), in the roles of those grants that hold the record's owner; what is read to
 //! decide stands still until the change has committed. Days are civil days in Beijing, of domain time. Start at [`act`].
 
+mod take_over;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+pub use take_over::{Duties, Named, TakenOver, duties, take_over};
 
 use crate::App;
 use crate::clock::day_of;

@@ -49,9 +49,9 @@ pub(crate) async fn redivide(store: &Store, now: Timestamp) -> Result<(Date, Vec
     for (from, to, since) in known.replaced(today) {
         let moved = store.redivide(&Redivision { from: from.clone(), to: to.clone(), since: since.to_string() }, now).await?;
         if !moved.is_empty() {
-            let Moved { enterprises, vehicles, records, people } = &moved;
+            let Moved { enterprises, vehicles, records, people, duties } = &moved;
             let (enterprises, vehicles) = (enterprises.len(), vehicles.len());
-            info!(enterprises, vehicles, records, people, "division {from} is {to} since {since}: what is there was moved");
+            info!(enterprises, vehicles, records, people, duties, "division {from} is {to} since {since}: what is there was moved");
             all.push(moved);
         }
     }

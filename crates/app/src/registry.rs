@@ -102,7 +102,7 @@ impl Snapshot {
         Ok(next)
     }
 
-    /// Puts rows in the place of those known by the same id. Nothing is ever deleted, and codes and phones never change.
+    /// Puts rows in the place of those known by the same id. Nothing but an enterprise that was merged ever goes, and codes and phones never change.
     fn take(&mut self, rows: Rows) {
         for enterprise in rows.enterprises {
             Arc::make_mut(&mut self.enterprises).insert(enterprise.id, Arc::new(enterprise));
@@ -313,7 +313,7 @@ impl Registry {
         let combined: Vec<_> =
             touched.iter().filter_map(|t| if let Touched::Combination(of, id) = t { Some((*of, *id)) } else { None }).collect();
         let combinations = self.store.combinations_among(&combined.iter().map(|(_, id)| *id).collect::<Vec<_>>()).await?;
-        let combinations: HashMap<_, _> = combinations.iter().map(|c| (c.id, CombinationRule::of(c))).collect();
+        let combinations: HashMap<_, _> = combinations.iter().map(|c| (c.id, (shard_of(c.enterprise), CombinationRule::of(c)))).collect();
         let terminals = self.store.terminals_among(&vehicles).await?;
         let polled = self.store.modbus_among(&devices).await?;
         self.rereads.fetch_add(1, Ordering::Relaxed);
@@ -329,6 +329,9 @@ impl Registry {
         });
         let (points, moved): (Vec<_>, Vec<_>) = (rows.points.iter().map(|p| p.id).collect(), rows.vehicles.iter().map(|v| v.id).collect());
         let mut next = Snapshot::clone(&self.snapshot.load());
+        for gone in enterprises.iter().filter(|id| rows.enterprises.iter().all(|e| e.id != **id)) {
+            Arc::make_mut(&mut next.enterprises).remove(gone);
+        }
         next.take(rows);
         next.generation += 1;
 
@@ -347,7 +350,15 @@ impl Registry {
         }
         self.engine.configure(configs);
         if !combined.is_empty() {
-            self.engine.combine(combined.into_iter().map(|(of, id)| (shard_of(of), id, combinations.get(&id).cloned())).collect());
+            // One that went to another enterprise leaves the shard of the one before.
+            let wanted: BTreeMap<_, _> = combined
+                .iter()
+                .map(|(of, id)| {
+                    let rule = combinations.get(id).filter(|(shard, _)| *shard == shard_of(*of)).map(|(_, rule)| rule.clone());
+                    ((shard_of(*of), *id), rule)
+                })
+                .collect();
+            self.engine.combine(wanted.into_iter().map(|((shard, id), rule)| (shard, id, rule)).collect());
         }
         if let Some(credentials) = credentials {
             self.credentials.store(Arc::new(credentials));

@@ -9,6 +9,7 @@ pub mod calendar;
 pub mod combination;
 pub mod credit_code;
 pub mod division;
+pub mod duty;
 pub mod major_hazard;
 pub mod pack;
 pub mod register;

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 struct World {
     node: Node,
     enterprise: String,
+    /// Another file of it.
+    other: String,
     device: String,
     point: String,
     vehicle: String,
@@ -26,11 +28,14 @@ struct World {
     /// A picture of the record.
     attachment: String,
     export: String,
+    /// A shift of `user`.
+    shift: String,
 }
 
 async fn world() -> World {
     let node = node().await;
     let enterprise = node.enterprise("E1", HERE).await;
+    let other = node.enterprise("E1-2", HERE).await;
     let device = node.device("D1", Some(&enterprise)).await;
     let point = node.point(&device, "GT-101").await;
     let vehicle = node.app.store.ensure_vehicle("13900000001", Trust::Listed, true, node.app.clock.now()).await.unwrap();
@@ -58,7 +63,24 @@ async fn world() -> World {
     let record = text(&made["id"]);
     let export = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/exports", Some(&supervisor), None).await.ok(202);
     let export = text(&export["id"]);
-    World { node, enterprise, device, point, vehicle: vehicle_id, alarm, user, media, combination, record, attachment, export }
+    let body = json!({"region": HERE, "desk": "watch", "user": user, "from": "2026-11-25T00:00:00Z", "to": "2026-11-25T12:00:00Z"});
+    let shift = text(&node.admin("POST", "/api/v1/duty/shifts", body).await.ok(201)["id"]);
+    World {
+        node,
+        enterprise,
+        other,
+        device,
+        point,
+        vehicle: vehicle_id,
+        alarm,
+        user,
+        media,
+        combination,
+        record,
+        attachment,
+        export,
+        shift,
+    }
 }
 
 /// What somebody with every right, but in another county, must get.
@@ -102,6 +124,10 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "post /enterprises" => ("/enterprises".into(), Some(json!({"code": "X", "name": "x", "region": HERE, "sector": "gas"})), Refused),
         "get /enterprises/{id}" => (format!("/enterprises/{e}"), None, Refused),
         "patch /enterprises/{id}" => (format!("/enterprises/{e}"), Some(json!({"revision": 1, "name": "x"})), Refused),
+        "post /enterprises/{id}/merge" => {
+            let body = json!({"into": w.other, "revision": 1, "into_revision": 1, "dry_run": true});
+            (format!("/enterprises/{e}/merge"), Some(body), Refused)
+        }
         "get /devices" => (format!("/devices?enterprise={e}"), None, Empty("devices")),
         "post /devices" => ("/devices".into(), Some(json!({"code": "X", "name": "x", "protocol": "mqtt", "enterprise": e})), Refused),
         "get /devices/{id}" => (format!("/devices/{d}"), None, Refused),
@@ -154,6 +180,26 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /alarms/{id}" => (format!("/alarms/{a}"), None, Refused),
         "post /alarms/{id}/acknowledge" => (format!("/alarms/{a}/acknowledge"), Some(json!({"note": "x"})), Refused),
         "post /alarms/{id}/close" => (format!("/alarms/{a}/close"), Some(json!({"reason": "x"})), Refused),
+        "get /duty/shifts" => ("/duty/shifts".into(), None, Empty("shifts")),
+        "get /duty/now" => ("/duty/now".into(), None, Empty("desks")),
+        "post /duty/shifts" => {
+            let body = json!({"region": HERE, "desk": "watch", "user": u, "from": "2026-12-01T00:00:00Z", "to": "2026-12-01T12:00:00Z"});
+            ("/duty/shifts".into(), Some(body), Refused)
+        }
+        "post /duty/patterns" => {
+            let parts = json!([{"from": "08:00", "to": "20:00"}]);
+            let body = json!({"region": HERE, "desk": "leader", "people": [{"user": u}], "parts": parts, "first_day": "2026-12-02", "last_day": "2026-12-02"});
+            ("/duty/patterns".into(), Some(body), Refused)
+        }
+        "patch /duty/shifts/{id}" => (format!("/duty/shifts/{}", w.shift), Some(json!({"revision": 0, "note": "x"})), Refused),
+        "post /duty/shifts/{id}/swap" => {
+            (format!("/duty/shifts/{}/swap", w.shift), Some(json!({"revision": 0, "with": "999", "with_revision": 1})), Refused)
+        }
+        "post /duty/shifts/{id}/remove" => (format!("/duty/shifts/{}/remove", w.shift), Some(json!({"revision": 0})), Refused),
+        "put /duty/shifts/{id}/handover" => (format!("/duty/shifts/{}/handover", w.shift), Some(json!({"text": "x"})), Refused),
+        "post /duty/shifts/{id}/handover/confirm" => {
+            (format!("/duty/shifts/{}/handover/confirm", w.shift), Some(json!({"revision": 1})), Refused)
+        }
         "get /users" => ("/users".into(), None, Empty("users")),
         "post /users" => {
             let body = json!({"username": "xx", "name": "x", "password": PASSWORD, "grants": [{"role": "leader", "region": HERE}]});
@@ -162,6 +208,8 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "patch /users/{id}" => (format!("/users/{u}"), Some(json!({"revision": 1, "name": "x"})), Refused),
         "post /users/{id}/sign-out" => (format!("/users/{u}/sign-out"), Some(json!({})), Refused),
         "post /users/{id}/totp/reset" => (format!("/users/{u}/totp/reset"), Some(json!({})), Refused),
+        "get /users/{id}/duties" => (format!("/users/{u}/duties"), None, Refused),
+        "post /users/{id}/take-over" => (format!("/users/{u}/take-over"), Some(json!({"to": u, "dry_run": true})), Refused),
         "get /audit" => ("/audit".into(), None, Empty("entries")),
         "get /events" => ("/events".into(), None, Empty("events")),
         "get /quarantine" => ("/quarantine".into(), None, Empty("entries")),

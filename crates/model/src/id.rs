@@ -49,6 +49,8 @@ ids! {
     AttachmentId,
     /// A combination rule (组合规则) of one enterprise.
     CombinationId,
+    /// A shift of a duty rota (值班班次).
+    DutyShiftId,
 }
 
 /// A map keyed by database ids, which count up: neighbours stay neighbours in the table, and a frame in point order walks it in order

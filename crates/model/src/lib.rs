@@ -21,7 +21,9 @@ pub use batch::{
     RawMedia, RawPosition, RawReading, Refusal, Reply, Source, SourceEvent, TerminalCredential, Trust,
 };
 pub use geo::{RegionCode, Wgs84};
-pub use id::{AlarmId, AttachmentId, CombinationId, DeviceId, EnterpriseId, IdMap, PointId, RecordId, SiteId, UserId, VehicleId};
+pub use id::{
+    AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, PointId, RecordId, SiteId, UserId, VehicleId,
+};
 pub use noun::PointSet;
 pub use reading::{Flags, Position, Quality, Reading, item};
 pub use scope::{Permission, Role, Scope};

@@ -62,9 +62,9 @@ impl Role {
     pub const fn permissions(self) -> &'static [Permission] {
         use Permission::*;
         match self {
-            Self::Administrator => &[View, ManageDevices, ManageLimits, ManageUsers, ViewAudit, ManageSystem, SendCommand],
+            Self::Administrator => &[View, ManageDevices, ManageLimits, ManageUsers, ViewAudit, ManageSystem, SendCommand, ManageDuty],
             Self::DutyOfficer => &[View, HandleAlarm, SendCommand],
-            Self::Supervisor => &[View, HandleAlarm, ManageDevices, ManageLimits, SendCommand],
+            Self::Supervisor => &[View, HandleAlarm, ManageDevices, ManageLimits, SendCommand, ManageDuty],
             Self::SafetyManager => &[View, HandleAlarm, ManageLimits],
             Self::Inspector | Self::Worker | Self::Leader | Self::Screen => &[View],
         }
@@ -91,11 +91,13 @@ pub enum Permission {
     ManageSystem,
     /// Send text or questions to devices and terminals.
     SendCommand,
+    /// Make and change duty rotas.
+    ManageDuty,
 }
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::View,
         Self::HandleAlarm,
         Self::ManageDevices,
@@ -104,6 +106,7 @@ impl Permission {
         Self::ViewAudit,
         Self::ManageSystem,
         Self::SendCommand,
+        Self::ManageDuty,
     ];
     /// The word on the API.
     pub const fn as_str(self) -> &'static str {
@@ -116,6 +119,7 @@ impl Permission {
             Self::ViewAudit => "view_audit",
             Self::ManageSystem => "manage_system",
             Self::SendCommand => "send_command",
+            Self::ManageDuty => "manage_duty",
         }
     }
 }

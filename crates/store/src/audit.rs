@@ -292,7 +292,7 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
     /// That the asker may put a row under `enterprise`: it is visible, or there is none and the asker is node-wide.
     pub(crate) async fn may_own(&mut self, enterprise: Option<EnterpriseId>) -> Result<(), StoreError> {
         let Some(id) = enterprise else { return crate::require_node_wide(self.scope) };
-        let mut q = sql("SELECT e.id FROM enterprise AS e WHERE e.id = $1").bind(id);
+        let mut q = sql("SELECT e.id FROM enterprise AS e WHERE e.id = $1 AND e.merged_into IS NULL").bind(id);
         q.and_visible(self.scope, Owner::ENTERPRISE);
         self.tx.row(q).await?.map(drop).ok_or(StoreError::Missing { field: "enterprise" })
     }

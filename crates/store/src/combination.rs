@@ -227,6 +227,27 @@ LIMIT 1");
     change.tx.row(q.bind(device)).await?.map(|row| row.get("name")).transpose()
 }
 
+/// Moves the combinations of an enterprise, after its devices; which those were. Deleted ones go along, for the alarms that name them.
+pub(crate) async fn merge(change: &mut Change<'_>, from: EnterpriseId, into: EnterpriseId) -> Result<Vec<CombinationId>, StoreError> {
+    let holder = change.holder(Some(into)).await?;
+    let update =
+        sql("UPDATE combination SET enterprise_id = $1, revision = revision + 1 WHERE enterprise_id = $2 RETURNING id, deleted_at_us");
+    let mut moved = Vec::new();
+    for row in change.tx.rows(update.bind(into).bind(from)).await? {
+        if row.get::<Option<i64>>("deleted_at_us")?.is_none() {
+            moved.push(CombinationId::new(row.get("id")?));
+        }
+    }
+    moved.sort_unstable();
+    for id in &moved {
+        let after = current(change, *id).await?;
+        let (row, detail) = (canonical(&after), crate::merge::moved(from, into));
+        change.tell("combination", &row).await?;
+        change.record(Entry { action: "merge", noun: "combination", subject: id.to_string(), detail, row, holder: holder.clone() }).await?;
+    }
+    Ok(moved)
+}
+
 fn one(scope: &Scope, id: CombinationId) -> Sql {
     let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
     q.push("\n  AND c.id = {}", &[&id.get()]).and_visible(scope, Owner::ENTERPRISE);

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anlan_model::{AlarmId, AttachmentId, DeviceId, EnterpriseId, PointId, RecordId, RegionCode, Timestamp, UserId, VehicleId};
+use anlan_model::{
+    AlarmId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, PointId, RecordId, RegionCode, Timestamp, UserId, VehicleId,
+};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
@@ -283,6 +285,7 @@ to_value! {
     Int: UserId = |v| v.get();
     Int: RecordId = |v| v.get();
     Int: AttachmentId = |v| v.get();
+    Int: DutyShiftId = |v| v.get();
     Real: f64 = |v| *v;
     Text: str = |v| v.to_owned();
     Text: String = |v| v.clone();
@@ -330,6 +333,7 @@ from_value! {
     Int -> UserId = |v| Some(UserId::new(*v));
     Int -> RecordId = |v| Some(RecordId::new(*v));
     Int -> AttachmentId = |v| Some(AttachmentId::new(*v));
+    Int -> DutyShiftId = |v| Some(DutyShiftId::new(*v));
     Text -> String = |v| Some(v.clone());
     Text -> RegionCode = |v| RegionCode::new(v);
     Text -> AlarmId = |v| v.parse().ok();

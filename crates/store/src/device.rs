@@ -207,6 +207,27 @@ async fn finish(mut change: Change<'_>, action: &'static str, detail: Json, afte
     change.commit().await
 }
 
+/// Moves the devices of an enterprise, their points with them; which those were.
+pub(crate) async fn merge(change: &mut Change<'_>, from: EnterpriseId, into: EnterpriseId) -> Result<Vec<DeviceId>, StoreError> {
+    let holder = change.holder(Some(into)).await?;
+    let mut moved = Vec::new();
+    for row in
+        change.tx.rows(sql(&format!("SELECT {COLUMNS} FROM device AS d WHERE d.enterprise_id = $1 ORDER BY d.id")).bind(from)).await?
+    {
+        let before = read(&row)?;
+        let after = Device { enterprise: Some(into), revision: before.revision + 1, ..before };
+        let update = sql("UPDATE device SET enterprise_id = $1, revision = $2 WHERE id = $3");
+        change.tx.run(update.bind(into).bind(after.revision).bind(after.id)).await?;
+        let (row, detail) = (canonical(&after), crate::merge::moved(from, into));
+        change.tell("device", &row).await?;
+        change
+            .record(Entry { action: "merge", noun: "device", subject: after.id.to_string(), detail, row, holder: holder.clone() })
+            .await?;
+        moved.push(after.id);
+    }
+    Ok(moved)
+}
+
 fn read_row(row: &Row) -> Result<DeviceRow, StoreError> {
     Ok(DeviceRow { device: read(row)?, enterprise_name: row.get("enterprise_name")?, points: row.get("points")? })
 }

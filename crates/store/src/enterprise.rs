@@ -22,6 +22,8 @@ pub struct EnterpriseRow {
     pub points: i64,
     /// Worst level of its standing alarms.
     pub worst_level: Option<Level>,
+    /// Where everything of it went; it is in no list then.
+    pub merged_into: Option<EnterpriseId>,
 }
 
 /// Which enterprises.
@@ -78,6 +80,8 @@ pub enum ImportedEnterprise {
     Same,
     /// Its place, or the enterprise of this code, is outside the asker's territory.
     OutOfScope,
+    /// The enterprise of this code was merged into another.
+    Gone,
 }
 
 const COLUMNS: &str = "e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.revision";
@@ -89,7 +93,7 @@ impl Store {
     /// [`StoreError::Cursor`], [`StoreError::Database`].
     pub async fn enterprises(&self, scope: &Scope, filter: &EnterpriseFilter, paging: &Paging) -> Result<Page<EnterpriseRow>, StoreError> {
         let mut q = select_rows();
-        q.and_visible(scope, Owner::ENTERPRISE);
+        q.push("\n  AND e.merged_into IS NULL", &[]).and_visible(scope, Owner::ENTERPRISE);
         q.and_search(&["e.code", "e.name"], filter.q.as_deref());
         if let Some(region) = &filter.region {
             let (from, to) = region.range();
@@ -118,16 +122,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn all_enterprises(&self) -> Result<Vec<Enterprise>, StoreError> {
-        let rows = self.db.rows(sql(&format!("SELECT {COLUMNS} FROM enterprise AS e ORDER BY e.id"))).await?;
+        let rows = self.db.rows(sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.merged_into IS NULL ORDER BY e.id"))).await?;
         rows.iter().map(read).collect()
     }
 
-    /// These enterprises, as far as they exist.
+    /// These enterprises, as far as they exist and were not merged into another.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn enterprises_among(&self, ids: &[EnterpriseId]) -> Result<Vec<Enterprise>, StoreError> {
-        let rows = self.db.rows_among(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE 1 = 1"), "e.id", ids).await?;
+        let rows = self.db.rows_among(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.merged_into IS NULL"), "e.id", ids).await?;
         rows.iter().map(read).collect()
     }
 
@@ -160,8 +164,15 @@ impl Store {
         let mut change = self.change(scope, now).await?;
         let mut answers = Vec::with_capacity(rows.len());
         for new in rows {
-            let q = sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.code = $1")).bind(new.code.as_str());
-            let before = change.tx.row(q).await?.as_ref().map(read).transpose()?;
+            let q = sql(&format!("SELECT {COLUMNS}, e.merged_into FROM enterprise AS e WHERE e.code = $1")).bind(new.code.as_str());
+            let row = change.tx.row(q).await?;
+            if let Some(row) = &row
+                && row.get::<Option<EnterpriseId>>("merged_into")?.is_some()
+            {
+                answers.push(ImportedEnterprise::Gone);
+                continue;
+            }
+            let before = row.as_ref().map(read).transpose()?;
             let Some(before) = before else {
                 if !scope.holds(None, Some(&new.region), Some(&new.sector)) {
                     answers.push(ImportedEnterprise::OutOfScope);
@@ -212,14 +223,38 @@ impl Store {
         now: Timestamp,
     ) -> Result<Enterprise, StoreError> {
         let mut change = self.change(scope, now).await?;
-        let mut q = sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.id = $1")).bind(id);
-        q.and_visible(scope, Owner::ENTERPRISE);
-        let before = read(&change.tx.row(q).await?.ok_or(StoreError::NotFound)?)?;
+        let before = standing(&mut change, id).await?.ok_or(StoreError::NotFound)?;
         check_revision(before.revision, wanted.revision)?;
         let after = change_to(&mut change, before, wanted).await?;
         change.commit().await?;
         Ok(after)
     }
+}
+
+/// A visible enterprise that was not merged into another.
+pub(crate) async fn standing(change: &mut Change<'_>, id: EnterpriseId) -> Result<Option<Enterprise>, StoreError> {
+    let mut q = sql(&format!("SELECT {COLUMNS} FROM enterprise AS e WHERE e.id = $1 AND e.merged_into IS NULL")).bind(id);
+    q.and_visible(change.scope, Owner::ENTERPRISE);
+    change.tx.row(q).await?.as_ref().map(read).transpose()
+}
+
+/// Leaves of `from` a row that leads to `into`; so do the rows of those that were merged into it before.
+pub(crate) async fn entomb(change: &mut Change<'_>, from: &Enterprise, into: &Enterprise, counts: &Json) -> Result<(), StoreError> {
+    let update = sql("UPDATE enterprise SET merged_into = $1 WHERE merged_into = $2").bind(into.id).bind(from.id);
+    change.tx.run(update).await?;
+    let update = sql("UPDATE enterprise SET merged_into = $1, merged_at_us = $2, revision = revision + 1 WHERE id = $3");
+    change.tx.run(update.bind(into.id).bind(change.now).bind(from.id)).await?;
+    change.tx.run(sql("UPDATE enterprise SET revision = revision + 1 WHERE id = $1").bind(into.id)).await?;
+    let gone = Enterprise { revision: from.revision + 1, ..from.clone() };
+    let stays = Enterprise { revision: into.revision + 1, ..into.clone() };
+    let row = crate::merge::tombstone(canonical(&gone), into);
+    change.tell("enterprise", &row).await?;
+    let detail = json!({"merged_into": into.id, "code": into.code, "name": into.name, "moved": counts});
+    change.record(entry("merge", &gone, detail, row)).await?;
+    let row = canonical(&stays);
+    change.tell("enterprise", &row).await?;
+    let detail = json!({"merged": from.id, "code": from.code, "name": from.name, "moved": counts});
+    change.record(entry("merge", &stays, detail, row)).await
 }
 
 async fn insert(change: &mut Change<'_>, new: &NewEnterprise) -> Result<Enterprise, StoreError> {
@@ -288,7 +323,7 @@ pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -
 
 fn select_rows() -> Sql {
     sql(&format!(
-        "SELECT {COLUMNS}, r.name AS region_name,
+        "SELECT {COLUMNS}, e.merged_into, r.name AS region_name,
   (SELECT COUNT(*) FROM point AS p INNER JOIN device AS d ON d.id = p.device_id WHERE d.enterprise_id = e.id) AS points,
   (SELECT {WORST} FROM alarm AS a WHERE a.enterprise_id = e.id AND a.returned_at_us IS NULL AND a.historic = 0) AS worst
 FROM enterprise AS e
@@ -303,6 +338,7 @@ fn read_row(row: &Row) -> Result<EnterpriseRow, StoreError> {
         region_name: row.get("region_name")?,
         points: row.get("points")?,
         worst_level: read_worst(row)?,
+        merged_into: row.get("merged_into")?,
     })
 }
 

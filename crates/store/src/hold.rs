@@ -89,7 +89,7 @@ impl Store {
         require_node_wide(scope)?;
         let mut change = self.change(scope, now).await?;
         if let Some(id) = new.enterprise {
-            let found = change.tx.row(sql("SELECT e.id FROM enterprise AS e WHERE e.id = $1").bind(id)).await?;
+            let found = change.tx.row(sql("SELECT e.id FROM enterprise AS e WHERE e.id = $1 AND e.merged_into IS NULL").bind(id)).await?;
             found.ok_or(StoreError::Missing { field: "enterprise" })?;
         }
         let insert = sql("INSERT INTO hold (enterprise_id, from_us, to_us, reason, created_at_us, created_by)

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0010_region", include_str!("../migrations/0010_region.sql")),
     ("0011_totp", include_str!("../migrations/0011_totp.sql")),
     ("0012_attachment", include_str!("../migrations/0012_attachment.sql")),
+    ("0013_duty", include_str!("../migrations/0013_duty.sql")),
     ("0015_export", include_str!("../migrations/0015_export.sql")),
 ];
 

@@ -154,12 +154,20 @@ ON CONFLICT (alarm_id, point_id, kind) DO UPDATE SET member_id = excluded.member
 }
 
 async fn insert_event(tx: &mut Tx, event: &DataEvent) -> Result<(), StoreError> {
+    // The log may still name one that was merged into another meanwhile.
+    let owner = match event.enterprise {
+        None => None,
+        Some(id) => {
+            let row = tx.row(sql("SELECT COALESCE(e.merged_into, e.id) AS id FROM enterprise AS e WHERE e.id = $1").bind(id)).await?;
+            row.map_or(Ok(Some(id)), |row| row.get("id"))?
+        }
+    };
     // The owner's territory of this moment, in one statement; without an owner both are NULL.
     let insert = sql("INSERT INTO event (at_us, kind, subject, detail, enterprise_id, region, sector)
 VALUES ($1, $2, $3, $4, $5, (SELECT region FROM enterprise WHERE id = $6), (SELECT sector FROM enterprise WHERE id = $7))
 RETURNING id");
     let insert = insert.bind(event.at).bind(event.kind.as_str()).bind(event.subject.as_str()).bind(event.detail.as_str());
-    let row = tx.row(insert.bind(event.enterprise).bind(event.enterprise).bind(event.enterprise)).await?.ok_or(StoreError::NotFound)?;
+    let row = tx.row(insert.bind(owner).bind(owner).bind(owner)).await?.ok_or(StoreError::NotFound)?;
     let oldest = row.get::<i64>("id")? - crate::event::MAX;
     if oldest > 0 {
         tx.run(sql("DELETE FROM event WHERE id <= $1").bind(oldest)).await?;

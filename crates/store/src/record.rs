@@ -13,8 +13,8 @@ use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, Us
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-pub(crate) use change::follow_enterprise;
 pub use change::{RecordChange, RecordOwner, RecordPut, Related};
+pub(crate) use change::{follow_enterprise, merge};
 pub(crate) use list::Bounds;
 pub use notification::NotificationRow;
 
@@ -326,6 +326,30 @@ WHERE r.kind = $2")
     pub async fn record_owner(&self, scope: &Scope, enterprise: EnterpriseId) -> Result<RecordOwner, StoreError> {
         let row = self.db.row(change::select_owner(scope, enterprise)).await?;
         change::read_owner(&row.ok_or(StoreError::Missing { field: "enterprise" })?)
+    }
+
+    /// Visible open records of `kind` one of whose `fields` may name this person, in order of ids; the caller looks closer.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn open_records_naming(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        fields: &[&str],
+        user: UserId,
+        limit: u32,
+    ) -> Result<Vec<RecordRow>, StoreError> {
+        let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1 AND r.kind = $1")).bind(kind);
+        // A person field is in no index unless lists are narrowed by it; the body is JSON as serde writes it.
+        for (i, field) in fields.iter().enumerate() {
+            let pattern = format!("%\"{field}\":\"{user}\"%");
+            q.push(if i == 0 { "\n  AND (r.body LIKE {}" } else { " OR r.body LIKE {}" }, &[&pattern]);
+        }
+        q.push(if fields.is_empty() { "\n  AND 1 = 0" } else { ")" }, &[]);
+        q.and_visible(scope, OWNER);
+        q.push("\nORDER BY r.id\nLIMIT {}", &[&i64::from(limit)]);
+        self.db.rows(q).await?.iter().map(read).collect()
     }
 
     /// How many records there are, and which of them are not as the audit says, in order of ids: the row is not what its newest entry vouches

@@ -43,6 +43,8 @@ pub struct Moved {
     pub records: u64,
     /// People with a grant there.
     pub people: u64,
+    /// Shifts of its rotas that are not over.
+    pub duties: u64,
 }
 
 impl Moved {
@@ -136,6 +138,13 @@ ON CONFLICT (code) DO UPDATE SET name = excluded.name, name_en = excluded.name_e
             let n = tx.redivide(change).await?;
             tx.commit().await?;
             moved.records += n;
+            if n == 0 {
+                break;
+            }
+        }
+        loop {
+            let n = crate::duty::redivide(self, change, now).await?;
+            moved.duties += n;
             if n == 0 {
                 break;
             }

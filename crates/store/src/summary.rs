@@ -88,7 +88,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn summary(&self, scope: &Scope, now: Timestamp) -> Result<Summary, StoreError> {
         let mut regions = BTreeMap::new();
-        let enterprises = "SELECT SUBSTR(e.region, 1, 6) AS county, COUNT(*) AS n FROM enterprise AS e WHERE 1 = 1";
+        let enterprises = "SELECT SUBSTR(e.region, 1, 6) AS county, COUNT(*) AS n FROM enterprise AS e WHERE e.merged_into IS NULL";
         let enterprises = self.by_county(sql(enterprises), scope, Owner::ENTERPRISE, &mut regions, |r, n| r.enterprises += n).await?;
         let points = "SELECT SUBSTR(e.region, 1, 6) AS county, COUNT(*) AS n FROM point AS p
 INNER JOIN device AS d ON d.id = p.device_id LEFT JOIN enterprise AS e ON e.id = d.enterprise_id WHERE 1 = 1";

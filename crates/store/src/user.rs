@@ -265,6 +265,21 @@ pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -
     Ok(people.len() as u64)
 }
 
+/// Turns grants for one enterprise into grants for another, whoever may see the people; how many those were.
+pub(crate) async fn merge(change: &mut Change<'_>, from: EnterpriseId, into: EnterpriseId) -> Result<u64, StoreError> {
+    let q = sql("SELECT DISTINCT g.user_id AS id FROM user_grant AS g WHERE g.enterprise_id = $1 ORDER BY g.user_id").bind(from);
+    let people = change.tx.rows(q).await?;
+    change.tx.run(sql("UPDATE user_grant SET enterprise_id = $1 WHERE enterprise_id = $2").bind(into).bind(from)).await?;
+    // Who had the same grant for both has it once.
+    let twice = sql("DELETE FROM user_grant WHERE enterprise_id = $1 AND id NOT IN (
+  SELECT MIN(g.id) FROM user_grant AS g WHERE g.enterprise_id = $2 GROUP BY g.user_id, g.role, g.region, g.sector)");
+    change.tx.run(twice.bind(into).bind(into)).await?;
+    for row in &people {
+        touched(change, row.get("id")?, "merge", crate::merge::moved(from, into)).await?;
+    }
+    Ok(people.len() as u64)
+}
+
 pub(crate) async fn current(change: &mut Change<'_>, id: UserId) -> Result<User, StoreError> {
     let row = change.tx.row(visible(change.scope, id)).await?.ok_or(StoreError::NotFound)?;
     let grants = grants_in(change, id).await?;

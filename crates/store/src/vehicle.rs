@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use anlan_model::noun::Vehicle;
+use anlan_model::noun::{Enterprise, Vehicle};
 use anlan_model::{EnterpriseId, Level, RegionCode, Scope, Timestamp, Trust, VehicleId};
 use serde_json::{Value as Json, json};
 
@@ -268,6 +268,20 @@ pub(crate) async fn redivide(change: &mut Change<'_>, redivision: &Redivision) -
             tell(change, "redivide", detail, &after).await?;
         }
         moved.push(before.id);
+    }
+    Ok(moved)
+}
+
+/// Moves the vehicles of an operator; which those were.
+pub(crate) async fn merge(change: &mut Change<'_>, from: EnterpriseId, into: &Enterprise) -> Result<Vec<VehicleId>, StoreError> {
+    let q = sql(&format!("SELECT {COLUMNS}\n{FROM}\n  AND v.enterprise_id = $1\nORDER BY v.id")).bind(from);
+    let mut moved = Vec::new();
+    for row in change.tx.rows(q).await? {
+        let before = read(&row)?;
+        let after = Vehicle { enterprise: Some(into.id), region: Some(into.region.clone()), revision: before.revision + 1, ..before };
+        write(change, &after).await?;
+        tell(change, "merge", crate::merge::moved(from, into.id), &after).await?;
+        moved.push(after.id);
     }
     Ok(moved)
 }

@@ -131,6 +131,15 @@ SELECT r.id, u.id, 15, '阀门.jpg', 'image/jpeg', 9, 'ab' FROM record AS r, use
         counts: &[("SELECT COUNT(*) AS n FROM attachment AS a JOIN record AS r ON r.id = a.record_id WHERE a.bytes = 9", 1)],
     },
     Step {
+        name: "0013_duty",
+        digest: "9d60402889e535f819f6e12790bab9b32cea7dab5ec0dd215918ac57c76a1e08",
+        rows: "INSERT INTO duty_shift (region, desk, user_id, from_us, to_us, phone, note)
+SELECT '530402', 'watch', id, 20, 30, '0877-1', '' FROM users;
+INSERT INTO duty_handover (shift_id, text, n_alarms, alarms, written_by, written_at_us)
+SELECT s.id, '正常', 1, '[]', s.user_id, 30 FROM duty_shift AS s;",
+        counts: &[("SELECT COUNT(*) AS n FROM duty_handover AS h JOIN duty_shift AS s ON s.id = h.shift_id WHERE s.to_us = 30", 1)],
+    },
+    Step {
         name: "0015_export",
         digest: "4711c6394d95d05379120260f47072d95cdcde61bfa8b2df70351b0e4f2bc91c",
         rows: "INSERT INTO export_job (user_id, kind, asked, grants, asked_at_us, state, n_rows, n_files)

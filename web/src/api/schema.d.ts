@@ -321,6 +321,143 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/duty/now": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who is on duty now at every desk that has a rota, and which hours of the next 14 days nobody covers. */
+        get: operations["now"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/patterns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Enters the shifts of a pattern, all or none. */
+        post: operations["repeat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/shifts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists shifts. */
+        get: operations["list"];
+        put?: never;
+        /** Enters a shift. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/shifts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes a shift; its division and desk stay. */
+        patch: operations["update"];
+        trace?: never;
+    };
+    "/api/v1/duty/shifts/{id}/handover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Writes what a shift hands over to the next; whoever is on duty in it. */
+        put: operations["hand_over"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/shifts/{id}/handover/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirms having read it; whoever is on duty at the same desk in a later shift. */
+        post: operations["confirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/shifts/{id}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a shift away. */
+        post: operations["remove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/shifts/{id}/swap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Exchanges the people of two shifts. */
+        post: operations["swap"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/enterprises": {
         parameters: {
             query?: never;
@@ -373,6 +510,23 @@ export interface paths {
         head?: never;
         /** Changes an enterprise. */
         patch: operations["update"];
+        trace?: never;
+    };
+    "/api/v1/enterprises/{id}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Merges an enterprise into another: everything of it goes there, and its id leads there from then on. */
+        post: operations["merge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/events": {
@@ -1252,6 +1406,23 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/api/v1/users/{id}/duties": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Open records that name a person in one of their fields, and shifts to come. */
+        get: operations["duties"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{id}/sign-out": {
         parameters: {
             query?: never;
@@ -1263,6 +1434,23 @@ export interface paths {
         put?: never;
         /** Ends every session of a person; live streams end within seconds. */
         post: operations["sign_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{id}/take-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Puts another person in their place in every open record that names them; both are told. */
+        post: operations["take_over"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1861,6 +2049,172 @@ export interface components {
             readings_at: null | components["schemas"]["At"];
             rollups_at: null | components["schemas"]["At"];
         };
+        /** @description What was read. */
+        DutyConfirmBody: {
+            /**
+             * Format: int64
+             * @description Of the handover.
+             */
+            revision: number;
+        };
+        /** @description A desk that has a rota, as it is now. */
+        DutyDesk: {
+            /** @description `watch`, `leader`, `on_call`. */
+            desk: string;
+            /** @description Hours of the next 14 days that nobody covers. */
+            gaps: components["schemas"]["DutyGap"][];
+            next: null | components["schemas"]["DutyShift"];
+            /** @description Shifts that are on. */
+            on: components["schemas"]["DutyShift"][];
+            region: string;
+            region_name: string;
+            /** @description Shifts whose handover nobody of a later shift confirmed. */
+            unread: components["schemas"]["DutyShift"][];
+        };
+        /** @description Hours. */
+        DutyGap: {
+            from: components["schemas"]["At"];
+            to: components["schemas"]["At"];
+        };
+        /** @description What a shift hands over to the next. */
+        DutyHandover: {
+            /** @description The newest of them: `id`, `level`, `name`, `enterprise_name`. */
+            alarms: unknown;
+            at: components["schemas"]["At"];
+            by: string;
+            by_name: string;
+            confirmed_at: null | components["schemas"]["At"];
+            /** @description Whoever of a later shift read it; `null` = nobody yet. */
+            confirmed_by_name: string | null;
+            /**
+             * Format: int64
+             * @description Alarms of the division that were open then, as the node counted them.
+             */
+            open_alarms: number;
+            /** Format: int64 */
+            revision: number;
+            text: string;
+        };
+        /** @description What is handed over. */
+        DutyHandoverBody: {
+            /**
+             * Format: int64
+             * @description Of the handover as last read; 0 = there was none.
+             */
+            revision?: number;
+            text: string;
+        };
+        /** @description How many shifts were entered. */
+        DutyMade: {
+            shifts: number;
+        };
+        /** @description Who is on duty. */
+        DutyNow: {
+            at: components["schemas"]["At"];
+            /** @description In order of divisions. */
+            desks: components["schemas"]["DutyDesk"][];
+        };
+        /** @description A shift of every day. */
+        DutyPart: {
+            /** @description `HH:MM`, Beijing time. */
+            from: string;
+            /** @description `HH:MM`; on the next day, unless later than `from`. */
+            to: string;
+        };
+        /** @description Shifts from day to day, people taking turns from shift to shift. */
+        DutyPatternBody: {
+            /** @description `watch`, `leader`, `on_call`. */
+            desk: string;
+            first_day: string;
+            /** @description At most 366 days in all. */
+            last_day: string;
+            note?: string;
+            /** @description 1 to 6. */
+            parts: components["schemas"]["DutyPart"][];
+            /** @description 1 to 60. */
+            people: components["schemas"]["DutyTurn"][];
+            phone?: string;
+            /** @description Needed for what began already. */
+            reason?: string;
+            region: string;
+        };
+        /** @description Which state of the shift is taken away. */
+        DutyRemoveBody: {
+            /** @description Needed for what began already. */
+            reason?: string;
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description A shift. */
+        DutyShift: {
+            /** @description `watch`, `leader`, `on_call`. */
+            desk: string;
+            from: components["schemas"]["At"];
+            handover: null | components["schemas"]["DutyHandover"];
+            id: string;
+            note: string;
+            phone: string;
+            region: string;
+            region_name: string;
+            /** Format: int64 */
+            revision: number;
+            second: string | null;
+            second_name: string | null;
+            /** @description The first instant after it. */
+            to: components["schemas"]["At"];
+            user: string;
+            user_name: string;
+        };
+        /** @description A shift to be entered. */
+        DutyShiftBody: {
+            /** @description `watch`, `leader`, `on_call`. */
+            desk: string;
+            from: string;
+            note?: string;
+            phone?: string;
+            /** @description Needed for what began already. */
+            reason?: string;
+            region: string;
+            second?: string | null;
+            /** @description The first instant after it; at most 31 days after `from`. */
+            to: string;
+            /** @description Must hold the whole division. */
+            user: string;
+        };
+        /** @description A page of shifts, in order of their beginnings. */
+        DutyShiftList: {
+            next: string | null;
+            shifts: components["schemas"]["DutyShift"][];
+        };
+        /** @description Fields to change; what is left out stays. */
+        DutyShiftPatch: {
+            from: string | null;
+            note: string | null;
+            phone: string | null;
+            /** @description Needed for what began already. */
+            reason: string;
+            /** Format: int64 */
+            revision: number;
+            /** @description `null` = nobody. */
+            second: string | null;
+            to: string | null;
+            user: string | null;
+        };
+        /** @description Two shifts whose people change places. */
+        DutySwapBody: {
+            reason?: string;
+            /** Format: int64 */
+            revision: number;
+            /** @description The other shift. */
+            with: string;
+            /** Format: int64 */
+            with_revision: number;
+        };
+        /** @description Whose turn it is. */
+        DutyTurn: {
+            second: string | null;
+            user: string;
+        };
         /** @description What was read before switching on. */
         EnableBody: {
             /** @description `hash` of the list; other files by now are refused. */
@@ -1872,6 +2226,8 @@ export interface components {
             /** @description What its records say of it, such as that no licence of a sort is good. */
             flags: components["schemas"]["EnterpriseFlag"][];
             id: string;
+            /** @description It was merged: everything of it is at this one, and no list has it any more. */
+            merged_into: string | null;
             name: string;
             place: null | components["schemas"]["Place"];
             /** Format: int64 */
@@ -2359,6 +2715,44 @@ export interface components {
             /** @description A point of the enterprise. */
             point: string;
         };
+        /** @description Into which one it is merged. */
+        MergeBody: {
+            /** @description Say what would move and keep nothing. */
+            dry_run: boolean;
+            /** @description The one that stays. */
+            into: string;
+            /**
+             * Format: int64
+             * @description Of the one that stays, as last read.
+             */
+            into_revision: number;
+            /**
+             * Format: int64
+             * @description Of the one that goes, as last read.
+             */
+            revision: number;
+        };
+        /** @description Two records with one key. */
+        MergeConflict: {
+            key: string;
+            /** @description Register. */
+            kind: string;
+            /** @description Of the one that stays. */
+            other: string;
+            other_title: string;
+            /** @description Of the one that goes. */
+            record: string;
+            title: string;
+        };
+        /** @description What moved, or would. */
+        MergeReport: {
+            /** @description Open records that would have one key: nothing is merged before they are solved. */
+            conflicts: components["schemas"]["MergeConflict"][];
+            dry_run: boolean;
+            moved: components["schemas"]["MovedCount"][];
+            /** @description Records by kind of register. */
+            records: components["schemas"]["MovedCount"][];
+        };
         /** @description How a device is polled. */
         Modbus: {
             /** @description `IP:port`, inside the networks of the configuration key `modbus.networks`. Names are not resolved. */
@@ -2436,6 +2830,29 @@ export interface components {
         /** @description How a device is polled. */
         ModbusState: {
             modbus: null | components["schemas"]["Modbus"];
+        };
+        /** @description How many of one sort. */
+        MovedCount: {
+            /** Format: int64 */
+            n: number;
+            /** @description `device`, `point`, `vehicle`, `combination`, `record`, `attachment`, `user`, `hold`, `alarm`, `event`; or the kind of a register. */
+            noun: string;
+        };
+        /** @description An open record that names somebody. */
+        NamedRecord: {
+            /** @description ISO. */
+            due_on: string | null;
+            /** @description Fields that name them. */
+            fields: string[];
+            id: string;
+            /** @description Register. */
+            kind: string;
+            number: string;
+            /** @description Name of the enterprise or division. */
+            owner: string;
+            /** @description On their own to-do list. */
+            task: boolean;
+            title: string;
         };
         /** @description A secret for an authenticator; told this once. */
         NewSecondFactor: {
@@ -3347,6 +3764,19 @@ export interface components {
             now: components["schemas"]["At"];
             regions: components["schemas"]["RegionCounts"][];
         };
+        /** @description Who takes over. */
+        TakeOverBody: {
+            /** @description Say what would be taken over and keep nothing. */
+            dry_run: boolean;
+            to: string;
+        };
+        /** @description What was taken over, or would be. */
+        TakeOverReport: {
+            dry_run: boolean;
+            /** @description Whoever takes over holds no grant for these. */
+            left: components["schemas"]["NamedRecord"][];
+            records: components["schemas"]["NamedRecord"][];
+        };
         /** @description A record on somebody's to-do list. */
         Task: {
             /** @description Without its fields. */
@@ -3563,6 +3993,16 @@ export interface components {
              * @description As read; an older one is refused.
              */
             revision: number;
+        };
+        /** @description What somebody is named for. */
+        UserDuties: {
+            /** @description Open records within the asker's territory. */
+            records: components["schemas"]["NamedRecord"][];
+            /**
+             * Format: int64
+             * @description Shifts to come.
+             */
+            shifts: number;
         };
         /** @description A page of people. */
         UserList: {
@@ -4532,6 +4972,367 @@ export interface operations {
             };
         };
     };
+    now: {
+        parameters: {
+            query?: {
+                /** @description Division, with those below it. */
+                region?: string;
+                /** @description Only whom to call for something in this division: its own desks, or those of the next above it, where somebody is on duty. */
+                near?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyNow"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    repeat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyPatternBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyMade"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description Division, with those below it. */
+                region?: string;
+                /** @description `watch`, `leader`, `on_call`. */
+                desk?: string;
+                /** @description On duty themselves or as second person. */
+                user?: string;
+                /** @description Ending after this. */
+                from?: string;
+                /** @description Beginning before this. */
+                to?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyShiftList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyShiftBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyShift"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyShiftPatch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyShift"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    hand_over: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyHandoverBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyShift"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    confirm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyConfirmBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyShift"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyRemoveBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    swap: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutySwapBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: {
@@ -4717,6 +5518,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Enterprise"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    merge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MergeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MergeReport"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
             /** @description Refused */
@@ -6753,6 +7596,36 @@ export interface operations {
             };
         };
     };
+    duties: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserDuties"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     sign_out: {
         parameters: {
             query?: never;
@@ -6769,6 +7642,48 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    take_over: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TakeOverBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakeOverReport"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
             };
             /** @description Refused */
             default: {

@@ -43,6 +43,13 @@ export type Hold = Schemas['Hold']
 export type Retention = Schemas['Retention']
 export type ImportResult = Schemas['ImportReport']
 export type ImportProblem = Schemas['ImportError']
+export type DutyShift = Schemas['DutyShift']
+export type DutyHandover = Schemas['DutyHandover']
+export type DutyDesk = Schemas['DutyDesk']
+export type DutyNow = Schemas['DutyNow']
+export type MergeReport = Schemas['MergeReport']
+export type UserDuties = Schemas['UserDuties']
+export type TakeOverReport = Schemas['TakeOverReport']
 export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */

@@ -28,6 +28,7 @@ export const router = createRouter({
     { path: '/registers', component: () => import('@/areas/register/OverviewPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind', component: () => import('@/areas/register/RegisterPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind/:id', component: () => import('@/areas/register/RecordPage.vue'), meta: { title: 'nav.registers' } },
+    { path: '/duty', component: () => import('@/areas/duty/DutyPage.vue'), meta: { title: 'nav.duty' } },
     { path: '/enterprises', component: () => import('@/areas/enterprise/EnterpriseListPage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/enterprises/:id', component: () => import('@/areas/enterprise/EnterprisePage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/docs/api', component: () => import('@/areas/docs/ApiPage.vue'), meta: { title: 'nav.api' } },

@@ -669,9 +669,10 @@ impl Engine {
         let now = self.now();
         let mut changed: BTreeMap<u16, BTreeMap<CombinationId, Option<CombinationRule>>> = BTreeMap::new();
         if all {
-            let known: HashSet<_> = wanted.iter().map(|(_, id, _)| *id).collect();
+            let known: HashSet<_> = wanted.iter().map(|(shard, id, _)| (*shard, *id)).collect();
             for (shard, n) in self.shards.iter().zip(0u16..) {
-                let gone: BTreeMap<_, _> = shard.combinations().ids().filter(|id| !known.contains(id)).map(|id| (id, None)).collect();
+                let gone: BTreeMap<_, _> =
+                    shard.combinations().ids().filter(|id| !known.contains(&(n, *id))).map(|id| (id, None)).collect();
                 if !gone.is_empty() {
                     changed.insert(n, gone);
                 }

@@ -1,6 +1,6 @@
 //! Enterprises (生产经营单位).
 
-use anlan_app::enterprise::{self, EnterpriseChange, EnterpriseFilter, EnterpriseView, NewEnterprise};
+use anlan_app::enterprise::{self, EnterpriseChange, EnterpriseFilter, EnterpriseView, MergeConflict, MergeWish, Merged, NewEnterprise};
 use anlan_app::validate;
 use axum::Json;
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
-use crate::dto::{Created, Level, Place, nullable};
+use crate::dto::{Created, Level, Place, id, nullable};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
 use crate::problem::Failure;
 
@@ -29,6 +29,8 @@ pub(crate) struct Enterprise {
     worst_level: Option<Level>,
     /// What its records say of it, such as that no licence of a sort is good.
     flags: Vec<EnterpriseFlag>,
+    /// It was merged: everything of it is at this one, and no list has it any more.
+    merged_into: Option<String>,
     revision: i64,
 }
 
@@ -48,6 +50,7 @@ impl From<EnterpriseView> for Enterprise {
             points_online,
             worst_level: row.worst_level.map(Into::into),
             flags: flags.into_iter().filter_map(EnterpriseFlag::new).collect(),
+            merged_into: row.merged_into.map(|id| id.to_string()),
             revision: e.revision,
         }
     }
@@ -178,4 +181,82 @@ pub(crate) async fn update(AppRef(app): AppRef, caller: Caller, id: PathId, Body
         place: body.place.map(|p| p.map(Place::read).transpose()).transpose()?,
     };
     Ok(Json(enterprise::update(&app, &caller.scope, id.read()?, change).await?.into()))
+}
+
+/// Into which one it is merged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MergeBody {
+    /// The one that stays.
+    into: String,
+    /// Of the one that goes, as last read.
+    revision: i64,
+    /// Of the one that stays, as last read.
+    into_revision: i64,
+    /// Say what would move and keep nothing.
+    dry_run: bool,
+}
+
+/// What moved, or would.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MergeReport {
+    dry_run: bool,
+    moved: Vec<MovedCount>,
+    /// Records by kind of register.
+    records: Vec<MovedCount>,
+    /// Open records that would have one key: nothing is merged before they are solved.
+    conflicts: Vec<MergeConflictDto>,
+}
+
+/// How many of one sort.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MovedCount {
+    /// `device`, `point`, `vehicle`, `combination`, `record`, `attachment`, `user`, `hold`, `alarm`, `event`; or the kind of a register.
+    noun: String,
+    n: u64,
+}
+
+/// Two records with one key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MergeConflict)]
+pub(crate) struct MergeConflictDto {
+    /// Register.
+    kind: String,
+    key: String,
+    /// Of the one that goes.
+    record: String,
+    title: String,
+    /// Of the one that stays.
+    other: String,
+    other_title: String,
+}
+
+impl From<MergeConflict> for MergeConflictDto {
+    fn from(conflict: MergeConflict) -> Self {
+        let shown = |number: String, title: String| if number.is_empty() { title } else { format!("{number} {title}") };
+        let ((record, number, title), (other, other_number, other_title)) = (conflict.from, conflict.into);
+        Self {
+            kind: conflict.kind,
+            key: conflict.key,
+            record: record.to_string(),
+            title: shown(number, title),
+            other: other.to_string(),
+            other_title: shown(other_number, other_title),
+        }
+    }
+}
+
+/// Merges an enterprise into another: everything of it goes there, and its id leads there from then on.
+#[utoipa::path(post, path = "/enterprises/{id}/merge", tag = "enterprise", params(("id" = String, Path)), request_body = MergeBody, responses((status = 200, body = MergeReport), (status = 409, body = crate::problem::Problems)))]
+pub(crate) async fn merge(AppRef(app): AppRef, caller: Caller, path: PathId, Body(body): Body<MergeBody>) -> Answer<MergeReport> {
+    let (from_revision, into_revision) = (body.revision, body.into_revision);
+    let wish = MergeWish { from: path.read()?, from_revision, into: id("into", &body.into)?, into_revision };
+    let Merged { counts, records, conflicts, .. } = enterprise::merge(&app, &caller.scope, &wish, body.dry_run).await?;
+    let count = |(noun, n)| MovedCount { noun, n };
+    Ok(Json(MergeReport {
+        dry_run: body.dry_run,
+        moved: counts.into_iter().map(count).collect(),
+        records: records.into_iter().map(count).collect(),
+        conflicts: conflicts.into_iter().map(Into::into).collect(),
+    }))
 }

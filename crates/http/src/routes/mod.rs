@@ -8,6 +8,7 @@ mod audit;
 mod combination;
 mod command;
 mod device;
+mod duty;
 mod enterprise;
 mod event;
 mod export;
@@ -75,6 +76,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(summary::summary))
         .routes(routes!(enterprise::list, enterprise::create))
         .routes(routes!(enterprise::get, enterprise::update))
+        .routes(routes!(enterprise::merge))
         .routes(routes!(device::list, device::create))
         .routes(routes!(device::get, device::update))
         .routes(routes!(device::replace_secret))
@@ -102,6 +104,14 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(road::trips))
         .routes(routes!(road::track))
         .routes(routes!(road::ratios))
+        .routes(routes!(duty::now))
+        .routes(routes!(duty::list, duty::create))
+        .routes(routes!(duty::repeat))
+        .routes(routes!(duty::update))
+        .routes(routes!(duty::swap))
+        .routes(routes!(duty::remove))
+        .routes(routes!(duty::hand_over))
+        .routes(routes!(duty::confirm))
         .routes(routes!(alarm::list))
         .routes(routes!(alarm::get))
         .routes(routes!(alarm::acknowledge))
@@ -111,6 +121,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(user::list, user::create))
         .routes(routes!(user::update))
         .routes(routes!(user::sign_out))
+        .routes(routes!(user::duties))
+        .routes(routes!(user::take_over))
         .routes(routes!(user::reset_second_factor))
         .routes(routes!(audit::list))
         .routes(routes!(event::list))

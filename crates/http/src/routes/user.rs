@@ -1,5 +1,6 @@
 //! People who sign in, and what they may do where.
 
+use anlan_app::record::{self, Named};
 use anlan_app::second_factor;
 use anlan_app::user::{self, User, UserChange, UserWish};
 use anlan_app::validate;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
-use crate::dto::{At, Created, id_option};
+use crate::dto::{At, Created, id, id_option};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
 use crate::problem::Failure;
 
@@ -180,4 +181,79 @@ pub(crate) async fn sign_out(AppRef(app): AppRef, caller: Caller, id: PathId) ->
 pub(crate) async fn reset_second_factor(AppRef(app): AppRef, caller: Caller, id: PathId) -> Result<StatusCode, Failure> {
     second_factor::reset(&app, &caller.scope, id.read()?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An open record that names somebody.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NamedRecord {
+    /// Register.
+    kind: String,
+    id: String,
+    number: String,
+    title: String,
+    /// Name of the enterprise or division.
+    owner: String,
+    /// ISO.
+    due_on: Option<String>,
+    /// Fields that name them.
+    fields: Vec<String>,
+    /// On their own to-do list.
+    task: bool,
+}
+
+impl From<Named> for NamedRecord {
+    fn from(named: Named) -> Self {
+        Self {
+            kind: named.kind,
+            id: named.id.to_string(),
+            number: named.number,
+            title: named.title,
+            owner: named.owner,
+            due_on: named.due_on,
+            fields: named.fields,
+            task: named.is_task,
+        }
+    }
+}
+
+/// What somebody is named for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UserDuties {
+    /// Open records within the asker's territory.
+    records: Vec<NamedRecord>,
+    /// Shifts to come.
+    shifts: u64,
+}
+
+/// Who takes over.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TakeOverBody {
+    to: String,
+    /// Say what would be taken over and keep nothing.
+    dry_run: bool,
+}
+
+/// What was taken over, or would be.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TakeOverReport {
+    dry_run: bool,
+    records: Vec<NamedRecord>,
+    /// Whoever takes over holds no grant for these.
+    left: Vec<NamedRecord>,
+}
+
+/// Open records that name a person in one of their fields, and shifts to come.
+#[utoipa::path(get, path = "/users/{id}/duties", tag = "user", params(("id" = String, Path)), responses((status = 200, body = UserDuties)))]
+pub(crate) async fn duties(AppRef(app): AppRef, caller: Caller, path: PathId) -> Answer<UserDuties> {
+    let found = record::duties(&app, &caller.scope, path.read()?).await?;
+    Ok(Json(UserDuties { records: found.records.into_iter().map(Into::into).collect(), shifts: found.shifts }))
+}
+
+/// Puts another person in their place in every open record that names them; both are told.
+#[utoipa::path(post, path = "/users/{id}/take-over", tag = "user", params(("id" = String, Path)), request_body = TakeOverBody, responses((status = 200, body = TakeOverReport), (status = 409, body = crate::problem::Problems)))]
+pub(crate) async fn take_over(AppRef(app): AppRef, caller: Caller, path: PathId, Body(body): Body<TakeOverBody>) -> Answer<TakeOverReport> {
+    let done = record::take_over(&app, &caller.scope, path.read()?, id("to", &body.to)?, body.dry_run).await?;
+    let all = |records: Vec<Named>| records.into_iter().map(Into::into).collect();
+    Ok(Json(TakeOverReport { dry_run: body.dry_run, records: all(done.records), left: all(done.left) }))
 }

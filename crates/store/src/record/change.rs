@@ -1,6 +1,6 @@
 //! Writing records: everything that is read to decide, and everything that follows, in one transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anlan_domain::register::{IndexEntry, search};
 use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
@@ -136,11 +136,14 @@ impl RecordChange<'_> {
     pub async fn owners(&mut self, codes: &[String]) -> Result<Vec<(String, RecordOwner)>, StoreError> {
         let mut owners = Vec::new();
         for piece in codes.chunks(PIECE) {
-            let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE 1 = 1");
+            // The code of one that was merged leads to the other.
+            let mut q = sql("SELECT t.code AS asked, e.id, e.region, e.sector, e.name, e.code FROM enterprise AS t
+INNER JOIN enterprise AS e ON e.id = COALESCE(t.merged_into, t.id)
+WHERE 1 = 1");
             q.and_visible(self.change.scope, Owner::ENTERPRISE);
-            q.and_in("e.code", piece);
+            q.and_in("t.code", piece);
             for row in self.change.tx.rows(q).await? {
-                owners.push((row.get("code")?, read_owner(&row)?));
+                owners.push((row.get("asked")?, read_owner(&row)?));
             }
         }
         Ok(owners)
@@ -392,6 +395,32 @@ pub(crate) async fn follow_enterprise(change: &mut Change<'_>, enterprise: Enter
     Ok(())
 }
 
+/// Moves the records of an enterprise to another, each with an entry in the audit; the change again, which those were, and how many of each kind.
+pub(crate) async fn merge<'a>(
+    change: Change<'a>,
+    from: EnterpriseId,
+    into: EnterpriseId,
+) -> Result<(Change<'a>, Vec<RecordId>, BTreeMap<String, u64>), StoreError> {
+    let mut all = RecordChange { change, changed: Vec::new() };
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    let owner = all.owner(into).await?;
+    let q = sql("SELECT r.id, r.kind, r.own_text FROM record AS r WHERE r.enterprise_id = $1 ORDER BY r.id").bind(from);
+    for row in all.change.tx.rows(q).await? {
+        let (id, kind): (RecordId, String) = (row.get("id")?, row.get("kind")?);
+        let (_, text, grams) = texts(&[row.get("own_text")?], &owner.names);
+        let update = sql("UPDATE record SET enterprise_id = $1, region = $2, sector = $3, search_text = $4, updated_at_us = $5,
+  revision = revision + 1
+WHERE id = $6");
+        let update = update.bind(into).bind(&owner.region).bind(owner.sector.as_ref()).bind(text).bind(all.change.now).bind(id);
+        all.change.tx.run(update).await?;
+        all.change.tx.run(sql("DELETE FROM record_gram WHERE record_id = $1").bind(id)).await?;
+        all.grams(&kind, id, &grams).await?;
+        all.finish(id, "merge", &owner, crate::merge::moved(from, into)).await?;
+        *kinds.entry(kind).or_default() += 1;
+    }
+    Ok((all.change, all.changed, kinds))
+}
+
 /// Its own plain text, that with the owner's names, and the grams of all.
 fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>) {
     let (own, mut grams) = search::kept(own.iter().map(String::as_str));
@@ -421,7 +450,8 @@ pub(super) fn read_below(rows: &[Row]) -> Result<Vec<(String, String)>, StoreErr
 }
 
 pub(super) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {
-    let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE e.id = $1").bind(enterprise);
+    let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE e.id = $1 AND e.merged_into IS NULL");
+    q = q.bind(enterprise);
     q.and_visible(scope, Owner::ENTERPRISE);
     q
 }

@@ -4,10 +4,10 @@ import { PARTS, partsFor, plusDays, weekStart } from './home'
 
 const all = { licences: true, can: () => true }
 it('begins_with_what_presses_the_role_most', () => {
-  expect(partsFor(['inspector'], all)).toEqual(['tasks', 'late', 'alarms'])
+  expect(partsFor(['inspector'], all)).toEqual(['tasks', 'duty', 'late', 'alarms'])
   expect(partsFor(['duty_officer'], all)[0]).toBe('alarms')
   expect(partsFor(['worker'], all)).toEqual(['tasks', 'alarms'])
-  expect(partsFor(['inspector', 'supervisor'], all)).toEqual(['tasks', 'late', 'alarms', 'licences'])
+  expect(partsFor(['inspector', 'supervisor'], all)).toEqual(['tasks', 'duty', 'late', 'alarms', 'licences'])
 })
 it('asks_for_nothing_that_is_not_there_or_not_allowed', () => {
   expect(partsFor(['supervisor'], { ...all, licences: false })).not.toContain('licences')

@@ -1,19 +1,19 @@
 // What a person sees first: which parts, by role, in which order; which days make a week. Pure. Start at [`partsFor`].
 
 /** Parts of the page, each built from endpoints that other pages use too. */
-export const PARTS = ['tasks', 'alarms', 'late', 'licences', 'devices', 'packs'] as const
+export const PARTS = ['duty', 'tasks', 'alarms', 'late', 'licences', 'devices', 'packs'] as const
 export type Part = (typeof PARTS)[number]
 
 /** What a role has to look after in a week, the most pressing first. */
 const OF_ROLE: Record<string, readonly Part[]> = {
-  duty_officer: ['alarms', 'tasks', 'late'],
-  supervisor: ['tasks', 'alarms', 'late', 'licences'],
-  inspector: ['tasks', 'late', 'alarms'],
+  duty_officer: ['alarms', 'duty', 'tasks', 'late'],
+  supervisor: ['tasks', 'alarms', 'duty', 'late', 'licences'],
+  inspector: ['tasks', 'duty', 'late', 'alarms'],
   safety_manager: ['tasks', 'alarms', 'licences', 'late', 'devices'],
   worker: ['tasks', 'alarms'],
-  leader: ['tasks', 'late', 'alarms', 'licences'],
-  administrator: ['devices', 'packs', 'tasks', 'late', 'alarms'],
-  screen: ['alarms', 'late'],
+  leader: ['tasks', 'duty', 'late', 'alarms', 'licences'],
+  administrator: ['devices', 'packs', 'duty', 'tasks', 'late', 'alarms'],
+  screen: ['alarms', 'duty', 'late'],
 }
 
 export interface Known {
