@@ -1,7 +1,7 @@
 // Every route, both themes, both languages, desk and phone: it opens, axe finds nothing, nothing sticks out sideways.
 import { setLocale, setTheme, settled } from './lib.mjs'
 
-export const DUTY_ROUTES = ['/duty', '/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/road']
+export const DUTY_ROUTES = ['/duty', '/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/road', '/verify']
 export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/combinations', '/admin/rules', '/admin/packs', '/admin/users', '/admin/audit', '/admin/holds', '/admin/retention', '/admin/quarantine', '/admin/events']
 /** "No such page" passes axe too. */
 async function isThere(page, route) {

@@ -285,6 +285,51 @@ async function bothWays(checks, page, shots, name, open) {
   await setLocale(page, 'zh-CN')
 }
 
+/** A licence with its certificate: on its page, on paper, and as a stranger checks it. */
+export async function certificateFlow(checks, page, url, shots) {
+  let at = ''
+  let code = ''
+  await checks.run('certificate: the page of a valid licence shows its code, and passes axe', async () => {
+    const { records } = await ask(page, '/registers/licence/records?state=valid&limit=1')
+    if (!records.length) throw new Error('no licence is valid here')
+    at = `/registers/licence/${records[0].id}`
+    code = (await ask(page, `/registers/licence/records/${records[0].id}/certificate`)).code
+    await bothWays(checks, page, shots, 'certificate', async () => {
+      await page.goto(url + at)
+      await page.waitForSelector('[data-certificate] svg.qr')
+    })
+  })
+  await checks.run('certificate: a stranger sees a good signature and the state now, a wrong one for a changed letter, and the key is kept for later', async () => {
+    await page.goto(`${url}/verify#${code}`)
+    await page.waitForSelector('[data-signature=good]')
+    await page.waitForSelector('[data-standing=in_force]')
+    await checks.axe(page, shots, 'verify-good')
+    const other = code.slice(0, 60) + (code[60] === 'A' ? 'B' : 'A') + code.slice(61)
+    for (const [text, found] of [[other, '[data-signature=wrong], [role=alert]'], ['AL1.x', '[role=alert]']]) {
+      await page.fill('#verify-text', text)
+      await page.click('main button[type=submit]')
+      await page.waitForSelector(found)
+    }
+    // Without the node: the signature is still checked, and nothing is said of the state.
+    await page.route('**/api/v1/certificates/**', (route) => route.abort())
+    await page.fill('#verify-text', code)
+    await page.click('main button[type=submit]')
+    await page.waitForSelector('[data-signature=good]')
+    await page.waitForSelector('[data-standing=unasked]')
+    await checks.axe(page, shots, 'verify-offline')
+    await page.unroute('**/api/v1/certificates/**')
+  })
+  await checks.run('print: the record stands on paper with its code, its steps and its hash, and fits a phone', async () => {
+    await bothWays(checks, page, shots, 'print', async () => {
+      await page.goto(`${url}${at}/print`)
+      await page.waitForSelector('main .certificate svg.qr')
+    })
+    const { entries } = await ask(page, `${at.replace('/registers/licence/', '/registers/licence/records/')}/history`)
+    const foot = await page.locator('.foot').innerText()
+    if (!foot.includes(entries[0].hash)) throw new Error(`the hash is not on it: ${foot}`)
+  })
+}
+
 /** The first page of who works on registers: what the week asks, each figure the one that its own page shows. */
 export async function homeFlow(checks, page, url, shots) {
   await checks.run('home: the first page says what is late and due this week as the lists do, leads to it, and passes axe', async () => {

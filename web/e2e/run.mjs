@@ -11,7 +11,7 @@ import { Checks, option, signIn } from './lib.mjs'
 import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
-import { REGISTER_ROUTES, apiFlow, enterpriseFlow, homeFlow, packFlow, registerFlow } from './register.mjs'
+import { REGISTER_ROUTES, apiFlow, certificateFlow, enterpriseFlow, homeFlow, packFlow, registerFlow } from './register.mjs'
 import { sessionFlow } from './session.mjs'
 
 const url = option('url')
@@ -62,6 +62,7 @@ try {
     })
     await pages(checks, page, url, shots, REGISTER_ROUTES)
     await registerFlow(checks, page, url, shots)
+    await certificateFlow(checks, page, url, shots)
     await homeFlow(checks, page, url, shots)
     await enterpriseFlow(checks, page, url, shots)
     await apiFlow(checks, page, url, shots)

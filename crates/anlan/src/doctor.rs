@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anlan_app::certificate;
 use anlan_store::Store;
 use serde::Serialize;
 
@@ -195,11 +196,17 @@ fn node_stopped(checks: &mut Checks, config: &Config, data: &Path) -> anyhow::Re
     let looked = serve::runtime()?.block_on(async {
         let store = Store::open(&url).await?;
         let (projected, audit) = (store.projected().await?, store.verify_audit(None).await?);
+        let key = certificate::key(&store, data).await;
         store.close().await;
-        Ok::<_, anlan_store::StoreError>((projected, audit))
+        Ok::<_, anlan_store::StoreError>((projected, audit, key))
     });
     match looked {
-        Ok((projected, audit)) => {
+        Ok((projected, audit, key)) => {
+            match key {
+                Ok(Some(key)) => checks.say("certificates", Verdict::Good, format!("signed by the key {}", key.public().id())),
+                Ok(None) => checks.say("certificates", Verdict::Good, "none was signed yet; the first one makes the key"),
+                Err(failure) => checks.say("certificates", Verdict::Bad, format!("{failure:#}")),
+            }
             checks.say("database", Verdict::Good, format!("opens; has applied log position {projected}"));
             match audit.broken_at {
                 None if audit.complete => checks.say("audit", Verdict::Good, format!("{} entries, the chain holds", audit.entries)),

@@ -4,6 +4,7 @@
 
 mod archive;
 mod backup;
+mod certificate;
 mod config;
 mod control;
 mod decode;
@@ -52,6 +53,11 @@ enum Command {
     Pack {
         #[command(subcommand)]
         command: pack::PackCommand,
+    },
+    /// Check certificates (licences and the like) without a node, and look after the key that signs them.
+    Certificate {
+        #[command(subcommand)]
+        command: certificate::CertificateCommand,
     },
     /// Make a new setup link for a node that has no administrator yet. The node may be running.
     SetupLink {
@@ -208,6 +214,7 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(args),
         Command::Grade(args) => grade::run(args),
         Command::Pack { command } => pack::run(command),
+        Command::Certificate { command } => certificate::run(command),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),
         Command::ResetSecondFactor { data, config, username } => serve::reset_second_factor(&data, config.as_deref(), &username),
         Command::History { command: HistoryCommand::Verify { data } } => verify(&data),

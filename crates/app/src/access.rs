@@ -543,7 +543,7 @@ struct Keys {
 }
 
 /// What counts as one address: of IPv6 the /64, since whoever has one address of it has them all.
-fn origin(address: &str) -> String {
+pub(crate) fn origin(address: &str) -> String {
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V6(v6)) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         Ok(v4) => v4.to_string(),

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -243,7 +244,9 @@ fn copy_tree(from: &Path, root: &Path, under: &str, files: &mut Vec<Listed>) -> 
 fn copy_file(from: &Path, root: &Path, path: &str, expected: Option<&Listed>) -> Result<Listed, BackupError> {
     let to = root.join(path);
     let mut source = File::open(from).at("open", from)?;
-    let mut target = File::create(&to).at("create", &to)?;
+    // A key that only its owner reads stays so, whatever the disk between made of its mode.
+    let mode = if path.ends_with(".key") { 0o600 } else { 0o666 };
+    let mut target = File::options().write(true).create(true).truncate(true).mode(mode).open(&to).at("create", &to)?;
     let found = drain(&mut source, from, path, |bytes| target.write_all(bytes).at("write", &to))?;
     target.sync_all().at("sync", &to)?;
     match expected {

@@ -9,6 +9,7 @@ pub mod archive;
 pub mod attachment;
 pub mod audit;
 pub mod backup;
+pub mod certificate;
 pub mod clock;
 pub mod combination;
 pub mod command;
@@ -91,6 +92,8 @@ pub struct App {
     pub access: access::Access,
     /// Files of terminals.
     pub media: media::Media,
+    /// The key of certificates.
+    pub certificates: certificate::Certificates,
     /// Files of records.
     pub attachments: attachment::Attachments,
     /// Lists that become files.

@@ -1,7 +1,8 @@
-//! Signatures of packs: Ed25519 (RFC 8032) over the pack's hash.
+//! Signatures, Ed25519 (RFC 8032): of packs over the pack's hash, of certificates over their lines ([`crate::certificate`]).
 //!
-//! A key pair is a file that only its owner reads; a signature is the file `pack.sig` in the pack's folder, which the hash leaves out. Whose
-//! signatures are believed, the operator says (`packs.trusted_keys`). Start at [`KeyPair`] and [`of_pack`].
+//! A key pair is a file that only its owner reads; a pack's signature is the file `pack.sig` in its folder, which the hash leaves out. Whose
+//! signatures of packs are believed, the operator says (`packs.trusted_keys`). What is signed begins with what it is, so that a signature of one
+//! sort is worth nothing as one of another. Start at [`KeyPair`] and [`of_pack`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The signature's file in the folder of a pack.
 pub const SIGNATURE_FILE: &str = "pack.sig";
@@ -20,6 +22,10 @@ pub const SIGNATURE_FILE: &str = "pack.sig";
 const PREFIX: &str = "ed25519:";
 /// What a signature of a pack is over begins with this: it is worth nothing for anything else.
 const OF_A_PACK: &[u8] = b"anlan pack 1\0";
+/// The same of a certificate.
+const OF_A_CERTIFICATE: &[u8] = b"anlan certificate 1\0";
+/// Bytes of a signature.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// A public key, as text `ed25519:` and 32 bytes in Base64.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,7 +34,7 @@ pub struct PublicKey([u8; 32]);
 
 /// No key.
 #[derive(Debug, thiserror::Error)]
-#[error("a public key is \"ed25519:\" and 32 bytes in Base64, as `anlan pack key` prints it")]
+#[error("a public key is \"ed25519:\" and 32 bytes in Base64, as `anlan pack key` and `anlan certificate key` print it")]
 pub struct NoKey;
 
 impl TryFrom<String> for PublicKey {
@@ -60,6 +66,18 @@ impl fmt::Display for PublicKey {
     }
 }
 
+impl PublicKey {
+    /// A short name for it: the first 8 bytes of its SHA-256, in hexadecimal.
+    pub fn id(&self) -> String {
+        Sha256::digest(self.0).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `signature` is this key's over the lines of a certificate.
+    pub fn signed_certificate(&self, lines: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(&[OF_A_CERTIFICATE, lines].concat(), signature).is_ok()
+    }
+}
+
 /// A key pair in its file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,7 +106,7 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// Not what a key file says.
-    #[error("{file} is no key file: `anlan pack key` makes one")]
+    #[error("{file} is no key file as `anlan pack key` makes one")]
     Content {
         /// Which.
         file: String,
@@ -138,6 +156,13 @@ impl KeyPair {
     /// What others know it by.
     pub fn public(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// The signature over the lines of a certificate.
+    pub fn sign_certificate(&self, lines: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let signature = self.pair.sign(&[OF_A_CERTIFICATE, lines].concat());
+        // Ed25519 has no other length.
+        signature.as_ref().try_into().unwrap_or([0; SIGNATURE_BYTES])
     }
 
     /// The content of `pack.sig` for a pack of this hash.

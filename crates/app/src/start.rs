@@ -25,7 +25,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, attachment, export, media, pack, record, region, rules};
+use crate::{App, Settings, attachment, certificate, export, media, pack, record, region, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -119,6 +119,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     };
     projector.begin().await??;
 
+    certificate::look(&store, dir).await;
     let key = terminal_key(&store).await?;
     let registry = Registry::open(store.clone(), read, opened.handle.clone(), book.clone(), road.clone(), live.clone(), key).await?;
     let app = Arc::new(App {
@@ -140,6 +141,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         media: crate::media::Media::new(dir),
         attachments: attachment::Attachments::new(dir),
         exports: export::Exports::new(dir),
+        certificates: certificate::Certificates::new(dir),
         settings,
         links: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),

@@ -7,6 +7,7 @@
 //! [`graph`] draws it. Pure: no clock, no I/O.
 
 mod cases;
+pub mod certificate;
 mod compute;
 pub mod flag;
 mod grade;
@@ -22,8 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use cases::CaseFailure;
 use jiff::civil::Date;
 pub use kind::{
-    Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows,
-    State, Test, Transition, Turn,
+    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
+    Shows, State, Test, Transition, Turn, Words,
 };
 pub use value::{IndexEntry, Value};
 

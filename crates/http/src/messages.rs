@@ -118,6 +118,28 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ),
     ("body.too_large", "请求正文过长，请分次提交。", "The body is too long; send it in parts."),
     ("body.too_slow", "请求正文未能在 10 秒内传完，请重试。", "The body did not arrive within 10 seconds; try again."),
+    (
+        "certificate.key_lost",
+        "本节点的证书签名密钥（{key}）丢失或被替换，暂不能签发证书：请管理员从备份恢复 certificate.key，或运行 anlan certificate key --new。",
+        "The key of this node that signs certificates ({key}) is gone or was replaced; restore certificate.key from a backup or run anlan certificate key --new.",
+    ),
+    (
+        "certificate.malformed",
+        "这不是本系统的证书编码：应以 AL1. 开头，请完整扫描或粘贴二维码的内容。",
+        "This is no certificate: its text begins with AL1.; scan or paste the whole of the QR code.",
+    ),
+    ("certificate.none", "这类台账的记录没有证书。", "Records of this register carry no certificate."),
+    (
+        "certificate.page",
+        "page 须为网址的协议和主机，如 https://anlan.example.cn。",
+        "page is scheme and host of an address, such as https://anlan.example.cn.",
+    ),
+    (
+        "certificate.slow_down",
+        "核验过于频繁，请在 {seconds} 秒后再试。",
+        "Too many certificates were checked from here; wait {seconds} seconds.",
+    ),
+    ("certificate.state", "记录在现在的状态下没有证书，证书只在有效期间出具。", "The record carries no certificate in its present state."),
     ("clock.backward", "测试时钟只能向前调整。", "The test clock only moves forward."),
     ("clock.one_of", "请只给出 set、advance_s、rate 中的一个。", "Give exactly one of set, advance_s and rate."),
     ("code.separator", "编码不能含有空格以及 / + # : , 字符。", "A device code has no spaces and none of / + # : ,"),

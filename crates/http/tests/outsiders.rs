@@ -25,6 +25,8 @@ struct World {
     media: String,
     combination: String,
     record: String,
+    /// One that carries a certificate.
+    licence: String,
     /// A picture of the record.
     attachment: String,
     export: String,
@@ -61,6 +63,10 @@ async fn world() -> World {
     let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
     let made = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/records", Some(&supervisor), Some(body)).await.ok(201);
     let record = text(&made["id"]);
+    let fields = json!({"subject": "x", "licence": "mine", "certificate_no": "x", "issued_on": "2026-01-01", "valid_from": "2026-01-01", "valid_until": "2027-01-01"});
+    let body = json!({"enterprise": enterprise, "transition": "enter", "fields": fields});
+    let made = ask(&node.router, "POST", "/api/v1/registers/licence/records", Some(&supervisor), Some(body)).await.ok(201);
+    let licence = text(&made["id"]);
     let export = ask(&node.router, "POST", "/api/v1/registers/hidden_danger/exports", Some(&supervisor), None).await.ok(202);
     let export = text(&export["id"]);
     let body = json!({"region": HERE, "desk": "watch", "user": user, "from": "2026-11-25T00:00:00Z", "to": "2026-11-25T12:00:00Z"});
@@ -77,6 +83,7 @@ async fn world() -> World {
         media,
         combination,
         record,
+        licence,
         attachment,
         export,
         shift,
@@ -86,7 +93,7 @@ async fn world() -> World {
 /// What somebody with every right, but in another county, must get.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Want {
-    /// No sign-in by design; tested in `api.rs`.
+    /// No sign-in by design; tested in `api.rs` and `certificates.rs`.
     Open,
     /// The same for everybody signed in: nothing of a territory in it.
     Common,
@@ -107,7 +114,7 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
     let records = "/registers/hidden_danger/records";
     let api = |rest: String| format!("/api/v1{rest}");
     let (path, body, want) = match operation {
-        "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" => {
+        "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" | "get /certificates/keys" => {
             (operation.split(' ').nth(1)?.to_owned(), Some(json!({})), Open)
         }
         "get /session" => ("/session".into(), None, Own),
@@ -230,6 +237,11 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
             (records.into(), Some(json!({"enterprise": e, "transition": "report", "fields": fields})), Refused)
         }
         "get /registers/{kind}/records/{id}" => (format!("{records}/{r}"), None, Refused),
+        // Who checks a certificate holds it; what is told of it, and to whom none is issued, is in certificates.rs.
+        "post /certificates/verify" => ("/certificates/verify".into(), Some(json!({"code": "AL1.x.x"})), Open),
+        "get /registers/{kind}/records/{id}/certificate" => {
+            (format!("/registers/licence/records/{}/certificate", w.licence), None, Refused)
+        }
         "get /registers/{kind}/records/{id}/history" => (format!("{records}/{r}/history"), None, Refused),
         "post /registers/{kind}/records/{id}/transitions/{name}" => {
             (format!("{records}/{r}/transitions/rate"), Some(json!({"revision": 1, "fields": {"level": "general"}})), Refused)

@@ -35,6 +35,8 @@ pub struct AuditEntry {
     pub subject: String,
     /// What changed.
     pub detail: Json,
+    /// Its hash: over its content and the hash of the entry before it, by which `anlan audit verify --head` finds it.
+    pub hash: String,
 }
 
 /// Which entries.
@@ -95,7 +97,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Cursor`], [`StoreError::Database`].
     pub async fn audit(&self, scope: &Scope, filter: &AuditFilter, paging: &Paging) -> Result<Page<AuditEntry>, StoreError> {
-        let mut q = sql("SELECT x.id, x.at_us, x.user_id, x.name, x.action, x.noun, x.subject, x.detail\nFROM audit AS x\nWHERE 1 = 1");
+        let mut q =
+            sql("SELECT x.id, x.at_us, x.user_id, x.name, x.action, x.noun, x.subject, x.detail, x.hash\nFROM audit AS x\nWHERE 1 = 1");
         q.and_visible(scope, Owner { enterprise: "x.enterprise_id", region: "x.region", sector: "x.sector" });
         if let Some(noun) = &filter.noun {
             q.push("\n  AND x.noun = {}", &[noun]);
@@ -120,6 +123,7 @@ impl Store {
                 noun: row.get("noun")?,
                 subject: row.get("subject")?,
                 detail: row.json("detail")?,
+                hash: row.get("hash")?,
             })
         })
     }

@@ -177,6 +177,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/certificates/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The public keys by which certificates of this node are checked. */
+        get: operations["keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/certificates/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Checks a certificate, and says where its record stands now; for anybody. */
+        post: operations["verify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/combinations": {
         parameters: {
             query?: never;
@@ -1129,6 +1163,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/registers/{kind}/records/{id}/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Signs the certificate of a record as it stands now. */
+        get: operations["issue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/registers/{kind}/records/{id}/history": {
         parameters: {
             query?: never;
@@ -1780,6 +1831,74 @@ export interface components {
             guards: components["schemas"]["RegisterGuard"][];
             transition: string;
         };
+        /** @description What a certificate says. */
+        Certificate: {
+            /** @description Code of the enterprise; empty = a division's record. */
+            code: string;
+            fields: components["schemas"]["CertificateField"][];
+            /** @description When it was signed; what it says was so then. */
+            issued_at: components["schemas"]["At"];
+            /** @description Id of the key that signs. */
+            key: string;
+            /** @description Kind of register. */
+            kind: string;
+            kind_name: string;
+            kind_name_en: string;
+            number: string;
+            /** @description Name of the enterprise or division. */
+            owner: components["schemas"]["CertificateText"];
+            /** @description Id of the record. */
+            record: string;
+            /** @description The last day on which it holds, `YYYY-MM-DD`; `null` = without end. */
+            until: string | null;
+        };
+        /** @description A field on a certificate. */
+        CertificateField: {
+            /** @description Its word. */
+            id: string;
+            /** @description As the register names it; the word where the register is off. */
+            name: string;
+            name_en: string;
+            value: components["schemas"]["CertificateText"];
+        };
+        /** @description A public key. */
+        CertificateKey: {
+            /** @description The first 8 bytes of its SHA-256, in hexadecimal; certificates name it by that. */
+            id: string;
+            /** @description `ed25519:` and 32 bytes in Base64. */
+            key: string;
+            since: components["schemas"]["At"];
+        };
+        /** @description Public keys of a node. */
+        CertificateKeyList: {
+            /** @description Oldest first; the last one signs, those before it signed what they signed. */
+            keys: components["schemas"]["CertificateKey"][];
+        };
+        /** @description Where the record of a certificate stands now. */
+        CertificateNow: {
+            /** @description Domain time. */
+            at: components["schemas"]["At"];
+            standing: components["schemas"]["CertificateStanding"];
+            /** @description The state, where it carries no certificate in it. */
+            state_name: string | null;
+            state_name_en: string | null;
+        };
+        /**
+         * @description What a signature is.
+         * @enum {string}
+         */
+        CertificateSignature: "good" | "wrong" | "key_unknown";
+        /**
+         * @description Where a record stands.
+         * @enum {string}
+         */
+        CertificateStanding: "in_force" | "changed" | "over" | "not_in_force" | "unknown";
+        /** @description A name or value on a certificate. */
+        CertificateText: {
+            /** @description Only the beginning: the text goes on in the record. */
+            cut: boolean;
+            text: string;
+        };
         /** @description Why the alarm is closed. */
         CloseBody: {
             reason: string;
@@ -2345,6 +2464,8 @@ export interface components {
                 [key: string]: unknown[];
             };
             from: string | null;
+            /** @description Of its audit entry: `anlan audit verify --head HASH` finds it in the chain. */
+            hash: string;
             /** @description Shown name at that time. */
             name: string;
             /** @description Names of the people in its changes and steps, by id. */
@@ -2443,6 +2564,18 @@ export interface components {
             repeated: number;
             /** @description Rows with something in them. */
             rows: number;
+        };
+        /** @description A certificate as it is printed. */
+        IssuedCertificate: {
+            /** @description `AL1.…`: what is signed and the signature; docs/reference/certificates.md. */
+            code: string;
+            /** @description The public key that signed, `ed25519:…`. */
+            key: string;
+            /** @description Rows of modules, `1` = dark; a quiet zone of four modules belongs around it. */
+            qr: string[];
+            /** @description What the QR code holds: the code, or with `page` an address with the code in its fragment. */
+            qr_text: string;
+            says: components["schemas"]["Certificate"];
         };
         /** @description A limit in force. */
         JudgedLimit: {
@@ -3427,6 +3560,7 @@ export interface components {
         };
         /** @description A register. */
         Register: {
+            certificate: null | components["schemas"]["RegisterCertificate"];
             clause: string;
             /** @description As `source_confidence` of a field. */
             confidence: string;
@@ -3454,6 +3588,8 @@ export interface components {
             numbered: boolean;
             owner: components["schemas"]["RecordOwner"];
             pack: string;
+            /** @description How a record is printed; empty = its filled fields, then its history. */
+            print: components["schemas"]["RegisterBlock"][];
             search: string[];
             standard: string;
             /** @description The state from which records are made; none is in it. */
@@ -3462,6 +3598,28 @@ export interface components {
             /** @description The field shown as the title. */
             title: string;
             transitions: components["schemas"]["RegisterTransition"][];
+        };
+        /** @description A block of a printed record. */
+        RegisterBlock: {
+            /** @description Of fields these, of a table one. */
+            fields: string[];
+            type: components["schemas"]["RegisterBlockType"];
+            /** @description Of a heading or text one, of signatures who signs. */
+            words: components["schemas"]["RegisterWords"][];
+        };
+        /**
+         * @description What a block of a printed record is.
+         * @enum {string}
+         */
+        RegisterBlockType: "heading" | "text" | "fields" | "table" | "signatures" | "certificate" | "history";
+        /** @description That records carry a certificate. */
+        RegisterCertificate: {
+            /** @description States in which they do. */
+            in: string[];
+            /** @description Fields that it shows. */
+            shows: string[];
+            /** @description The date field that says how long it holds. */
+            until: string | null;
         };
         /** @description One of the values of a field. */
         RegisterChoice: {
@@ -3579,6 +3737,11 @@ export interface components {
             turns: string[];
             /** @description Roles that may. */
             who: string[];
+        };
+        /** @description Words in both languages. */
+        RegisterWords: {
+            name: string;
+            name_en: string;
         };
         /** @description Why a hold ends. */
         ReleaseBody: {
@@ -4080,6 +4243,21 @@ export interface components {
             next: string | null;
             vehicles: components["schemas"]["Vehicle"][];
         };
+        /** @description What a text is worth. */
+        VerifiedCertificate: {
+            /** @description The public key that signed. */
+            key: string | null;
+            /** @description Id of the key that the text names. */
+            key_id: string | null;
+            now: null | components["schemas"]["CertificateNow"];
+            says: null | components["schemas"]["Certificate"];
+            signature: components["schemas"]["CertificateSignature"];
+        };
+        /** @description A certificate to be checked. */
+        VerifyBody: {
+            /** @description `AL1.…`, or an address with it behind `#`. */
+            code: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -4422,6 +4600,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CertificateKeyList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    verify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VerifyBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerifiedCertificate"];
                 };
             };
             /** @description Refused */
@@ -6932,6 +7170,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RecordDetail"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    issue: {
+        parameters: {
+            query?: {
+                /** @description Scheme and host such as `https://anlan.example.cn`: the QR code then opens the page `/verify` there. */
+                page?: string;
+            };
+            header?: never;
+            path: {
+                kind: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IssuedCertificate"];
                 };
             };
             /** @description Refused */

@@ -6,7 +6,10 @@ declare module 'vue-router' {
   interface RouteMeta {
     /** Locale key of the page's title. */
     title: string
+    /** No sign-in. */
     open?: boolean
+    /** Without the frame of menus around it. */
+    bare?: boolean
     permission?: string
   }
 }
@@ -18,6 +21,7 @@ export const router = createRouter({
     { path: '/', component: () => import('./NotFoundPage.vue'), meta: { title: 'product' } },
     { path: '/setup', component: () => import('@/areas/session/SetupPage.vue'), meta: { title: 'setup.title', open: true } },
     { path: '/sign-in', component: () => import('@/areas/session/SignInPage.vue'), meta: { title: 'signin.title', open: true } },
+    { path: '/verify', component: () => import('@/areas/certificate/VerifyPage.vue'), meta: { title: 'certificate.verify', open: true } },
     { path: '/screen', component: () => import('@/areas/screen/ScreenPage.vue'), meta: { title: 'nav.screen' } },
     { path: '/alarms', component: () => import('@/areas/alarm/AlarmPage.vue'), meta: { title: 'nav.alarms' } },
     { path: '/monitor', component: () => import('@/areas/monitor/MonitorPage.vue'), meta: { title: 'nav.monitor' } },
@@ -28,6 +32,7 @@ export const router = createRouter({
     { path: '/registers', component: () => import('@/areas/register/OverviewPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind', component: () => import('@/areas/register/RegisterPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind/:id', component: () => import('@/areas/register/RecordPage.vue'), meta: { title: 'nav.registers' } },
+    { path: '/registers/:kind/:id/print', component: () => import('@/areas/register/PrintPage.vue'), meta: { title: 'print.title', bare: true } },
     { path: '/duty', component: () => import('@/areas/duty/DutyPage.vue'), meta: { title: 'nav.duty' } },
     { path: '/enterprises', component: () => import('@/areas/enterprise/EnterpriseListPage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/enterprises/:id', component: () => import('@/areas/enterprise/EnterprisePage.vue'), meta: { title: 'nav.enterprises' } },

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::Record;
+use super::certificate::Certificate;
 use super::flag::Flag;
 use crate::calendar::Calendar;
 
@@ -49,6 +50,10 @@ pub struct Kind {
     pub import_by: Option<String>,
     /// What its records say of their enterprise.
     pub flag: Option<Flag>,
+    /// That its records carry a certificate, and of what.
+    pub certificate: Option<Certificate>,
+    /// How a record is printed; empty = its filled fields, then its history.
+    pub print: Vec<Block>,
     /// In the order of a form.
     pub fields: Vec<Field>,
     /// In the order of a life.
@@ -263,6 +268,35 @@ pub enum Months {
     Field(String),
     /// By a choice.
     By(String, BTreeMap<String, i32>),
+}
+
+/// The closed set of blocks of a printed record, from top to bottom. There are no templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// The heading of a part.
+    Heading(Words),
+    /// A paragraph that is always the same.
+    Text(Words),
+    /// These fields with their names.
+    Fields(Vec<String>),
+    /// A field of rows, with its columns.
+    Table(String),
+    /// Lines on which people of these roles sign.
+    Signatures(Vec<Words>),
+    /// The QR code of the record's certificate, while it carries one.
+    Certificate,
+    /// Who did what and when.
+    History,
+}
+
+/// Words in both languages.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Words {
+    /// Chinese.
+    pub name: String,
+    /// English.
+    pub name_en: String,
 }
 
 /// A state.

@@ -7,11 +7,12 @@ use anlan_model::Role;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::certificate::{self, Certificate};
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner, Shows,
-    State, Test, Transition, Turn,
+    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
+    Shows, State, Test, Transition, Turn, Words,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -33,6 +34,14 @@ const FILES_LIMIT: usize = 20;
 const DEPTH_MAX: usize = 8;
 /// The longest deadline in days, and the earliest and latest word about one.
 const DAYS_MAX: i32 = 36_500;
+/// Blocks of a printed record.
+const BLOCKS_MAX: usize = 60;
+/// Characters of a heading or of the name of who signs.
+const HEADING_CHARS: usize = 100;
+/// Characters of a printed paragraph.
+const PARAGRAPH_CHARS: usize = 2_000;
+/// People who sign in one row of lines.
+const SIGNATURES_MAX: usize = 6;
 /// The day of the act, where a test asks for a date.
 const DAY_OF_ACT: &str = "today";
 
@@ -68,6 +77,11 @@ struct File {
     import_by: Option<Spanned<String>>,
     #[serde(default)]
     flag: Option<RawFlag>,
+    #[serde(default)]
+    certificate: Option<RawCertificate>,
+    /// Blocks, each read by itself: what is wrong with one is told at its own line.
+    #[serde(default)]
+    print: Vec<Spanned<toml::Value>>,
     field: Vec<RawField>,
     state: Vec<RawState>,
     transition: Vec<RawTransition>,
@@ -84,6 +98,76 @@ struct RawFlag {
     per: Spanned<String>,
     good: Vec<Spanned<String>>,
     bad: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCertificate {
+    #[serde(rename = "in")]
+    states: Spanned<Vec<Spanned<String>>>,
+    shows: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    until: Option<Spanned<String>>,
+}
+
+/// A block of a printed record as it is written: which it is, its members say.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a block is one of heading + heading_en, text + text_en, fields, table, signatures of name + name_en, certificate = true, history = true"
+)]
+enum RawBlock {
+    Heading(RawHeading),
+    Text(RawParagraph),
+    Fields(RawFields),
+    Table(RawTable),
+    Signatures(RawSignatures),
+    Certificate(RawCertificateBlock),
+    History(RawHistory),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHeading {
+    heading: String,
+    heading_en: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawParagraph {
+    text: String,
+    text_en: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFields {
+    fields: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    table: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSignatures {
+    signatures: Vec<Words>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCertificateBlock {
+    certificate: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHistory {
+    history: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -578,6 +662,8 @@ impl Reader<'_> {
             self.wrong(&file.start.span(), "start", format!("there is no state {:?}", file.start.as_ref()));
         }
         let flag = file.flag.map(|raw| self.flag(raw, &file.owner, &file.filter, &types, file.start.as_ref(), &lines));
+        let certificate = file.certificate.map(|raw| self.certificate(raw, &id, &number, &types, file.start.as_ref(), &lines));
+        let print = self.print(file.print, &types, certificate.is_some());
         let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
         let mut seen = BTreeSet::new();
         let transitions: Vec<Transition> =
@@ -632,6 +718,8 @@ impl Reader<'_> {
             import: plain(file.import),
             import_by: file.import_by.map(Spanned::into_inner),
             flag,
+            certificate,
+            print,
             fields,
             states,
             transitions,
@@ -671,6 +759,67 @@ impl Reader<'_> {
             }
         }
         Flag { name: raw.name, name_en: raw.name_en, per: raw.per.into_inner(), good: plain(raw.good), bad: plain(raw.bad) }
+    }
+
+    fn certificate(
+        &mut self,
+        raw: RawCertificate,
+        kind: &str,
+        number: &[NumberPart],
+        types: &BTreeMap<String, Field>,
+        start: &str,
+        states: &BTreeMap<String, Range<usize>>,
+    ) -> Certificate {
+        let (state_span, shows_span) = (raw.states.span(), raw.shows.span());
+        let (named, shows) = (raw.states.into_inner(), raw.shows.into_inner());
+        if named.is_empty() {
+            self.wrong(&state_span, "certificate.in", "names no state");
+        }
+        let mut seen = BTreeSet::new();
+        for state in &named {
+            if !states.contains_key(state.as_ref()) || state.as_ref() == start {
+                self.wrong(&state.span(), "certificate.in", format!("there is no state {:?} in which records are kept", state.as_ref()));
+            } else if !seen.insert(state.as_ref()) {
+                self.wrong(&state.span(), "certificate.in", format!("{:?} is there twice", state.as_ref()));
+            }
+        }
+        self.names("certificate.shows", &shows, types, is_cell, "a text, number, date or choice");
+        self.names("certificate.until", raw.until.as_slice(), types, |of| matches!(of, FieldType::Date), "a date");
+        if shows.is_empty() || shows.len() > certificate::SHOWS_MAX {
+            self.wrong(&shows_span, "certificate.shows", format!("1 to {} fields", certificate::SHOWS_MAX));
+        }
+        let certificate = Certificate { states: plain(named), shows: plain(shows), until: raw.until.map(Spanned::into_inner) };
+        // A code of a division has at most 12 digits; the figures of a number that is counted on are not many more than its pattern asks for.
+        let part = |part: &NumberPart| match part {
+            NumberPart::Text(text) => text.len(),
+            NumberPart::Region => 12,
+            NumberPart::Year => 4,
+            NumberPart::Seq(digits) => (*digits).max(6),
+        };
+        let least = certificate.bytes_least(kind, number.iter().map(part).sum(), |id| types.get(id).map(|field| field.of.clone()));
+        if least > certificate::BYTES_MAX {
+            let most = certificate::BYTES_MAX;
+            self.wrong(&shows_span, "certificate.shows", format!("needs {least} bytes at least, a code that a telephone reads has {most}"));
+        }
+        certificate
+    }
+
+    fn print(&mut self, raw: Vec<Spanned<toml::Value>>, types: &BTreeMap<String, Field>, has_certificate: bool) -> Vec<Block> {
+        if let Some(first) = raw.get(BLOCKS_MAX) {
+            self.wrong(&first.span(), "print", format!("at most {BLOCKS_MAX} blocks"));
+        }
+        let mut blocks = Vec::new();
+        for raw in raw {
+            let span = raw.span();
+            match raw.into_inner().try_into::<RawBlock>() {
+                Ok(raw) => match block(raw, types, has_certificate) {
+                    Ok(block) => blocks.push(block),
+                    Err((what, reason)) => self.wrong(&span, format!("print.{what}"), reason),
+                },
+                Err(error) => self.wrong(&span, "print", error.message()),
+            }
+        }
+        blocks
     }
 
     /// Whether these fields are there, each once and of a type that fits.
@@ -1140,6 +1289,50 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
             grade::fits(shows, of)?;
             Ok(Compute::Grade { contents, people: number(people)?, shows })
         }
+    }
+}
+
+/// A block of a printed record, with the fields it names; else which member is wrong, and why.
+fn block(raw: RawBlock, types: &BTreeMap<String, Field>, has_certificate: bool) -> Result<Block, (&'static str, String)> {
+    let words = |what, name: String, name_en: String, most: usize| {
+        let fits = |text: &String| !text.trim().is_empty() && text.chars().count() <= most;
+        match fits(&name) && fits(&name_en) {
+            true => Ok(Words { name, name_en }),
+            false => Err((what, format!("has 1 to {most} characters in both languages"))),
+        }
+    };
+    let field = |what, id: &str| types.get(id).ok_or_else(|| (what, format!("there is no field {id:?}")));
+    match raw {
+        RawBlock::Heading(RawHeading { heading, heading_en }) => words("heading", heading, heading_en, HEADING_CHARS).map(Block::Heading),
+        RawBlock::Text(RawParagraph { text, text_en }) => words("text", text, text_en, PARAGRAPH_CHARS).map(Block::Text),
+        RawBlock::Fields(RawFields { fields }) => {
+            let mut seen = BTreeSet::new();
+            for id in &fields {
+                if matches!(field("fields", id)?.of, FieldType::Table { .. }) {
+                    return Err(("fields", format!("{id:?} is a table: it has a block of its own")));
+                }
+                if !seen.insert(id) {
+                    return Err(("fields", format!("{id:?} is there twice")));
+                }
+            }
+            if fields.is_empty() { Err(("fields", "names no field".to_owned())) } else { Ok(Block::Fields(fields)) }
+        }
+        RawBlock::Table(RawTable { table }) => match field("table", &table)?.of {
+            FieldType::Table { .. } => Ok(Block::Table(table)),
+            _ => Err(("table", format!("{table:?} is no table"))),
+        },
+        RawBlock::Signatures(RawSignatures { signatures }) => {
+            if signatures.is_empty() || signatures.len() > SIGNATURES_MAX {
+                return Err(("signatures", format!("1 to {SIGNATURES_MAX} of them")));
+            }
+            let each = signatures.into_iter().map(|Words { name, name_en }| words("signatures", name, name_en, HEADING_CHARS));
+            each.collect::<Result<_, _>>().map(Block::Signatures)
+        }
+        RawBlock::Certificate(RawCertificateBlock { certificate: true }) if has_certificate => Ok(Block::Certificate),
+        RawBlock::Certificate(RawCertificateBlock { certificate: true }) => Err(("certificate", "the register has none".to_owned())),
+        RawBlock::History(RawHistory { history: true }) => Ok(Block::History),
+        RawBlock::Certificate(_) => Err(("certificate", "is true, or left out".to_owned())),
+        RawBlock::History(_) => Err(("history", "is true, or left out".to_owned())),
     }
 }
 

@@ -553,3 +553,132 @@ fn the_schemas_refuse_what_the_loader_refuses() {
         assert!(is_valid(schema::CASES, CASES).is_ok() && is_valid(schema::CASES, &CASES.replacen(from, to, 1)).is_err(), "{to}");
     }
 }
+
+const LICENCE: &str = include_str!("../../../../packs/base/registers/licence/register.toml");
+
+#[test]
+fn a_certificate_that_cannot_be_is_told() {
+    let at = "certificate = {";
+    let check = |from: &str, to: &str, says: &str| {
+        let begins = LICENCE.find(at).unwrap();
+        let (before, rest) = LICENCE.split_at(begins);
+        assert!(rest.contains(from), "{from}");
+        let text = format!("{before}{}", rest.replacen(from, to, 1));
+        let line = before.matches('\n').count() + 1;
+        let told: Vec<String> = Kind::parse(&text).expect_err(to).iter().map(Breach::to_string).collect();
+        assert!(told.iter().any(|t| t.starts_with(&format!("{line}: certificate")) && t.contains(says)), "{to}: {told:?}");
+        assert!(!says.starts_with("1 to") || is_valid(schema::REGISTER, &text).is_err(), "{to}");
+    };
+    check("in = [\"valid\"]", "in = [\"draft\"]", "there is no state \"draft\" in which records are kept");
+    check("in = [\"valid\"]", "in = [\"vald\"]", "there is no state \"vald\"");
+    check("in = [\"valid\"]", "in = [\"valid\", \"valid\"]", "is there twice");
+    check("in = [\"valid\"]", "in = []", "names no state");
+    check("\"scope\", ", "\"scop\", ", "there is no field \"scop\"");
+    check("\"scope\", ", "\"second_checker\", ", "\"second_checker\" must be a text, number, date or choice");
+    check("\"scope\", ", "\"licence\", ", "is there twice");
+    check("until = \"valid_until\"", "until = \"scope\"", "certificate.until: \"scope\" must be a date");
+    let shows = "[\"licence\", \"certificate_no\", \"scope\", \"issued_on\", \"valid_from\", \"valid_until\"]";
+    check(shows, "[]", "1 to 8 fields");
+    let many = "[\"licence\", \"certificate_no\", \"scope\", \"issued_on\", \"valid_from\", \"valid_until\", \"subject\", \"opinion\", \"materials\"]";
+    check(shows, many, "1 to 8 fields");
+    let wide = "[\"extension_reason\", \"certificate_no\", \"suspension_reason\", \"acceptance_no\", \"restore_opinion\", \"check_opinion\", \"correction\", \"change_note\"]";
+    check(shows, wide, "bytes at least, a code that a telephone reads has 381");
+}
+
+fn licence(fields: &[(&str, Value)]) -> Record {
+    let fields = fields.iter().map(|(id, value)| ((*id).to_owned(), value.clone())).collect();
+    Record { state: "valid".to_owned(), entered_on: date(2026, 3, 1), fields, acts: vec![] }
+}
+
+fn said(record: &Record, owner: &str, number: &str) -> Option<certificate::Said> {
+    let kind = Kind::parse(LICENCE).unwrap_or_else(|breaches| panic!("{breaches:?}"));
+    let at = anlan_model::Timestamp::parse("2026-11-29T01:02:03.456789Z").unwrap();
+    certificate::Said::of(&kind, record, "17", number, "91530400MA6K0001XX", owner, "0123456789abcdef", at)
+}
+
+#[test]
+fn a_certificate_says_these_lines() {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let record = licence(&[
+        ("licence", text("mine")),
+        ("certificate_no", text("滇FM安许证字〔2026〕0001")),
+        ("scope", text("露天开采\n  石灰岩=甲~乙")),
+        ("valid_from", Value::Date(date(2026, 3, 1))),
+        ("valid_until", Value::Date(date(2029, 2, 28))),
+        ("opinion", text("不在证书上")),
+    ]);
+    let says = said(&record, "虚构矿业有限公司", "XK-530402-2026-00001").unwrap();
+    let lines = "0123456789abcdef\nlicence\n17\nXK-530402-2026-00001\n2026-11-29T01:02:03Z\n2029-02-28\n91530400MA6K0001XX\nowner=虚构矿业有限公司\n\
+                 licence=非煤矿矿山企业安全生产许可证\ncertificate_no=滇FM安许证字〔2026〕0001\nscope=露天开采 石灰岩=甲~乙\nvalid_from=2026-03-01\nvalid_until=2029-02-28";
+    assert_eq!(says.lines(), lines);
+    assert_eq!(certificate::Said::parse(lines), Ok(says));
+    assert_eq!(said(&Record { state: "suspended".to_owned(), ..record }, "x", ""), None, "only while it is in force");
+    for broken in
+        ["", "x", &lines.replacen("licence", "", 1), &lines.replacen("2029-02-28", "2029-02-30", 1), &lines.replacen("owner=", "owner", 1)]
+    {
+        assert!(certificate::Said::parse(broken).is_err(), "{broken}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in a record: it has room, what is cut says so, and what is read is what was said.
+    #[test]
+    fn a_certificate_always_has_room(owner in ".{1,200}", scope in ".{1,2000}", no in "\\PC{1,60}", number in "[A-Z0-9-]{0,40}") {
+        let record = licence(&[
+            ("licence", Value::Text("explosives_production".to_owned())), ("scope", Value::Text(scope)), ("certificate_no", Value::Text(no)),
+            ("issued_on", Value::Date(date(2026, 3, 1))), ("valid_from", Value::Date(date(2026, 3, 1))), ("valid_until", Value::Date(date(2029, 2, 28))),
+        ]);
+        let says = said(&record, &owner, &number).unwrap();
+        let lines = says.lines();
+        prop_assert!(lines.len() <= certificate::BYTES_MAX, "{}", lines.len());
+        let read = certificate::Said::parse(&lines).unwrap();
+        prop_assert_eq!(read.lines(), lines, "cut once, it is not cut again");
+        let whole = std::iter::once((&says.owner, &read.owner)).chain(says.fields.iter().zip(&read.fields).map(|(a, b)| (&a.1, &b.1)));
+        prop_assert_eq!(says.fields.len(), read.fields.len());
+        for (whole, read) in whole {
+            let is_as_said = if read.is_cut { whole.text.starts_with(&read.text) && whole.text.len() > read.text.len() } else { whole == read };
+            prop_assert!(is_as_said, "{:?} {:?}", whole, read);
+        }
+    }
+
+    #[test]
+    fn no_lines_are_too_strange_to_be_refused(lines in "\\PC{0,200}|([a-z0-9:=~\n-]{0,300})") {
+        if let Ok(said) = certificate::Said::parse(&lines) {
+            prop_assert!(said.fields.len() <= certificate::SHOWS_MAX);
+        }
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_printed_is_told() {
+    let begins = LICENCE.find("print = [").unwrap();
+    let (before, rest) = LICENCE.split_at(begins);
+    let check = |from: &str, to: &str, says: &str| {
+        assert!(rest.contains(from), "{from}");
+        let text = format!("{before}{}", rest.replacen(from, to, 1));
+        let line = text[..begins + rest.find(from).unwrap()].matches('\n').count() + 1;
+        let told: Vec<String> = Kind::parse(&text).expect_err(to).iter().map(Breach::to_string).collect();
+        assert!(told.iter().any(|t| t.starts_with(&format!("{line}: ")) && t.contains(says)), "{to}, line {line}: {told:?}");
+    };
+    let fields = "{ fields = [\"checked_on\", \"second_checker\", \"check_opinion\"] }";
+    check(fields, "{ fields = [\"checked\"] }", "print.fields: there is no field \"checked\"");
+    check(fields, "{ fields = [] }", "print.fields: names no field");
+    check(fields, "{ fields = [\"checked_on\", \"checked_on\"] }", "is there twice");
+    check(fields, "{ table = \"checked_on\" }", "print.table: \"checked_on\" is no table");
+    check(fields, "{ html = \"<b>\" }", "a block is one of heading");
+    check(fields, "{ fields = [\"checked_on\"], heading = \"x\" }", "a block is one of heading");
+    check("{ certificate = true }", "{ certificate = false }", "print.certificate: is true, or left out");
+    check("{ history = true }", "{ history = false }", "print.history: is true, or left out");
+    check("{ history = true }", "{ text = \"x\", text_en = \" \" }", "print.text: has 1 to 2000 characters in both languages");
+    check("{ history = true }", "{ signatures = [] }", "print.signatures: 1 to 6 of them");
+    check("{ heading = \"决定\", heading_en = \"Decision\" }", "{ heading = \"决定\" }", "a block is one of heading");
+    for text in [LICENCE.replacen("certificate = {", "# certificate = {", 1)] {
+        let told = Kind::parse(&text).expect_err("no certificate");
+        assert!(told.iter().any(|b| b.field == "print.certificate" && b.reason == "the register has none"), "{told:?}");
+    }
+    let text = LICENCE.replacen("{ history = true }", "{ history = false }", 1);
+    assert!(is_valid(schema::REGISTER, LICENCE).is_ok() && is_valid(schema::REGISTER, &text).is_err());
+    let listed = include_str!("../../../../packs/base/registers/listed_supervision/register.toml");
+    let told = Kind::parse(&listed.replacen("{ table = \"progress\" }", "{ fields = [\"progress\"] }", 1)).expect_err("a table");
+    assert!(told[0].reason.contains("is a table: it has a block of its own"), "{told:?}");
+}

@@ -5,6 +5,7 @@
 mod alarm;
 mod attachment;
 mod audit;
+mod certificate;
 mod combination;
 mod command;
 mod device;
@@ -45,12 +46,13 @@ use crate::{FILE_BYTES, OPEN_BODY_BYTES, Shared};
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
 
-/// Endpoints that read a body before anybody is known. `layers::limit` names the same three addresses.
+/// Endpoints that read a body before anybody is known. `layers::limit` names the same addresses.
 fn open() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(session::setup))
         .routes(routes!(session::sign_in, session::current, session::sign_out))
         .routes(routes!(test_clock::read, test_clock::change))
+        .routes(routes!(certificate::verify))
         .layer(DefaultBodyLimit::max(OPEN_BODY_BYTES))
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .merge(open())
         .merge(files())
         .routes(routes!(status::status))
+        .routes(routes!(certificate::keys))
         .routes(routes!(session::reauthenticate))
         .routes(routes!(session::begin_second_factor, session::remove_second_factor))
         .routes(routes!(session::confirm_second_factor))
@@ -148,6 +151,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(attachment::view))
         .routes(routes!(record::transition))
         .routes(routes!(record::history))
+        .routes(routes!(certificate::issue))
         .routes(routes!(record::tasks))
         .routes(routes!(record::notifications))
         .routes(routes!(record::read_notifications))

@@ -284,6 +284,8 @@ pub(crate) struct HistoryEntry {
     steps: Vec<Value>,
     /// Names of the people in its changes and steps, by id.
     people: BTreeMap<String, String>,
+    /// Of its audit entry: `anlan audit verify --head HASH` finds it in the chain.
+    hash: String,
 }
 
 /// A page of a record's life.
@@ -317,7 +319,8 @@ pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, path: Path2, Qu
         let said = entry.detail.to_string();
         let named = names.iter().map(|(id, name)| (id.to_string(), name.clone()));
         let people = named.filter(|(id, _)| said.contains(&format!("\"{id}\""))).collect();
-        HistoryEntry { at: entry.at.into(), user, name: entry.name, action: entry.action, transition, from, to, changes, steps, people }
+        let (at, name, action, hash) = (entry.at.into(), entry.name, entry.action, entry.hash);
+        HistoryEntry { at, user, name, action, transition, from, to, changes, steps, people, hash }
     };
     Ok(Json(HistoryList { entries: page.items.into_iter().map(entry).collect(), next: page.next }))
 }

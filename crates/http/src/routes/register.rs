@@ -216,6 +216,70 @@ pub(crate) struct RegisterTransition {
     guards: Vec<RegisterGuard>,
 }
 
+/// That records carry a certificate.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterCertificate {
+    /// States in which they do.
+    r#in: Vec<String>,
+    /// Fields that it shows.
+    shows: Vec<String>,
+    /// The date field that says how long it holds.
+    until: Option<String>,
+}
+
+/// Words in both languages.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterWords {
+    name: String,
+    name_en: String,
+}
+
+impl From<&anlan_domain::register::Words> for RegisterWords {
+    fn from(words: &anlan_domain::register::Words) -> Self {
+        Self { name: words.name.clone(), name_en: words.name_en.clone() }
+    }
+}
+
+/// What a block of a printed record is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RegisterBlockType {
+    Heading,
+    Text,
+    Fields,
+    Table,
+    Signatures,
+    /// The QR code of the certificate.
+    Certificate,
+    History,
+}
+
+/// A block of a printed record.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterBlock {
+    r#type: RegisterBlockType,
+    /// Of a heading or text one, of signatures who signs.
+    words: Vec<RegisterWords>,
+    /// Of fields these, of a table one.
+    fields: Vec<String>,
+}
+
+impl From<&anlan_domain::register::Block> for RegisterBlock {
+    fn from(block: &anlan_domain::register::Block) -> Self {
+        use anlan_domain::register::Block;
+        let of = |r#type, words, fields| Self { r#type, words, fields };
+        match block {
+            Block::Heading(words) => of(RegisterBlockType::Heading, vec![words.into()], vec![]),
+            Block::Text(words) => of(RegisterBlockType::Text, vec![words.into()], vec![]),
+            Block::Fields(fields) => of(RegisterBlockType::Fields, vec![], fields.clone()),
+            Block::Table(field) => of(RegisterBlockType::Table, vec![], vec![field.clone()]),
+            Block::Signatures(people) => of(RegisterBlockType::Signatures, people.iter().map(Into::into).collect(), vec![]),
+            Block::Certificate => of(RegisterBlockType::Certificate, vec![], vec![]),
+            Block::History => of(RegisterBlockType::History, vec![], vec![]),
+        }
+    }
+}
+
 /// A register.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Register {
@@ -244,6 +308,10 @@ pub(crate) struct Register {
     file_mb: u64,
     /// The transition by which an imported row is made; whose roles may take it may import.
     import_by: Option<String>,
+    /// `null` = its records carry none.
+    certificate: Option<RegisterCertificate>,
+    /// How a record is printed; empty = its filled fields, then its history.
+    print: Vec<RegisterBlock>,
     /// The state from which records are made; none is in it.
     start: String,
     fields: Vec<RegisterField>,
@@ -283,6 +351,11 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         may: t.may.clone(),
         guards: t.guards.iter().map(Into::into).collect(),
     };
+    let certificate = |c: &anlan_domain::register::certificate::Certificate| RegisterCertificate {
+        r#in: c.states.clone(),
+        shows: c.shows.clone(),
+        until: c.until.clone(),
+    };
     Register {
         kind: kind.id.clone(),
         name: kind.name.clone(),
@@ -305,6 +378,8 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         import: kind.import.clone(),
         file_mb,
         import_by: kind.import_by.clone(),
+        certificate: kind.certificate.as_ref().map(certificate),
+        print: kind.print.iter().map(Into::into).collect(),
         start: kind.start.clone(),
         fields: kind.fields.iter().map(Into::into).collect(),
         states: kind.states.iter().map(state).collect(),

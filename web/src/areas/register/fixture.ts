@@ -25,6 +25,8 @@ export const KIND: Register = {
   filter: ['level', 'due_on', 'funds', 'responsible'],
   import: [],
   import_by: null,
+  certificate: null,
+  print: [],
   start: 'draft',
   fields: [
     field('what', '描述', 'text', { max: 10 }),

@@ -3,7 +3,7 @@ import { KIND } from './fixture'
 import { daysUntil, fieldOf, formItems, forward, groups, mayImport, passed, startTransitions, transitionOf, valueText } from './kind'
 import type { HistoryEntry, Value } from './types'
 
-const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {} })
+const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {}, hash: '' })
 
 it('offers_to_begin_only_what_one_of_the_roles_may', () => {
   const ids = (...roles: string[]) => startTransitions(KIND, roles).map((t) => t.id)

@@ -8,6 +8,8 @@ export type RegisterSummary = Schemas['RegisterSummary']
 /** A field of a kind, or a column of a table field. */
 export type Field = Schemas['RegisterField']
 export type State = Schemas['RegisterState']
+/** A block of a printed record. */
+export type Block = Schemas['RegisterBlock']
 export type Transition = Schemas['RegisterTransition']
 /** A file of a record, or one that waits for it. */
 export type Attachment = Schemas['Attachment']
