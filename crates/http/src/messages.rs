@@ -125,8 +125,8 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ),
     (
         "certificate.malformed",
-        "这不是本系统的证书编码：应以 AL1. 开头，请完整扫描或粘贴二维码的内容。",
-        "This is no certificate: its text begins with AL1.; scan or paste the whole of the QR code.",
+        "这不是完整的证书编码，或内容已被改动。编码以 AL1. 开头，请完整扫描或粘贴二维码的内容。",
+        "This is no certificate, not all of it, or it was altered. Its text begins with AL1.; scan or paste the whole of the QR code.",
     ),
     ("certificate.none", "这类台账的记录没有证书。", "Records of this register carry no certificate."),
     (

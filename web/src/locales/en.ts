@@ -770,7 +770,7 @@ const en: Shape = {
     verify: 'Check a certificate',
     text: 'Text of the certificate',
     textHint: 'A scanned QR code fills it in. Or paste the text that begins with AL1., or the whole address.',
-    malformed: 'This is no certificate: its text begins with AL1.; scan or paste all of it.',
+    malformed: 'This is no certificate, not all of it, or it was altered. Its text begins with AL1.; scan or paste all of it.',
     check: 'Check',
     result: 'What was found',
     byBrowser: 'Checked in this browser with the public key of the authority.',

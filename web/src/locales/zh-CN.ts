@@ -767,7 +767,7 @@ export default {
     verify: '证书核验',
     text: '证书编码',
     textHint: '扫描二维码会自动填入；也可以粘贴以 AL1. 开头的文字或整个网址。',
-    malformed: '这不是证书编码：应以 AL1. 开头，请完整扫描或粘贴。',
+    malformed: '这不是完整的证书编码，或内容已被改动。编码以 AL1. 开头，请完整扫描或粘贴。',
     check: '核验',
     result: '核验结果',
     byBrowser: '由本机浏览器用签发机关的公钥验证。',
