@@ -107,6 +107,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         }
         if is_new {
             demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
+            demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
         }
         node.print_ready(json!(users))?;
         for user in &users {

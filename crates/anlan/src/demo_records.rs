@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use anlan_app::clock::day_of;
+use anlan_app::duty::{self, Pattern};
 use anlan_app::error::AppError;
 use anlan_app::record::{self, NewRecord};
 use anlan_app::validate::Paging;
 use anlan_app::{App, enterprise};
+use anlan_domain::duty::{Desk, Part, time};
 use anlan_model::{Clock as _, EnterpriseId, RegionCode, Scope, UserId, Wgs84};
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -84,6 +86,40 @@ pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String,
             };
             kept = Some(taken.map_err(told).with_context(|| format!("{}: {}", record.kind, act.transition))?);
         }
+    }
+    Ok(())
+}
+
+/// Days of the invented rota: fewer than are looked ahead, so that hours without anybody show too.
+const ROTA_DAYS: i64 = 10;
+
+/// Who is on duty: where, at which desk, in which turn, in which shifts of a day.
+const ROTA: &[(&str, Desk, &[&str], &[(&str, &str)])] = &[
+    ("5304", Desk::Watch, &["duty", "admin"], &[("08:00", "20:00"), ("20:00", "08:00")]),
+    ("5304", Desk::Leader, &["leader"], &[("08:00", "08:00")]),
+    ("530402", Desk::Watch, &["hongta", "inspector"], &[("08:00", "20:00"), ("20:00", "08:00")]),
+];
+
+/// Makes the rotas, from yesterday on.
+pub async fn rota(app: &App, people: &BTreeMap<String, Scope>) -> anyhow::Result<()> {
+    let by = people.get("admin").context("nobody is called admin")?;
+    let day = |days: i64| day_of(app.clock.now().plus_us(days * 86_400_000_000));
+    for (region, desk, names, parts) in ROTA {
+        let who = |name: &&str| {
+            people.get(*name).and_then(|scope| scope.user).map(|id| (id, None)).with_context(|| format!("nobody is called {name}"))
+        };
+        let part = |(from, to): &(&str, &str)| Some(Part { from: time(from)?, to: time(to)? });
+        let pattern = Pattern {
+            region: RegionCode::new(region).context("a division")?,
+            desk: *desk,
+            people: names.iter().map(who).collect::<anyhow::Result<_>>()?,
+            parts: parts.iter().filter_map(part).collect(),
+            first: day(-1),
+            last: day(ROTA_DAYS),
+            phone: "0877-0000000".to_owned(),
+            note: String::new(),
+        };
+        duty::repeat(app, by, pattern, "演示数据").await.map_err(told).with_context(|| format!("the rota of {region}"))?;
     }
     Ok(())
 }

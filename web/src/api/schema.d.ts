@@ -1500,7 +1500,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Puts another person in their place in every open record that names them; both are told. */
+        /** Puts another person in their place in every open record that is or will be their task; both are told. */
         post: operations["take_over"];
         delete?: never;
         options?: never;
@@ -3936,6 +3936,8 @@ export interface components {
         /** @description What was taken over, or would be. */
         TakeOverReport: {
             dry_run: boolean;
+            /** @description These name the person as who did something, not as whose task it is, and stay as they are. */
+            kept: components["schemas"]["NamedRecord"][];
             /** @description Whoever takes over holds no grant for these. */
             left: components["schemas"]["NamedRecord"][];
             records: components["schemas"]["NamedRecord"][];

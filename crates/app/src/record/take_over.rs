@@ -1,6 +1,7 @@
 //! Somebody takes over what another was named for: open records whose person fields say the one say the other, each with an entry in its history.
 //!
-//! For who manages people, within their territory. What was done stays done by whoever did it; what is over keeps its names. Start at [`take_over`].
+//! For who manages people, within their territory. Only fields by which somebody has a task (`task_person` of a state) are taken over: others say who
+//! did something, which stays true. What is over keeps its names. Start at [`take_over`].
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,13 @@ pub struct TakenOver {
     pub records: Vec<Named>,
     /// Left: whoever takes over holds no grant for them.
     pub left: Vec<Named>,
+    /// Left: they are named as who did something, not as whose task it is.
+    pub kept: Vec<Named>,
+}
+
+/// Fields by which somebody has a task in one of the kind's states.
+fn task_fields(kind: &Kind) -> impl Fn(&String) -> bool + '_ {
+    move |field| kind.states.iter().any(|state| state.task_person.as_ref() == Some(field))
 }
 
 fn fields_naming(kind: &Kind, record: &Record, user: UserId) -> Vec<String> {
@@ -124,14 +132,16 @@ pub async fn take_over(app: &App, scope: &Scope, from: UserId, to: UserId, dry_r
         for named in portion {
             let kind = app.registers.load().kind(&named.kind)?;
             let row = change.record(&kind.id, named.id).await?;
+            let before = read(&kind, &row)?;
+            let mut fields = fields_naming(&kind, &before, from);
+            fields.retain(task_fields(&kind));
+            if fields.is_empty() {
+                taken_over.kept.push(named.clone());
+                continue;
+            }
             let owner = owner_of(&mut change, &row).await?;
             if !app.store.people_at(&owner).await?.iter().any(|(id, ..)| *id == to) {
                 taken_over.left.push(named.clone());
-                continue;
-            }
-            let before = read(&kind, &row)?;
-            let fields = fields_naming(&kind, &before, from);
-            if fields.is_empty() {
                 continue;
             }
             let mut after = before.clone();

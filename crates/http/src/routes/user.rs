@@ -241,6 +241,8 @@ pub(crate) struct TakeOverReport {
     records: Vec<NamedRecord>,
     /// Whoever takes over holds no grant for these.
     left: Vec<NamedRecord>,
+    /// These name the person as who did something, not as whose task it is, and stay as they are.
+    kept: Vec<NamedRecord>,
 }
 
 /// Open records that name a person in one of their fields, and shifts to come.
@@ -250,10 +252,10 @@ pub(crate) async fn duties(AppRef(app): AppRef, caller: Caller, path: PathId) ->
     Ok(Json(UserDuties { records: found.records.into_iter().map(Into::into).collect(), shifts: found.shifts }))
 }
 
-/// Puts another person in their place in every open record that names them; both are told.
+/// Puts another person in their place in every open record that is or will be their task; both are told.
 #[utoipa::path(post, path = "/users/{id}/take-over", tag = "user", params(("id" = String, Path)), request_body = TakeOverBody, responses((status = 200, body = TakeOverReport), (status = 409, body = crate::problem::Problems)))]
 pub(crate) async fn take_over(AppRef(app): AppRef, caller: Caller, path: PathId, Body(body): Body<TakeOverBody>) -> Answer<TakeOverReport> {
     let done = record::take_over(&app, &caller.scope, path.read()?, id("to", &body.to)?, body.dry_run).await?;
     let all = |records: Vec<Named>| records.into_iter().map(Into::into).collect();
-    Ok(Json(TakeOverReport { dry_run: body.dry_run, records: all(done.records), left: all(done.left) }))
+    Ok(Json(TakeOverReport { dry_run: body.dry_run, records: all(done.records), left: all(done.left), kept: all(done.kept) }))
 }

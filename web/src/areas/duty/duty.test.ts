@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { DutyDesk, DutyShift } from '@/api/types'
-import { mayConfirm, mayHandOver, rowsOf, uncovered } from './duty'
+import { firstGap, mayConfirm, mayHandOver, rowsOf, uncovered } from './duty'
 
 const shift = (id: string, user: string, from: string, to: string, more: Partial<DutyShift> = {}): DutyShift => ({ id, region: '530402', region_name: 'R', desk: 'watch', user, user_name: user, second: null, second_name: null, from, to, phone: '', note: '', handover: null, revision: 1, ...more })
 const desk = (more: Partial<DutyDesk> = {}): DutyDesk => ({ region: '530402', region_name: 'R', desk: 'watch', on: [], next: null, unread: [], gaps: [], ...more })
@@ -15,6 +15,8 @@ it('cuts_a_gap_at_midnight_in_beijing', () => {
   const text = rows[0]!.cells.map((c) => c.gaps.map((g) => [new Date(g.from).toISOString(), new Date(g.to).toISOString()]))
   expect(text).toEqual([[['2026-11-23T12:00:00.000Z', '2026-11-23T16:00:00.000Z']], [['2026-11-23T16:00:00.000Z', '2026-11-24T00:00:00.000Z']]])
   expect(uncovered([desk({ gaps: [{ from: '2026-11-23T12:00:00Z', to: '2026-11-23T13:30:00Z' }] })])).toBe(1.5)
+  expect(firstGap([desk(), desk({ gaps: [{ from: '2026-11-23T12:00:00Z', to: '2026-11-23T13:30:00Z' }] })])).toBe(Date.parse('2026-11-23T12:00:00Z'))
+  expect(firstGap([desk()])).toBeNull()
 })
 it('offers_to_hand_over_to_whoever_is_on_duty_and_to_confirm_to_the_next', () => {
   const now = Date.parse('2026-11-23T11:00:00Z')

@@ -72,5 +72,11 @@ export function mayConfirm(desk: DutyDesk, shift: DutyShift, me: string | undefi
   return [...desk.on, ...(desk.next ? [desk.next] : [])].some((s) => s.id !== shift.id && (s.user === me || s.second === me))
 }
 
+/** The beginning of the first hour without anybody. */
+export const firstGap = (desks: DutyDesk[]): number | null => {
+  const begins = desks.flatMap((d) => d.gaps.map((g) => hours(g).from))
+  return begins.length ? Math.min(...begins) : null
+}
+
 /** Hours without anybody, in whole and tenths of hours. */
 export const uncovered = (desks: DutyDesk[]) => Math.round((desks.flatMap((d) => d.gaps.map(hours)).reduce((sum, x) => sum + x.to - x.from, 0) / 3_600_000) * 10) / 10
