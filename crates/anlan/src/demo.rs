@@ -68,6 +68,7 @@ const PEOPLE: &[(&str, &str, Role, At)] = &[
     ("inspector", "演示·红塔区执法检查员", Role::Inspector, At::Hongta),
     ("manager", "演示·样板企业安全管理员", Role::SafetyManager, At::Sample),
     ("worker", "演示·样板企业员工", Role::Worker, At::Sample),
+    ("legal", "演示·法规管理员", Role::Supervisor, At::Node),
 ];
 
 /// Runs `demo`.

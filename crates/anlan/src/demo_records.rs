@@ -11,6 +11,7 @@ use anlan_app::record::{self, NewRecord};
 use anlan_app::validate::Paging;
 use anlan_app::{App, enterprise};
 use anlan_domain::duty::{Desk, Part, time};
+use anlan_domain::register::Owner;
 use anlan_model::{Clock as _, EnterpriseId, RegionCode, Scope, UserId, Wgs84};
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -40,6 +41,9 @@ struct Sample {
 #[serde(deny_unknown_fields)]
 struct Record {
     kind: String,
+    /// By which others name it.
+    #[serde(default)]
+    name: String,
     acts: Vec<Act>,
 }
 
@@ -72,19 +76,26 @@ pub async fn sample(app: &App) -> anyhow::Result<(EnterpriseId, bool)> {
 
 /// Takes every step, as the people of these scopes.
 pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String, Scope>) -> anyhow::Result<()> {
+    let mut named: BTreeMap<String, String> = BTreeMap::new();
     for record in file()?.record {
+        let is_owned = app.registers.load().kind(&record.kind).map_err(told)?.owner == Owner::Enterprise;
         let mut kept: Option<record::RecordRow> = None;
         for act in record.acts {
             let scope = people.get(&act.by).with_context(|| format!("nobody is called {}", act.by))?;
-            let fields = act.set.into_iter().map(|(id, value)| Ok((id, filled(app, value, people)?))).collect::<anyhow::Result<_>>()?;
+            let fields =
+                act.set.into_iter().map(|(id, value)| Ok((id, filled(app, value, people, &named)?))).collect::<anyhow::Result<_>>()?;
             let taken = match &kept {
                 None => {
-                    let new = NewRecord { enterprise: Some(enterprise), region: None, transition: act.transition.clone(), fields };
+                    let new =
+                        NewRecord { enterprise: is_owned.then_some(enterprise), region: None, transition: act.transition.clone(), fields };
                     record::create(app, scope, &record.kind, new).await
                 }
                 Some(row) => record::act(app, scope, &record.kind, row.id, &act.transition, row.revision, &fields).await,
             };
             kept = Some(taken.map_err(told).with_context(|| format!("{}: {}", record.kind, act.transition))?);
+        }
+        if let Some(row) = kept.filter(|_| !record.name.is_empty()) {
+            named.insert(record.name, row.id.to_string());
         }
     }
     Ok(())
@@ -128,12 +139,15 @@ fn told(error: AppError) -> anyhow::Error {
     anyhow::anyhow!("refused: {:?}", error.problems)
 }
 
-/// A value with its day or person filled in.
-fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>) -> anyhow::Result<Value> {
+/// A value with its day, person or record filled in.
+fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>, named: &BTreeMap<String, String>) -> anyhow::Result<Value> {
     let Value::String(text) = &value else { return Ok(value) };
     if let Some(name) = text.strip_prefix('@') {
         let id: Option<UserId> = people.get(name).and_then(|scope| scope.user);
         return Ok(Value::String(id.with_context(|| format!("nobody is called {name}"))?.to_string()));
+    }
+    if let Some(name) = text.strip_prefix('#') {
+        return Ok(Value::String(named.get(name).with_context(|| format!("no record is called {name}"))?.clone()));
     }
     let Some(rest) = text.strip_prefix("today") else { return Ok(value) };
     let days: i64 = if rest.is_empty() { 0 } else { rest.parse().with_context(|| format!("{text}: no day"))? };

@@ -310,7 +310,7 @@ async fn said_of(app: &App, row: &RecordRow, key: &str, issued_at: Timestamp) ->
             let enterprise = app.store.enterprise(&Scope::node(), id).await?.enterprise;
             (enterprise.code, enterprise.name)
         }
-        None => (String::new(), row.region_name.clone().unwrap_or_else(|| row.region.to_string())),
+        None => (String::new(), row.region_name.clone().or(row.region.as_ref().map(ToString::to_string)).unwrap_or_default()),
     };
     Ok(Said::of(&kind, &record, &row.id.to_string(), &row.number, &code, &owner, key, issued_at))
 }

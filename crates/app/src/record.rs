@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner, Record, Refused,
-    Related, Transition, Value,
+    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner, RETAINED_UNTIL,
+    Record, Refused, Related, Transition, Unfit, Value,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
-pub use anlan_store::{FieldIs, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
+pub use anlan_store::{FieldIs, Nameable, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -89,7 +89,12 @@ pub struct RecordView {
     pub attachments: Vec<AttachmentRow>,
     /// Names of people in its fields and acts.
     pub people: BTreeMap<UserId, String>,
+    /// Records that its fields name, as far as the asker sees them.
+    pub references: References,
 }
+
+/// Records by their ids, as others name them.
+pub type References = BTreeMap<RecordId, RecordRow>;
 
 // ---- reading
 
@@ -99,8 +104,10 @@ pub struct RecordView {
 /// No permission to view, the store's.
 pub async fn registers(app: &App, scope: &Scope) -> Result<Vec<RegisterView>, AppError> {
     let scope = scope.with(Permission::View)?;
-    let counts = app.store.record_counts(&scope, &app.today().to_string()).await?;
     let registers = app.registers.load();
+    let is_shared = |(kind, _): &&(Arc<Kind>, String)| kind.owner == Owner::Everyone;
+    let shared: Vec<String> = registers.kinds.values().filter(is_shared).map(|(kind, _)| kind.id.clone()).collect();
+    let counts = app.store.record_counts(&scope, &app.today().to_string(), &shared).await?;
     let view = |(kind, pack): &(Arc<Kind>, String)| {
         let count = counts.iter().find(|count| count.kind == kind.id);
         let (open, overdue) = count.map_or((0, 0), |count| (count.open, count.overdue));
@@ -116,7 +123,78 @@ pub async fn registers(app: &App, scope: &Scope) -> Result<Vec<RegisterView>, Ap
 pub async fn list(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter, paging: &Paging) -> Result<Page<RecordRow>, AppError> {
     let scope = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
-    Ok(app.store.records(&scope, &kind.id, filter, paging).await?)
+    Ok(app.store.records(&scope, &kind.id, &of_kind(&kind, filter), paging).await?)
+}
+
+/// The same filter, looked for as records of this kind are.
+pub(crate) fn of_kind(kind: &Kind, filter: &RecordFilter) -> RecordFilter {
+    RecordFilter { shared: kind.owner == Owner::Everyone, ..filter.clone() }
+}
+
+/// Records of `kind` that may be named today in `at`, written `register.field`.
+///
+/// # Errors
+/// No such register or field, or one that names no record of this kind.
+pub fn nameable(app: &App, kind: &Kind, at: &str) -> Result<Nameable, AppError> {
+    let unknown = || AppError::invalid("word.unknown", "for").with("word", at);
+    let (by, field) = at.split_once('.').ok_or_else(unknown)?;
+    let by = app.registers.load().kind(by).map_err(|_| unknown())?;
+    match by.field(field).map(|field| &field.of) {
+        Some(FieldType::Record { of, states, from, until }) if *of == kind.id => {
+            Ok(Nameable { states: states.clone(), from: from.clone(), until: until.clone(), on: app.today().to_string() })
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// What a filter asks of records that are to be kept no longer.
+pub fn retention_over(today: Date) -> (String, FieldIs) {
+    let yesterday = today.yesterday().unwrap_or(today);
+    (RETAINED_UNTIL.to_owned(), FieldIs::Texts(None, Some(yesterday.to_string())))
+}
+
+/// The last day on which a record is to be kept, if its register says so and nothing follows.
+pub fn retained_until(app: &App, row: &RecordRow) -> Option<Date> {
+    let registers = app.registers.load();
+    let (kind, _) = registers.kinds.get(&row.kind).filter(|(kind, _)| kind.retention.is_some() && !row.is_open)?;
+    kind.retained_until(&read(kind, row).ok()?)
+}
+
+/// Fields of a kind that name records, and the kinds of these.
+fn reference_fields(kind: &Kind) -> Vec<(&str, &String)> {
+    kind.fields
+        .iter()
+        .filter_map(|field| match &field.of {
+            FieldType::Record { of, .. } => Some((field.id.as_str(), of)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Those of these records, by kind, that the asker sees. What they do not see looks like what is not there.
+async fn seen(app: &App, view: &Scope, kind: &Kind, ids: BTreeSet<RecordId>) -> Result<References, AppError> {
+    let on = app.registers.load().kinds();
+    let kinds: BTreeSet<String> = reference_fields(kind).into_iter().map(|(_, of)| of.clone()).filter(|of| on.contains(of)).collect();
+    if ids.is_empty() || kinds.is_empty() {
+        return Ok(References::new());
+    }
+    let ids: Vec<RecordId> = ids.into_iter().collect();
+    let kinds: Vec<String> = kinds.into_iter().collect();
+    Ok(app.store.record_ids_visible(view, &kinds, &ids).await?.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Records that the fields of these records of a kind name, as far as the asker sees them.
+///
+/// # Errors
+/// No permission to view, no such register, the store's.
+pub async fn references_in(app: &App, scope: &Scope, kind: &str, rows: &[RecordRow]) -> Result<References, AppError> {
+    let view = scope.with(Permission::View)?;
+    let kind = app.registers.load().kind(kind)?;
+    let fields = reference_fields(&kind);
+    let named = |row: &RecordRow| -> Vec<RecordId> {
+        fields.iter().filter_map(|(id, _)| row.body.get("fields")?.get(*id)?.as_str()?.parse().ok()).collect()
+    };
+    seen(app, &view, &kind, rows.iter().flat_map(named).collect()).await
 }
 
 /// Names of the people in the fields of these records of a kind.
@@ -237,7 +315,7 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     let row = app.store.record(&view, &kind.id, id).await?;
-    let roles = scope.roles_at(row.enterprise, Some(&row.region), row.sector.as_deref());
+    let roles = scope.roles_at(row.enterprise, row.region.as_ref(), row.sector.as_deref());
     let children = app.store.records_below(&view, id).await?;
     let record = read(&kind, &row)?;
     let (parent, below) = app.store.related(&row).await?;
@@ -255,10 +333,11 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let attachments = app.store.attachments_of(id).await?;
     ids.extend(attachments.iter().map(|row| row.file.by));
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
-    Ok(RecordView { row, possible, blocked, children, attachments, people })
+    let references = references_in(app, scope, &kind.id, std::slice::from_ref(&row)).await?;
+    Ok(RecordView { row, possible, blocked, children, attachments, people, references })
 }
 
-/// What was done to a record, newest first, and the names of the people whom it names.
+/// What was done to a record, newest first, and the people and records that it names.
 ///
 /// # Errors
 /// Not there or not visible, a foreign cursor.
@@ -268,7 +347,7 @@ pub async fn history(
     kind: &str,
     id: RecordId,
     paging: &Paging,
-) -> Result<(Page<AuditEntry>, BTreeMap<UserId, String>), AppError> {
+) -> Result<(Page<AuditEntry>, BTreeMap<UserId, String>, References), AppError> {
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     app.store.record(&view, &kind.id, id).await?;
@@ -283,7 +362,13 @@ pub async fn history(
     };
     let ids: BTreeSet<UserId> = page.items.iter().flat_map(named).collect();
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
-    Ok((page, people))
+    let changed = |entry: &AuditEntry| -> Vec<RecordId> {
+        let fields = reference_fields(&kind).into_iter();
+        let values = fields.filter_map(|(id, _)| entry.detail.get("changes")?.get(id)?.as_array()).flatten();
+        values.filter_map(|id| id.as_str()?.parse().ok()).collect()
+    };
+    let references = seen(app, &view, &kind, page.items.iter().flat_map(changed).collect()).await?;
+    Ok((page, people, references))
 }
 
 /// A page of the asker's to-do list, and how long it is.
@@ -339,7 +424,12 @@ pub async fn people(
 }
 
 pub(crate) fn of_region(region: RegionCode) -> RecordOwner {
-    RecordOwner { enterprise: None, region, sector: None, names: Vec::new() }
+    RecordOwner { enterprise: None, region: Some(region), sector: None, names: Vec::new() }
+}
+
+/// Nobody: what everybody sees.
+pub(crate) fn of_everyone() -> RecordOwner {
+    RecordOwner { enterprise: None, region: None, sector: None, names: Vec::new() }
 }
 
 // ---- acting
@@ -358,9 +448,14 @@ pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Res
     let owner = match (kind.owner, new.enterprise, new.region) {
         (Owner::Enterprise, Some(enterprise), None) => change.owner(enterprise).await?,
         (Owner::Region, None, Some(region)) if act.holds(None, Some(&region), None) => of_region(region),
-        (Owner::Region, None, Some(_)) => return Err(AppError::forbidden("scope.outside")),
+        (Owner::Everyone, None, None) if act.holds(None, None, None) => of_everyone(),
+        (Owner::Region, None, Some(_)) | (Owner::Everyone, None, None) => return Err(AppError::forbidden("scope.outside")),
         (Owner::Enterprise, ..) => return Err(AppError::invalid("register.owner_enterprise", "enterprise")),
         (Owner::Region, ..) => return Err(AppError::invalid("register.owner_region", "region")),
+        (Owner::Everyone, enterprise, _) => {
+            let field = if enterprise.is_some() { "enterprise" } else { "region" };
+            return Err(AppError::invalid("register.owner_everyone", field));
+        }
     };
     let people = named_people(app, &kind, &new.fields, &owner).await?;
     let mut doing = Doing::new(app, scope, &owner, people, now)?;
@@ -405,7 +500,7 @@ pub async fn act(
 async fn owner_of(change: &mut RecordChange<'_>, row: &RecordRow) -> Result<RecordOwner, AppError> {
     Ok(match row.enterprise {
         Some(enterprise) => change.owner(enterprise).await?,
-        None => of_region(row.region.clone()),
+        None => RecordOwner { region: row.region.clone(), ..of_everyone() },
     })
 }
 
@@ -455,7 +550,7 @@ pub(crate) struct Doing<'a> {
 
 impl<'a> Doing<'a> {
     pub(crate) fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
-        let roles = scope.roles_at(owner.enterprise, Some(&owner.region), owner.sector.as_deref());
+        let roles = scope.roles_at(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref());
         let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string();
         Ok(Self { app, by, roles, owner, people: Some(people), today: day_of(now), opened: 0 })
     }
@@ -505,7 +600,8 @@ impl<'a> Doing<'a> {
     ) -> Result<RecordId, AppError> {
         let before = kind.begin(self.today);
         let related = Related { parent: parent.map(|row| row.state.clone()), children: Vec::new() };
-        let (files, beside) = self.files(change, kind, &set, None).await?;
+        let (files, mut beside) = self.files(change, kind, &set, None).await?;
+        beside.extend(self.references(change, kind, &set, &before).await?);
         let after = self.decide(kind, &before, transition, set, &related, beside)?;
         let number = self.number(change, kind).await?;
         let put = put(self.app, kind, &after, number, None);
@@ -528,7 +624,8 @@ impl<'a> Doing<'a> {
     ) -> Result<(), AppError> {
         let before = read(kind, row)?;
         let (parent, children) = change.related(row).await?;
-        let (files, beside) = self.files(change, kind, &set, Some(row.id)).await?;
+        let (files, mut beside) = self.files(change, kind, &set, Some(row.id)).await?;
+        beside.extend(self.references(change, kind, &set, &before).await?);
         let after = self.decide(kind, &before, transition, set, &Related { parent, children }, beside)?;
         let put = put(self.app, kind, &after, row.number.clone(), Some(row));
         let detail = vouched(detail(transition, &before, &after), &files);
@@ -590,6 +687,42 @@ impl<'a> Doing<'a> {
             return Err(AppError::conflict("attachment.record_full").with("max", most));
         }
         Ok((new, refused))
+    }
+
+    /// What stands against the records that an act names. What was named before stays named, whatever became of it since.
+    async fn references(
+        &self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        set: &BTreeMap<String, Option<Value>>,
+        before: &Record,
+    ) -> Result<BTreeSet<Refused>, AppError> {
+        let mut refused = BTreeSet::new();
+        // As with people: what is opened names what the record named that it comes from.
+        if self.people.is_none() {
+            return Ok(refused);
+        }
+        for (id, value) in set {
+            let Some((field, Some(Value::Text(named)))) = kind.field(id).map(|field| (field, value)) else { continue };
+            let FieldType::Record { of, .. } = &field.of else { continue };
+            if before.fields.get(id) == value.as_ref() {
+                continue;
+            }
+            let found = match named.parse::<RecordId>() {
+                Ok(named) => change.record(of, named).await,
+                Err(_) => Err(anlan_store::StoreError::NotFound),
+            };
+            let why = match (found, self.app.registers.load().kind(of)) {
+                (Ok(row), Ok(other)) => match field.fits_record(&other, &read(&other, &row)?, self.today) {
+                    Ok(()) => continue,
+                    Err(unfit) => Some((row.title, unfit)),
+                },
+                (Err(anlan_store::StoreError::NotFound), _) | (Ok(_), Err(_)) => None,
+                (Err(failure), _) => return Err(failure.into()),
+            };
+            refused.insert(Refused::Reference(id.clone(), why));
+        }
+        Ok(refused)
     }
 
     /// Makes the records that the transition opens: all of them, or none and everything that stands against them.
@@ -668,10 +801,11 @@ impl<'a> Doing<'a> {
         for part in &kind.number {
             match part {
                 NumberPart::Text(text) => number.push_str(text),
-                NumberPart::Region => number.push_str(self.owner.region.as_str()),
+                NumberPart::Region => number.push_str(self.owner.region.as_ref().map_or("", RegionCode::as_str)),
                 NumberPart::Year => number.push_str(&self.today.year().to_string()),
                 NumberPart::Seq(digits) => {
-                    let name = format!("{}/{}/{}", kind.id, self.owner.region.as_str(), self.today.year());
+                    let region = self.owner.region.as_ref().map_or("", RegionCode::as_str);
+                    let name = format!("{}/{region}/{}", kind.id, self.today.year());
                     let n = change.count(&name).await?;
                     number.push_str(&format!("{n:0digits$}"));
                 }
@@ -765,7 +899,9 @@ fn refusal(kind: &Kind, transition: &str, refused: BTreeSet<Refused>) -> AppErro
         Refusal::NotFound
     } else if has(|r| matches!(r, Refused::Role)) {
         Refusal::Forbidden
-    } else if has(|r| matches!(r, Refused::State)) || !has(|r| matches!(r, Refused::Field(..) | Refused::Content(..))) {
+    } else if has(|r| matches!(r, Refused::State))
+        || !has(|r| matches!(r, Refused::Field(..) | Refused::Content(..) | Refused::Reference(..)))
+    {
         Refusal::Conflict
     } else {
         Refusal::Invalid
@@ -782,6 +918,15 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
         Refused::Role => ("register.role", None),
         Refused::Guard(_) => ("register.guard", None),
         Refused::Content(path, _) => ("register.content", Some(format!("fields.{path}"))),
+        Refused::Reference(path, why) => {
+            let code = match why {
+                None => "register.reference",
+                Some((_, Unfit::State(..))) => "register.reference_state",
+                Some((_, Unfit::NotYet(_))) => "register.reference_not_yet",
+                Some((_, Unfit::Over(_))) => "register.reference_over",
+            };
+            (code, Some(format!("fields.{path}")))
+        }
         Refused::Field(path, fault) => {
             let code = match fault {
                 FieldFault::Unknown => "register.field_unknown",
@@ -799,6 +944,13 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
         Refused::Guard(id) => {
             if let Some(guard) = transition.and_then(|t| t.guards.iter().find(|g| g.id == *id)) {
                 params.extend([("guard", id.clone()), ("says", guard.says.clone()), ("says_en", guard.says_en.clone())]);
+            }
+        }
+        Refused::Reference(_, Some((title, why))) => {
+            params.insert("title", title.clone());
+            match why {
+                Unfit::State(name, name_en) => params.extend([("state", name.clone()), ("state_en", name_en.clone())]),
+                Unfit::NotYet(day) | Unfit::Over(day) => drop(params.insert("day", day.to_string())),
             }
         }
         Refused::Content(_, cause) => params.extend([("says", cause.in_chinese()), ("says_en", cause.to_string())]),
@@ -846,6 +998,7 @@ pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
             names.join(&say("、".into(), ", ".into()))
         }
         FieldType::Person => say("在该单位有权限的人员".to_owned(), "somebody with a role at the owner".to_owned()),
+        FieldType::Record { .. } => say("一条可选用的记录".to_owned(), "a record that may be named".to_owned()),
         FieldType::Place => say("经度和纬度".to_owned(), "a longitude and a latitude".to_owned()),
         FieldType::File { max, accept } => {
             let names: Vec<&str> = accept.iter().map(|kind| if in_english { kind_name(*kind).1 } else { kind_name(*kind).0 }).collect();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anlan_documents::{Cell, Column, ColumnKind, NewSheet, Row, Sheet, SheetError, SheetLimits, Tab, read_sheet, write_sheet};
 use anlan_domain::register::{Field, FieldType, Kind, Owner, Value};
-use anlan_model::{Clock as _, EnterpriseId, Permission, Scope};
+use anlan_model::{Clock as _, EnterpriseId, Permission, RegionCode, Scope};
 use anlan_store::{RecordChange, RecordOwner};
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +178,7 @@ pub(crate) async fn part(
 ) -> Result<Part, AppError> {
     let view = scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
+    let filter = &record::of_kind(&kind, filter);
     let (mut rows, mut next) = (Vec::new(), cursor);
     loop {
         let limit = u32::try_from((rows_max - rows.len()).min(PAGE)).unwrap_or(1);
@@ -190,12 +191,21 @@ pub(crate) async fn part(
     }
     let people = record::people_in(app, &kind.id, &rows).await?;
     let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
+    let records = record::references_in(app, scope, &kind.id, &rows).await?;
+    let records = records.into_iter().map(|(id, row)| (id.to_string(), row.title)).collect();
+    let names = Names { people, records };
     let n = rows.len();
-    let bytes = write(app, move || sheet_of(&kind, &rows, &people, language)).await?;
+    let bytes = write(app, move || sheet_of(&kind, &rows, &names, language)).await?;
     Ok(Part { bytes, rows: n, next })
 }
 
-fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, language: Language) -> Result<NewSheet, AppError> {
+/// Names of people and titles of records, by ids.
+struct Names {
+    people: HashMap<String, String>,
+    records: HashMap<String, String>,
+}
+
+fn sheet_of(kind: &Kind, rows: &[RecordRow], names: &Names, language: Language) -> Result<NewSheet, AppError> {
     let plain: Vec<&Field> = kind.fields.iter().filter(|f| !matches!(f.of, FieldType::Table { .. })).collect();
     let fixed = [
         ("编号", "Number"),
@@ -227,13 +237,13 @@ fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, l
         let mut cells = vec![
             Cell::Text(number.clone()),
             text(row.enterprise_name.as_deref().unwrap_or_default()),
-            text(row.region.as_str()),
+            text(row.region.as_ref().map_or("", RegionCode::as_str)),
             text(row.region_name.as_deref().unwrap_or_default()),
             text(state),
             row.due_on.as_ref().and_then(|day| day.parse().ok()).map_or(Cell::Empty, Cell::Date),
             Cell::Text(row.created_at.to_string()),
         ];
-        cells.extend(plain.iter().map(|field| cell_of(field, record.fields.get(&field.id), people, language)));
+        cells.extend(plain.iter().map(|field| cell_of(field, record.fields.get(&field.id), names, language)));
         tabs[0].rows.push(cells);
         for (tab, field) in tabs.iter_mut().skip(1).zip(&tables) {
             let (FieldType::Table { columns, .. }, Some(Value::Table(lines))) = (&field.of, record.fields.get(&field.id)) else { continue };
@@ -242,7 +252,7 @@ fn sheet_of(kind: &Kind, rows: &[RecordRow], people: &HashMap<String, String>, l
             }
             for line in lines {
                 let mut cells = vec![Cell::Text(number.clone())];
-                cells.extend(columns.iter().map(|column| cell_of(column, line.get(&column.id), people, language)));
+                cells.extend(columns.iter().map(|column| cell_of(column, line.get(&column.id), names, language)));
                 tab.rows.push(cells);
             }
         }
@@ -273,7 +283,7 @@ fn column_kind(of: &FieldType) -> ColumnKind {
     }
 }
 
-fn cell_of(field: &Field, value: Option<&Value>, people: &HashMap<String, String>, language: Language) -> Cell {
+fn cell_of(field: &Field, value: Option<&Value>, names: &Names, language: Language) -> Cell {
     match (value, &field.of) {
         (None, _) => Cell::Empty,
         (Some(Value::Number(n)), _) => Cell::Number(*n),
@@ -285,18 +295,21 @@ fn cell_of(field: &Field, value: Option<&Value>, people: &HashMap<String, String
             let name = choices.iter().find(|c| c.id == *word).map(|c| language.say(&c.name, &c.name_en));
             text(name.unwrap_or(word))
         }
-        (Some(Value::Text(id)), FieldType::Person) => text(people.get(id).unwrap_or(id)),
+        (Some(Value::Text(id)), FieldType::Person) => text(names.people.get(id).unwrap_or(id)),
+        // What whoever exports does not see is no more than a number to them.
+        (Some(Value::Text(id)), FieldType::Record { .. }) => text(names.records.get(id).unwrap_or(id)),
         (Some(Value::Text(words)), _) => text(words),
     }
 }
 
 // ---- import
 
-/// Name of the column that says whose a row is.
-fn owner_header(kind: &Kind, language: Language) -> &'static str {
+/// Name of the column that says whose a row is; `None` = everybody's.
+fn owner_header(kind: &Kind, language: Language) -> Option<&'static str> {
     match kind.owner {
-        Owner::Enterprise => language.say("统一社会信用代码（企业编码）", "Enterprise code"),
-        Owner::Region => language.say("行政区划代码", "Division code"),
+        Owner::Enterprise => Some(language.say("统一社会信用代码（企业编码）", "Enterprise code")),
+        Owner::Region => Some(language.say("行政区划代码", "Division code")),
+        Owner::Everyone => None,
     }
 }
 
@@ -308,10 +321,12 @@ pub async fn template(app: &App, scope: &Scope, kind: &str, language: Language) 
     scope.with(Permission::View)?;
     let kind = app.registers.load().kind(kind)?;
     let fields = import_fields(&kind)?;
-    let mut columns = vec![column(owner_header(&kind, language), ColumnKind::Text)];
+    let owner = owner_header(&kind, language);
+    let mut columns: Vec<Column> = owner.iter().map(|header| column(header, ColumnKind::Text)).collect();
     let required = kind.import_by.as_ref().and_then(|id| kind.transition(id)).map(|t| t.require.clone()).unwrap_or_default();
     let say = |zh: &str, en: &str| language.say(zh, en).to_owned();
-    let mut notes = vec![vec![Cell::Text(owner_header(&kind, language).to_owned()), Cell::Text(say("必填", "required")), Cell::Empty]];
+    let note = |header: &&str| vec![Cell::Text((*header).to_owned()), Cell::Text(say("必填", "required")), Cell::Empty];
+    let mut notes: Vec<Vec<Cell>> = owner.iter().map(note).collect();
     for field in fields {
         let header = header_of(field, language, &columns);
         let must = if required.contains(&field.id) { Cell::Text(say("必填", "required")) } else { Cell::Empty };
@@ -333,7 +348,8 @@ fn import_fields(kind: &Kind) -> Result<Vec<&Field>, AppError> {
 
 /// Which column of the file holds what.
 struct Columns<'a> {
-    owner: usize,
+    /// `None` = the register's records are everybody's.
+    owner: Option<usize>,
     fields: Vec<(usize, &'a Field)>,
 }
 
@@ -349,9 +365,12 @@ impl<'a> Columns<'a> {
             used.extend(found);
             found
         };
-        let owner = languages.map(|l| owner_header(kind, l).to_owned());
         let missing = |name: &str| AppError::invalid("sheet.column_missing", "file").with("column", name);
-        let owner = at(&owner).ok_or_else(|| missing(&owner[0]))?;
+        let owner: Vec<String> = languages.into_iter().filter_map(|l| owner_header(kind, l)).map(str::to_owned).collect();
+        let owner = match owner.first() {
+            None => None,
+            Some(first) => Some(at(&owner).ok_or_else(|| missing(first))?),
+        };
         let required = kind.import_by.as_ref().and_then(|id| kind.transition(id)).map(|t| t.require.as_slice()).unwrap_or_default();
         let mut found = Vec::new();
         for field in fields {
@@ -434,6 +453,9 @@ pub async fn import(app: &Arc<App>, scope: &Scope, kind: &str, bytes: Vec<u8>, d
     Ok(report.done())
 }
 
+/// What names everybody as owner, where no cell does.
+const EVERYONE: &str = "";
+
 /// Owners by what a cell names them by, or why one is none.
 type Owners = HashMap<String, Result<RecordOwner, Problem>>;
 type Values = BTreeMap<String, Option<Value>>;
@@ -449,20 +471,24 @@ fn parse<'a>(
 ) -> Option<(&'a RecordOwner, Values)> {
     let header = |column: usize| sheet.header.get(column).map(String::as_str).unwrap_or_default();
     let before = report.faults.len();
-    let code = word(row.cell(columns.owner));
+    let code = match columns.owner {
+        Some(column) => word(row.cell(column)),
+        None => Some(EVERYONE.to_owned()),
+    };
+    let at = columns.owner.map(header).unwrap_or_default();
     let owner = match code.as_ref().and_then(|code| owners.get(code)) {
         Some(Ok(owner)) => Some(owner),
         Some(Err(why)) => {
-            report.fault(row.number, header(columns.owner), why.clone());
+            report.fault(row.number, at, why.clone());
             None
         }
         None => {
             let code = match (&code, kind.owner) {
                 (None, _) => "field.missing",
                 (Some(_), Owner::Enterprise) => "sheet.enterprise_unknown",
-                (Some(_), Owner::Region) => "scope.outside",
+                (Some(_), Owner::Region | Owner::Everyone) => "scope.outside",
             };
-            report.fault(row.number, header(columns.owner), problem(code));
+            report.fault(row.number, at, problem(code));
             None
         }
     };
@@ -539,10 +565,14 @@ async fn owners(
     rows: &[Row],
     columns: &Columns<'_>,
 ) -> Result<Owners, AppError> {
-    let codes: BTreeSet<String> = rows.iter().filter_map(|row| word(row.cell(columns.owner))).collect();
+    let codes: BTreeSet<String> = rows.iter().filter_map(|row| word(row.cell(columns.owner?))).collect();
     let codes: Vec<String> = codes.into_iter().collect();
     match kind.owner {
         Owner::Enterprise => Ok(change.owners(&codes).await?.into_iter().map(|(code, owner)| (code, Ok(owner))).collect()),
+        Owner::Everyone => {
+            let holds = scope.holds(None, None, None);
+            Ok(holds.then(|| (EVERYONE.to_owned(), Ok(record::of_everyone()))).into_iter().collect())
+        }
         Owner::Region => {
             let (known, today) = (app.registry.get(), app.today());
             let of = |code: String| match validate::region("", &code, &known.regions, today) {

@@ -23,10 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use cases::CaseFailure;
 use jiff::civil::Date;
 pub use kind::{
-    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
-    Shows, State, Test, Transition, Turn, Words,
+    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Exchange, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
+    Opens, Owner, Retention, Shows, State, Test, Transition, Turn, Words,
 };
-pub use value::{IndexEntry, Value};
+pub use value::{IndexEntry, RETAINED_UNTIL, Value};
 
 use crate::calendar::Calendar;
 
@@ -96,8 +96,21 @@ pub enum Refused {
     Field(String, FieldFault),
     /// What stands here cannot be graded.
     Content(String, crate::major_hazard::Cause),
+    /// The record that is named here: its title and why not; `None` = there is none that the actor sees.
+    Reference(String, Option<(String, Unfit)>),
     /// The guard of this id says no.
     Guard(String),
+}
+
+/// Why a record cannot be named in a field.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unfit {
+    /// It is in this state: its names in Chinese and English.
+    State(String, String),
+    /// Not before this day.
+    NotYet(Date),
+    /// No longer, from this day on.
+    Over(Date),
 }
 
 /// What is wrong with a field.
@@ -148,7 +161,7 @@ impl Refused {
             Self::Unknown => "transition".to_owned(),
             Self::State => "state".to_owned(),
             Self::Role => "role".to_owned(),
-            Self::Field(path, _) | Self::Content(path, _) => format!("field:{path}"),
+            Self::Field(path, _) | Self::Content(path, _) | Self::Reference(path, _) => format!("field:{path}"),
             Self::Guard(id) => format!("guard:{id}"),
         }
     }
@@ -177,6 +190,26 @@ impl Record {
             Some(Value::Text(text)) => Some(text),
             _ => None,
         }
+    }
+}
+
+impl Field {
+    /// Whether a record of the kind that it names may be named in it on this day.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn fits_record(&self, of: &Kind, named: &Record, on: Date) -> Result<(), Unfit> {
+        let FieldType::Record { states, from, until, .. } = &self.of else { return Ok(()) };
+        let day = |field: &Option<String>| field.as_ref().and_then(|id| named.date(id));
+        if let Some(day) = day(until).filter(|day| *day <= on) {
+            return Err(Unfit::Over(day));
+        }
+        if !states.is_empty() && !states.contains(&named.state) {
+            let name = of.state(&named.state).map(|s| (s.name.clone(), s.name_en.clone()));
+            let (name, name_en) = name.unwrap_or_else(|| (named.state.clone(), named.state.clone()));
+            return Err(Unfit::State(name, name_en));
+        }
+        day(from).filter(|day| *day > on).map_or(Ok(()), |day| Err(Unfit::NotYet(day)))
     }
 }
 
@@ -411,6 +444,25 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
         kinds.values().copied().filter(opens).collect()
     };
     for kind in kinds.values() {
+        for field in &kind.fields {
+            let FieldType::Record { of, states, from, until } = &field.of else { continue };
+            let mut say = |what: &str, reason: String| {
+                wrong.push((kind.id.clone(), Breach { line: 0, field: format!("field.{}.{what}", field.id), reason }));
+            };
+            let Some(other) = kinds.get(of.as_str()) else {
+                say("of", format!("there is no register {of:?}"));
+                continue;
+            };
+            if let Some(unknown) = states.iter().find(|id| other.state(id).is_none()) {
+                say("states", format!("{of:?} has no state {unknown:?}"));
+            }
+            for (what, id) in [("from", from), ("until", until)].into_iter().filter_map(|(what, id)| Some((what, id.as_ref()?))) {
+                // What may be named is looked for by its index.
+                if !other.field(id).is_some_and(|f| matches!(f.of, FieldType::Date)) || !other.filter.contains(id) {
+                    say(what, format!("{id:?} is no date among the fields of filter of {of:?}"));
+                }
+            }
+        }
         for transition in &kind.transitions {
             for opens in &transition.opens {
                 let mut say = |field: String, reason: String| wrong.push((kind.id.clone(), Breach { line: opens.line, field, reason }));

@@ -348,9 +348,30 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "Records of this register belong to an enterprise; name it in enterprise.",
     ),
     (
+        "register.owner_everyone",
+        "该台账的记录不属于任何企业或行政区，请不要指定。",
+        "Records of this register belong to no enterprise and no division; leave it out.",
+    ),
+    (
         "register.owner_region",
         "该台账的记录属于行政区，请指定 region。",
         "Records of this register belong to a division; name it in region.",
+    ),
+    ("register.reference", "没有可选用的这条记录，请重新选择。", "There is no such record that you may name; choose another."),
+    (
+        "register.reference_not_yet",
+        "“{title}”自 {day} 起才生效，不能选用；请改选当日有效的一条。",
+        "“{title}” is in force only from {day} on; choose one that is in force on the day.",
+    ),
+    (
+        "register.reference_over",
+        "“{title}”自 {day} 起不再有效，不能选用；请改选现行有效的一条。",
+        "“{title}” is no longer in force since {day}; choose one that is.",
+    ),
+    (
+        "register.reference_state",
+        "“{title}”的状态是“{state}”，不能选用；请改选现行有效的一条。",
+        "“{title}” is in the state “{state_en}” and cannot be named; choose one that is in force.",
     ),
     ("register.role", "您在该单位的角色不能办理这一步。", "Your role at this owner does not take this step."),
     ("register.state", "记录当前的状态不能办理这一步，请刷新后再看。", "The record is not in a state for this step; look at it again."),

@@ -82,14 +82,20 @@ fn parameters(kind: &Kind) -> Value {
 /// What makes a record: one body for each transition from the start.
 fn creation(kind: &Kind) -> Value {
     let owner = match kind.owner {
-        Owner::Enterprise => "enterprise",
-        Owner::Region => "region",
+        Owner::Enterprise => Some("enterprise"),
+        Owner::Region => Some("region"),
+        Owner::Everyone => None,
     };
     let body = |t: &Transition| {
-        json!({
-            "type": "object", "title": t.name_en, "required": [owner, "transition", "fields"], "additionalProperties": false,
-            "properties": {owner: {"type": "string"}, "transition": {"const": t.id}, "fields": fields(kind, Some(t))},
-        })
+        let mut body = json!({
+            "type": "object", "title": t.name_en, "required": ["transition", "fields"], "additionalProperties": false,
+            "properties": {"transition": {"const": t.id}, "fields": fields(kind, Some(t))},
+        });
+        if let Some(owner) = owner {
+            body["required"] = json!([owner, "transition", "fields"]);
+            body["properties"][owner] = json!({"type": "string"});
+        }
+        body
     };
     let bodies: Vec<Value> = kind.transitions.iter().filter(|t| t.from.contains(&kind.start)).map(body).collect();
     json!({"oneOf": bodies})
@@ -125,7 +131,7 @@ fn schema(field: &Field) -> Value {
         }
         FieldType::Date => json!({"type": "string", "format": "date"}),
         FieldType::Choice { choices } => json!({"type": "string", "enum": choices.iter().map(|c| &c.id).collect::<Vec<_>>()}),
-        FieldType::Person => json!({"type": "string"}),
+        FieldType::Person | FieldType::Record { .. } => json!({"type": "string"}),
         FieldType::Place => reference("Place"),
         FieldType::File { max, .. } => {
             json!({"type": "array", "minItems": 1, "maxItems": max, "uniqueItems": true, "items": {"type": "string"}})

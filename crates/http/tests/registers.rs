@@ -755,3 +755,216 @@ async fn told_of(person: &Person<'_>, state: &str) -> usize {
     let told = person.get("/api/v1/notifications?limit=100").await;
     told["notifications"].as_array().unwrap().iter().filter(|n| n["kind"] == "task" && n["detail"]["state"] == state).count()
 }
+
+const CLAUSES: &str = "/api/v1/registers/clause/records";
+
+/// Takes a clause of an invented document into the library; its id.
+async fn adopt(person: &Person<'_>, clause: &str, text_of: &str, valid_from: &str) -> String {
+    let fields = json!({"document": "演示条例", "level": "local_regulation", "clause": clause, "text": text_of, "valid_from": valid_from,
+        "source": "演示，虚构", "confidence": "unverified"});
+    text(&person.post(CLAUSES, json!({"transition": "adopt", "fields": fields})).await.ok(201)["id"])
+}
+
+#[tokio::test]
+async fn a_case_names_the_clause_of_its_day_and_a_clause_that_ended_is_named_no_more() {
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let librarian = person(&node, "librarian", json!([{"role": "supervisor"}])).await;
+    let local = person(&node, "local", json!([{"role": "supervisor", "region": HERE}])).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let old = adopt(&librarian, "第一条", "旧文：应当设置护栏。", "2020-01-01").await;
+    let new = adopt(&librarian, "第一条", "新文：应当设置双层护栏。", "2026-12-01").await;
+    let ends = json!({"ends_on": "2026-12-01", "repeal_basis": "演示条例（修订）"});
+    librarian.take("clause", &old, "set_end", ends).await.ok(200);
+    let draft = json!({"document": "演示条例", "level": "other", "clause": "第二条", "text": "x", "valid_from": "2020-01-01", "source": "x", "confidence": "unverified"});
+    let draft = text(&librarian.post(CLAUSES, json!({"transition": "enter", "fields": draft})).await.ok(201)["id"]);
+
+    // Nobody's: everybody reads it, the whole node's people write it, and no owner is named.
+    let read = manager.get(&format!("{CLAUSES}/{old}")).await;
+    assert_eq!((&read["title"], &read["region"], &read["enterprise"]), (&json!("演示条例 第一条"), &json!(""), &Value::Null));
+    assert_eq!(read["possible"], json!([]));
+    let body = |owner: Value| {
+        let mut body = json!({"transition": "adopt", "fields": {"document": "x", "level": "law", "clause": "1", "text": "x", "valid_from": "2020-01-01", "source": "x", "confidence": "unverified"}});
+        body.as_object_mut().unwrap().extend(owner.as_object().unwrap().clone());
+        body
+    };
+    assert_eq!(local.post(CLAUSES, body(json!({}))).await.code(403), "scope.outside");
+    assert_eq!(local.take("clause", &old, "repeal", json!({})).await.code(403), "register.role");
+    let named = librarian.post(CLAUSES, body(json!({"region": HERE}))).await.refused(400);
+    assert_eq!(named, [("register.owner_everyone".to_owned(), "region".to_owned())]);
+
+    // Two characters find it; for the field, those alone that may be named today.
+    let found = async |query: &str| -> Vec<String> {
+        let page = manager.get(&format!("{CLAUSES}?{query}")).await;
+        page["records"].as_array().unwrap().iter().map(|r| text(&r["id"])).collect()
+    };
+    assert_eq!(found("q=%E6%8A%A4%E6%A0%8F").await, [new.clone(), old.clone()]);
+    let picked = "for=hidden_danger.basis_clause&q=%E6%8A%A4%E6%A0%8F";
+    assert_eq!(found(picked).await, [old.clone()]);
+    for wrong in ["hidden_danger.level", "hidden_danger", "nothing.basis_clause"] {
+        let refused = ask(&node.router, "GET", &format!("{CLAUSES}?for={wrong}"), Some(&manager.token), None).await;
+        assert_eq!(refused.code(400), "word.unknown", "{wrong}");
+    }
+
+    let report = async |clause: &str| {
+        let fields =
+            json!({"description": "无护栏", "place": "平台", "found_on": "2026-11-23", "source": "condition", "basis_clause": clause});
+        manager.post(RECORDS, json!({"enterprise": enterprise, "transition": "report", "fields": fields})).await
+    };
+    let refused = |answer: common::Answer, code: &str| {
+        assert_eq!(answer.refused(400), [(code.to_owned(), "fields.basis_clause".to_owned())]);
+        text(&answer.body["errors"][0]["detail"])
+    };
+    let made = report(&old).await.ok(201);
+    let id = text(&made["id"]);
+    let not_yet = refused(report(&new).await, "register.reference_not_yet");
+    assert!(not_yet.contains("演示条例 第一条") && not_yet.contains("2026-12-01"), "{not_yet}");
+    let drafted = refused(report(&draft).await, "register.reference_state");
+    assert!(drafted.contains("To be checked"), "{drafted}");
+    // What is not there, and what is no clause, look alike.
+    let answers = [refused(report("987654").await, "register.reference"), refused(report(&id).await, "register.reference")];
+    assert_eq!(answers[0], answers[1]);
+    refused(report("x y").await, "register.reference");
+    assert_eq!(node.get(RECORDS).await["records"].as_array().unwrap().len(), 1, "nothing is kept of what was refused");
+
+    let titled = |page: &Value| text(&page["references"][&old]["title"]);
+    let at = format!("{RECORDS}/{id}");
+    for path in [at.clone(), format!("{RECORDS}?f.basis_clause={old}")] {
+        assert_eq!(titled(&local.get(&path).await), "演示条例 第一条", "{path}");
+    }
+    assert_eq!(titled(&local.get(&format!("{at}/history")).await["entries"][0]), "演示条例 第一条");
+    let bytes = node.bytes(&manager.token, "/api/v1/registers/hidden_danger/export").await;
+    let exported = read_sheet(&bytes, &SheetLimits::default()).unwrap();
+    let column = exported.header.iter().position(|h| h == "依据条款").unwrap();
+    assert_eq!(exported.rows[0].cell(column), &Cell::Text("演示条例 第一条".to_owned()));
+
+    days_pass(&node, 8).await;
+    librarian.take("clause", &old, "repeal", json!({})).await.ok(200);
+    assert_eq!(found(picked).await, [new.clone()]);
+    let over = refused(report(&old).await, "register.reference_over");
+    assert!(over.contains("2026-12-01") && over.contains("choose one that is"), "{over}");
+    report(&new).await.ok(201);
+    // The case of before goes on showing what it named, also where a form sends it again, and hands it down.
+    manager.take("hidden_danger", &id, "rate", json!({"level": "major", "basis_clause": old})).await.ok(200);
+    let owner = user_id(&node, "manager").await;
+    let plan =
+        json!({"responsible": owner, "due_on": "2027-01-01", "measures": "x", "goal": "x", "funds_yuan": 1, "interim_measures": "x"});
+    manager.take("hidden_danger", &id, "assign", plan).await.ok(200);
+    local.take("hidden_danger", &id, "list", json!({"listing_reason": "x"})).await.ok(200);
+    let record = manager.get(&at).await;
+    assert_eq!(titled(&record), "演示条例 第一条");
+    let shown = manager.get(&format!("{CLAUSES}/{old}")).await;
+    assert_eq!((&shown["fields"]["text"], &shown["state"]), (&json!("旧文：应当设置护栏。"), &json!("repealed")));
+    let below = manager.get(&format!("/api/v1/registers/listed_supervision/records/{}", text(&record["children"][0]["id"]))).await;
+    assert_eq!(below["fields"]["basis_clause"], json!(old));
+    // Two people who name and repeal it at once meet in the database: the act is before or after, never between.
+}
+
+#[tokio::test]
+async fn what_is_out_of_sight_cannot_be_named_nor_told_from_what_is_not_there() {
+    let packs = tempfile::tempdir().unwrap();
+    let node = node_with(Settings { packs: Some(packs.path().to_owned()), ..settings() }).await;
+    let talk = DRILL.replace("start = \"draft\"", "start = \"draft\"\nowner = \"region\"\nlist = [\"danger\"]");
+    let talk = talk.replace(
+        "field = [{",
+        "field = [{ id = \"danger\", name = \"隐患\", name_en = \"Danger\", type = \"record\", of = \"hidden_danger\" }, {",
+    );
+    let talk = talk.replace("who = [\"safety_manager\"]", "who = [\"safety_manager\", \"supervisor\"]");
+    let talk = talk.replace("require = [\"subject\"]", "require = [\"subject\"]\nmay = [\"danger\"]");
+    write_pack(packs.path(), "talks", &talk);
+    let pack = node.pack("talks").await;
+    let enabled = node.admin("POST", "/api/v1/packs/talks/enable", json!({"hash": pack["hash"]})).await;
+    assert_eq!(enabled.status, 204, "{pack} {}", enabled.body);
+    let (here, elsewhere) = (node.enterprise("E1", HERE).await, node.enterprise("E2", ELSEWHERE).await);
+    let both = person(&node, "both", json!([{"role": "supervisor", "region": "5304"}])).await;
+    let local = person(&node, "local", json!([{"role": "supervisor", "region": HERE}])).await;
+    let danger = async |enterprise: &str| {
+        let fields = json!({"description": "秘密的隐患", "place": "x", "found_on": "2026-11-23", "source": "condition"});
+        text(&both.post(RECORDS, json!({"enterprise": enterprise, "transition": "report", "fields": fields})).await.ok(201)["id"])
+    };
+    let (seen, hidden) = (danger(&here).await, danger(&elsewhere).await);
+    let talks = "/api/v1/registers/fire_drill/records";
+    let make = async |danger: &str| {
+        local.post(talks, json!({"region": HERE, "transition": "plan", "fields": {"subject": "约谈", "danger": danger}})).await
+    };
+    let (of_hidden, of_nothing) = (make(&hidden).await, make("987654").await);
+    assert_eq!(of_hidden.refused(400), [("register.reference".to_owned(), "fields.danger".to_owned())]);
+    assert_eq!((of_hidden.status, &of_hidden.body["errors"]), (of_nothing.status, &of_nothing.body["errors"]));
+    let id = text(&make(&seen).await.ok(201)["id"]);
+    let title = |page: &Value| {
+        let page = if page["entries"].is_array() { &page["entries"][0] } else { page };
+        page["references"][&seen]["title"].as_str().map(str::to_owned)
+    };
+    let ways = [format!("{talks}/{id}"), talks.to_owned(), format!("{talks}/{id}/history")];
+    for path in &ways {
+        assert_eq!(title(&local.get(path).await).as_deref(), Some("秘密的隐患"), "{path}");
+    }
+    // The enterprise goes to another county, and its hidden danger with it: who no longer sees it gets no title, wherever they look.
+    let at = format!("/api/v1/enterprises/{here}");
+    let revision = node.get(&at).await["revision"].clone();
+    node.admin("PATCH", &at, json!({"revision": revision, "region": ELSEWHERE})).await.ok(200);
+    for path in &ways {
+        assert_eq!(title(&local.get(path).await), None, "{path}");
+        assert_eq!(title(&both.get(path).await).as_deref(), Some("秘密的隐患"), "{path}");
+    }
+    let bytes = node.bytes(&local.token, "/api/v1/registers/fire_drill/export").await;
+    let exported = read_sheet(&bytes, &SheetLimits::default()).unwrap();
+    let cells = exported.rows.iter().flat_map(|row| (0..exported.header.len()).map(|i| format!("{:?}", row.cell(i))));
+    assert!(cells.into_iter().all(|cell| !cell.contains("秘密")));
+}
+
+#[tokio::test]
+async fn clauses_come_as_a_sheet_without_an_owner() {
+    let node = node().await;
+    let librarian = person(&node, "librarian", json!([{"role": "supervisor"}])).await;
+    let local = person(&node, "local", json!([{"role": "supervisor", "region": HERE}])).await;
+    let path = "/api/v1/registers/clause/import";
+    let template = read_sheet(&node.bytes(&librarian.token, path).await, &SheetLimits::default()).unwrap();
+    assert_eq!(template.header[0], "文件名称", "no column says whose a row is");
+    let header = ["文件名称", "效力层级", "条款", "条文", "施行日期", "出处", "核实程度"];
+    let row = |clause: &str, from: &str| words(&["演示条例", "地方性法规", clause, "演示条文。", from, "演示", "待核"]);
+    let file = || {
+        sheet(
+            &header,
+            vec![row("第一条", "2020-01-01"), row("第二条", "2020-01-01"), row("第三条", "没有日期"), row("第一条", "2020-01-01")],
+        )
+    };
+    let (status, answer) = send_sheet(&librarian, path, file()).await;
+    let report: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((status, &report["made"], &report["repeated"], &report["refused"]), (200, &json!(2), &json!(1), &json!(1)), "{report}");
+    let (_, answer) = send_sheet(&local, path, file()).await;
+    let report: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((&report["made"], &report["refused"]), (&json!(0), &json!(4)), "{report}");
+    assert_eq!(report["errors"][0]["code"], "scope.outside");
+}
+
+#[tokio::test]
+async fn a_record_whose_time_is_over_is_marked_and_stays() {
+    let packs = tempfile::tempdir().unwrap();
+    let node = node_with(Settings { packs: Some(packs.path().to_owned()), ..settings() }).await;
+    let said = "start = \"draft\"\nexchange = \"county\"\nretention = { years = 1, from = \"end\", source = \"某市消防条例\", confidence = \"unverified\" }";
+    write_pack(packs.path(), "drills", &DRILL.replace("start = \"draft\"", said));
+    let hash = json!({"hash": node.pack("drills").await["hash"]});
+    assert_eq!(node.admin("POST", "/api/v1/packs/drills/enable", hash).await.status, 204);
+    let register = node.get("/api/v1/registers/fire_drill").await;
+    assert_eq!((&register["exchange"], &register["retention"]["years"]), (&json!("county"), &json!(1)));
+    assert_eq!(node.get("/api/v1/registers/hidden_danger").await["retention"], Value::Null, "where no source says it, nothing is said");
+
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let drills = "/api/v1/registers/fire_drill/records";
+    let body = json!({"enterprise": enterprise, "transition": "plan", "fields": {"subject": "灭火"}});
+    let (id, open) = (text(&manager.post(drills, body.clone()).await.ok(201)["id"]), text(&manager.post(drills, body).await.ok(201)["id"]));
+    let held = manager.take("fire_drill", &id, "hold", json!({})).await.ok(200);
+    assert_eq!((&held["retained_until"], &held["retention_over"]), (&json!("2027-11-23"), &json!(false)));
+    days_pass(&node, 365).await;
+    let node_token = node.sign_in("admin").await;
+    let at = async |path: String| ask(&node.router, "GET", &path, Some(&node_token), None).await.ok(200);
+    assert_eq!(at(format!("{drills}?retention_over=true")).await["records"], json!([]), "on the last day it is to be kept");
+    days_pass(&node, 1).await;
+    let page = at(format!("{drills}?retention_over=true")).await;
+    assert_eq!(page["records"].as_array().unwrap().iter().map(|r| text(&r["id"])).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(at(format!("{drills}/{id}")).await["retention_over"], true);
+    assert_eq!(at(format!("{drills}/{open}")).await["retained_until"], Value::Null, "something follows");
+    assert_eq!(at(drills.to_owned()).await["records"].as_array().unwrap().len(), 2, "nothing goes by itself");
+}

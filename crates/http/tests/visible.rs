@@ -46,6 +46,8 @@ enum Sort {
     Licence,
     Project,
     Patrol,
+    Clause,
+    DraftClause,
 }
 
 #[derive(Clone, Debug)]
@@ -96,8 +98,11 @@ fn grants() -> impl Strategy<Value = Vec<GrantOf>> {
 }
 
 fn worlds() -> impl Strategy<Value = World> {
-    use Sort::{AssignedDanger, Danger, DismissedDanger, Equipment, Licence, ListedDanger, Patrol, Project, RatedDanger};
-    let sorts = vec![Danger, RatedDanger, AssignedDanger, ListedDanger, DismissedDanger, Equipment, Licence, Project, Patrol];
+    use Sort::{
+        AssignedDanger, Clause, Danger, DismissedDanger, DraftClause, Equipment, Licence, ListedDanger, Patrol, Project, RatedDanger,
+    };
+    let sorts =
+        vec![Danger, RatedDanger, AssignedDanger, ListedDanger, DismissedDanger, Equipment, Licence, Project, Patrol, Clause, DraftClause];
     let sort = prop::sample::select(sorts);
     let record = (sort, 0usize..5, 0usize..5, 0usize..3).prop_map(|(sort, owner, person, word)| RecordOf { sort, owner, person, word });
     (
@@ -115,6 +120,7 @@ fn worlds() -> impl Strategy<Value = World> {
 enum Owner {
     Enterprise(usize),
     Place(&'static str),
+    Everyone,
 }
 
 /// Somebody with their token and what they hold now.
@@ -146,6 +152,8 @@ impl Model {
         let (place, sector, enterprise) = match owner {
             Owner::Enterprise(i) => (self.enterprises[i].0, Some(self.enterprises[i].1), Some(i)),
             Owner::Place(place) => (place, None, None),
+            // Nobody's: of a grant without any bound alone.
+            Owner::Everyone => return grant.region.is_none() && grant.sector.is_none() && grant.enterprise.is_none(),
         };
         if let Some(region) = grant.region
             && !place.starts_with(region)
@@ -159,7 +167,7 @@ impl Model {
         grant.enterprise.is_none() || grant.enterprise.map(|e| e % self.enterprises.len()) == enterprise
     }
     fn sees(&self, person: &Person, owner: Owner) -> bool {
-        person.grants.iter().any(|grant| self.holds(grant, owner))
+        (owner == Owner::Everyone && !person.grants.is_empty()) || person.grants.iter().any(|grant| self.holds(grant, owner))
     }
     fn roles(&self, person: &Person, owner: Owner) -> BTreeSet<&'static str> {
         person.grants.iter().filter(|grant| self.holds(grant, owner)).map(|grant| ROLES[grant.role]).collect()
@@ -256,6 +264,7 @@ impl<'a> Stage<'a> {
         let due_on = ["2026-12-01", "2026-12-04", TODAY, "2026-12-20"][n % 4];
         let owner = match record.sort {
             Sort::Patrol => Owner::Place(PLACES[record.owner % PLACES.len()]),
+            Sort::Clause | Sort::DraftClause => Owner::Everyone,
             _ => Owner::Enterprise(record.owner % self.enterprises.len()),
         };
         let may_be_named = self.model.sees(person, owner);
@@ -274,6 +283,12 @@ impl<'a> Stage<'a> {
                 "register",
                 json!({"project": title, "category": "mine", "nature": "new", "found_by": "self", "place": "x"}),
             ),
+            Sort::Clause | Sort::DraftClause => {
+                let transition = if record.sort == Sort::Clause { "adopt" } else { "enter" };
+                let text = json!({"document": title, "level": "law", "clause": "第一条", "text": "x", "valid_from": "2020-01-01", "ends_on": due_on,
+                    "source": "x", "confidence": "unverified"});
+                ("clause", transition, text)
+            }
             Sort::Patrol => ("township_patrol", "plan", json!({"subject": title, "place": "x", "planned_on": "2026-12-01"})),
             _ => ("hidden_danger", "report", json!({"description": title, "place": "x", "found_on": "2026-11-23", "source": "condition"})),
         };
@@ -292,6 +307,7 @@ impl<'a> Stage<'a> {
         let body = |fields: &Value| match owner {
             Owner::Enterprise(i) => json!({"enterprise": self.enterprises[i], "transition": transition, "fields": fields}),
             Owner::Place(region) => json!({"region": region, "transition": transition, "fields": fields}),
+            Owner::Everyone => json!({"transition": transition, "fields": fields}),
         };
         if let Some(field) = named {
             fields[field] = json!(person.id);
@@ -364,12 +380,12 @@ impl<'a> Stage<'a> {
             "licence" => "f.licence=other",
             "three_simultaneity" => "f.category=mine",
             "township_patrol" => "f.planned_on.to=2026-12-01",
+            "clause" => "f.level=law",
             _ => "f.due_on.from=2026-11-01",
         };
         let mut ways = vec![
             ("list", self.list(person, kind, "").await),
             ("search", self.list(person, kind, "q=%E5%85%B1%E5%90%8C").await),
-            ("region", self.list(person, kind, "region=5304").await),
             ("field", self.list(person, kind, filter).await),
         ];
         let mut parts = BTreeSet::new();
@@ -377,10 +393,15 @@ impl<'a> Stage<'a> {
             parts.append(&mut self.list(person, kind, query).await);
         }
         ways.push(("open or not", std::mem::take(&mut parts)));
+        let region = self.list(person, kind, "region=5304").await;
         for place in PLACES {
             parts.append(&mut self.list(person, kind, &format!("region={place}")).await);
         }
-        ways.push(("place by place", std::mem::take(&mut parts)));
+        if kind == "clause" {
+            assert!(region.is_empty() && parts.is_empty(), "what is everybody's is in no division");
+        } else {
+            ways.extend([("region", region), ("place by place", std::mem::take(&mut parts))]);
+        }
         for word in TYPED {
             parts.append(&mut self.list(person, kind, &format!("q={word}")).await);
         }
@@ -389,7 +410,7 @@ impl<'a> Stage<'a> {
         ways.push(("export", self.exported(person, kind).await));
         ways.push(("result of a job", self.made_into_files(person, kind).await));
         // A division's own record may have no place; every enterprise here has a gate.
-        if kind != "township_patrol" {
+        if !["township_patrol", "clause"].contains(&kind) {
             let path = format!("/api/v1/registers/{kind}/map");
             ways.push(("map", self.ids(person, &path, "features", |f| text(&f["properties"]["id"])).await));
         }

@@ -9,7 +9,7 @@ use anlan_model::{AttachmentId, RecordId, Scope, Timestamp, UserId};
 use serde_json::Value as Json;
 
 use crate::db::{PIECE, Row, sql};
-use crate::record::{OWNER, RecordChange};
+use crate::record::{RecordChange, and_seen};
 use crate::{Store, StoreError};
 
 /// A file that is on the disk already.
@@ -90,7 +90,7 @@ RETURNING id");
     pub async fn attachment(&self, scope: &Scope, id: AttachmentId) -> Result<AttachmentRow, StoreError> {
         let mut q =
             sql(&format!("SELECT {COLUMNS}\nFROM attachment AS a\nINNER JOIN record AS r ON r.id = a.record_id\nWHERE a.id = $1")).bind(id);
-        q.and_visible(scope, OWNER);
+        and_seen(&mut q, scope);
         if let Some(row) = self.db.row(q).await? {
             return read(&row);
         }

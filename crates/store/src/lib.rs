@@ -68,7 +68,8 @@ pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use quarantine::{NewQuarantined, QuarantineRow};
 pub use record::{
-    FieldIs, FlaggingRow, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, Related, TaskCounts,
+    FieldIs, FlaggingRow, Nameable, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, Related,
+    TaskCounts,
 };
 pub use region::{Moved, Redivision};
 pub use retention::{DroppedDay, RetentionDrop};

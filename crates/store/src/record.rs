@@ -34,12 +34,12 @@ pub struct RecordRow {
     pub number: String,
     /// Title.
     pub title: String,
-    /// Whose it is; `None` = a division's.
+    /// Whose it is; `None` = a division's, or everybody's.
     pub enterprise: Option<EnterpriseId>,
     /// Name of that.
     pub enterprise_name: Option<String>,
-    /// Where.
-    pub region: RegionCode,
+    /// Where; `None` = everybody's.
+    pub region: Option<RegionCode>,
     /// Name of that, if the region pack knows the code.
     pub region_name: Option<String>,
     /// Sector of the enterprise.
@@ -106,6 +106,7 @@ pub enum FieldIs {
 
 /// Which records.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RecordFilter {
     /// What somebody typed.
     pub search: Search,
@@ -125,6 +126,23 @@ pub struct RecordFilter {
     pub task_on: Option<String>,
     /// All of these.
     pub fields: Vec<(String, FieldIs)>,
+    /// May be named by others.
+    pub nameable: Option<Nameable>,
+    /// The kind's records are everybody's. It only says how they are looked for: a record that is not everybody's shows no more by it.
+    pub shared: bool,
+}
+
+/// What makes a record one that others may name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Nameable {
+    /// In one of these states; empty = any.
+    pub states: Vec<String>,
+    /// Its field of the first day, if it has one.
+    pub from: Option<String>,
+    /// Its field of the first day on which it may no longer, if it has one.
+    pub until: Option<String>,
+    /// On this day, ISO.
+    pub on: String,
 }
 
 /// How many records of a kind something follows.
@@ -149,7 +167,23 @@ pub struct TaskCounts {
     pub this_week: i64,
 }
 
+/// Of a record; what is everybody's has the region `''`, which no bounded grant holds: see [`and_seen`].
 pub(crate) const OWNER: Owner = Owner { enterprise: "r.enterprise_id", region: "r.region", sector: "r.sector" };
+
+/// `AND (…)`: records that one grant holds, and everybody's. Grants alone are quicker where no record of theirs can be everybody's.
+pub(crate) fn and_seen(q: &mut Sql, scope: &Scope) {
+    if scope.node_wide() || scope.grants.is_empty() {
+        q.and_visible(scope, OWNER);
+        return;
+    }
+    q.push("\n  AND (r.region = ''", &[]);
+    for grant in &scope.grants {
+        q.push("\n    OR (", &[]);
+        q.grant(grant, OWNER);
+        q.push(")", &[]);
+    }
+    q.push(")", &[]);
+}
 
 const COLUMNS: &str =
     "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, e.lon, e.lat, r.region, n.name AS region_name, r.sector, r.state,
@@ -173,7 +207,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn records_below(&self, scope: &Scope, parent: RecordId) -> Result<Vec<RecordRow>, StoreError> {
         let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.parent_id = $1")).bind(parent);
-        q.and_visible(scope, OWNER);
+        and_seen(&mut q, scope);
         q.push("\nORDER BY r.id\nLIMIT {}", &[&i64::from(Paging::MAX)]);
         self.db.rows(q).await?.iter().map(read).collect()
     }
@@ -190,18 +224,30 @@ impl Store {
         Ok((parent, change::read_below(&self.db.rows(change::select_below(row.id)).await?)?))
     }
 
-    /// Open records per kind under the scope; `today` is an ISO date.
+    /// Open records per kind under the scope, those of `shared` kinds also if they are everybody's; `today` is an ISO date.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn record_counts(&self, scope: &Scope, today: &str) -> Result<Vec<RecordCount>, StoreError> {
-        let mut q = sql("SELECT r.kind, COUNT(*) AS n, SUM(CASE WHEN r.due_on < $1 THEN 1 ELSE 0 END) AS late
+    pub async fn record_counts(&self, scope: &Scope, today: &str, shared: &[String]) -> Result<Vec<RecordCount>, StoreError> {
+        let count = || {
+            sql("SELECT r.kind, COUNT(*) AS n, SUM(CASE WHEN r.due_on < $1 THEN 1 ELSE 0 END) AS late
 FROM record AS r
 WHERE r.is_open = 1")
-        .bind(today);
+            .bind(today)
+        };
+        let order = "\nGROUP BY r.kind\nORDER BY r.kind";
+        let mut q = count();
         q.and_visible(scope, OWNER);
-        q.push("\nGROUP BY r.kind\nORDER BY r.kind", &[]);
-        let rows = self.db.rows(q).await?;
+        q.push(order, &[]);
+        let mut rows = self.db.rows(q).await?;
+        // Asked for apart, by kind: an OR would cost the grants their index.
+        if !(shared.is_empty() || scope.node_wide() || scope.grants.is_empty()) {
+            let mut q = count();
+            q.and_in("r.kind", shared);
+            q.push("\n  AND r.region = ''", &[]);
+            q.push(order, &[]);
+            rows.extend(self.db.rows(q).await?);
+        }
         rows.iter().map(|row| Ok(RecordCount { kind: row.get("kind")?, open: row.get("n")?, overdue: row.get("late")? })).collect()
     }
 
@@ -449,13 +495,13 @@ fn stands_with_enterprise(row: &Row) -> Result<bool, StoreError> {
 
 fn one(scope: &Scope, kind: &str, id: RecordId) -> Sql {
     let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.id = $1 AND r.kind = $2")).bind(id).bind(kind);
-    q.and_visible(scope, OWNER);
+    and_seen(&mut q, scope);
     q
 }
 
 /// Grants `g` that hold this owner.
 fn and_holding(q: &mut Sql, owner: &RecordOwner) {
-    let code = owner.region.as_str();
+    let code = change::code_of(owner.region.as_ref());
     q.push("\n  AND (g.region IS NULL OR g.region = SUBSTR({}, 1, LENGTH(g.region)))", &[&code]);
     q.push("\n  AND (g.sector IS NULL OR g.sector = {})", &[&owner.sector]);
     q.push("\n  AND (g.enterprise_id IS NULL OR g.enterprise_id = {})", &[&owner.enterprise]);
@@ -470,7 +516,7 @@ fn read(row: &Row) -> Result<RecordRow, StoreError> {
         title: row.get("title")?,
         enterprise: row.get("enterprise_id")?,
         enterprise_name: row.get("enterprise_name")?,
-        region: row.get("region")?,
+        region: if row.get::<String>("region")?.is_empty() { None } else { Some(row.get("region")?) },
         region_name: row.get("region_name")?,
         sector: row.get("sector")?,
         place: crate::enterprise::read_place(row)?,

@@ -83,7 +83,7 @@ async fn make(store: &Store, enterprise: EnterpriseId, put: &RecordPut) -> Recor
     make_of(store, KIND, enterprise, put).await
 }
 fn of_region(code: &str) -> RecordOwner {
-    RecordOwner { enterprise: None, region: region(code), sector: None, names: vec![] }
+    RecordOwner { enterprise: None, region: Some(region(code)), sector: None, names: vec![] }
 }
 async fn make_in(store: &Store, code: &str, put: &RecordPut) -> RecordId {
     let node = Scope::node();
@@ -172,7 +172,7 @@ async fn a_record_is_kept_as_it_was_put_and_each_change_leaves_its_trace() {
             title: "罐区".into(),
             enterprise: Some(owner),
             enterprise_name: Some("AA化工".into()),
-            region: region(HERE),
+            region: Some(region(HERE)),
             region_name: Some("红塔区".into()),
             sector: Some("hazchem".into()),
             place: None,
@@ -387,7 +387,7 @@ async fn one_grant_must_hold_the_record_and_bounds_of_several_do_not_mix() {
                 };
                 assert_eq!(acted.await.is_ok(), want.contains(&id));
             }
-            let counts = store.record_counts(&asker, TODAY).await.unwrap();
+            let counts = store.record_counts(&asker, TODAY, &[]).await.unwrap();
             assert_eq!(counts.iter().map(|c| c.open).sum::<i64>(), want.len() as i64);
         };
         check(vec![], &[]).await;
@@ -509,10 +509,10 @@ async fn counts_are_of_what_is_open_and_of_what_is_late() {
         make(&store, b, &put("x")).await;
         make_of(&store, "licence", b, &due("x", "2026-01-01")).await;
         let count = |kind: &str, open, overdue| RecordCount { kind: kind.into(), open, overdue };
-        assert_eq!(store.record_counts(&Scope::node(), TODAY).await.unwrap(), [count(KIND, 4, 1), count("licence", 1, 1)]);
-        assert_eq!(store.record_counts(&county(HERE), TODAY).await.unwrap(), [count(KIND, 3, 1)]);
-        assert_eq!(store.record_counts(&county(ELSEWHERE), "2026-01-01").await.unwrap(), [count(KIND, 1, 0), count("licence", 1, 0)]);
-        assert_eq!(store.record_counts(&scope(None, vec![]), TODAY).await.unwrap(), []);
+        assert_eq!(store.record_counts(&Scope::node(), TODAY, &[]).await.unwrap(), [count(KIND, 4, 1), count("licence", 1, 1)]);
+        assert_eq!(store.record_counts(&county(HERE), TODAY, &[]).await.unwrap(), [count(KIND, 3, 1)]);
+        assert_eq!(store.record_counts(&county(ELSEWHERE), "2026-01-01", &[]).await.unwrap(), [count(KIND, 1, 0), count("licence", 1, 0)]);
+        assert_eq!(store.record_counts(&scope(None, vec![]), TODAY, &[]).await.unwrap(), []);
     })
     .await;
 }
@@ -711,7 +711,7 @@ async fn records_follow_their_enterprise_in_territory_sector_and_name() {
             EnterpriseChange { revision: 1, region: Some(region(ELSEWHERE)), sector: Some("mine".into()), ..EnterpriseChange::default() };
         store.update_enterprise(&node, a, &moved, NOW).await.unwrap();
         let row = store.record(&node, KIND, ra).await.unwrap();
-        assert_eq!((row.region.as_str(), row.sector.as_deref(), row.revision), (ELSEWHERE, Some("mine"), 1));
+        assert_eq!((row.region.as_ref().unwrap().as_str(), row.sector.as_deref(), row.revision), (ELSEWHERE, Some("mine"), 1));
         assert_eq!(list(&store, &county(HERE), &any()).await, [rb]);
         assert_eq!(list(&store, &county(ELSEWHERE), &any()).await, [ra]);
         assert_eq!(find(&node, "罐区").await, [rb, ra]);
@@ -979,6 +979,98 @@ async fn random_filters_find_what_a_plain_look_at_every_record_finds() {
             assert_eq!(got, want, "seed {seed} round {round}: {typed:?} {filter:?} {asker:?}");
             assert_eq!(got.iter().collect::<BTreeSet<_>>().len(), got.len());
         }
+    })
+    .await;
+}
+
+/// Nobody's record of the library, with the days on which it may be named.
+async fn make_shared(store: &Store, title: &str, state: &str, days: [Option<&str>; 2]) -> RecordId {
+    let index = ["valid_from", "ends_on"].into_iter().zip(days).filter_map(|(field, day)| Some(choice(field, day?))).collect();
+    let put = RecordPut { state: state.into(), index, tasks: vec!["supervisor".into()], ..due(title, "2026-11-01") };
+    let everyone = RecordOwner { enterprise: None, region: None, sector: None, names: vec![] };
+    let node = Scope::node();
+    let mut change = store.change_records(&node, NOW).await.unwrap();
+    let id = change.create("clause", &everyone, None, &put, json!({})).await.unwrap();
+    change.notify(id, &everyone, &["supervisor".into(), "worker".into()], None, "task", &json!({})).await.unwrap();
+    change.commit().await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn what_is_everybodys_everybody_sees_and_only_the_whole_node_writes() {
+    on_both(async |store| {
+        let e = enterprise(&store, "E1", HERE, "hazchem").await;
+        make(&store, e, &put("隐患")).await;
+        let of = |role, code: Option<&str>, sector: Option<&str>, enterprise| vec![grant(role, code, sector, enterprise)];
+        let node = person(&store, "node", of(Role::Supervisor, None, None, None)).await;
+        let askers = [
+            node.clone(),
+            person(&store, "county", of(Role::Supervisor, Some(ELSEWHERE), None, None)).await,
+            person(&store, "sector", of(Role::Leader, None, Some("mine"), None)).await,
+            person(&store, "worker", of(Role::Worker, None, None, Some(e))).await,
+        ];
+        let id = make_shared(&store, "演示条例 第一条", "in_force", [Some("2020-01-01"), None]).await;
+        let shared = RecordFilter { shared: true, ..any() };
+        let kinds = vec!["clause".to_owned()];
+        for (i, asker) in askers.iter().enumerate() {
+            for filter in [
+                shared.clone(),
+                RecordFilter { search: Search::parse("条例"), ..shared.clone() },
+                RecordFilter { is_open: Some(true), ..shared.clone() },
+                RecordFilter { due_before: Some(TODAY.into()), ..shared.clone() },
+                RecordFilter { fields: vec![("valid_from".into(), FieldIs::Text("2020-01-01".into()))], ..shared.clone() },
+            ] {
+                let page = store.records(asker, "clause", &filter, &Paging { cursor: None, limit: 5 }).await.unwrap();
+                assert_eq!(page.items.iter().map(|r| (r.id, r.region.clone())).collect::<Vec<_>>(), [(id, None)], "{i} {filter:?}");
+            }
+            let elsewhere = RecordFilter { region: Some(region(HERE)), ..shared.clone() };
+            assert_eq!(store.records(asker, "clause", &elsewhere, &Paging::all()).await.unwrap().items, [], "it is in no division");
+            assert_eq!(store.record(asker, "clause", id).await.unwrap().id, id);
+            assert_eq!(store.record_ids_visible(asker, &kinds, &[id]).await.unwrap().len(), 1);
+            let counts = store.record_counts(asker, TODAY, &kinds).await.unwrap();
+            assert_eq!(counts.iter().find(|c| c.kind == "clause").map(|c| (c.open, c.overdue)), Some((1, 1)), "{i}");
+            // A task is of whoever may act: a role for the whole node. So is the word about it.
+            let is_theirs = usize::from(i == 0);
+            assert_eq!(store.tasks(asker, &kinds, TODAY, &Paging::all()).await.unwrap().items.len(), is_theirs, "{i}");
+            assert_eq!(store.notifications(asker, &kinds, &Paging::all()).await.unwrap().items.len(), is_theirs, "{i}");
+            let mut change = store.change_records(asker, NOW).await.unwrap();
+            let everyone = RecordOwner { enterprise: None, region: None, sector: None, names: vec![] };
+            let made = change.create("clause", &everyone, None, &put("另一条"), json!({})).await;
+            assert_eq!(made.is_ok(), i == 0, "{i}: {made:?}");
+        }
+        // Whoever was told of it and has a county alone by now sees it still, and so the word about it.
+        let moved = scope(node.user, of(Role::Supervisor, Some(ELSEWHERE), None, None));
+        assert_eq!(store.n_unread(&moved, &kinds).await.unwrap(), 1);
+        // Whoever holds nothing sees nothing; and looking for records as everybody's shows none that are not.
+        let nobody = scope(None, vec![]);
+        assert!(matches!(store.record(&nobody, "clause", id).await, Err(StoreError::NotFound)));
+        assert_eq!(store.records(&nobody, "clause", &shared, &Paging::all()).await.unwrap().items, []);
+        assert_eq!(store.record_counts(&nobody, TODAY, &kinds).await.unwrap(), []);
+        assert_eq!(store.records(&askers[1], KIND, &shared, &Paging::all()).await.unwrap().items, []);
+        assert_eq!(store.records(&askers[3], KIND, &shared, &Paging::all()).await.unwrap().items.len(), 1);
+        assert_eq!(store.verify_records().await.unwrap(), (2, vec![]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_may_be_named_is_so_by_state_and_from_its_first_day_to_the_day_before_its_last() {
+    on_both(async |store| {
+        let old = make_shared(&store, "旧条文", "in_force", [Some("2020-01-01"), Some("2026-11-23")]).await;
+        let new = make_shared(&store, "新条文", "in_force", [Some("2026-11-23"), None]).await;
+        make_shared(&store, "草稿", "draft", [Some("2020-01-01"), None]).await;
+        let found = async |on: &str, states: &[&str], search: &str| -> Vec<RecordId> {
+            let states = states.iter().map(|s| (*s).to_owned()).collect();
+            let nameable = Nameable { states, from: Some("valid_from".into()), until: Some("ends_on".into()), on: on.into() };
+            let filter = RecordFilter { nameable: Some(nameable), search: Search::parse(search), shared: true, ..any() };
+            let page = store.records(&county(HERE), "clause", &filter, &Paging::all()).await.unwrap();
+            page.items.iter().map(|r| r.id).collect()
+        };
+        assert_eq!(found("2026-11-22", &["in_force"], "").await, [old]);
+        assert_eq!(found("2026-11-23", &["in_force"], "").await, [new], "from the day of the new one the old one is over");
+        assert_eq!(found("2026-11-22", &["in_force"], "新条").await, []);
+        assert_eq!(found("2019-12-31", &[], "").await, []);
+        assert_eq!(found("2026-11-23", &[], "").await.len(), 2, "in any state");
     })
     .await;
 }

@@ -35,7 +35,7 @@ async fn record(store: &Store, enterprise: Option<EnterpriseId>, of: &str) -> an
     let mut change = store.change_records(&node, NOW).await.unwrap();
     let owner = match enterprise {
         Some(enterprise) => change.owner(enterprise).await.unwrap(),
-        None => RecordOwner { enterprise: None, region: region(of), sector: None, names: Vec::new() },
+        None => RecordOwner { enterprise: None, region: Some(region(of)), sector: None, names: Vec::new() },
     };
     let put = RecordPut {
         number: format!("XC-{of}-1"),
@@ -85,7 +85,7 @@ async fn what_is_in_a_replaced_division_moves_with_an_entry_each_and_only_once()
         }
         for (id, revision) in [(patrol, 2), (danger, 1)] {
             let found = store.record(&new, "township_patrol", id).await.unwrap();
-            assert_eq!((found.region, found.revision, found.number.as_str()), (region("530403"), revision, "XC-530421-1"));
+            assert_eq!((found.region, found.revision, found.number.as_str()), (Some(region("530403")), revision, "XC-530421-1"));
         }
         let found = store.user(&node, person.id).await.unwrap();
         assert_eq!(found.grants, [grant(Role::Leader, "530403"), grant(Role::Inspector, "530402")]);

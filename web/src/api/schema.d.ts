@@ -2472,6 +2472,10 @@ export interface components {
             people: {
                 [key: string]: string;
             };
+            /** @description Records that its changes name, by id, as far as the asker sees them. */
+            references: {
+                [key: string]: components["schemas"]["RecordReference"];
+            };
             /** @description What the node did: steps of a deadline that were told. */
             steps: unknown[];
             to: string | null;
@@ -3435,7 +3439,7 @@ export interface components {
             due_on: string | null;
             enterprise: null | components["schemas"]["RecordEnterprise"];
             /**
-             * @description Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, files a list of ids, table a list of objects. What is
+             * @description Value by field: text, choice, person and record (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, files a list of ids, table a list of objects. What is
              *     empty is left out.
              */
             fields: {
@@ -3448,8 +3452,13 @@ export interface components {
             /** @description That day is over. */
             overdue: boolean;
             parent: null | components["schemas"]["RecordParent"];
+            /** @description Empty = everybody's. */
             region: string;
             region_name: string;
+            /** @description The last day on which it is to be kept, `YYYY-MM-DD`; `null` = something follows, or its register does not say. */
+            retained_until: string | null;
+            /** @description That day is over; nothing is deleted by itself. */
+            retention_over: boolean;
             /** Format: int64 */
             revision: number;
             /** @description A state of the register. */
@@ -3484,6 +3493,10 @@ export interface components {
             };
             /** @description Transitions that the asker may take now; guards that look at what is filled in are asked when they do. */
             possible: string[];
+            /** @description Records that its fields name, by id, as far as the asker sees them. */
+            references: {
+                [key: string]: components["schemas"]["RecordReference"];
+            };
         };
         /** @description Who or what a record belongs to or stands below. */
         RecordEnterprise: {
@@ -3498,16 +3511,28 @@ export interface components {
                 [key: string]: string;
             };
             records: components["schemas"]["Record"][];
+            /** @description Records that their fields name, by id, as far as the asker sees them. */
+            references: {
+                [key: string]: components["schemas"]["RecordReference"];
+            };
         };
         /**
          * @description Whose the records are.
          * @enum {string}
          */
-        RecordOwner: "enterprise" | "region";
+        RecordOwner: "enterprise" | "region" | "everyone";
         /** @description The record above. */
         RecordParent: {
             id: string;
             kind: string;
+            title: string;
+        };
+        /** @description A record that others name. */
+        RecordReference: {
+            id: string;
+            kind: string;
+            /** @description As it is now. */
+            state: string;
             title: string;
         };
         /** @description Codes for who lost the authenticator, each good once; told this once. */
@@ -3565,6 +3590,8 @@ export interface components {
             /** @description As `source_confidence` of a field. */
             confidence: string;
             effective: string;
+            /** @description Up to which level records go between nodes: `none`, `county`, `city`, `province`; `null` = not said. */
+            exchange: string | null;
             fields: components["schemas"]["RegisterField"][];
             /**
              * Format: int64
@@ -3590,6 +3617,7 @@ export interface components {
             pack: string;
             /** @description How a record is printed; empty = its filled fields, then its history. */
             print: components["schemas"]["RegisterBlock"][];
+            retention: null | components["schemas"]["RegisterRetention"];
             search: string[];
             standard: string;
             /** @description The state from which records are made; none is in it. */
@@ -3659,6 +3687,8 @@ export interface components {
             min: number | null;
             name: string;
             name_en: string;
+            /** @description Register of the records that a record field names; empty = it is none. */
+            of: string;
             /** @description Most rows of a table; 0 = it is none. */
             rows_max: number;
             /** @description Where its figures are from; may be empty. */
@@ -3673,7 +3703,7 @@ export interface components {
          * @description What may stand in a field.
          * @enum {string}
          */
-        RegisterFieldType: "text" | "number" | "date" | "choice" | "person" | "place" | "file" | "table";
+        RegisterFieldType: "text" | "number" | "date" | "choice" | "person" | "place" | "file" | "table" | "record";
         /** @description A condition of a transition. */
         RegisterGuard: {
             id: string;
@@ -3684,6 +3714,17 @@ export interface components {
         /** @description Every register. */
         RegisterList: {
             registers: components["schemas"]["RegisterSummary"][];
+        };
+        /** @description How long records are kept. */
+        RegisterRetention: {
+            /** @description As `source_confidence` of a field. */
+            confidence: string;
+            source: string;
+            /**
+             * Format: int32
+             * @description Whole years from the day on which the record reached its end.
+             */
+            years: number;
         };
         /** @description A state. */
         RegisterState: {
@@ -6865,6 +6906,10 @@ export interface operations {
                 parent?: string;
                 /** @description `true` = on the asker's to-do list. */
                 mine?: string;
+                /** @description `true` = to be kept no longer by what its register says. */
+                retention_over?: string;
+                /** @description Those alone that may be named today in this field of another register: `REGISTER.FIELD`. */
+                for?: string;
                 cursor?: string;
                 /** @description 1 to 1,000. */
                 limit?: number;
@@ -6916,6 +6961,10 @@ export interface operations {
                 parent?: string;
                 /** @description `true` = on the asker's to-do list. */
                 mine?: string;
+                /** @description `true` = to be kept no longer by what its register says. */
+                retention_over?: string;
+                /** @description Those alone that may be named today in this field of another register: `REGISTER.FIELD`. */
+                for?: string;
                 cursor?: string;
                 /** @description 1 to 1,000. */
                 limit?: number;
@@ -7038,6 +7087,10 @@ export interface operations {
                 parent?: string;
                 /** @description `true` = on the asker's to-do list. */
                 mine?: string;
+                /** @description `true` = to be kept no longer by what its register says. */
+                retention_over?: string;
+                /** @description Those alone that may be named today in this field of another register: `REGISTER.FIELD`. */
+                for?: string;
                 cursor?: string;
                 /** @description 1 to 1,000. */
                 limit?: number;
@@ -7089,6 +7142,10 @@ export interface operations {
                 parent?: string;
                 /** @description `true` = on the asker's to-do list. */
                 mine?: string;
+                /** @description `true` = to be kept no longer by what its register says. */
+                retention_over?: string;
+                /** @description Those alone that may be named today in this field of another register: `REGISTER.FIELD`. */
+                for?: string;
                 cursor?: string;
                 /** @description 1 to 1,000. */
                 limit?: number;

@@ -99,7 +99,7 @@ async fn named(app: &App, act: &Scope, user: UserId) -> Result<Vec<Named>, AppEr
                 id: row.id,
                 number: row.number,
                 title: row.title,
-                owner: row.enterprise_name.or(row.region_name).unwrap_or_else(|| row.region.to_string()),
+                owner: row.enterprise_name.or(row.region_name).or(row.region.map(|code| code.to_string())).unwrap_or_default(),
                 due_on: row.due_on,
                 is_task: task.is_some_and(|task| fields.contains(task)),
                 fields,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::ToSpan as _;
 
-use super::kind::{Compute, Field, Kind, Months};
+use super::kind::{Compute, Field, FieldType, Kind, Months};
 use super::{Record, Value, grade};
 
 /// Months that are added to a date at most; 1,000 years.
@@ -43,6 +43,7 @@ impl Compute {
                 vec![id]
             }
             Self::Grade { contents, people, .. } => vec![contents, people],
+            Self::Join(ids) => ids.iter().map(String::as_str).collect(),
             Self::Difference(a, b) | Self::Percent(a, b) | Self::PlusMonths(a, Months::Field(b) | Months::By(b, _)) => vec![a, b],
         }
     }
@@ -57,6 +58,11 @@ fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
     match compute {
         Compute::Grade { contents, people, shows } => grade::value(*shows, field, &grade::of(contents, people, record).ok()??),
         Compute::PlusDays(date, days) => record.date(date)?.checked_add(days.days()).ok().map(Value::Date),
+        Compute::Join(ids) => {
+            let parts = ids.iter().map(|id| record.text(id)).collect::<Option<Vec<_>>>()?;
+            let FieldType::Text { max } = field.of else { return None };
+            Some(Value::Text(parts.join(" ").chars().take(max).collect()))
+        }
         Compute::Sum(id, column) => {
             let cells = table(id)?.iter().filter_map(|row| match row.get(column) {
                 Some(Value::Number(n)) => Some(*n),

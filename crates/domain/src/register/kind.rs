@@ -32,6 +32,10 @@ pub struct Kind {
     pub start: String,
     /// Whose its records are.
     pub owner: Owner,
+    /// Up to which level its records go between nodes; `None` = not said, so nowhere.
+    pub exchange: Option<Exchange>,
+    /// How long its records are kept; `None` = not said, so for good.
+    pub retention: Option<Retention>,
     /// How records are numbered; empty = they are not.
     pub number: Vec<NumberPart>,
     /// The text field that a list shows as the title.
@@ -69,6 +73,48 @@ pub enum Owner {
     Enterprise,
     /// A division's.
     Region,
+    /// Nobody's: everybody who may look sees it, whoever has a role for the whole node writes it.
+    Everyone,
+}
+
+/// The levels between which nodes exchange records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exchange {
+    /// They stay.
+    None,
+    /// To the county's node.
+    County,
+    /// To the city's, through the county's.
+    City,
+    /// To the province's.
+    Province,
+}
+
+impl Exchange {
+    /// Every level by its word.
+    pub const WORDS: [(&'static str, Self); 4] =
+        [("none", Self::None), ("county", Self::County), ("city", Self::City), ("province", Self::Province)];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::County => "county",
+            Self::City => "city",
+            Self::Province => "province",
+        }
+    }
+}
+
+/// How long records are kept once nothing follows. It marks what may go; nothing goes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Whole years from the day on which a record reached its end.
+    pub years: i32,
+    /// By what.
+    pub source: String,
+    /// How sure we are of that.
+    pub confidence: String,
 }
 
 /// A part of a number.
@@ -133,6 +179,17 @@ pub enum FieldType {
     },
     /// Somebody: the id of a user.
     Person,
+    /// A record of another kind: its id.
+    Record {
+        /// The kind.
+        of: String,
+        /// In one of these states when it is named; empty = any.
+        states: Vec<String>,
+        /// Its date field from which on it may be named.
+        from: Option<String>,
+        /// Its date field that says the first day on which it may no longer be named.
+        until: Option<String>,
+    },
     /// A place on WGS-84.
     Place,
     /// Files that were uploaded: their ids.
@@ -216,6 +273,8 @@ pub enum Compute {
     PlusMonths(String, Months),
     /// A date and so many calendar days.
     PlusDays(String, i32),
+    /// Texts one after the other.
+    Join(Vec<String>),
     /// One figure of the grade of a major hazard installation ([`crate::major_hazard`]): the same that `anlan grade` tells.
     Grade {
         /// The table of what may be in it, with the columns `substance`, `tonnes` and, if there is one, `categories`.
@@ -532,6 +591,12 @@ impl Kind {
     pub fn task_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
         let days = self.state(&record.state)?.task_from?;
         self.due_on(record, calendar)?.checked_add(jiff::Span::new().days(days)).ok()
+    }
+
+    /// The last day on which the record is to be kept; `None` while something follows, or where nothing is said.
+    pub fn retained_until(&self, record: &Record) -> Option<Date> {
+        let retention = self.retention.as_ref().filter(|_| self.state(&record.state).is_some_and(|state| state.is_end))?;
+        record.entered_on.checked_add(jiff::Span::new().years(retention.years)).ok()
     }
 
     /// States that can be reached without these transitions.

@@ -11,8 +11,8 @@ use super::certificate::{self, Certificate};
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
-    Shows, State, Test, Transition, Turn, Words,
+    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Exchange, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
+    Opens, Owner, Retention, Shows, State, Test, Transition, Turn, Words,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -30,6 +30,8 @@ const ROWS_LIMIT: usize = 1_000;
 const FILES_MAX: usize = 6;
 /// The most files a field may allow.
 const FILES_LIMIT: usize = 20;
+/// Texts that are joined to one.
+const JOINED_MAX: usize = 6;
 /// How deep tests may be nested.
 const DEPTH_MAX: usize = 8;
 /// The longest deadline in days, and the earliest and latest word about one.
@@ -42,6 +44,8 @@ const HEADING_CHARS: usize = 100;
 const PARAGRAPH_CHARS: usize = 2_000;
 /// People who sign in one row of lines.
 const SIGNATURES_MAX: usize = 6;
+/// The longest that a register says its records are kept.
+const RETAINED_YEARS_MAX: i32 = 100;
 /// The day of the act, where a test asks for a date.
 const DAY_OF_ACT: &str = "today";
 
@@ -60,6 +64,10 @@ struct File {
     start: Spanned<String>,
     #[serde(default)]
     owner: RawOwner,
+    #[serde(default)]
+    exchange: Option<Spanned<String>>,
+    #[serde(default)]
+    retention: Option<RawRetention>,
     #[serde(default)]
     number: Option<Spanned<String>>,
     title: Spanned<String>,
@@ -170,12 +178,22 @@ struct RawHistory {
     history: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetention {
+    years: Spanned<i32>,
+    from: Spanned<String>,
+    source: Spanned<String>,
+    confidence: Spanned<String>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RawOwner {
     #[default]
     Enterprise,
     Region,
+    Everyone,
 }
 
 #[derive(Deserialize)]
@@ -205,6 +223,15 @@ struct RawField {
     /// Kinds of files; empty = all of them.
     #[serde(default)]
     accept: Vec<String>,
+    /// Of a record: its kind, its states, its dates.
+    #[serde(default, rename = "of")]
+    of_kind: Option<String>,
+    #[serde(default)]
+    states: Vec<String>,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
     #[serde(default)]
     compute: Option<Spanned<RawCompute>>,
     #[serde(default)]
@@ -217,7 +244,7 @@ struct RawField {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by, date + plus_days, grade + people + shows"
+    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by, date + plus_days, join, grade + people + shows"
 )]
 enum RawCompute {
     Sum(RawSum),
@@ -227,6 +254,7 @@ enum RawCompute {
     Steps(RawSteps),
     Months(RawMonths),
     PlusDays(RawPlusDays),
+    Join(RawJoin),
     Grade(RawGrade),
 }
 
@@ -277,6 +305,12 @@ struct RawMonths {
 struct RawPlusDays {
     date: String,
     plus_days: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawJoin {
+    join: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -583,7 +617,7 @@ fn is_sorted(of: &FieldType) -> bool {
 
 /// What somebody can write into a sheet.
 fn is_cell(of: &FieldType) -> bool {
-    is_plain(of) && !matches!(of, FieldType::Person)
+    is_plain(of) && !matches!(of, FieldType::Person | FieldType::Record { .. })
 }
 
 fn plain(words: Vec<Spanned<String>>) -> Vec<String> {
@@ -637,7 +671,11 @@ impl Reader<'_> {
         let mut fields: Vec<Field> = Vec::new();
         let mut seen = BTreeSet::new();
         for raw in file.field {
+            let span = raw.of.span();
             let field = self.field(raw, "field", &mut seen, &fields);
+            if matches!(file.owner, RawOwner::Everyone) && matches!(field.of, FieldType::Person) {
+                self.wrong(&span, format!("field.{}.type", field.id), "its records are nobody's: there are no people to name");
+            }
             fields.push(field);
         }
         let types: BTreeMap<String, Field> = fields.iter().map(|f| (f.id.clone(), f.clone())).collect();
@@ -645,9 +683,18 @@ impl Reader<'_> {
         self.names("key", &file.key, &types, is_cell, "a text, number, date or choice");
         self.names("search", &file.search, &types, is_text, "a text");
         self.names("list", &file.list, &types, is_plain, "no table, no files and no place");
-        self.names("filter", &file.filter, &types, is_sorted, "a choice, date, number or person");
+        self.names("filter", &file.filter, &types, is_sorted, "a choice, date, number, person or record");
         self.names("import", &file.import, &types, is_cell, "a text, number, date or choice");
-        let number = file.number.map(|pattern| self.number(&pattern)).unwrap_or_default();
+        let number = file.number.map(|pattern| self.number(&pattern, &file.owner)).unwrap_or_default();
+
+        let exchange = file.exchange.and_then(|word| {
+            let found = Exchange::WORDS.into_iter().find(|(known, _)| known == word.as_ref()).map(|(_, exchange)| exchange);
+            if found.is_none() {
+                self.wrong(&word.span(), "exchange", "is not none, county, city or province");
+            }
+            found
+        });
+        let retention = file.retention.map(|raw| self.retention(raw));
 
         let mut seen = BTreeSet::new();
         let mut lines = BTreeMap::new();
@@ -708,7 +755,10 @@ impl Reader<'_> {
             owner: match file.owner {
                 RawOwner::Enterprise => Owner::Enterprise,
                 RawOwner::Region => Owner::Region,
+                RawOwner::Everyone => Owner::Everyone,
             },
+            exchange,
+            retention,
             number,
             title: file.title.into_inner(),
             key: plain(file.key),
@@ -739,8 +789,8 @@ impl Reader<'_> {
         start: &str,
         states: &BTreeMap<String, Range<usize>>,
     ) -> Flag {
-        if matches!(owner, RawOwner::Region) {
-            self.wrong(&raw.per.span(), "flag", "its records are a division's: there is no enterprise to flag");
+        if !matches!(owner, RawOwner::Enterprise) {
+            self.wrong(&raw.per.span(), "flag", "its records are no enterprise's: there is none to flag");
         }
         self.names("flag.per", std::slice::from_ref(&raw.per), types, |of| matches!(of, FieldType::Choice { .. }), "a choice");
         if !filter.iter().any(|id| id.as_ref() == raw.per.as_ref()) {
@@ -822,6 +872,21 @@ impl Reader<'_> {
         blocks
     }
 
+    fn retention(&mut self, raw: RawRetention) -> Retention {
+        let years = *raw.years.as_ref();
+        if !(1..=RETAINED_YEARS_MAX).contains(&years) {
+            self.wrong(&raw.years.span(), "retention.years", format!("1 to {RETAINED_YEARS_MAX} years"));
+        }
+        if raw.from.as_ref() != "end" {
+            self.wrong(&raw.from.span(), "retention.from", "is \"end\": the day on which nothing follows any more");
+        }
+        if raw.source.as_ref().is_empty() {
+            self.wrong(&raw.source.span(), "retention.source", "is missing: no source, no number of years");
+        }
+        self.confidence("retention.confidence", &raw.confidence);
+        Retention { years, source: raw.source.into_inner(), confidence: raw.confidence.into_inner() }
+    }
+
     /// Whether these fields are there, each once and of a type that fits.
     fn names(&mut self, what: &str, ids: &[Spanned<String>], types: &BTreeMap<String, Field>, fits: fn(&FieldType) -> bool, wanted: &str) {
         let mut seen = BTreeSet::new();
@@ -837,7 +902,7 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self, pattern: &Spanned<String>) -> Vec<NumberPart> {
+    fn number(&mut self, pattern: &Spanned<String>, owner: &RawOwner) -> Vec<NumberPart> {
         let (mut parts, mut rest) = (Vec::new(), pattern.as_ref().as_str());
         let mut counts = 0;
         while let Some(open) = rest.find('{') {
@@ -867,7 +932,12 @@ impl Reader<'_> {
             self.wrong(&pattern.span(), "number", "has one {seq:N}, and at most 60 characters");
         }
         // It is counted per division and year: without them the same number would come again.
-        if !parts.contains(&NumberPart::Region) || !parts.contains(&NumberPart::Year) {
+        let has_region = parts.contains(&NumberPart::Region);
+        if matches!(owner, RawOwner::Everyone) {
+            if has_region || !parts.contains(&NumberPart::Year) {
+                self.wrong(&pattern.span(), "number", "has {year} and no {region}: its records are in none, and are counted by the year");
+            }
+        } else if !has_region || !parts.contains(&NumberPart::Year) {
             self.wrong(&pattern.span(), "number", "has {region} and {year}: it is counted by them");
         }
         parts
@@ -904,6 +974,17 @@ impl Reader<'_> {
             }
             "person" if !is_column => FieldType::Person,
             "place" if !is_column => FieldType::Place,
+            "record" if !is_column => {
+                if raw.of_kind.is_none() {
+                    self.wrong(&raw.id.span(), path("of"), "is missing: a record of which register?");
+                }
+                FieldType::Record {
+                    of: raw.of_kind.clone().unwrap_or_default(),
+                    states: raw.states.clone(),
+                    from: raw.from.clone(),
+                    until: raw.until.clone(),
+                }
+            }
             "table" if !is_column => {
                 let rows_max = raw.rows_max.unwrap_or(ROWS_MAX);
                 if !(1..=ROWS_LIMIT).contains(&rows_max) {
@@ -930,12 +1011,20 @@ impl Reader<'_> {
                 FieldType::File { max: max as usize, accept }
             }
             other => {
-                let known =
-                    if is_column { "text, number, date or choice" } else { "text, number, date, choice, person, place, file or table" };
+                let known = if is_column {
+                    "text, number, date or choice"
+                } else {
+                    "text, number, date, choice, person, place, file, table or record"
+                };
                 self.wrong(&raw.of.span(), path("type"), format!("{other:?} is not {known}"));
                 FieldType::Date
             }
         };
+        if (raw.of_kind.is_some() || !raw.states.is_empty() || raw.from.is_some() || raw.until.is_some())
+            && !matches!(kind, FieldType::Record { .. })
+        {
+            self.wrong(&raw.id.span(), path("of"), "`of`, `states`, `from` and `until` are of records alone");
+        }
         if !raw.accept.is_empty() && !matches!(kind, FieldType::File { .. }) {
             self.wrong(&raw.id.span(), path("accept"), "is of files alone");
         }
@@ -1273,6 +1362,18 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
                 return Err(format!("at most {DAYS_MAX} days"));
             }
             Ok(Compute::PlusDays(date, plus_days))
+        }
+        RawCompute::Join(RawJoin { join }) => {
+            wanted(matches!(of, FieldType::Text { .. }), "a text")?;
+            if !(2..=JOINED_MAX).contains(&join.len()) {
+                return Err(format!("join names 2 to {JOINED_MAX} texts"));
+            }
+            for id in &join {
+                if !is_text(&find(id)?.of) {
+                    return Err(format!("{id:?} is no text"));
+                }
+            }
+            Ok(Compute::Join(join))
         }
         RawCompute::Grade(RawGrade { grade: contents, people, shows }) => {
             let Some((_, shows)) = Shows::WORDS.into_iter().find(|(word, _)| *word == shows) else {

@@ -40,9 +40,14 @@ fn a_broken_kind_is_told_by_line_and_field() {
     check("is = \"general\"", "is = \"small\"", "test = { any", "has no choice \"small\"");
     check("[\"report\"] }", "[\"reprot\"] }", "test = { other_person_than = [\"reprot\"]", "there is no transition \"reprot\"");
     check("{ filled = \"goal\" }", "{ filled = \"goal\", is = \"x\" }", "test = { any", "a test is one of");
-    check("type = \"person\"", "type = \"html\"", "type = \"html\"", "is not text, number, date, choice, person, place, file or table");
+    check(
+        "type = \"person\"",
+        "type = \"html\"",
+        "type = \"html\"",
+        "is not text, number, date, choice, person, place, file, table or record",
+    );
     check("title = \"description\"", "title = \"level\"", "title = \"level\"", "title: \"level\" must be a text");
-    check("filter = [\"level\"", "filter = [\"place\"", "filter = [\"place\"", "must be a choice, date, number or person");
+    check("filter = [\"level\"", "filter = [\"place\"", "filter = [\"place\"", "must be a choice, date, number, person or record");
     check("{seq:3}", "{seq}", "number = ", "{seq} is not {region}, {year} or {seq:1}");
     check("import_by = \"report\"", "import_by = \"rate\"", "import_by = ", "does not lead from \"draft\"");
     check("import = [\"description\", ", "import = [", "import_by = ", "has no column \"description\", which \"report\" requires");
@@ -60,6 +65,20 @@ fn a_broken_kind_is_told_by_line_and_field() {
     check("confidence = \"verified-secondary\"", "confidence = \"sure\"", "confidence = \"sure\"", "confidence");
     check("name_en = \"Where\"", "nam_en = \"Where\"", "nam_en", "unknown field `nam_en`");
     check("unit = \"元\"\n", "", "id = \"funds_yuan\"", "a count has the unit");
+    let start = "start = \"draft\"\n";
+    let with = |more: &str| format!("{start}{more}\n");
+    check(start, &with("exchange = \"town\""), "exchange = ", "exchange: is not none, county, city or province");
+    let retention = |text: &str| with(&format!("retention = {{ {text} }}"));
+    let sound = "years = 3, from = \"end\", source = \"x\", confidence = \"unverified\"";
+    for (from, to, says) in [
+        ("years = 3", "years = 0", "retention.years: 1 to 100 years"),
+        ("\"end\"", "\"start\"", "retention.from: is \"end\""),
+        ("\"x\"", "\"\"", "retention.source: is missing: no source, no number of years"),
+        ("\"unverified\"", "\"sure\"", "retention.confidence: is not verified"),
+    ] {
+        assert!(sound.contains(from));
+        check(start, &retention(&sound.replace(from, to)), "retention = ", says);
+    }
 }
 
 #[test]
@@ -434,7 +453,8 @@ fn a_row_that_fulfils_a_condition_opens_a_record() {
     let danger = include_str!("../../../../packs/base/registers/hidden_danger/register.toml");
     let scoring = include_str!("../../../../packs/base/registers/standardization/register.toml");
     let listing = include_str!("../../../../packs/base/registers/listed_supervision/register.toml");
-    let others = [danger, listing].map(|text| Kind::parse(text).unwrap());
+    let clause = include_str!("../../../../packs/base/registers/clause/register.toml");
+    let others = [danger, listing, clause].map(|text| Kind::parse(text).unwrap());
     let kind = Kind::parse(scoring).unwrap();
     let row = |cells: &[(&str, Value)]| cells.iter().map(|(id, value)| ((*id).to_owned(), value.clone())).collect();
     let text = |text: &str| Value::Text(text.to_owned());
@@ -467,11 +487,11 @@ fn a_row_that_fulfils_a_condition_opens_a_record() {
         let text = scoring.replacen(opens, to, 1);
         let told: Vec<String> = match Kind::parse(&text) {
             Err(breaches) => breaches.iter().map(Breach::to_string).collect(),
-            Ok(kind) => check_together([&kind, &others[0], &others[1]]).iter().map(|(_, breach)| breach.to_string()).collect(),
+            Ok(kind) => check_together(others.iter().chain([&kind])).iter().map(|(_, breach)| breach.to_string()).collect(),
         };
         assert!(told.iter().any(|told| told.contains(says)), "{to}: {told:?}");
     };
-    assert_eq!(check_together([&kind, &others[0], &others[1]]), []);
+    assert_eq!(check_together(others.iter().chain([&kind])), []);
     let described = "set = { description = \"review_items.reason\"";
     check(&format!("each = \"review_on\", {described}"), "opens.each: \"review_on\" is no table");
     check(&format!("each = \"review\", {described}"), "opens.each: \"review\" is no table");
@@ -489,7 +509,7 @@ fn a_row_that_fulfils_a_condition_opens_a_record() {
     check(&format!("where = {{ filled = \"scheme\" }}, {described}"), "names no table in `each`");
 
     let long = scoring.replace("rows_max = 500", "rows_max = 501");
-    let told = check_together([&Kind::parse(&long).unwrap(), &others[0], &others[1]]);
+    let told = check_together(others.iter().chain([&Kind::parse(&long).unwrap()]));
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].1.reason.contains("may open 501 records in one act, more than 500"), "{told:?}");
 }
@@ -679,4 +699,95 @@ fn a_block_that_cannot_be_printed_is_told() {
     let listed = include_str!("../../../../packs/base/registers/listed_supervision/register.toml");
     let told = Kind::parse(&listed.replacen("{ table = \"progress\" }", "{ fields = [\"progress\"] }", 1)).expect_err("a table");
     assert!(told[0].reason.contains("is a table: it has a block of its own"), "{told:?}");
+}
+
+#[test]
+fn a_record_is_to_be_kept_so_many_years_from_its_end() {
+    let said =
+        "start = \"draft\"\nexchange = \"city\"\nretention = { years = 3, from = \"end\", source = \"x\", confidence = \"unverified\" }\n";
+    let text = HIDDEN_DANGER.replacen("start = \"draft\"\n", said, 1);
+    assert_eq!(is_valid(schema::REGISTER, &text), Ok(()));
+    let kind = Kind::parse(&text).unwrap();
+    assert_eq!(kind.exchange, Some(Exchange::City));
+    let record = |state: &str, on| Record { state: state.into(), entered_on: on, fields: BTreeMap::new(), acts: vec![] };
+    let closed = record("closed", date(2024, 2, 29));
+    assert_eq!(kind.retained_until(&closed), Some(date(2027, 2, 28)));
+    assert_eq!(kind.retained_until(&record("treating", date(2024, 2, 29))), None, "something follows");
+    assert_eq!(hidden_danger().retained_until(&closed), None, "where nothing is said it is kept");
+    let day = |kind: &Kind, record: &Record| {
+        let found = kind.index(record).into_iter().find(|entry| entry.field == RETAINED_UNTIL);
+        found.and_then(|entry| entry.text)
+    };
+    assert_eq!(day(&kind, &closed).as_deref(), Some("2027-02-28"));
+    assert_eq!(day(&hidden_danger(), &closed), None);
+}
+
+#[test]
+fn a_record_is_named_by_state_and_from_its_first_day_to_the_day_before_its_last() {
+    let clause = Kind::parse(include_str!("../../../../packs/base/registers/clause/register.toml")).unwrap();
+    let danger = Kind::parse(include_str!("../../../../packs/base/registers/hidden_danger/register.toml")).unwrap();
+    let field = danger.field("basis_clause").unwrap();
+    let fits = |state: &str, ends_on: Option<Date>, on: Date| {
+        let days = [("valid_from", Some(date(2020, 1, 1))), ("ends_on", ends_on)];
+        let fields = days.into_iter().filter_map(|(id, day)| Some((id.to_owned(), Value::Date(day?)))).collect();
+        field.fits_record(&clause, &Record { state: state.into(), entered_on: on, fields, acts: vec![] }, on)
+    };
+    let ends = Some(date(2026, 7, 1));
+    assert_eq!(fits("in_force", None, date(2020, 1, 1)), Ok(()));
+    assert_eq!(fits("in_force", None, date(2019, 12, 31)), Err(Unfit::NotYet(date(2020, 1, 1))));
+    assert_eq!(fits("in_force", ends, date(2026, 6, 30)), Ok(()));
+    assert_eq!(fits("in_force", ends, date(2026, 7, 1)), Err(Unfit::Over(date(2026, 7, 1))), "that day is the new wording's");
+    assert_eq!(fits("repealed", ends, date(2026, 8, 1)), Err(Unfit::Over(date(2026, 7, 1))), "since when, not only that");
+    assert_eq!(fits("draft", None, date(2026, 6, 1)), Err(Unfit::State("待核对".into(), "To be checked".into())));
+}
+
+#[test]
+fn what_names_records_or_is_everybodys_is_told_where_it_cannot_be() {
+    const CLAUSE: &str = include_str!("../../../../packs/base/registers/clause/register.toml");
+    const DANGER: &str = include_str!("../../../../packs/base/registers/hidden_danger/register.toml");
+    const LISTING: &str = include_str!("../../../../packs/base/registers/listed_supervision/register.toml");
+    let check = |text: &str, from: &str, to: &str, says: &str| {
+        assert!(text.contains(from), "{from}");
+        let changed = [CLAUSE, DANGER, LISTING].map(|known| if known == text { text.replacen(from, to, 1) } else { known.to_owned() });
+        let told: Vec<String> = match Kind::parse(&text.replacen(from, to, 1)) {
+            Err(breaches) => breaches.iter().map(Breach::to_string).collect(),
+            Ok(_) => {
+                let kinds = changed.map(|text| Kind::parse(&text).unwrap());
+                check_together(&kinds).iter().map(|(kind, breach)| format!("{kind}: {breach}")).collect()
+            }
+        };
+        assert!(told.iter().any(|told| told.contains(says)), "{to}: {told:?}");
+    };
+    let named = "type = \"record\", of = \"clause\"";
+    check(DANGER, named, "type = \"record\"", "field.basis_clause.of: is missing: a record of which register?");
+    check(DANGER, named, "type = \"text\", of = \"clause\"", "`states`, `from` and `until` are of records alone");
+    check(DANGER, "of = \"clause\"", "of = \"law\"", "hidden_danger: 0: field.basis_clause.of: there is no register \"law\"");
+    check(DANGER, "states = [\"in_force\"]", "states = [\"valid\"]", "field.basis_clause.states: \"clause\" has no state \"valid\"");
+    check(DANGER, "from = \"valid_from\"", "from = \"text\"", "\"text\" is no date among the fields of filter of \"clause\"");
+    let filter = "filter = [\"level\", \"confidence\", \"valid_from\", \"ends_on\"]";
+    check(CLAUSE, filter, "filter = [\"level\"]", "field.basis_clause.until: \"ends_on\" is no date among the fields of filter");
+    check(DANGER, "import = [\"description\"", "import = [\"basis_clause\", \"description\"", "import: \"basis_clause\" must be");
+    check(
+        CLAUSE,
+        "id = \"valid_from\", name = \"施行日期\", name_en = \"In force from\", type = \"date\"",
+        "id = \"valid_from\", name = \"施行日期\", name_en = \"In force from\", type = \"person\"",
+        "its records are nobody's: there are no people to name",
+    );
+    let owner = "owner = \"everyone\"\n";
+    check(CLAUSE, owner, "owner = \"everyone\"\nnumber = \"F-{region}-{year}-{seq:4}\"\n", "has {year} and no {region}");
+    let flag = "flag = { name = \"x\", name_en = \"x\", per = \"level\", good = [\"in_force\"], bad = [\"repealed\"] }\n";
+    check(CLAUSE, owner, &format!("{owner}{flag}"), "its records are no enterprise's");
+    check(CLAUSE, owner, "owner = \"anybody\"\n", "unknown variant `anybody`");
+    let join = "join = [\"document\", \"clause\"]";
+    check(CLAUSE, join, "join = [\"document\"]", "join names 2 to 6 texts");
+    check(CLAUSE, join, "join = [\"document\", \"level\"]", "\"level\" is no text");
+    check(CLAUSE, join, "join = [\"document\", \"text\"]", "there is no field \"text\" above this one");
+    // A kind of enterprises cannot open what is everybody's.
+    let opens = "require = [\"listing_reason\"]\nfresh = [\"listing_reason\"]\nopens = [{ kind = \"listed_supervision\", by = \"propose\"";
+    check(
+        DANGER,
+        opens,
+        &opens.replace("listed_supervision\", by = \"propose", "clause\", by = \"adopt"),
+        "\"clause\" belongs to another sort of owner",
+    );
 }

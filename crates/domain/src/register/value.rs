@@ -10,8 +10,11 @@ use serde_json::Value as Json;
 use super::kind::{Field, FieldType, Kind};
 use super::{FieldFault, Record, search};
 
-/// Longest text that is indexed for filters, in characters; filters know choices, dates, numbers and people only, all of them shorter.
+/// Longest text that is indexed for filters, in characters; filters know choices, dates, numbers, people and records only, all of them shorter.
 const INDEXED_CHARS: usize = 100;
+
+/// Under which a list finds the last day on which a record is to be kept; no field is called so.
+pub const RETAINED_UNTIL: &str = "@retained_until";
 
 /// What stands in a field.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,7 +24,7 @@ pub enum Value {
     Date(Date),
     /// A number in the field's unit.
     Number(f64),
-    /// Text, the id of a choice, the id of a person.
+    /// Text, the id of a choice, of a person, of a record.
     Text(String),
     /// A place.
     Place(Wgs84),
@@ -93,6 +96,7 @@ impl FieldType {
             (Self::Number { unit, min, max }, Self::Number { unit: u, min: lo, max: hi }) => {
                 unit == u && min.is_none_or(|m| lo.is_some_and(|l| l >= m)) && max.is_none_or(|m| hi.is_some_and(|h| h <= m))
             }
+            (Self::Record { of, .. }, Self::Record { of: other, .. }) => of == other,
             (Self::Date, Self::Date) | (Self::Person, Self::Person) | (Self::Place, Self::Place) => true,
             _ => false,
         }
@@ -110,8 +114,10 @@ impl Field {
             (FieldType::Text { max }, Value::Text(text)) => {
                 !text.trim().is_empty() && text.chars().count() <= *max && !text.chars().any(is_unprintable)
             }
-            // Ids of users are numbers; in cases, names.
-            (FieldType::Person, Value::Text(text)) => !text.trim().is_empty() && text.chars().count() <= INDEXED_CHARS,
+            // Ids of users and records are numbers; in cases, names.
+            (FieldType::Person | FieldType::Record { .. }, Value::Text(text)) => {
+                !text.trim().is_empty() && text.chars().count() <= INDEXED_CHARS
+            }
             (FieldType::Choice { choices }, Value::Text(text)) => choices.iter().any(|choice| choice.id == *text),
             (FieldType::Number { min, max, .. }, Value::Number(n)) => {
                 n.is_finite() && min.is_none_or(|min| *n >= min) && max.is_none_or(|max| *n <= max)
@@ -177,7 +183,12 @@ impl Kind {
             };
             Some(IndexEntry { field: id.clone(), text, number })
         };
-        self.filter.iter().filter_map(entry).collect()
+        let retained = self.retained_until(record).map(|day| IndexEntry {
+            field: RETAINED_UNTIL.to_owned(),
+            text: Some(day.to_string()),
+            number: None,
+        });
+        self.filter.iter().filter_map(entry).chain(retained).collect()
     }
 
     /// What is unique within the kind, as one text; `None` if the kind has no key or a part of it is empty.

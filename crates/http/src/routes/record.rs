@@ -42,8 +42,9 @@ pub(crate) struct Record {
     /// Empty = the register numbers nothing.
     number: String,
     title: String,
-    /// `null` = a division's own.
+    /// `null` = a division's own, or everybody's.
     enterprise: Option<RecordEnterprise>,
+    /// Empty = everybody's.
     region: String,
     region_name: String,
     /// A state of the register.
@@ -52,8 +53,12 @@ pub(crate) struct Record {
     due_on: Option<String>,
     /// That day is over.
     overdue: bool,
+    /// The last day on which it is to be kept, `YYYY-MM-DD`; `null` = something follows, or its register does not say.
+    retained_until: Option<String>,
+    /// That day is over; nothing is deleted by itself.
+    retention_over: bool,
     parent: Option<RecordParent>,
-    /// Value by field: text, choice and person (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, files a list of ids, table a list of objects. What is
+    /// Value by field: text, choice, person and record (id) a string, number, date `YYYY-MM-DD`, place `{"lon","lat"}`, files a list of ids, table a list of objects. What is
     /// empty is left out.
     #[schema(value_type = BTreeMap<String, Value>)]
     fields: Map<String, Value>,
@@ -63,7 +68,9 @@ pub(crate) struct Record {
 }
 
 pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
-    let overdue = row.is_late(&app.today().to_string());
+    let today = app.today();
+    let overdue = row.is_late(&today.to_string());
+    let retained_until = record::retained_until(app, &row);
     let fields = match row.body {
         Value::Object(mut body) if with_fields => match body.remove("fields") {
             Some(Value::Object(fields)) => fields,
@@ -79,17 +86,37 @@ pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
         enterprise: row
             .enterprise
             .map(|id| RecordEnterprise { id: id.to_string(), name: row.enterprise_name.unwrap_or_else(|| id.to_string()) }),
-        region_name: row.region_name.unwrap_or_else(|| row.region.to_string()),
-        region: row.region.to_string(),
+        region_name: row.region_name.or_else(|| row.region.as_ref().map(ToString::to_string)).unwrap_or_default(),
+        region: row.region.map(|region| region.to_string()).unwrap_or_default(),
         state: row.state,
         overdue,
         due_on: row.due_on,
+        retention_over: retained_until.is_some_and(|day| day < today),
+        retained_until: retained_until.map(|day| day.to_string()),
         parent: row.parent.map(|(id, kind, title)| RecordParent { id: id.to_string(), kind, title }),
         fields,
         revision: row.revision,
         created_at: row.created_at.into(),
         updated_at: row.updated_at.into(),
     }
+}
+
+/// A record that others name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecordReference {
+    id: String,
+    kind: String,
+    title: String,
+    /// As it is now.
+    state: String,
+}
+
+/// By ids, as values name them.
+fn references(found: record::References) -> BTreeMap<String, RecordReference> {
+    let one = |row: RecordRow| {
+        (row.id.to_string(), RecordReference { id: row.id.to_string(), kind: row.kind, title: row.title, state: row.state })
+    };
+    found.into_values().map(one).collect()
 }
 
 /// A transition that cannot be taken now, and why.
@@ -115,6 +142,8 @@ pub(crate) struct RecordDetail {
     attachments: Vec<Attachment>,
     /// Names of the people in its fields, acts and files, by id.
     people: BTreeMap<String, String>,
+    /// Records that its fields name, by id, as far as the asker sees them.
+    references: BTreeMap<String, RecordReference>,
 }
 
 /// A page of records.
@@ -123,6 +152,8 @@ pub(crate) struct RecordList {
     records: Vec<Record>,
     /// Names of the people in their fields, by id.
     people: BTreeMap<String, String>,
+    /// Records that their fields name, by id, as far as the asker sees them.
+    references: BTreeMap<String, RecordReference>,
     next: Option<String>,
 }
 
@@ -148,6 +179,10 @@ pub(crate) struct ListQuery {
     parent: Option<String>,
     /// `true` = on the asker's to-do list.
     mine: Option<String>,
+    /// `true` = to be kept no longer by what its register says.
+    retention_over: Option<String>,
+    /// Those alone that may be named today in this field of another register: `REGISTER.FIELD`.
+    r#for: Option<String>,
     cursor: Option<String>,
     /// 1 to 1,000.
     limit: Option<u32>,
@@ -161,6 +196,10 @@ pub(crate) fn asked(app: &App, kind: &str, pairs: Pairs) -> Result<(RecordFilter
     let known = app.registry.get();
     let today = app.today();
     let overdue = flag("overdue", query.overdue.as_deref())? == Some(true);
+    let mut fields = record::field_filters(&kind, &fields)?;
+    if flag("retention_over", query.retention_over.as_deref())? == Some(true) {
+        fields.push(record::retention_over(today));
+    }
     let due_before = query.due_before.filter(|d| !d.is_empty()).map(|d| validate::day("due_before", &d)).transpose()?;
     let filter = RecordFilter {
         search: record::search(query.q.as_deref()),
@@ -171,7 +210,9 @@ pub(crate) fn asked(app: &App, kind: &str, pairs: Pairs) -> Result<(RecordFilter
         due_before: if overdue { Some(due_before.map_or(today, |d| d.min(today)).to_string()) } else { due_before.map(|d| d.to_string()) },
         parent: id_option("parent", query.parent.as_deref())?,
         task_on: (flag("mine", query.mine.as_deref())? == Some(true)).then(|| today.to_string()),
-        fields: record::field_filters(&kind, &fields)?,
+        fields,
+        nameable: query.r#for.filter(|at| !at.is_empty()).map(|at| record::nameable(app, &kind, &at)).transpose()?,
+        shared: false,
     };
     if let Some(state) = &filter.state
         && kind.state(state).is_none()
@@ -188,7 +229,9 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, kind: PathId, pair
     let page = record::list(&app, &caller.scope, &kind.0, &filter, &paging).await?;
     let people = record::people_in(&app, &kind.0, &page.items).await?;
     let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
-    Ok(Json(RecordList { records: page.items.into_iter().map(|row| record(&app, row, true)).collect(), people, next: page.next }))
+    let references = references(record::references_in(&app, &caller.scope, &kind.0, &page.items).await?);
+    let records = page.items.into_iter().map(|row| record(&app, row, true)).collect();
+    Ok(Json(RecordList { records, people, references, next: page.next }))
 }
 
 /// A new record, by its first transition.
@@ -241,7 +284,8 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/registers/{kind}/records/{id}", tag = "register", params(("kind" = String, Path), ("id" = String, Path)), responses((status = 200, body = RecordDetail)))]
 pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Answer<RecordDetail> {
     let (kind, id): (String, RecordId) = path.read()?;
-    let RecordView { row, possible, blocked, children, attachments, people } = record::get(&app, &caller.scope, &kind, id).await?;
+    let RecordView { row, possible, blocked, children, attachments, people, references: named } =
+        record::get(&app, &caller.scope, &kind, id).await?;
     Ok(Json(RecordDetail {
         record: record(&app, row, true),
         possible,
@@ -252,6 +296,7 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Ans
         children: children.into_iter().map(|row| record(&app, row, false)).collect(),
         attachments: attachments.into_iter().map(Into::into).collect(),
         people: people.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
+        references: references(named),
     }))
 }
 
@@ -286,6 +331,8 @@ pub(crate) struct HistoryEntry {
     people: BTreeMap<String, String>,
     /// Of its audit entry: `anlan audit verify --head HASH` finds it in the chain.
     hash: String,
+    /// Records that its changes name, by id, as far as the asker sees them.
+    references: BTreeMap<String, RecordReference>,
 }
 
 /// A page of a record's life.
@@ -309,7 +356,7 @@ pub(crate) struct PageQuery {
 #[utoipa::path(get, path = "/registers/{kind}/records/{id}/history", tag = "register", params(("kind" = String, Path), ("id" = String, Path), PageQuery), responses((status = 200, body = HistoryList)))]
 pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, path: Path2, Query(query): Query<PageQuery>) -> Answer<HistoryList> {
     let (kind, id): (String, RecordId) = path.read()?;
-    let (page, names) = record::history(&app, &caller.scope, &kind, id, &validate::paging(query.cursor, query.limit)?).await?;
+    let (page, names, records) = record::history(&app, &caller.scope, &kind, id, &validate::paging(query.cursor, query.limit)?).await?;
     let entry = |entry: anlan_app::audit::AuditEntry| {
         let text = |name: &str| entry.detail.get(name).and_then(Value::as_str).map(str::to_owned);
         let (transition, from, to) = (text("transition"), text("from"), text("to"));
@@ -318,9 +365,12 @@ pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, path: Path2, Qu
         let user = entry.user.map(|id| id.to_string());
         let said = entry.detail.to_string();
         let named = names.iter().map(|(id, name)| (id.to_string(), name.clone()));
-        let people = named.filter(|(id, _)| said.contains(&format!("\"{id}\""))).collect();
+        let is_said = |id: &str| said.contains(&format!("\"{id}\""));
+        let people = named.filter(|(id, _)| is_said(id)).collect();
+        let references =
+            references(records.iter().filter(|(id, _)| is_said(&id.to_string())).map(|(id, row)| (*id, row.clone())).collect());
         let (at, name, action, hash) = (entry.at.into(), entry.name, entry.action, entry.hash);
-        HistoryEntry { at, user, name, action, transition, from, to, changes, steps, people, hash }
+        HistoryEntry { at, user, name, action, transition, from, to, changes, steps, people, hash, references }
     };
     Ok(Json(HistoryList { entries: page.items.into_iter().map(entry).collect(), next: page.next }))
 }

@@ -43,6 +43,8 @@ pub(crate) struct RegisterList {
 pub(crate) enum RecordOwner {
     Enterprise,
     Region,
+    /// Nobody's: everybody sees them.
+    Everyone,
 }
 
 /// What may stand in a field.
@@ -61,6 +63,8 @@ pub(crate) enum RegisterFieldType {
     File,
     /// A list of objects by column.
     Table,
+    /// Id of a record of the register `of`, of those that `GET /registers/{of}/records?for=REGISTER.FIELD` lists.
+    Record,
 }
 
 /// One of the values of a field.
@@ -92,6 +96,8 @@ pub(crate) struct RegisterField {
     columns: Vec<RegisterField>,
     /// Most rows of a table; 0 = it is none.
     rows_max: usize,
+    /// Register of the records that a record field names; empty = it is none.
+    of: String,
     /// Kinds of files: `image`, `pdf`, `document`, `video`, `text`.
     accept: Vec<&'static str>,
     /// Follows from other fields; nobody fills it.
@@ -117,6 +123,7 @@ impl From<&Field> for RegisterField {
             choices: Vec::new(),
             columns: Vec::new(),
             rows_max: 0,
+            of: String::new(),
             accept: Vec::new(),
             computed: field.compute.is_some(),
             source: field.source.clone(),
@@ -139,6 +146,10 @@ impl From<&Field> for RegisterField {
                 dto.choices = choices.iter().map(choice).collect();
             }
             FieldType::Person => dto.r#type = RegisterFieldType::Person,
+            FieldType::Record { of, .. } => {
+                dto.r#type = RegisterFieldType::Record;
+                dto.of = of.clone();
+            }
             FieldType::Place => dto.r#type = RegisterFieldType::Place,
             FieldType::File { max, accept } => {
                 dto.r#type = RegisterFieldType::File;
@@ -280,6 +291,16 @@ impl From<&anlan_domain::register::Block> for RegisterBlock {
     }
 }
 
+/// How long records are kept.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisterRetention {
+    /// Whole years from the day on which the record reached its end.
+    years: i32,
+    source: String,
+    /// As `source_confidence` of a field.
+    confidence: String,
+}
+
 /// A register.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Register {
@@ -293,6 +314,10 @@ pub(crate) struct Register {
     /// As `source_confidence` of a field.
     confidence: String,
     owner: RecordOwner,
+    /// Up to which level records go between nodes: `none`, `county`, `city`, `province`; `null` = not said.
+    exchange: Option<&'static str>,
+    /// How long records are kept once nothing follows; `null` = not said. It marks them; nothing is deleted by itself.
+    retention: Option<RegisterRetention>,
     /// Records are numbered.
     numbered: bool,
     /// The field shown as the title.
@@ -368,7 +393,14 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         owner: match kind.owner {
             Owner::Enterprise => RecordOwner::Enterprise,
             Owner::Region => RecordOwner::Region,
+            Owner::Everyone => RecordOwner::Everyone,
         },
+        exchange: kind.exchange.map(anlan_domain::register::Exchange::as_str),
+        retention: kind.retention.as_ref().map(|r| RegisterRetention {
+            years: r.years,
+            source: r.source.clone(),
+            confidence: r.confidence.clone(),
+        }),
         numbered: !kind.number.is_empty(),
         title: kind.title.clone(),
         key: kind.key.clone(),

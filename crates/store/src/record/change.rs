@@ -21,10 +21,10 @@ const NOTIFICATIONS_MAX: i64 = 1_000;
 /// Whose a record is, with what a search finds it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOwner {
-    /// `None` = the division's own.
+    /// `None` = the division's own, or everybody's.
     pub enterprise: Option<EnterpriseId>,
-    /// Where.
-    pub region: RegionCode,
+    /// Where; `None` = everybody's.
+    pub region: Option<RegionCode>,
     /// Sector of the enterprise.
     pub sector: Option<String>,
     /// Name and code of the enterprise; empty without one.
@@ -180,7 +180,7 @@ ON CONFLICT (name) DO UPDATE SET n = record_counter.n + 1 RETURNING n");
         put: &RecordPut,
         detail: Json,
     ) -> Result<RecordId, StoreError> {
-        if !self.change.scope.holds(owner.enterprise, Some(&owner.region), owner.sector.as_deref()) {
+        if !self.change.scope.holds(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref()) {
             return Err(StoreError::OutOfScope);
         }
         if let Some(key) = &put.key
@@ -193,7 +193,12 @@ ON CONFLICT (name) DO UPDATE SET n = record_counter.n + 1 RETURNING n");
             sql("INSERT INTO record (kind, number, title, enterprise_id, region, sector, state, is_open, due_on, remind_on, escalated,
   record_key, parent_id, task_user, own_text, search_text, body, created_at_us, updated_at_us, revision, task_on)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, 1, $19) RETURNING id");
-        let insert = insert.bind(kind).bind(put.number.as_str()).bind(put.title.as_str()).bind(owner.enterprise).bind(&owner.region);
+        let insert = insert
+            .bind(kind)
+            .bind(put.number.as_str())
+            .bind(put.title.as_str())
+            .bind(owner.enterprise)
+            .bind(code_of(owner.region.as_ref()));
         let insert = insert.bind(owner.sector.as_ref()).bind(put.state.as_str()).bind(put.is_open).bind(put.due_on.as_ref());
         let insert = insert.bind(put.remind_on.as_ref()).bind(steps(put)).bind(put.key.as_ref()).bind(parent).bind(put.task_user);
         let insert = insert.bind(own).bind(all).bind(put.body.to_string()).bind(self.change.now).bind(put.task_on.as_ref());
@@ -257,7 +262,7 @@ WHERE id = $15");
             let id: RecordId = row.get("id")?;
             let update = sql("UPDATE record SET region = $1, updated_at_us = $2, revision = revision + 1 WHERE id = $3");
             self.change.tx.run(update.bind(&redivision.to).bind(self.change.now).bind(id)).await?;
-            let owner = RecordOwner { enterprise: None, region: redivision.to.clone(), sector: None, names: Vec::new() };
+            let owner = RecordOwner { enterprise: None, region: Some(redivision.to.clone()), sector: None, names: Vec::new() };
             let detail = redivision.reason(json!({"region": [redivision.from, redivision.to]}));
             self.finish(id, "redivide", &owner, detail).await?;
         }
@@ -356,7 +361,7 @@ WHERE id = $15");
         if action != "escalate" {
             self.change.tell("record", &told).await?;
         }
-        let holder = Holder { enterprise: owner.enterprise, region: Some(owner.region.clone()), sector: owner.sector.clone() };
+        let holder = Holder { enterprise: owner.enterprise, region: owner.region.clone(), sector: owner.sector.clone() };
         self.change.record(Entry { action, noun: "record", subject: id.to_string(), detail, row, holder }).await
     }
 }
@@ -430,6 +435,11 @@ fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>)
     (own, all, grams)
 }
 
+/// As the column has it: what is everybody's stands in no division.
+pub(super) fn code_of(region: Option<&RegionCode>) -> &str {
+    region.map_or("", RegionCode::as_str)
+}
+
 fn steps(put: &RecordPut) -> i64 {
     i64::try_from(put.escalated).unwrap_or(i64::MAX)
 }
@@ -459,7 +469,7 @@ pub(super) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {
 pub(super) fn read_owner(row: &Row) -> Result<RecordOwner, StoreError> {
     Ok(RecordOwner {
         enterprise: row.get("id")?,
-        region: row.get("region")?,
+        region: Some(row.get("region")?),
         sector: row.get("sector")?,
         names: vec![row.get("name")?, row.get("code")?],
     })

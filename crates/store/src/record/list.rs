@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use anlan_domain::register::search::Search;
 use anlan_model::{RecordId, Scope};
 
-use super::{COLUMNS, FieldIs, JOINS, OWNER, RecordFilter, RecordRow, read};
+use super::{COLUMNS, FieldIs, JOINS, OWNER, RecordFilter, RecordRow, and_seen, read};
 use crate::db::{Row, Sql, sql};
 use crate::{Page, Paging, Store, StoreError};
 
@@ -83,7 +83,11 @@ impl Store {
             }
             Some(begin) => begin.push(&mut q, "\nINNER JOIN record AS r ON r.id = d.record_id", kind),
         }
-        q.and_visible(scope, OWNER);
+        if filter.shared {
+            and_seen(&mut q, scope);
+        } else {
+            q.and_visible(scope, OWNER);
+        }
         if let Some(enterprise) = filter.enterprise {
             q.push("\n  AND r.enterprise_id = {}", &[&enterprise]);
         }
@@ -111,6 +115,16 @@ impl Store {
             and_value(&mut q, "i", is);
             q.push(")", &[]);
         }
+        if let Some(nameable) = &filter.nameable {
+            if !nameable.states.is_empty() {
+                q.and_in("r.state", &nameable.states);
+            }
+            for (field, test) in [(&nameable.from, ">"), (&nameable.until, "<=")] {
+                let Some(field) = field else { continue };
+                let not = "\n  AND NOT EXISTS (SELECT 1 FROM record_index AS n WHERE n.record_id = r.id AND n.kind = {} AND n.field = {} AND n.text ";
+                q.push(&format!("{not}{test} {{}})"), &[&kind, field, &nameable.on]);
+            }
+        }
         and_found(&mut q, &filter.search, kind, begin);
         if let Some(day) = &filter.due_before {
             q.push("\n  AND r.is_open = 1 AND r.due_on < {}", &[day]);
@@ -134,7 +148,7 @@ impl Store {
             let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE 1 = 1"));
             q.and_in("r.kind", kinds);
             q.and_in("r.id", piece);
-            q.and_visible(scope, OWNER);
+            and_seen(&mut q, scope);
             for row in self.db.rows(q).await? {
                 let row = read(&row)?;
                 found.insert(row.id, row);
@@ -173,7 +187,8 @@ impl Store {
     /// The condition that a list begins with; `None` = the scope.
     async fn beginning<'a>(&self, scope: &Scope, kind: &str, filter: &'a RecordFilter) -> Result<Option<Begin<'a>>, StoreError> {
         // One owner has few records of a kind, and they lie together.
-        if filter.enterprise.is_some() || filter.parent.is_some() || scope.grants.iter().all(|grant| grant.enterprise.is_some()) {
+        let is_of_few = !filter.shared && scope.grants.iter().all(|grant| grant.enterprise.is_some());
+        if filter.enterprise.is_some() || filter.parent.is_some() || is_of_few {
             return Ok(None);
         }
         let fields = filter.fields.iter().map(|(field, is)| Begin::Field(field, is));
@@ -203,7 +218,7 @@ impl Store {
             }
         }
         // All are frequent. For those who see little, the first may hold little of theirs: they begin with their scope.
-        Ok(if scope.node_wide() { conditions.into_iter().find(|begin| begin.is_in_order()) } else { None })
+        Ok(if scope.node_wide() || filter.shared { conditions.into_iter().find(|begin| begin.is_in_order()) } else { None })
     }
 }
 

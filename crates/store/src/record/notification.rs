@@ -3,7 +3,7 @@
 use anlan_model::{RecordId, Scope, Timestamp};
 use serde_json::Value as Json;
 
-use super::OWNER;
+use super::and_seen;
 use crate::db::sql;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -42,7 +42,7 @@ INNER JOIN record AS r ON r.id = m.record_id
 WHERE m.user_id = $1")
         .bind(user);
         q.and_in("r.kind", kinds);
-        q.and_visible(scope, OWNER);
+        and_seen(&mut q, scope);
         if let Some(id) = paging.after_id()? {
             q.push("\n  AND m.id < {}", &[&id]);
         }
@@ -71,7 +71,7 @@ WHERE m.user_id = $1")
 WHERE m.user_id = $1 AND m.read = 0")
         .bind(user);
         q.and_in("r.kind", kinds);
-        q.and_visible(scope, OWNER);
+        and_seen(&mut q, scope);
         self.db.row(q).await?.ok_or(StoreError::NotFound)?.get("n")
     }
 

@@ -18,6 +18,7 @@ export interface Filters {
   open: boolean
   overdue: boolean
   mine: boolean
+  retention_over: boolean
   fields: Record<string, FieldFilter>
 }
 const DATE = /^\d{4}-\d{2}-\d{2}$/
@@ -59,6 +60,7 @@ export function readFilters(query: Record<string, unknown>, kind: Register): Fil
     open: first(query.open) === 'true',
     overdue: first(query.overdue) === 'true',
     mine: first(query.mine) === 'true',
+    retention_over: first(query.retention_over) === 'true',
     fields,
   }
 }
@@ -67,7 +69,7 @@ export function readFilters(query: Record<string, unknown>, kind: Register): Fil
 export function writeFilters(filters: Filters): Record<string, string> {
   const out: Record<string, string> = {}
   for (const key of ['q', 'state', 'enterprise', 'region', 'parent', 'due_before'] as const) if (filters[key]) out[key] = filters[key]
-  for (const key of ['open', 'overdue', 'mine'] as const) if (filters[key]) out[key] = 'true'
+  for (const key of ['open', 'overdue', 'mine', 'retention_over'] as const) if (filters[key]) out[key] = 'true'
   for (const [id, f] of Object.entries(filters.fields)) {
     if (f.value) out[`f.${id}`] = f.value
     if (f.from) out[`f.${id}.from`] = f.from

@@ -2,7 +2,7 @@
 import type { Field, Register } from './types'
 
 const named = (id: string, name: string) => ({ id, name, name_en: id })
-const field = (id: string, name: string, type: Field['type'], more: Partial<Field> = {}): Field => ({ ...named(id, name), type, hint: '', hint_en: '', max: null, min: null, unit: '', choices: [], columns: [], rows_max: 0, accept: [], computed: false, source: '', source_confidence: '', ...more })
+const field = (id: string, name: string, type: Field['type'], more: Partial<Field> = {}): Field => ({ ...named(id, name), type, hint: '', hint_en: '', max: null, min: null, unit: '', choices: [], columns: [], rows_max: 0, of: '', accept: [], computed: false, source: '', source_confidence: '', ...more })
 const step = (id: string, from: string, to: string, more: Partial<Register['transitions'][number]> = {}) => ({ ...named(id, id), from: [from], to, turns: [], who: ['safety_manager'], require: [], fresh: [], may: [], guards: [], ...more })
 
 export const KIND: Register = {
@@ -15,6 +15,8 @@ export const KIND: Register = {
   effective: '2026-01-01',
   confidence: 'unverified',
   owner: 'enterprise',
+  exchange: null,
+  retention: null,
   numbered: true,
   file_mb: 20,
   key: [],
@@ -39,6 +41,7 @@ export const KIND: Register = {
     field('total', '合计', 'number', { unit: 't', computed: true }),
     field('origin', '来源', 'text'),
     field('photos', '照片', 'file', { max: 2, accept: ['image'] }),
+    field('basis', '依据', 'record', { of: 'clause' }),
   ],
   states: ['draft', 'found', 'treating', 'checked', 'closed'].map((id) => ({ ...named(id, id), end: id === 'closed', task: [], deadline: null, deadline_source: '', deadline_confidence: '' })),
   transitions: [

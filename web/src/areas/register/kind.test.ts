@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest'
 import { KIND } from './fixture'
-import { daysUntil, fieldOf, formItems, forward, groups, mayImport, passed, startTransitions, transitionOf, valueText } from './kind'
+import { beginning, daysUntil, fieldOf, formItems, forward, groups, mayImport, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
 import type { HistoryEntry, Value } from './types'
 
-const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {}, hash: '' })
+const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {}, hash: '', references: {} })
 
 it('offers_to_begin_only_what_one_of_the_roles_may', () => {
   const ids = (...roles: string[]) => startTransitions(KIND, roles).map((t) => t.id)
@@ -25,7 +25,7 @@ it('puts_each_field_under_what_filled_it_last', () => {
     act('2026-01-01', 'inspect', { what: [null, '甲'], level: [null, 'major'] }),
   ]
   const shown = (entries: HistoryEntry[]) => groups(KIND, fields, entries).map((g) => [typeof g.by === 'string' || g.by === null ? g.by : g.by.id, g.fields.map((f) => f.id)])
-  const rest = [[null, ['origin']], ['computed', ['total']], ['unfilled', ['responsible', 'place', 'items', 'photos']]]
+  const rest = [[null, ['origin']], ['computed', ['total']], ['unfilled', ['responsible', 'place', 'items', 'photos', 'basis']]]
   expect(shown(told)).toEqual([['inspect', ['what', 'level']], ['assign', ['due_on']], ['amend', ['funds']], ...rest])
   expect(shown([])).toEqual([[null, ['what', 'level', 'due_on', 'funds', 'origin']], ...rest.slice(1)])
 })
@@ -43,7 +43,7 @@ it('lets_import_only_whose_roles_may_take_the_transition_of_the_import', () => {
   expect(mayImport(KIND, ['inspector'])).toBe(false)
 })
 it('shows_names_units_and_a_dash_never_ids', () => {
-  const shown = (id: string, value: Value, locale = 'zh-CN') => valueText(fieldOf(KIND, id)!, value, { locale, people: { u1: '王工' }, rows: (n) => `${n} 行`, files: (n) => `${n} 个文件` })
+  const shown = (id: string, value: Value, locale = 'zh-CN') => valueText(fieldOf(KIND, id)!, value, { locale, people: { u1: '王工' }, records: { 7: { id: '7', kind: 'clause', title: '演示条例 第一条', state: 'in_force' } }, unseen: '不可见的记录', rows: (n) => `${n} 行`, files: (n) => `${n} 个文件` })
   expect(shown('level', 'major')).toBe('重大')
   expect(shown('level', 'major', 'en')).toBe('major')
   expect(shown('funds', 1234567.89)).toBe('1,234,567.89\u2009元')
@@ -52,6 +52,8 @@ it('shows_names_units_and_a_dash_never_ids', () => {
   expect(shown('place', { lon: 102.5, lat: 24.3 })).toBe('102.500000, 24.300000 WGS-84')
   expect(shown('items', [{ name: 'a' }])).toBe('1 行')
   expect(shown('items', [])).toBe('—')
+  expect(shown('basis', '7')).toBe('演示条例 第一条')
+  expect(shown('basis', '8')).toBe('不可见的记录')
   expect(shown('funds', 0)).toBe('0\u2009元')
 })
 it('tells_the_states_passed_in_time_and_leaves_out_staying', () => {
@@ -69,4 +71,16 @@ it('tells_the_states_passed_in_time_and_leaves_out_staying', () => {
 it('counts_days_between_civil_dates', () => {
   expect(daysUntil('2026-03-01', '2026-02-26')).toBe(3)
   expect(daysUntil('2026-02-25', '2026-02-26')).toBe(-1)
+})
+it('says_of_a_named_record_what_lists_and_searches_know_beside_its_title', () => {
+  const kind = { ...KIND, search: ['what', 'origin'] }
+  const fields = { what: '甲', level: 'major', origin: '条文' + '长'.repeat(80), funds: 3 }
+  expect(saying(kind, fields).map((f) => f.id)).toEqual(['level', 'origin'])
+  expect(beginning(kind, fields)).toBe('条文' + '长'.repeat(58) + '…')
+  expect(beginning(KIND, fields)).toBe('')
+})
+it('lets_only_roles_for_the_whole_node_write_what_is_everybodys', () => {
+  const grants = [{ role: 'supervisor', region: '530402' }, { role: 'inspector', enterprise: 'e1' }, { role: 'leader' }]
+  expect(rolesFor(KIND, grants)).toEqual(['supervisor', 'inspector', 'leader'])
+  expect(rolesFor({ ...KIND, owner: 'everyone' }, grants)).toEqual(['leader'])
 })

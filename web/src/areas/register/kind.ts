@@ -1,6 +1,6 @@
 // Reading a kind of register: names in the reader's language, what a form asks, what belongs together on a page.
 // Pure; never fetches. Start at [`formItems`] and [`groups`].
-import type { Field, Fields, HistoryEntry, PlaceValue, Register, State, Transition, Value } from './types'
+import type { Field, Fields, HistoryEntry, PlaceValue, RecordReference, Register, State, Transition, Value } from './types'
 
 export const nameIn = (locale: string, item: { name: string; name_en: string }) => (locale === 'en' ? item.name_en || item.name : item.name)
 export const hintIn = (locale: string, field: Field) => (locale === 'en' ? field.hint_en || field.hint : field.hint) || undefined
@@ -70,9 +70,31 @@ export const isEmpty = (value: Value | undefined): boolean => value === null || 
 /** A figure with all the digits it was given, thousands separated. */
 export const figure = (value: number) => value.toLocaleString('en-US', { maximumFractionDigits: 9 })
 
+/** What a record says beside its title, for who reads only that it is named: what its list shows, and the texts that a search looks into. */
+export function saying(kind: Register, fields: Fields): Field[] {
+  const ids = [...kind.list, ...kind.search]
+  return kind.fields.filter((f) => ids.includes(f.id) && f.id !== kind.title && !isEmpty(fields[f.id]))
+}
+const BEGINNING = 60
+/** The first words of its longest text beside the title. */
+export function beginning(kind: Register, fields: Fields): string {
+  const texts = kind.search.filter((id) => id !== kind.title).map((id) => String(fields[id] ?? ''))
+  const longest = texts.reduce((a, b) => (b.length > a.length ? b : a), '').replace(/\s+/g, ' ')
+  const chars = [...longest]
+  return chars.length > BEGINNING ? `${chars.slice(0, BEGINNING).join('')}…` : longest
+}
+
+/** Roles in which somebody may write records of this kind: what is everybody's takes a role for the whole node. */
+export function rolesFor(kind: Register, grants: readonly { role: string; region?: string | null; sector?: string | null; enterprise?: string | null }[]): string[] {
+  const fit = kind.owner === 'everyone' ? grants.filter((g) => !g.region && !g.sector && !g.enterprise) : grants
+  return [...new Set(fit.map((g) => g.role))]
+}
+
 export interface Words {
   locale: string
   people: Record<string, string>
+  records: Readonly<Record<string, RecordReference>>
+  unseen: string
   rows: (n: number) => string
   files: (n: number) => string
 }
@@ -90,6 +112,8 @@ export function valueText(field: Field, value: Value | undefined, words: Words):
     }
     case 'person':
       return words.people[String(value)] ?? String(value)
+    case 'record':
+      return words.records[String(value)]?.title ?? words.unseen
     case 'place': {
       const { lon, lat } = value as PlaceValue
       return `${lon.toFixed(6)}, ${lat.toFixed(6)} WGS-84`

@@ -13,6 +13,8 @@ export type Block = Schemas['RegisterBlock']
 export type Transition = Schemas['RegisterTransition']
 /** A file of a record, or one that waits for it. */
 export type Attachment = Schemas['Attachment']
+/** A record that another names. */
+export type RecordReference = Schemas['RecordReference']
 export type Person = Schemas['Person']
 export type Notification = Schemas['Notification']
 export type NotificationPage = Schemas['NotificationList']

@@ -3,7 +3,7 @@ import { useI18n } from 'vue-i18n'
 import type { Shown } from '@/api/problem'
 import type { Problem as ServerProblem } from '@/api/types'
 import { figure, hintIn, nameIn, stateOf, transitionOf, valueText } from './kind'
-import type { Field, Register, Transition, Value } from './types'
+import type { Field, RecordReference, Register, Transition, Value } from './types'
 import { type Problem, controlName } from './values'
 
 export function useWords() {
@@ -21,8 +21,8 @@ export function useWords() {
     const found = transitionOf(kind, id)
     return found ? named(found) : id
   }
-  const value = (field: Field, v: Value | undefined, people: Record<string, string>) =>
-    valueText(field, v, { locale: locale.value, people, rows: (n) => t('register.rows', { n }), files: (n) => t('file.count', { n }) })
+  const value = (field: Field, v: Value | undefined, people: Record<string, string>, records: Readonly<Record<string, RecordReference>> = {}) =>
+    valueText(field, v, { locale: locale.value, people, records, unseen: t('register.unseen'), rows: (n) => t('register.rows', { n }), files: (n) => t('file.count', { n }) })
   const role = (id: string) => (te(`role.${id}`, 'zh-CN') ? t(`role.${id}`) : id)
   const roles = (ids: readonly string[]) => ids.map(role).join(t('list.comma'))
   const confidence = (word: string) => (te(`confidence.${word}`, 'zh-CN') ? t(`confidence.${word}`) : word)
