@@ -405,7 +405,7 @@ async fn admit(app: &App, change: &mut DutyChange<'_>, wanted: &[(Option<DutyShi
     let spans: Vec<(UserId, Span, usize)> =
         all.iter().enumerate().flat_map(|(i, shift)| shift.people().map(move |person| (person, at(shift), i))).collect();
     match duty::clash(&spans) {
-        Some((a, b)) => {
+        Some([a, b]) => {
             let shift = |i: usize| all.get(i).map(hours).unwrap_or_default();
             // The one that is to be made comes first.
             let (new, there) = if a.2 <= b.2 { (a.2, b.2) } else { (b.2, a.2) };

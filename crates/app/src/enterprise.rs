@@ -325,5 +325,6 @@ pub async fn merge(app: &App, scope: &Scope, wish: &MergeWish, dry_run: bool) ->
     let combinations = merged.combinations.iter().flat_map(|id| [wish.from, wish.into].map(|of| Touched::Combination(of, *id)));
     app.registry.renew(enterprises.into_iter().chain(devices).chain(vehicles).chain(combinations)).await?;
     app.live.records_changed(&merged.changed);
+    app.live.alarms_changed(&merged.standing);
     Ok(merged)
 }

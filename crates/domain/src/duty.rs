@@ -122,17 +122,20 @@ fn instant(day: Date, time: Time) -> Timestamp {
     at.map_or(Timestamp::MAX, |at| Timestamp::from_micros(at.as_microsecond()))
 }
 
-/// The first two shifts, by time, in which one person would be at once; `shifts` are a person, a time and what names the shift, in any order.
-pub fn clash<T: Clone>(shifts: &[(UserId, Span, T)]) -> Option<((UserId, Span, T), (UserId, Span, T))> {
-    let mut order: Vec<&(UserId, Span, T)> = shifts.iter().collect();
+/// Somebody's time in a shift, and what names the shift.
+pub type Taken<T> = (UserId, Span, T);
+
+/// The first two shifts, by time, in which one person would be at once; they may lie in any order.
+pub fn clash<T: Clone>(shifts: &[Taken<T>]) -> Option<[Taken<T>; 2]> {
+    let mut order: Vec<&Taken<T>> = shifts.iter().collect();
     order.sort_by_key(|(person, span, _)| (*person, *span));
-    let mut found: Option<(&(UserId, Span, T), &(UserId, Span, T))> = None;
-    let mut longest: Option<&(UserId, Span, T)> = None;
+    let mut found: Option<[&Taken<T>; 2]> = None;
+    let mut longest: Option<&Taken<T>> = None;
     for next in order {
         match longest {
             Some(before) if before.0 == next.0 => {
-                if before.1.meets(&next.1) && found.is_none_or(|(_, first)| next.1.from < first.1.from) {
-                    found = Some((before, next));
+                if before.1.meets(&next.1) && found.is_none_or(|[_, first]| next.1.from < first.1.from) {
+                    found = Some([before, next]);
                 }
                 if next.1.to > before.1.to {
                     longest = Some(next);
@@ -141,7 +144,7 @@ pub fn clash<T: Clone>(shifts: &[(UserId, Span, T)]) -> Option<((UserId, Span, T
             _ => longest = Some(next),
         }
     }
-    found.map(|(a, b)| (a.clone(), b.clone()))
+    found.map(|pair| pair.map(Clone::clone))
 }
 
 /// What of `within` none of `covered` holds, in order; these may lie in any order and on one another.
@@ -221,9 +224,9 @@ mod tests {
     fn nobody_is_in_two_places_at_once() {
         let (a, b) = (UserId::new(1), UserId::new(2));
         assert_eq!(clash(&[(a, span(0, 10), "x"), (a, span(10, 20), "y"), (b, span(5, 15), "z")]), None);
-        assert_eq!(clash(&[(a, span(9, 20), "y"), (a, span(0, 10), "x")]).map(|(x, y)| (x.2, y.2)), Some(("x", "y")));
+        assert_eq!(clash(&[(a, span(9, 20), "y"), (a, span(0, 10), "x")]).map(|[x, y]| (x.2, y.2)), Some(("x", "y")));
         // A long one covers several: the one after next meets it too.
-        assert_eq!(clash(&[(a, span(0, 100), "x"), (b, span(0, 1), "z"), (a, span(90, 95), "y")]).map(|(_, y)| y.2), Some("y"));
+        assert_eq!(clash(&[(a, span(0, 100), "x"), (b, span(0, 1), "z"), (a, span(90, 95), "y")]).map(|[_, y]| y.2), Some("y"));
     }
 
     #[test]
@@ -256,7 +259,7 @@ mod tests {
             let is_there = all.iter().any(|x| all.iter().any(|y| x.2 < y.2 && x.0 == y.0 && x.1.meets(&y.1)));
             let found = clash(&all);
             prop_assert_eq!(found.is_some(), is_there);
-            if let Some((x, y)) = found {
+            if let Some([x, y]) = found {
                 prop_assert!(x.0 == y.0 && x.1.meets(&y.1) && x.2 != y.2);
             }
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use anlan_model::noun::Enterprise;
-use anlan_model::{CombinationId, DeviceId, EnterpriseId, RecordId, Scope, Timestamp, VehicleId};
+use anlan_model::{AlarmId, CombinationId, DeviceId, EnterpriseId, RecordId, Scope, Timestamp, VehicleId};
 use serde_json::{Value as Json, json};
 
 use crate::audit::{Change, Entry, Holder, check_revision};
@@ -57,6 +57,8 @@ pub struct Merged {
     pub combinations: Vec<CombinationId>,
     /// Records that moved.
     pub changed: Vec<RecordId>,
+    /// Alarms that stand and are the other's now.
+    pub standing: Vec<AlarmId>,
 }
 
 impl Store {
@@ -85,15 +87,18 @@ impl Store {
             sql("SELECT COUNT(*) AS n FROM attachment AS a INNER JOIN record AS r ON r.id = a.record_id WHERE r.enterprise_id = $1");
         let n_files = count(&mut change, files.bind(from.id)).await?;
 
+        // First: what a hold names one by one is kept whatever the registry says meanwhile.
+        let n_holds = holds(&mut change, from.id, into.id).await?;
         merged.devices = crate::device::merge(&mut change, from.id, into.id).await?;
         merged.vehicles = crate::vehicle::merge(&mut change, from.id, &into).await?;
         merged.combinations = crate::combination::merge(&mut change, from.id, into.id).await?;
         let n_people = crate::user::merge(&mut change, from.id, into.id).await?;
-        let n_holds = holds(&mut change, from.id, into.id).await?;
         // What stands is the other's from now on, wherever that is; what is over keeps the territory of its time.
-        let standing =
-            sql("UPDATE alarm SET region = $1, sector = $2 WHERE enterprise_id = $3 AND returned_at_us IS NULL AND historic = 0");
-        change.tx.run(standing.bind(&into.region).bind(into.sector.as_str()).bind(from.id)).await?;
+        let standing = sql("UPDATE alarm SET region = $1, sector = $2 WHERE enterprise_id = $3 AND returned_at_us IS NULL AND historic = 0
+RETURNING id");
+        for row in change.tx.rows(standing.bind(&into.region).bind(into.sector.as_str()).bind(from.id)).await? {
+            merged.standing.push(row.get("id")?);
+        }
         let alarms = sql("UPDATE alarm SET enterprise_id = $1 WHERE enterprise_id = $2").bind(into.id).bind(from.id);
         let n_alarms = change.tx.run(alarms).await?;
         let events = sql("UPDATE event SET enterprise_id = $1 WHERE enterprise_id = $2").bind(into.id).bind(from.id);
@@ -152,6 +157,13 @@ ORDER BY r.id DESC");
 }
 
 async fn holds(change: &mut Change<'_>, from: EnterpriseId, into: EnterpriseId) -> Result<u64, StoreError> {
+    let points = sql("INSERT INTO hold_item (hold_id, point_id)
+SELECT h.id, p.id FROM hold AS h, point AS p JOIN device AS d ON d.id = p.device_id
+WHERE h.enterprise_id = $1 AND h.released_at_us IS NULL AND d.enterprise_id = $2");
+    change.tx.run(points.bind(from).bind(from)).await?;
+    let vehicles = sql("INSERT INTO hold_item (hold_id, vehicle_id)
+SELECT h.id, v.id FROM hold AS h, vehicle AS v WHERE h.enterprise_id = $1 AND h.released_at_us IS NULL AND v.enterprise_id = $2");
+    change.tx.run(vehicles.bind(from).bind(from)).await?;
     let rows =
         change.tx.rows(sql("UPDATE hold SET enterprise_id = $1 WHERE enterprise_id = $2 RETURNING id").bind(into).bind(from)).await?;
     for row in &rows {

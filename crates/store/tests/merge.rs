@@ -125,6 +125,9 @@ async fn everything_of_the_one_goes_to_the_other_and_nothing_is_lost() {
         let hold =
             NewHold { enterprise: Some(from.id), points: vec![], vehicles: vec![], from: NOW, to: NOW.plus_us(1), reason: "案".into() };
         store.create_hold(&node, &hold, NOW).await.unwrap();
+        // It has got one more since it is held.
+        let later = device(&store, "D9", from.id).await;
+        store.ensure_points(later, &["X".into()], NOW).await.unwrap();
         let moved = record(&store, from.id, Some("甲-1"), "危化品许可").await;
         record(&store, into.id, Some("乙-1"), "另一许可").await;
         store
@@ -141,7 +144,7 @@ async fn everything_of_the_one_goes_to_the_other_and_nothing_is_lost() {
             .await
             .unwrap();
         let before = (seen(&store, from.id).await, seen(&store, into.id).await);
-        assert_eq!(before, ((2, 4, 1, 1, 0, 1), (1, 2, 1, 1, 0, 0)));
+        assert_eq!(before, ((3, 5, 1, 1, 0, 1), (1, 2, 1, 1, 0, 0)));
 
         // A dry run says the same and keeps nothing.
         let dry = store.merge_enterprises(&node, &wish(&from, &into), true, NOW).await.unwrap();
@@ -153,24 +156,25 @@ async fn everything_of_the_one_goes_to_the_other_and_nothing_is_lost() {
             ("alarm", 0),
             ("attachment", 0),
             ("combination", 1),
-            ("device", 2),
+            ("device", 3),
             ("event", 1),
             ("hold", 1),
-            ("point", 4),
+            ("point", 5),
             ("record", 1),
             ("user", 2),
             ("vehicle", 1),
         ];
         assert_eq!(counts, want);
         assert_eq!(seen(&store, from.id).await, (0, 0, 0, 0, 0, 0));
-        assert_eq!(seen(&store, into.id).await, (3, 6, 2, 2, 0, 1));
+        assert_eq!(seen(&store, into.id).await, (4, 7, 2, 2, 0, 1));
 
         // Territory: what went is the other county's now; who had a grant for the one has it for the other, once.
         assert_eq!(store.devices(&county("530423"), &DeviceFilter::default(), &Paging::all()).await.unwrap().items.len(), 0);
         let grants = async |id| store.user(&node, id).await.unwrap().grants;
         assert_eq!(grants(one).await.iter().map(|g| g.enterprise).collect::<Vec<_>>(), [Some(into.id)]);
         assert_eq!(grants(both).await.len(), 1);
-        assert_eq!(store.standing_holds().await.unwrap()[0].enterprise, Some(into.id));
+        let hold = store.standing_holds().await.unwrap().remove(0);
+        assert_eq!((hold.enterprise, hold.points.len(), hold.vehicles.len()), (Some(into.id), 5, 1), "all of what was held, by name");
 
         // The record is found under the other's name, says where it came from, and the audit vouches for all.
         let found = RecordFilter { search: Search::parse("B化工"), ..RecordFilter::default() };

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { DutyDesk, DutyShift } from '@/api/types'
-import { firstGap, mayConfirm, mayHandOver, rowsOf, uncovered } from './duty'
+import { firstGap, mayConfirm, mayHandOver, rowsOf, top, uncovered } from './duty'
 
 const shift = (id: string, user: string, from: string, to: string, more: Partial<DutyShift> = {}): DutyShift => ({ id, region: '530402', region_name: 'R', desk: 'watch', user, user_name: user, second: null, second_name: null, from, to, phone: '', note: '', handover: null, revision: 1, ...more })
 const desk = (more: Partial<DutyDesk> = {}): DutyDesk => ({ region: '530402', region_name: 'R', desk: 'watch', on: [], next: null, unread: [], gaps: [], ...more })
@@ -29,4 +29,9 @@ it('offers_to_hand_over_to_whoever_is_on_duty_and_to_confirm_to_the_next', () =>
   expect(mayConfirm(here, said, 'me')).toBe(true)
   expect(mayConfirm(here, said, 'other')).toBe(false)
   expect(mayConfirm(here, said, 'third')).toBe(false)
+})
+it('shows_a_wall_the_widest_division_alone', () => {
+  const desks = [desk(), desk({ region: '5304', desk: 'leader' }), desk({ region: '5304' })]
+  expect(top(desks).map((d) => d.region)).toEqual(['5304', '5304'])
+  expect(top([])).toEqual([])
 })

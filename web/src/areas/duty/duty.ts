@@ -72,6 +72,12 @@ export function mayConfirm(desk: DutyDesk, shift: DutyShift, me: string | undefi
   return [...desk.on, ...(desk.next ? [desk.next] : [])].some((s) => s.id !== shift.id && (s.user === me || s.second === me))
 }
 
+/** The desks of the widest division that has a rota. */
+export function top(desks: DutyDesk[]): DutyDesk[] {
+  const widest = Math.min(...desks.map((d) => d.region.length))
+  return desks.filter((d) => d.region.length === widest && d.region === desks.find((x) => x.region.length === widest)?.region)
+}
+
 /** The beginning of the first hour without anybody. */
 export const firstGap = (desks: DutyDesk[]): number | null => {
   const begins = desks.flatMap((d) => d.gaps.map((g) => hours(g).from))
