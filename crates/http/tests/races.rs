@@ -126,3 +126,43 @@ async fn a_deadline_is_met_till_the_last_second_of_its_day_in_beijing() {
     assert_eq!((granted["overdue"].clone(), granted["due_on"].clone()), (json!(false), json!("2026-12-05")));
     assert_eq!(is_late().await, (true, 1, json!(1), json!(1)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_that_names_a_clause_is_before_its_repeal_or_refused() {
+    const CLAUSES: &str = "/api/v1/registers/clause/records";
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let librarian = node.person("librarian", json!([{"role": "supervisor"}])).await;
+    let manager = node.person("manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let ask_for = |token: &str, path: String, body: Value| {
+        let (router, token) = (node.router.clone(), token.to_owned());
+        tokio::spawn(async move { ask(&router, "POST", &path, Some(&token), Some(body)).await })
+    };
+    for round in 0..12 {
+        let clause = json!({"document": "演示条例", "level": "other", "clause": round.to_string(), "text": "x", "valid_from": "2020-01-01", "source": "x", "confidence": "unverified"});
+        let adopt = ask_for(&librarian, CLAUSES.to_owned(), json!({"transition": "adopt", "fields": clause}));
+        let clause = text(&adopt.await.unwrap().ok(201)["id"]);
+        let repeal = json!({"revision": 1, "fields": {"ends_on": "2026-11-01", "repeal_basis": "x"}});
+        let fields = json!({"description": "x", "place": "x", "found_on": "2026-11-23", "source": "act", "basis_clause": clause});
+        let report = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
+        let repeal_at = format!("{CLAUSES}/{clause}/transitions/repeal");
+        let (named, repealed) = if round % 2 == 0 {
+            let named = ask_for(&manager, RECORDS.to_owned(), report);
+            (named, ask_for(&librarian, repeal_at, repeal))
+        } else {
+            let repealed = ask_for(&librarian, repeal_at, repeal);
+            (ask_for(&manager, RECORDS.to_owned(), report), repealed)
+        };
+        let (named, repealed) = (named.await.unwrap(), repealed.await.unwrap());
+        repealed.ok(200);
+        let audit = node.get("/api/v1/audit?noun=record&limit=10").await;
+        let place = |id: &str| audit["entries"].as_array().unwrap().iter().position(|e| e["subject"] == id);
+        if named.status == 201 {
+            let danger = text(&named.body["id"]);
+            // Newest first: the act stands behind the repeal.
+            assert!(place(&danger) > place(&clause), "{audit}");
+        } else {
+            assert_eq!(named.refused(400), [("register.reference_over".to_owned(), "fields.basis_clause".to_owned())]);
+        }
+    }
+}

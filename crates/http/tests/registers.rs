@@ -800,7 +800,7 @@ async fn a_case_names_the_clause_of_its_day_and_a_clause_that_ended_is_named_no_
     };
     assert_eq!(found("q=%E6%8A%A4%E6%A0%8F").await, [new.clone(), old.clone()]);
     let picked = "for=hidden_danger.basis_clause&q=%E6%8A%A4%E6%A0%8F";
-    assert_eq!(found(picked).await, [old.clone()]);
+    assert_eq!(found(picked).await, std::slice::from_ref(&old));
     for wrong in ["hidden_danger.level", "hidden_danger", "nothing.basis_clause"] {
         let refused = ask(&node.router, "GET", &format!("{CLAUSES}?for={wrong}"), Some(&manager.token), None).await;
         assert_eq!(refused.code(400), "word.unknown", "{wrong}");
@@ -840,7 +840,7 @@ async fn a_case_names_the_clause_of_its_day_and_a_clause_that_ended_is_named_no_
 
     days_pass(&node, 8).await;
     librarian.take("clause", &old, "repeal", json!({})).await.ok(200);
-    assert_eq!(found(picked).await, [new.clone()]);
+    assert_eq!(found(picked).await, std::slice::from_ref(&new));
     let over = refused(report(&old).await, "register.reference_over");
     assert!(over.contains("2026-12-01") && over.contains("choose one that is"), "{over}");
     report(&new).await.ok(201);
@@ -857,7 +857,6 @@ async fn a_case_names_the_clause_of_its_day_and_a_clause_that_ended_is_named_no_
     assert_eq!((&shown["fields"]["text"], &shown["state"]), (&json!("旧文：应当设置护栏。"), &json!("repealed")));
     let below = manager.get(&format!("/api/v1/registers/listed_supervision/records/{}", text(&record["children"][0]["id"]))).await;
     assert_eq!(below["fields"]["basis_clause"], json!(old));
-    // Two people who name and repeal it at once meet in the database: the act is before or after, never between.
 }
 
 #[tokio::test]
@@ -963,8 +962,30 @@ async fn a_record_whose_time_is_over_is_marked_and_stays() {
     assert_eq!(at(format!("{drills}?retention_over=true")).await["records"], json!([]), "on the last day it is to be kept");
     days_pass(&node, 1).await;
     let page = at(format!("{drills}?retention_over=true")).await;
-    assert_eq!(page["records"].as_array().unwrap().iter().map(|r| text(&r["id"])).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(page["records"].as_array().unwrap().iter().map(|r| text(&r["id"])).collect::<Vec<_>>(), std::slice::from_ref(&id));
     assert_eq!(at(format!("{drills}/{id}")).await["retention_over"], true);
     assert_eq!(at(format!("{drills}/{open}")).await["retained_until"], Value::Null, "something follows");
     assert_eq!(at(drills.to_owned()).await["records"].as_array().unwrap().len(), 2, "nothing goes by itself");
+}
+
+#[tokio::test]
+async fn five_hundred_deductions_are_one_act() {
+    const GRADING: &str = "/api/v1/registers/standardization/records";
+    let node = node().await;
+    let enterprise = node.enterprise("E1", HERE).await;
+    let manager = person(&node, "manager", json!([{"role": "safety_manager", "enterprise": enterprise}])).await;
+    let reviewer = person(&node, "reviewer", json!([{"role": "inspector", "region": HERE}])).await;
+    let scored = json!({"scheme": "演示版", "self_on": "2026-11-20", "self_items": [{"element": "全部", "full": 100, "deducted": 10}]});
+    let id = text(&manager.post(GRADING, json!({"enterprise": enterprise, "transition": "score", "fields": scored})).await.ok(201)["id"]);
+    manager.take("standardization", &id, "apply", json!({"applied_grade": "two"})).await.ok(200);
+    let row = |i: usize| json!({"element": format!("要素{i}"), "full": 2, "deducted": 0.2, "reason": format!("问题{i}"), "place": "车间", "cause": "condition"});
+    let review = |n: usize| json!({"review_body": "演示", "review_on": "2026-11-22", "review_items": (0..n).map(row).collect::<Vec<_>>()});
+    let most = reviewer.take("standardization", &id, "review", review(501)).await.refused(400);
+    assert_eq!(most[0], ("register.field_range".to_owned(), "fields.review_items".to_owned()));
+    let before = std::time::Instant::now();
+    reviewer.take("standardization", &id, "review", review(500)).await.ok(200);
+    println!("500 hidden dangers in one act: {} ms", before.elapsed().as_millis());
+    let counts = node.get("/api/v1/registers").await;
+    let dangers = counts["registers"].as_array().unwrap().iter().find(|r| r["kind"] == "hidden_danger").unwrap().clone();
+    assert_eq!(dangers["open"], 500);
 }

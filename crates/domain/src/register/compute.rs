@@ -68,7 +68,8 @@ fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
                 Some(Value::Number(n)) => Some(*n),
                 _ => None,
             });
-            finite(cells.sum())
+            // Nothing at all adds up to -0.0 by itself.
+            finite(cells.fold(0.0, |sum, n| sum + n))
         }
         Compute::Count(id) => finite(table(id)?.len() as f64),
         Compute::Difference(a, b) => finite(record.number(a)? - record.number(b)?),

@@ -791,3 +791,14 @@ fn what_names_records_or_is_everybodys_is_told_where_it_cannot_be() {
         "\"clause\" belongs to another sort of owner",
     );
 }
+
+#[test]
+fn empty_cells_add_up_to_nought_without_a_sign() {
+    let kind = Kind::parse(include_str!("../../../../packs/base/registers/standardization/register.toml")).unwrap();
+    let rows = Value::Table(vec![BTreeMap::from([("full".to_owned(), Value::Number(100.0))])]);
+    let fields = BTreeMap::from([("self_items".to_owned(), rows)]);
+    let mut record = Record { state: "scored".into(), entered_on: date(2026, 3, 2), fields, acts: vec![] };
+    kind.compute(&mut record);
+    assert_eq!(record.fields["self_not_applicable"].to_json().to_string(), "0.0");
+    assert_eq!(record.number("self_score"), Some(100.0));
+}

@@ -45,9 +45,11 @@ export function useWords() {
       if (!field) return { field: control, text: shown.text }
       // A cell of a table is told with its row: the summary above the form stands away from it.
       const row = /^fields\.\w+\[(\d+)\]/.exec(problem?.field ?? '')?.[1]
+      const column = /^fields\.\w+\[\d+\]\.(\w+)/.exec(problem?.field ?? '')?.[1]
+      const name = named(field.columns.find((c) => c.id === column) ?? field)
       const placed = (text: string) => (row === undefined ? text : t('register.inRow', { n: Number(row) + 1, text }))
       const key = `register.refused.${problem?.code.replace('register.', '') ?? ''}`
-      return { field: control, text: placed(te(key, 'zh-CN') ? t(key, { field: named(field) }) : t('list.colon', { name: named(field) }) + shown.text) }
+      return { field: control, text: placed(te(key, 'zh-CN') ? t(key, { field: name }) : t('list.colon', { name }) + shown.text) }
     }
   }
   return { named, hint, says, state, targets, transition, value, role, roles, confidence, fault, refusal }
