@@ -230,7 +230,7 @@ fn is_day(text: &str) -> bool {
 /// The rows of the ids that a statement picks.
 fn of_pick(pick: Sql, order: &str) -> Sql {
     let rows = format!(") AS pick\nINNER JOIN record AS r ON r.id = pick.id\n{JOINS}\nORDER BY {order}");
-    pick.within(&format!("SELECT {COLUMNS}\nFROM ("), &rows)
+    pick.within(&format!("SELECT {COLUMNS}\nFROM ("), &rows).planned_anew()
 }
 
 /// What is not answered by the index that the list begins with.
