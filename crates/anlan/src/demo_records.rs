@@ -104,18 +104,26 @@ pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String,
 /// Days of the invented rota: fewer than are looked ahead, so that hours without anybody show too.
 const ROTA_DAYS: i64 = 10;
 
-/// Who is on duty: where, at which desk, in which turn, in which shifts of a day.
-const ROTA: &[(&str, Desk, &[&str], &[(&str, &str)])] = &[
-    ("5304", Desk::Watch, &["duty", "admin"], &[("08:00", "20:00"), ("20:00", "08:00")]),
-    ("5304", Desk::Leader, &["leader"], &[("08:00", "08:00")]),
-    ("530402", Desk::Watch, &["hongta", "inspector"], &[("08:00", "20:00"), ("20:00", "08:00")]),
+/// Who is on duty where, in which turn, in which shifts of a day.
+struct Rota {
+    region: &'static str,
+    desk: Desk,
+    people: &'static [&'static str],
+    parts: &'static [(&'static str, &'static str)],
+}
+
+const HALVES: &[(&str, &str)] = &[("08:00", "20:00"), ("20:00", "08:00")];
+const ROTAS: &[Rota] = &[
+    Rota { region: "5304", desk: Desk::Watch, people: &["duty", "admin"], parts: HALVES },
+    Rota { region: "5304", desk: Desk::Leader, people: &["leader"], parts: &[("08:00", "08:00")] },
+    Rota { region: "530402", desk: Desk::Watch, people: &["hongta", "inspector"], parts: HALVES },
 ];
 
 /// Makes the rotas, from yesterday on.
 pub async fn rota(app: &App, people: &BTreeMap<String, Scope>) -> anyhow::Result<()> {
     let by = people.get("admin").context("nobody is called admin")?;
     let day = |days: i64| day_of(app.clock.now().plus_us(days * 86_400_000_000));
-    for (region, desk, names, parts) in ROTA {
+    for Rota { region, desk, people: names, parts } in ROTAS {
         let who = |name: &&str| {
             people.get(*name).and_then(|scope| scope.user).map(|id| (id, None)).with_context(|| format!("nobody is called {name}"))
         };
