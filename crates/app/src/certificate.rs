@@ -32,6 +32,8 @@ const KEYS: &str = "certificate_keys";
 const TEXT_CHARS: usize = 4_000;
 /// Texts that one address may have looked at in a minute: a line of people at a counter, not a search.
 const PER_MINUTE: u32 = 60;
+/// The same for all addresses together that are counted no more.
+const CROWD_PER_MINUTE: u32 = 6_000;
 /// Addresses that are counted at the same time.
 const ADDRESSES: usize = 10_000;
 /// Where the console checks a certificate; the text stands behind it in the fragment, which no browser sends.
@@ -58,14 +60,12 @@ impl Certificates {
         if asked.0 != minute {
             *asked = (minute, HashMap::new());
         }
-        let is_full = asked.1.len() >= ADDRESSES;
-        let count = match asked.1.get_mut(address) {
-            Some(count) => count,
-            None if is_full => return Err(60 - second.unsigned_abs()),
-            None => asked.1.entry(address.to_owned()).or_default(),
-        };
+        // Beyond so many addresses, newcomers are counted as one with a share of its own: a flood does not close the door for them.
+        let is_known = asked.1.len() < ADDRESSES || asked.1.contains_key(address);
+        let (key, most) = if is_known { (address, PER_MINUTE) } else { ("", CROWD_PER_MINUTE) };
+        let count = asked.1.entry(key.to_owned()).or_default();
         *count += 1;
-        if *count > PER_MINUTE { Err(60 - second.unsigned_abs()) } else { Ok(()) }
+        if *count > most { Err(60 - second.unsigned_abs()) } else { Ok(()) }
     }
 }
 
@@ -487,6 +487,9 @@ mod tests {
         assert_eq!(certificates.ask("a", at(60)), Ok(()));
         for n in 0..ADDRESSES - 1 {
             assert_eq!(certificates.ask(&n.to_string(), at(61)), Ok(()));
+        }
+        for n in 0..CROWD_PER_MINUTE {
+            assert_eq!(certificates.ask(&format!("crowd {n}"), at(61)), Ok(()));
         }
         assert_eq!(certificates.ask("one more", at(61)), Err(59), "what is counted is bounded");
         assert_eq!(certificates.ask("a", at(61)), Ok(()));

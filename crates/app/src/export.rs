@@ -29,6 +29,10 @@ use crate::telemetry::pressure;
 const DIR: &str = "exports";
 /// Jobs of one person that may wait.
 const WAITING_MAX: i64 = 5;
+/// Files of one job: 25 million records in whole files.
+const FILES_MAX: u64 = 500;
+/// How often a job is tried that something else than its list stops; then it no longer holds up those behind it.
+const TRIES: u32 = 5;
 /// How long files are kept, domain time.
 const KEPT_US: i64 = 86_400_000_000;
 /// How often old ones are looked for, real time.
@@ -132,7 +136,7 @@ pub async fn open(app: &App, scope: &Scope, id: i64, part: u64) -> Result<(Expor
 /// Not there, or another's.
 pub async fn forget(app: &App, scope: &Scope, id: i64) -> Result<(), AppError> {
     scope.with(Permission::View)?;
-    app.store.forget_export(scope, id).await?;
+    app.store.forget_export(scope, id, app.clock.now()).await?;
     remove(app, id).await
 }
 
@@ -150,11 +154,18 @@ fn disk(e: io::Error) -> AppError {
 
 /// Makes what waits and forgets what is old, until stopped.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    // The job that could not be made, and how often.
+    let mut failing = (0, 0);
     loop {
         let work = async {
             tidy(&app).await?;
             while let Some(job) = app.store.next_export().await? {
-                make(&app, &job).await?;
+                let Err(failure) = make(&app, &job).await else { continue };
+                failing = if failing.0 == job.id { (job.id, failing.1 + 1) } else { (job.id, 1) };
+                if failing.1 < TRIES {
+                    return Err(failure);
+                }
+                give_up(&app, &job, &failure).await?;
             }
             Ok::<(), AppError>(())
         };
@@ -185,16 +196,28 @@ async fn make(app: &App, job: &ExportRow) -> Result<(), AppError> {
     let state = match parts(app, job, &mut rows, &mut files).await {
         Ok(()) => ExportState::Done,
         Err(again) if again.kind == Kind::Unavailable && again.code() != "export.disk_low" => return Err(again),
-        Err(refused) => {
-            let problem = refused.problems.first().map(|p| json!({"code": p.code, "params": p.params}));
-            ExportState::Failed(problem.unwrap_or_default())
-        }
+        Err(refused) => failed(&refused),
     };
-    let is_wanted = app.store.note_export(job.id, &state, rows, files, app.clock.now()).await?;
-    if state != ExportState::Done || !is_wanted {
+    if state != ExportState::Done {
+        remove(app, job.id).await?;
+    }
+    if !app.store.note_export(job.id, &state, rows, files, app.clock.now()).await? {
+        // Taken back meanwhile.
         remove(app, job.id).await?;
     }
     info!(job = job.id, rows, files, "a list was made into files: {}", if state == ExportState::Done { "done" } else { "refused" });
+    Ok(())
+}
+
+fn failed(refused: &AppError) -> ExportState {
+    let problem = refused.problems.first().map(|p| json!({"code": p.code, "params": p.params}));
+    ExportState::Failed(problem.unwrap_or_default())
+}
+
+async fn give_up(app: &App, job: &ExportRow, failure: &AppError) -> Result<(), AppError> {
+    warn!(job = job.id, error = failure as &dyn std::error::Error, "a list is not made into a file after {TRIES} tries");
+    remove(app, job.id).await?;
+    app.store.note_export(job.id, &failed(failure), 0, 0, app.clock.now()).await?;
     Ok(())
 }
 
@@ -214,6 +237,9 @@ async fn parts(app: &App, job: &ExportRow, rows: &mut u64, files: &mut u64) -> R
         *rows += part.rows as u64;
         *files += 1;
         let Some(next) = part.next else { return Ok(()) };
+        if *files >= FILES_MAX {
+            return Err(AppError::invalid("export.too_many_files", "").with("max", FILES_MAX));
+        }
         cursor = Some(next);
         // Taken back meanwhile: whoever comes next finds nothing to do.
         if !app.store.note_export(job.id, &ExportState::Waiting, *rows, *files, app.clock.now()).await? {

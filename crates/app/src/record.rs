@@ -277,6 +277,7 @@ pub fn field_filters(kind: &Kind, asked: &[(String, String)]) -> Result<Vec<(Str
                 }
             }
             (FieldType::Date, None) => FieldIs::Text(text.parse::<Date>().map_err(|_| wrong())?.to_string()),
+            (FieldType::Record { .. }, None) => FieldIs::Text(text.parse::<RecordId>().map_err(|_| wrong())?.to_string()),
             (FieldType::Person, None) => FieldIs::Text(text.parse::<UserId>().map_err(|_| wrong())?.to_string()),
             (_, None) => {
                 let word = Value::Text(text.clone());

@@ -171,8 +171,8 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("duty.confirmed", "下一班已确认交接班，不能再修改。", "The next shift has confirmed the handover; it cannot be changed any more."),
     (
         "duty.no_grant",
-        "{person} 在该区划没有权限，不能排入班次 {shift}。",
-        "{person} has no grant for that division and cannot take the shift {shift}.",
+        "该人员在该区划没有权限，不能排入班次 {shift}。",
+        "That person has no grant for the division and cannot take the shift {shift}.",
     ),
     ("duty.not_begun", "本班 {from} 才开始，还不能交班。", "The shift begins at {from}; there is nothing to hand over yet."),
     ("duty.not_next", "只有同一岗位下一班的人员才能确认交接班。", "Only people of the next shift at the same desk confirm a handover."),
@@ -213,6 +213,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "export.grants_changed",
         "您的权限在导出之后有变化，请重新导出。",
         "Your grants are others than when this was asked for; ask for it again.",
+    ),
+    (
+        "export.too_many_files",
+        "超过 {max} 个文件，请增大每个文件的条数或缩小范围。",
+        "More than {max} files; put more records into each, or narrow the list.",
     ),
     ("export.waiting", "您已有 {max} 个导出任务在等待，请稍候。", "{max} of your lists are being made into files already; wait for them."),
     ("field.missing", "缺少必填字段。", "A required field is missing."),

@@ -161,7 +161,7 @@ async fn what_is_no_certificate_of_ours_gets_a_clear_answer_and_nothing_else() {
     assert_eq!(w.ask("GET", &danger, &w.supervisor, None).await.code(404), "certificate.none");
     // A stranger who asks on and on.
     let mut waits = None;
-    for _ in 0..80 {
+    for _ in 0..130 {
         let answer = verify(json!({"code": code})).await;
         if answer.status == 429 {
             waits = answer.headers.get("retry-after").cloned();

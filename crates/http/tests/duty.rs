@@ -91,10 +91,11 @@ async fn nobody_is_named_without_a_grant_or_twice_at_a_time() {
     let refused = async |body: Value, status: u16, code: &str, field: &str| {
         let answer = w.ask(&w.lead, "POST", "/shifts", body).await;
         assert_eq!(answer.refused(status), [(code.to_owned(), field.to_owned())]);
+        assert!(!answer.body.to_string().contains("stranger"), "whose names there are elsewhere: {}", answer.body);
     };
     refused(shift(&outside, from, to), 400, "duty.no_grant", "user").await;
     refused(shift(&wall_id, from, to), 400, "duty.no_grant", "user").await;
-    refused(shift("999", from, to), 400, "reference.unknown", "user").await;
+    refused(shift("999", from, to), 400, "duty.no_grant", "user").await;
     refused(shift(&zhao, to, from), 400, "period.order", "to").await;
     refused(shift(&zhao, from, "2027-11-25T12:00:00Z"), 400, "duty.shift_too_long", "to").await;
     refused(shift(&zhao, "2026-11-22T00:00:00Z", "2026-11-22T08:00:00Z"), 400, "duty.past", "reason").await;

@@ -127,7 +127,73 @@ async fn what_cannot_be_made_says_why_and_holds_nobody_up() {
     let failed = ask(&node.router, "GET", &format!("/api/v1/exports/{}", job.id), Some(&asker), None).await.ok(200);
     assert_eq!((&failed["state"], &failed["files"]), (&json!("failed"), &json!(0)));
     assert_eq!(failed["reason"], "There is no such register, or its pack is off.");
-    // Five of one person wait at most: the store says so, since those that are made at once never do.
-    let wait = async || node.app.store.ask_export(&user, "hidden_danger", &asked, node.app.clock.now(), 0).await.unwrap();
-    assert_eq!(wait().await, None);
+}
+
+/// The runner is asleep: what waits is counted, each person's apart.
+#[tokio::test]
+async fn of_one_person_so_many_wait_and_what_is_no_id_is_no_filter() {
+    let node = node().await;
+    let (asker, other) = (
+        node.person("asker", json!([{"role": "supervisor", "region": HERE}])).await,
+        node.person("other", json!([{"role": "supervisor", "region": HERE}])).await,
+    );
+    let user = anlan_app::access::session(&node.app, &asker).await.unwrap().scope();
+    let stranger = anlan_app::access::session(&node.app, &other).await.unwrap().scope();
+    let nul = ask(&node.router, "POST", &format!("{EXPORTS}?f.basis_clause=a%00"), Some(&asker), None).await;
+    assert_eq!(nul.code(400), "register.field_type");
+    let store = node.app.store.clone();
+    node.running.stop().await;
+    let asked = json!({"filter": {}, "language": "chinese", "rows_per_file": 2});
+    let wait = async |scope| store.ask_export(scope, "hidden_danger", &asked, anlan_model::Timestamp::from_secs(1), 2).await.unwrap();
+    assert!(wait(&stranger).await.is_some() && wait(&user).await.is_some() && wait(&user).await.is_some());
+    assert_eq!(wait(&user).await, None);
+    assert!(wait(&stranger).await.is_some());
+    let first = store.exports(&user).await.unwrap().pop().unwrap();
+    store.forget_export(&user, first.id, anlan_model::Timestamp::from_secs(2)).await.unwrap();
+    assert!(wait(&user).await.is_some());
+}
+
+#[tokio::test]
+async fn a_list_is_not_cut_into_dust() {
+    let node = node().await;
+    let asker = node.person("asker", json!([{"role": "supervisor", "region": HERE}])).await;
+    dangers(&node, &asker, 1).await;
+    // Five hundred and two records, one to a file.
+    let user = anlan_app::access::session(&node.app, &asker).await.unwrap().scope();
+    let row =
+        node.app.store.records(&user, "hidden_danger", &Default::default(), &anlan_app::validate::Paging { cursor: None, limit: 1 }).await;
+    let row = row.unwrap().items.remove(0);
+    let owner = node.app.store.record_owner(&user, row.enterprise.unwrap()).await.unwrap();
+    let mut change = node.app.store.change_records(&user, node.app.clock.now()).await.unwrap();
+    for n in 0..501 {
+        let put = anlan_store::RecordPut {
+            number: format!("N{n}"),
+            title: "x".into(),
+            state: row.state.clone(),
+            is_open: true,
+            due_on: None,
+            remind_on: None,
+            escalated: 0,
+            key: None,
+            tasks: vec![],
+            task_on: None,
+            task_user: None,
+            texts: vec![],
+            index: vec![],
+            body: row.body.clone(),
+        };
+        change.create("hidden_danger", &owner, None, &put, json!({})).await.unwrap();
+    }
+    change.commit().await.unwrap();
+    let job = ask(&node.router, "POST", &format!("{EXPORTS}?rows_per_file=1"), Some(&asker), None).await.ok(202);
+    let at = format!("/api/v1/exports/{}", text(&job["id"]));
+    let failed = loop {
+        let job = ask(&node.router, "GET", &at, Some(&asker), None).await.ok(200);
+        if job["state"] != "waiting" {
+            break job;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(failed["reason"], "More than 500 files; put more records into each, or narrow the list.");
+    assert!(!node.directory.path().join("exports").join(text(&job["id"])).exists());
 }

@@ -148,11 +148,16 @@ VALUES ($1, $2, $3, $4, $5, 'waiting', 0, 0) RETURNING id");
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
-    pub async fn forget_export(&self, scope: &Scope, id: i64) -> Result<(), StoreError> {
-        let mut tx = self.db.begin().await?;
-        let n = tx.run(sql("DELETE FROM export_job WHERE id = $1 AND user_id = $2").bind(id).bind(scope.user)).await?;
-        tx.commit().await?;
-        if n == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    pub async fn forget_export(&self, scope: &Scope, id: i64, now: Timestamp) -> Result<(), StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let n = change.tx.run(sql("DELETE FROM export_job WHERE id = $1 AND user_id = $2").bind(id).bind(scope.user)).await?;
+        if n == 0 {
+            return Err(StoreError::NotFound);
+        }
+        let row = json!({"id": id});
+        let entry = Entry { action: "delete", noun: "export", subject: id.to_string(), detail: row.clone(), row, holder: Holder::NONE };
+        change.record(entry).await?;
+        change.commit().await
     }
 
     /// Forgets jobs that were asked for before `until`, and says which are left.

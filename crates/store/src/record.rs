@@ -384,6 +384,7 @@ WHERE r.kind = $2")
         kind: &str,
         fields: &[&str],
         user: UserId,
+        after: RecordId,
         limit: u32,
     ) -> Result<Vec<RecordRow>, StoreError> {
         let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1 AND r.kind = $1")).bind(kind);
@@ -394,7 +395,7 @@ WHERE r.kind = $2")
         }
         q.push(if fields.is_empty() { "\n  AND 1 = 0" } else { ")" }, &[]);
         q.and_visible(scope, OWNER);
-        q.push("\nORDER BY r.id\nLIMIT {}", &[&i64::from(limit)]);
+        q.push("\n  AND r.id > {}\nORDER BY r.id\nLIMIT {}", &[&after, &i64::from(limit)]);
         self.db.rows(q).await?.iter().map(read).collect()
     }
 

@@ -140,7 +140,7 @@ SELECT s.id, '正常', 1, '[]', s.user_id, 30 FROM duty_shift AS s;",
         counts: &[("SELECT COUNT(*) AS n FROM duty_handover AS h JOIN duty_shift AS s ON s.id = h.shift_id WHERE s.to_us = 30", 1)],
     },
     Step {
-        name: "0015_export",
+        name: "0014_export",
         digest: "4711c6394d95d05379120260f47072d95cdcde61bfa8b2df70351b0e4f2bc91c",
         rows: "INSERT INTO export_job (user_id, kind, asked, grants, asked_at_us, state, n_rows, n_files)
 SELECT u.id, 'hidden_danger', '{}', '[]', 16, 'waiting', 0, 0 FROM users AS u;",

@@ -2456,7 +2456,7 @@ export interface components {
         };
         /** @description A step of a record's life. */
         HistoryEntry: {
-            /** @description `create`, `update`, `escalate`. */
+            /** @description `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`. */
             action: string;
             at: components["schemas"]["At"];
             /** @description Old and new value by field. */

@@ -766,6 +766,7 @@ const en: Shape = {
     allBelow: 'Show in {kind}',
     history: 'History',
     before: 'What stood before',
+    act: { merge: 'Enterprise merged', redivide: 'New division', take_over: 'Taken over', renew: 'Register updated', deadline: 'Deadline looked at', update: 'Changed' },
     reminded: { title: 'Reminder', before: '{days} d before it was due, told: {to} ({n} people)', on: 'On the day it was due, told: {to} ({n} people)', after: '{days} d late, told: {to} ({n} people)' },
   },
   certificate: {

@@ -763,6 +763,7 @@ export default {
     allBelow: '在{kind}中查看',
     history: '办理记录',
     before: '原来的内容',
+    act: { merge: '企业合并', redivide: '区划调整', take_over: '接手办理', renew: '台账定义更新', deadline: '期限核对', update: '变更' },
     reminded: { title: '期限提醒', before: '到期前 {days} 天提醒{to}（{n} 人）', on: '到期当日提醒{to}（{n} 人）', after: '逾期 {days} 天提醒{to}（{n} 人）' },
   },
   certificate: {

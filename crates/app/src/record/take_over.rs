@@ -1,7 +1,7 @@
 //! Somebody takes over what another was named for: open records whose person fields say the one say the other, each with an entry in its history.
 //!
-//! For who manages people, within their territory. Only fields by which somebody has a task (`task_person` of a state) are taken over: others say who
-//! did something, which stays true. What is over keeps its names. Start at [`take_over`].
+//! For who manages people, within their territory. Only the field by which somebody has the task now (`task_person` of the record's state) is taken over:
+//! others, and that one in another state, say who did something, which stays true. What is over keeps its names. Start at [`take_over`].
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use super::{PORTION, detail, owner_of, put, read, taken};
 use crate::App;
 use crate::error::AppError;
 
-/// Records of one kind that are looked at.
-const PER_KIND: u32 = 5_000;
+/// Records of one kind that are read at once.
+const AT_ONCE: u32 = 1_000;
 
 /// A record that names somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +57,9 @@ pub struct TakenOver {
     pub kept: Vec<Named>,
 }
 
-/// Fields by which somebody has a task in one of the kind's states.
-fn task_fields(kind: &Kind) -> impl Fn(&String) -> bool + '_ {
-    move |field| kind.states.iter().any(|state| state.task_person.as_ref() == Some(field))
+/// The field by which somebody has a task in the state that the record is in.
+fn task_field<'a>(kind: &'a Kind, record: &Record) -> Option<&'a String> {
+    kind.state(&record.state).and_then(|state| state.task_person.as_ref())
 }
 
 fn fields_naming(kind: &Kind, record: &Record, user: UserId) -> Vec<String> {
@@ -87,13 +87,24 @@ async fn named(app: &App, act: &Scope, user: UserId) -> Result<Vec<Named>, AppEr
         if fields.is_empty() {
             continue;
         }
-        for row in app.store.open_records_naming(act, &kind.id, &fields, user, PER_KIND).await? {
+        let mut after = RecordId::new(0);
+        let mut rows = Vec::new();
+        loop {
+            let page = app.store.open_records_naming(act, &kind.id, &fields, user, after, AT_ONCE).await?;
+            let is_last = page.len() < AT_ONCE as usize;
+            after = page.last().map_or(after, |row| row.id);
+            rows.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        for row in rows {
             let record = read(kind, &row)?;
             let fields = fields_naming(kind, &record, user);
             if fields.is_empty() {
                 continue;
             }
-            let task = kind.state(&record.state).and_then(|state| state.task_person.as_ref());
+            let task = task_field(kind, &record);
             all.push(Named {
                 kind: kind.id.clone(),
                 id: row.id,
@@ -132,9 +143,13 @@ pub async fn take_over(app: &App, scope: &Scope, from: UserId, to: UserId, dry_r
         for named in portion {
             let kind = app.registers.load().kind(&named.kind)?;
             let row = change.record(&kind.id, named.id).await?;
+            if !row.is_open {
+                // Ended since it was looked for.
+                continue;
+            }
             let before = read(&kind, &row)?;
             let mut fields = fields_naming(&kind, &before, from);
-            fields.retain(task_fields(&kind));
+            fields.retain(|field| task_field(&kind, &before) == Some(field));
             if fields.is_empty() {
                 taken_over.kept.push(named.clone());
                 continue;
@@ -152,7 +167,7 @@ pub async fn take_over(app: &App, scope: &Scope, from: UserId, to: UserId, dry_r
             let put = put(app, &kind, &after, row.number.clone(), Some(&row));
             let changes = detail("", &before, &after)["changes"].clone();
             let said_of = json!({"taken_over": said, "changes": changes});
-            change.update(&row, row.revision, &put, said_of).await.map_err(|error| taken(&kind, error))?;
+            change.update_as("take_over", &row, row.revision, &put, said_of).await.map_err(|error| taken(&kind, error))?;
             for person in [to, from] {
                 change.notify(row.id, &owner, &[], Some(person), "taken_over", &said).await?;
             }

@@ -316,7 +316,7 @@ pub(crate) struct HistoryEntry {
     user: Option<String>,
     /// Shown name at that time.
     name: String,
-    /// `create`, `update`, `escalate`.
+    /// `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`.
     action: String,
     /// Transition; `null` for what the node did.
     transition: Option<String>,

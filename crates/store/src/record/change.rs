@@ -214,6 +214,21 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
     /// # Errors
     /// [`StoreError::Stale`] unless its revision is `revision`, [`StoreError::Taken`] for a key that another has, [`StoreError::Database`].
     pub async fn update(&mut self, row: &RecordRow, revision: i64, put: &RecordPut, detail: Json) -> Result<(), StoreError> {
+        self.update_as("update", row, revision, put, detail).await
+    }
+
+    /// [`RecordChange::update`] that the audit calls by another word than `update`.
+    ///
+    /// # Errors
+    /// As [`RecordChange::update`].
+    pub async fn update_as(
+        &mut self,
+        action: &'static str,
+        row: &RecordRow,
+        revision: i64,
+        put: &RecordPut,
+        detail: Json,
+    ) -> Result<(), StoreError> {
         check_revision(row.revision, revision)?;
         let names = match row.enterprise {
             Some(enterprise) => self.owner(enterprise).await?.names,
@@ -248,7 +263,7 @@ WHERE id = $15");
             self.change.tx.run(sql("DELETE FROM record_gram WHERE record_id = $1").bind(row.id)).await?;
             self.grams(&row.kind, row.id, &grams).await?;
         }
-        self.finish(row.id, "update", &owner, detail).await
+        self.finish(row.id, action, &owner, detail).await
     }
 
     /// Moves the own records of a division whose code was replaced, some at a time; how many those were. Their numbers stay as they are.

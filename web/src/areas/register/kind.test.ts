@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { KIND } from './fixture'
-import { beginning, daysUntil, fieldOf, formItems, forward, groups, mayImport, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
+import { actOf, beginning, daysUntil, fieldOf, formItems, forward, groups, isPrinted, mayImport, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
 import type { HistoryEntry, Value } from './types'
 
 const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {}, hash: '', references: {} })
@@ -67,6 +67,13 @@ it('tells_the_states_passed_in_time_and_leaves_out_staying', () => {
   const reminded = { ...entry('2026-01-04', null, ''), action: 'escalate', transition: null, to: null }
   expect(passed([reminded, ...told], 'treating').map((s) => s.state)).toEqual(states)
   expect(passed([], 'found')).toEqual([{ state: 'found', at: null }])
+})
+it('calls_what_is_no_step_by_what_it_was', () => {
+  const act = (action: string, more: Partial<HistoryEntry> = {}) => ({ ...entry('2026-01-01', null, ''), transition: null, to: null, action, ...more })
+  const told = [act('merge'), act('redivide'), act('take_over'), act('update', { user: null }), act('update'), act('escalate', { steps: [{ after: 1, to: [], people: 2 }] }), act('escalate')]
+  expect(told.map(actOf)).toEqual(['merge', 'redivide', 'take_over', 'renew', 'update', 'remind', 'deadline'])
+  expect(told.filter(isPrinted).map(actOf)).toEqual(['merge', 'take_over'])
+  expect(isPrinted(entry('2026-01-01', null, 'found'))).toBe(true)
 })
 it('counts_days_between_civil_dates', () => {
   expect(daysUntil('2026-03-01', '2026-02-26')).toBe(3)

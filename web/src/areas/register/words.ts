@@ -2,8 +2,8 @@
 import { useI18n } from 'vue-i18n'
 import type { Shown } from '@/api/problem'
 import type { Problem as ServerProblem } from '@/api/types'
-import { figure, hintIn, nameIn, stateOf, transitionOf, valueText } from './kind'
-import type { Field, RecordReference, Register, Transition, Value } from './types'
+import { actOf, figure, hintIn, nameIn, stateOf, transitionOf, valueText } from './kind'
+import type { Field, HistoryEntry, RecordReference, Register, Transition, Value } from './types'
 import { type Problem, controlName } from './values'
 
 export function useWords() {
@@ -20,6 +20,12 @@ export function useWords() {
   const transition = (kind: Register, id: string) => {
     const found = transitionOf(kind, id)
     return found ? named(found) : id
+  }
+  /** What was done, in a word. */
+  const act = (kind: Register, entry: HistoryEntry) => {
+    if (entry.transition) return transition(kind, entry.transition)
+    const found = actOf(entry)
+    return found === 'remind' ? t('register.reminded.title') : t(`register.act.${found}`)
   }
   const value = (field: Field, v: Value | undefined, people: Record<string, string>, records: Readonly<Record<string, RecordReference>> = {}) =>
     valueText(field, v, { locale: locale.value, people, records, unseen: t('register.unseen'), rows: (n) => t('register.rows', { n }), files: (n) => t('file.count', { n }) })
@@ -52,5 +58,5 @@ export function useWords() {
       return { field: control, text: placed(te(key, 'zh-CN') ? t(key, { field: name }) : t('list.colon', { name }) + shown.text) }
     }
   }
-  return { named, hint, says, state, targets, transition, value, role, roles, confidence, fault, refusal }
+  return { named, hint, says, state, targets, transition, act, value, role, roles, confidence, fault, refusal }
 }
