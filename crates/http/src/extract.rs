@@ -225,6 +225,7 @@ impl FromRequestParts<Shared> for Pairs {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
         let text = parts.uri.query().unwrap_or_default();
+        refuse_nul(text)?;
         Ok(Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect()))
     }
 }
@@ -236,7 +237,16 @@ impl Pairs {
     }
 }
 
+/// NUL, which is in nothing that anybody looks for and which PostgreSQL takes in no text.
+fn refuse_nul(text: &str) -> Result<(), AppError> {
+    match form_urlencoded::parse(text.as_bytes()).find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        Some((name, _)) => Err(AppError::invalid("text.invisible", &name.replace('\0', ""))),
+        None => Ok(()),
+    }
+}
+
 fn read_query<T: DeserializeOwned>(text: &str) -> Result<T, AppError> {
+    refuse_nul(text)?;
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -258,7 +268,10 @@ impl FromRequestParts<Shared> for PathId {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, shared).await;
-        path.map(|p| Self(p.0)).map_err(|_| AppError::not_found().into())
+        match path {
+            Ok(path) if !path.0.contains('\0') => Ok(Self(path.0)),
+            _ => Err(AppError::not_found().into()),
+        }
     }
 }
 

@@ -140,7 +140,13 @@ async fn of_one_person_so_many_wait_and_what_is_no_id_is_no_filter() {
     let user = anlan_app::access::session(&node.app, &asker).await.unwrap().scope();
     let stranger = anlan_app::access::session(&node.app, &other).await.unwrap().scope();
     let nul = ask(&node.router, "POST", &format!("{EXPORTS}?f.basis_clause=a%00"), Some(&asker), None).await;
-    assert_eq!(nul.code(400), "register.field_type");
+    assert_eq!(nul.code(400), "text.invisible");
+    let no_id = ask(&node.router, "POST", &format!("{EXPORTS}?f.basis_clause=a"), Some(&asker), None).await;
+    assert_eq!(no_id.code(400), "register.field_type");
+    for path in ["/api/v1/devices?q=a%00", "/api/v1/registers/hidden_danger/records?q=%00", "/api/v1/points?%00=1"] {
+        assert_eq!(ask(&node.router, "GET", path, Some(&asker), None).await.code(400), "text.invisible", "{path}");
+    }
+    assert_eq!(ask(&node.router, "GET", "/api/v1/registers/a%00", Some(&asker), None).await.status, 404);
     let store = node.app.store.clone();
     node.running.stop().await;
     let asked = json!({"filter": {}, "language": "chinese", "rows_per_file": 2});
