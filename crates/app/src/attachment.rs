@@ -40,8 +40,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 const WAITS_US: i64 = 86_400_000_000;
 /// How long a file that no row names is left alone, real time.
 const UNNAMED_US: i64 = 30 * 86_400_000_000;
-/// Files are refused below so many times the free space at which readings are: those come first.
-const FLOORS: u64 = 4;
 /// Uploads of one person that may wait.
 const WAITING_MAX: u64 = 200;
 const MB: u64 = 1_000_000;
@@ -179,8 +177,7 @@ async fn has_room(app: &App, by: UserId, bytes: u64) -> Result<(), AppError> {
     if usage.waiting >= WAITING_MAX || usage.waiting_bytes + bytes > limits.person_mb * MB {
         return Err(AppError::conflict("attachment.waiting").with("max_mb", limits.person_mb).with("max", WAITING_MAX));
     }
-    let floor = app.settings.disk_free_min_mb.saturating_mul(FLOORS) << 20;
-    if pressure::disk_free(&app.attachments.root).is_some_and(|free| free < floor.saturating_add(bytes)) {
+    if !pressure::has_room_for_files(&app.attachments.root, app.settings.disk_free_min_mb, bytes) {
         return Err(AppError::new(Kind::Unavailable, "attachment.disk_low"));
     }
     if usage.all_bytes + bytes > limits.total_mb * MB {

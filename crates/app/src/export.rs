@@ -39,8 +39,6 @@ const KEPT_US: i64 = 86_400_000_000;
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// When a job is tried again that the database or the disk stopped, real time.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Files are refused below so many times the free space at which readings are: those come first.
-const FLOORS: u64 = 4;
 
 /// Where the files are, and what wakes whoever makes them.
 pub struct Exports {
@@ -227,8 +225,7 @@ async fn parts(app: &App, job: &ExportRow, rows: &mut u64, files: &mut u64) -> R
     let scope = Scope { user: Some(job.user), name: String::new(), grants: job.grants.clone() };
     let mut cursor = None;
     loop {
-        let floor = app.settings.disk_free_min_mb.saturating_mul(FLOORS) << 20;
-        if pressure::disk_free(&app.exports.root).is_some_and(|free| free < floor) {
+        if !pressure::has_room_for_files(&app.exports.root, app.settings.disk_free_min_mb, 0) {
             return Err(AppError::new(Kind::Unavailable, "export.disk_low"));
         }
         let part = sheet::part(app, &scope, &job.kind, &asked.filter, asked.language, cursor, asked.rows_per_file).await?;

@@ -200,6 +200,15 @@ pub fn disk_free(dir: &Path) -> Option<u64> {
     Some(free_of(&disk))
 }
 
+/// Files are refused below so many times the free space at which readings are: those come first.
+const FLOORS: u64 = 4;
+
+/// Whether `bytes` of files that people can do without for a while may still be written to the disk that holds `dir`.
+pub fn has_room_for_files(dir: &Path, disk_free_min_mb: u64, bytes: u64) -> bool {
+    let floor = disk_free_min_mb.saturating_mul(FLOORS) << 20;
+    disk_free(dir).is_none_or(|free| free >= floor.saturating_add(bytes))
+}
+
 fn free_of(disk: &rustix::fs::StatVfs) -> u64 {
     disk.f_bavail.saturating_mul(disk.f_frsize)
 }
