@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("archive", &["model", "history"]),
     ("store", &["model", "domain"]),
     ("ingest", &["model", "protocols"]),
-    ("app", &["model", "domain", "store", "history", "archive", "documents"]),
+    ("link", &["model"]),
+    ("app", &["model", "domain", "store", "history", "archive", "documents", "link"]),
     ("http", &["model", "app", "domain", "protocols", "history"]),
     ("sim", &["model", "protocols"]),
 ];

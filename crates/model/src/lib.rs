@@ -8,6 +8,7 @@ pub mod batch;
 pub mod geo;
 pub mod id;
 pub mod modbus;
+pub mod node;
 pub mod noun;
 pub mod reading;
 pub mod scope;
@@ -24,6 +25,7 @@ pub use geo::{RegionCode, Wgs84};
 pub use id::{
     AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, PointId, RecordId, SiteId, UserId, VehicleId,
 };
+pub use node::{NodeId, NodeLevel};
 pub use noun::PointSet;
 pub use reading::{Flags, Position, Quality, Reading, item};
 pub use scope::{Permission, Role, Scope};

@@ -146,6 +146,18 @@ SELECT s.id, '正常', 1, '[]', s.user_id, 30 FROM duty_shift AS s;",
 SELECT u.id, 'hidden_danger', '{}', '[]', 16, 'waiting', 0, 0 FROM users AS u;",
         counts: &[("SELECT COUNT(*) AS n FROM export_job AS j JOIN users AS u ON u.id = j.user_id WHERE j.asked_at_us = 16", 1)],
     },
+    Step {
+        name: "0015_link",
+        digest: "0a5d378633e8f3f44d55b4e850932e365a8100365747aefd1b4697d2944a975c",
+        rows: "INSERT INTO node (id, name, level, relation, state, agreement, said) VALUES ('0199f3c27f007abc8def0123456789ab', '县局', 'county', 'self', 'active', '{}', '{}');
+INSERT INTO link_feed (way, kind, subject, seq, body) VALUES ('up', 'device', '0199f3c27f007abc8def0123456789ab/1', 1, '{}');
+INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0123456789ab', '2026-11-30', 1, '00000000000000000000000000000001');",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM node WHERE name = '县局'", 1),
+            ("SELECT COUNT(*) AS n FROM link_feed WHERE seq = 1", 1),
+            ("SELECT COUNT(*) AS n FROM alarm WHERE home IS NULL", 1),
+        ],
+    },
 ];
 
 #[test]
