@@ -26,6 +26,7 @@ pub mod keep;
 pub mod live;
 pub mod media;
 pub mod modbus;
+pub mod node;
 pub mod pack;
 pub mod point;
 
@@ -88,6 +89,8 @@ pub struct App {
     pub settings: Settings,
     /// State of the sockets; empty until `ingest` is wired.
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
+    /// The link to other nodes; empty until it runs.
+    pub network: std::sync::OnceLock<Arc<dyn node::Network>>,
     /// Signing in: what it keeps in memory.
     pub access: access::Access,
     /// Files of terminals.

@@ -144,6 +144,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         certificates: certificate::Certificates::new(dir),
         settings,
         links: std::sync::OnceLock::new(),
+        network: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         health: crate::health::Health::default(),
