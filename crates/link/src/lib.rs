@@ -5,3 +5,4 @@
 pub mod digest;
 pub mod intervals;
 pub mod message;
+pub mod session;
