@@ -293,7 +293,7 @@ pub fn run(seed: u64) -> Report {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x616e_6c61_6e);
+        let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x0061_6e6c_616e);
         let lossy = random.chance(500);
         let weather = Weather {
             lost: if lossy { random.below(150) } else { 0 },
@@ -672,7 +672,7 @@ impl World {
 
     fn send(&mut self, node: usize, connection: u64, message: Message) {
         self.report.messages += 1;
-        if self.report.messages % 64 == 0 {
+        if self.report.messages.is_multiple_of(64) {
             assert_eq!(Message::decode(&message.encode()), Ok(Some(message.clone())));
         }
         let Some(c) = self.connections.get(&connection) else { return };
