@@ -2,4 +2,10 @@
 //!
 //! No rule, no SQL, no HTTP here. Start at [`intervals`], what everything counts with.
 
+#[cfg(feature = "net")]
+pub mod identity;
 pub mod intervals;
+#[cfg(feature = "net")]
+pub mod pairing;
+#[cfg(feature = "net")]
+pub mod transport;
