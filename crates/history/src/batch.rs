@@ -4,7 +4,7 @@
 //! few symbols: the step of a value in units of its point's decimals, the step from one instant to the next among the distinct ones.
 //! Decoding believes nothing: it is bounded, never panics, and gives only what can be stored. Start at [`encode_readings`].
 
-use anlan_model::{PointId, Quality, Reading, Timestamp};
+use anlan_model::{PointId, Reading, Timestamp};
 
 use crate::bits::{Cursor, pack, put_varint, put_zigzag, unpack, unzigzag, zigzag};
 use crate::columns::{
@@ -241,7 +241,7 @@ fn take_values(cursor: &mut Cursor<'_>, n: usize, firsts: &[usize]) -> Option<Ve
 mod tests {
     use std::time::Instant;
 
-    use anlan_model::Flags;
+    use anlan_model::{Flags, Quality};
     use proptest::prelude::*;
 
     use super::*;
