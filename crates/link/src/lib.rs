@@ -2,4 +2,6 @@
 //!
 //! No rule, no SQL, no HTTP here. Start at [`intervals`], what everything counts with.
 
+pub mod digest;
 pub mod intervals;
+pub mod message;
