@@ -39,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) handle: EngineHandle,
     pub(crate) reader: Reader,
     pub(crate) latest: Arc<Latest>,
+    pub(crate) durable: watch::Receiver<u64>,
     keeper: anlan_history::Keeper,
     thread: JoinHandle<()>,
     _projected: watch::Sender<u64>,
