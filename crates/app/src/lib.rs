@@ -23,6 +23,7 @@ pub mod export;
 pub mod health;
 pub mod hold;
 pub mod keep;
+pub mod ledger;
 pub mod live;
 pub mod media;
 pub mod modbus;

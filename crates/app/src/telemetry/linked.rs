@@ -137,4 +137,4 @@ pub(super) fn points<'a>(readings: impl Iterator<Item = &'a Reading>) -> HashSet
 
 #[cfg(test)]
 #[path = "linked_tests.rs"]
-mod tests;
+pub(crate) mod tests;

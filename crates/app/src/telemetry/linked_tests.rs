@@ -39,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) handle: EngineHandle,
     pub(crate) reader: Reader,
     pub(crate) latest: Arc<Latest>,
+    pub(crate) durable: watch::Receiver<u64>,
     keeper: anlan_history::Keeper,
     thread: JoinHandle<()>,
     _projected: watch::Sender<u64>,
@@ -76,6 +77,8 @@ impl Node {
     /// A batch of an own device.
     pub(crate) fn hear(&self, shard: u16, readings: Vec<BoundReading>) -> Result<Kept, Refusal> {
         let (send, receive) = mpsc::channel();
+        // Old device times are believed of back-fill alone.
+        let backfill = readings.iter().any(|r| r.device_at.is_some());
         let batch = Bound {
             source: "D".to_owned(),
             enterprise: None,
@@ -83,7 +86,7 @@ impl Node {
             readings,
             positions: Vec::new(),
             effects: Vec::new(),
-            backfill: false,
+            backfill,
             reply: Box::new(move |answer| send.send(answer).unwrap()),
         };
         self.handle.offer(shard, Class::Ruled, batch);
