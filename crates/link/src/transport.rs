@@ -210,7 +210,7 @@ impl Connection {
 }
 
 impl Sender {
-    /// Sends a message, and waits until the kernel has it. Dropped before it is done, it may have sent the message or not, never a part of it.
+    /// Sends a message, and waits until the kernel has it; only an answer says that the peer does. Dropped before it is done, it may have sent the message or not, never a part of it.
     ///
     /// # Errors
     /// [`LinkError::TooLong`] (the connection stands), [`LinkError::Silent`] and others (it does not).
