@@ -152,25 +152,32 @@ struct Question {
     request: String,
 }
 
+/// Whom a node asks, and what it says of itself.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// The parent's.
+    pub address: Address,
+    /// From the parent's operator.
+    pub code: PairingCode,
+    /// What this node is called here.
+    pub name: String,
+    /// Its release.
+    pub software: String,
+}
+
 /// Asks the parent once; if it grants, the certificate is kept in `own`.
 ///
 /// # Errors
 /// [`LinkError`]: `Refused` and `ForeignAuthority` among them. Nothing is said to a node of another authority.
-pub async fn ask(
-    address: &Address,
-    code: &PairingCode,
-    own: &Identity,
-    name: &str,
-    software: &str,
-    limits: &Limits,
-) -> Result<Asked, LinkError> {
+pub async fn ask(introduction: &Introduction, own: &Identity, limits: &Limits) -> Result<Asked, LinkError> {
+    let Introduction { address, code, name, software } = introduction;
     let peer = || address.to_string();
     let config = client(own, code.authority, None)?;
     let question = Question {
         secret: hex(&code.secret),
         node: own.id().to_string(),
-        name: name.to_owned(),
-        software: software.to_owned(),
+        name: name.clone(),
+        software: software.clone(),
         request: own.request()?,
     };
     let (mut socket, parent) = dial(address, config, PAIR_PATH, None, strangers_web_socket(), limits).await?;
@@ -199,19 +206,15 @@ pub async fn ask(
 ///
 /// # Errors
 /// [`LinkError`] that no waiting mends.
-#[expect(clippy::too_many_arguments, reason = "each is another thing of another owner; a struct would only name them twice")]
 pub async fn join(
-    address: &Address,
-    code: &PairingCode,
+    introduction: &Introduction,
     own: &Identity,
-    name: &str,
-    software: &str,
     limits: &Limits,
     every: Duration,
     mut told: impl FnMut(Progress<'_>) + Send,
 ) -> Result<(Named, Named), LinkError> {
     loop {
-        match ask(address, code, own, name, software, limits).await {
+        match ask(introduction, own, limits).await {
             Ok(Asked::Joined { parent, ours }) => return Ok((parent, ours)),
             Ok(Asked::Waiting(parent)) => told(Progress::Waiting(&parent)),
             Err(failure) if failure.is_passing() => told(Progress::Failed(&failure)),

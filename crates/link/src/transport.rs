@@ -133,8 +133,6 @@ pub struct Sender {
 pub struct Receiver {
     stream: SplitStream<Socket>,
     sender: Sender,
-    /// Since when we have been waiting for what comes next; the peer cannot be blamed for what we did not read.
-    waiting_since: Option<Instant>,
     _pings: JoinSet<()>,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -202,7 +200,7 @@ impl Connection {
         let sender = Sender { sink: Arc::new(Mutex::new(sink)), common };
         let mut pings = JoinSet::new();
         pings.spawn(ping(sender.clone()));
-        let receiver = Receiver { stream, sender: sender.clone(), waiting_since: None, _pings: pings, _place: place };
+        let receiver = Receiver { stream, sender: sender.clone(), _pings: pings, _place: place };
         Self { peer, address, meter, sender, receiver }
     }
     /// Its halves. The connection ends when the receiver is dropped and no sender is left.
@@ -212,7 +210,7 @@ impl Connection {
 }
 
 impl Sender {
-    /// Sends a message, and waits until the kernel has it. Dropped before it is done, it may have sent the message or not, never a part of it.
+    /// Sends a message, and waits until the kernel has it; only an answer says that the peer does. Dropped before it is done, it may have sent the message or not, never a part of it.
     ///
     /// # Errors
     /// [`LinkError::TooLong`] (the connection stands), [`LinkError::Silent`] and others (it does not).
@@ -222,7 +220,7 @@ impl Sender {
             return Err(LinkError::TooLong { peer: self.common.address.to_string(), max });
         }
         let sent = async { self.sink.lock().await.send(Message::Binary(Bytes::from(message))).await };
-        self.common.unless_still(Instant::now(), Meter::moved_at, sent).await?.map_err(|e| self.common.failure(e))
+        self.common.unless_still(Meter::moved_at, sent).await?.map_err(|e| self.common.failure(e))
     }
     /// Says good-bye with a reason (cut to what fits); the peer's receiver ends. Waits a second at most.
     pub async fn close(&self, reason: &str) {
@@ -243,10 +241,8 @@ impl Receiver {
     /// # Errors
     /// [`LinkError`]; then the connection is over.
     pub async fn recv(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let common = self.sender.common.clone();
-        let received = common.unless_still(since, Meter::heard_at, next(&mut self.stream, &common.address)).await;
-        self.waiting_since = None;
+        let received = common.unless_still(Meter::heard_at, next(&mut self.stream, &common.address)).await;
         let failure = match received? {
             Some(Ok(message)) => return Ok(message),
             Some(Err(failure)) => common.failure(failure),
@@ -281,17 +277,17 @@ impl Common {
     fn failure(&self, error: WsError) -> LinkError {
         LinkError::of_ws(error, &self.address, self.expires_at, self.limits.message_bytes_max)
     }
-    /// What `work` gives, unless since `from` nothing `moved` for too long. What the kernel already holds is read before that is judged.
-    async fn unless_still<T>(&self, from: Instant, moved: fn(&Meter) -> Instant, work: impl Future<Output = T>) -> Result<T, LinkError> {
+    /// What `work` gives, unless nothing `moved` for too long. What the kernel already holds is read before that is judged: a node that was busy with
+    /// something else finds the pings of the meantime there.
+    async fn unless_still<T>(&self, moved: fn(&Meter) -> Instant, work: impl Future<Output = T>) -> Result<T, LinkError> {
         let mut work = std::pin::pin!(work);
         loop {
-            let end = moved(&self.meter).max(from) + self.limits.silence;
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                () = sleep_until(end) => {}
+                () = sleep_until(moved(&self.meter) + self.limits.silence) => {}
             }
-            if Instant::now() >= moved(&self.meter).max(from) + self.limits.silence {
+            if moved(&self.meter).elapsed() >= self.limits.silence {
                 return Err(silent(&self.address, self.limits.silence));
             }
         }

@@ -6,14 +6,20 @@ mod common;
 use std::time::Duration;
 
 use anlan_link::identity::ChainError;
-use anlan_link::pairing::{Answer, Asked, PairingCode, Progress, Refusal, ask, join};
+use anlan_link::pairing::{Answer, Asked, Introduction, PairingCode, Progress, Refusal, ask, join};
 use anlan_link::transport::{Limits, LinkError, connect};
 use common::{Node, Parent, claim, rude};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn ask_once(parent: &Parent, code: &PairingCode, child: &Node) -> Result<Asked, LinkError> {
-    ask(&parent.address, code, &child.identity, "化工园 1 号网关", "0.1.0", &Limits::default()).await
+    ask(&introduction(parent, code), &child.identity, &Limits::default()).await
+}
+
+fn introduction(parent: &Parent, code: &PairingCode) -> Introduction {
+    Introduction {
+        address: parent.address.clone(), code: code.clone(), name: "化工园 1 号网关".to_owned(), software: "0.1.0".to_owned()
+    }
 }
 
 fn refused(outcome: Result<Asked, LinkError>) -> Refusal {
@@ -37,7 +43,7 @@ async fn a_node_with_the_code_joins_once_the_operator_confirms_and_then_connects
     };
     let every = Duration::from_millis(10);
     let limits = Limits::default();
-    let joined = join(&parent.address, &code, &child.identity, "化工园 1 号网关", "0.1.0", &limits, every, told).await;
+    let joined = join(&introduction(&parent, &code), &child.identity, &limits, every, told).await;
     let (named_parent, ours) = joined.unwrap();
     assert_eq!(n_waited, 2);
     assert_eq!(named_parent.claim, claim(parent.node.identity.id()));

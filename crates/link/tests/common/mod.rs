@@ -62,7 +62,7 @@ impl Node {
 
 /// Short, so that a test of silence takes no longer than it must.
 pub fn hasty() -> Limits {
-    Limits { silence: Duration::from_millis(600), ping: Duration::from_millis(150), ..Limits::default() }
+    Limits { silence: Duration::from_millis(800), ping: Duration::from_millis(150), ..Limits::default() }
 }
 
 /// What the parent's tables will be.
