@@ -24,9 +24,11 @@ pub mod health;
 pub mod hold;
 pub mod keep;
 pub mod ledger;
+pub mod link;
 pub mod live;
 pub mod media;
 pub mod modbus;
+pub mod node;
 pub mod pack;
 pub mod point;
 
@@ -89,6 +91,8 @@ pub struct App {
     pub settings: Settings,
     /// State of the sockets; empty until `ingest` is wired.
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
+    /// The link to other nodes; empty until it runs.
+    pub network: std::sync::OnceLock<Arc<dyn node::Network>>,
     /// Signing in: what it keeps in memory.
     pub access: access::Access,
     /// Files of terminals.
@@ -115,6 +119,8 @@ pub struct App {
     pub dropping: Arc<std::sync::Mutex<()>>,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
+    /// Last durable log position, as it grows.
+    durable: tokio::sync::watch::Receiver<u64>,
     /// The engine, for the test clock and backups.
     engine: telemetry::engine::EngineHandle,
 }

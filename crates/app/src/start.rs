@@ -147,6 +147,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         certificates: certificate::Certificates::new(dir),
         settings,
         links: std::sync::OnceLock::new(),
+        network: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         health: crate::health::Health::default(),
@@ -155,6 +156,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         keep: crate::keep::Bell::default(),
         dropping: Arc::default(),
         backup: tokio::sync::Mutex::new(()),
+        durable: opened.durable.clone(),
         engine: opened.handle.clone(),
     });
     let look_every = std::time::Duration::from_millis(app.settings.history.merge_look_ms);

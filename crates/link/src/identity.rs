@@ -220,6 +220,15 @@ pub fn fingerprint(public_key: &[u8]) -> String {
     hex(&Sha256::digest(public_key))
 }
 
+/// Who the first certificate of a PEM chain names.
+///
+/// # Errors
+/// [`ChainError`].
+pub fn leaf_of(chain: &str) -> Result<Named, ChainError> {
+    let leaf = CertificateDer::pem_slice_iter(chain.as_bytes()).next().and_then(Result::ok).ok_or(ChainError::Shape)?;
+    Ok(Named::read(&leaf)?)
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
