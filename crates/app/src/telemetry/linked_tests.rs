@@ -244,3 +244,99 @@ proptest! {
         node.stop();
     }
 }
+
+/// A whole node, so that registry, engine, intake and history agree on whose a point is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_of_another_node_is_shown_here_and_nobody_sends_or_combines_in_its_name() {
+    use anlan_model::noun::{CombinationMember, LimitsSource};
+    use anlan_model::{Batch, Intake as _, NodeId, RawReading, RegionCode, Scope, Source};
+    use anlan_store::{NewCombination, NewDevice, NewEnterprise, Store};
+
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("db.sqlite").display());
+    let start = async || {
+        let store = Store::open(&url).await.unwrap();
+        let settings = crate::Settings { disk_free_min_mb: 0, ..crate::Settings::default() };
+        crate::start(dir.path(), store, crate::clock::AppClock::real(), settings).await.unwrap()
+    };
+    let node = start().await;
+    let (app, scope, now) = (node.app.clone(), Scope::node(), at(0));
+    let enterprise = NewEnterprise {
+        code: "E1".into(),
+        name: "E1".into(),
+        region: RegionCode::new("530402").unwrap(),
+        sector: "hazchem".into(),
+        place: None,
+    };
+    let enterprise = app.store.create_enterprise(&scope, &enterprise, now).await.unwrap().id;
+    let device = NewDevice {
+        code: "M1".into(),
+        name: "M1".into(),
+        enterprise: Some(enterprise),
+        protocol: "mqtt".into(),
+        gateway: false,
+        may_backfill: false,
+        secret_hash: [0; 32],
+    };
+    let device = app.store.create_device(&scope, &device, now).await.unwrap().id;
+    app.store.ensure_points_of(&[(device, vec!["p".to_owned(), "q".to_owned()])], now).await.unwrap();
+    anlan_store::testing::tamper(
+        &url,
+        "INSERT INTO mirror (node, kind, remote_id, local_id) SELECT '0000000000000000000000000000000a', 'point', 77, id FROM point WHERE code = 'p';
+INSERT INTO mirror (node, kind, remote_id, local_id) SELECT '0000000000000000000000000000000a', 'device', 5, id FROM device WHERE code = 'M1';",
+    )
+    .await;
+    app.registry.renew([crate::registry::Touched::Device(device)]).await.unwrap();
+    let known = app.registry.get();
+    let (own, child) = (NodeId::new(0xb), NodeId::new(0xa));
+    let here = known.here(own, child, PointId::new(77)).unwrap();
+    let beside = known.point_by_code[&device]["q"];
+    assert_eq!((known.origin(own, here), known.origin(own, beside)), ((child, PointId::new(77)), (own, beside)));
+    assert_eq!(known.here(own, own, here), None, "it is not this node's own");
+
+    let link = async |app: &crate::App, point: PointId| {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let reply = Box::new(move |answer| send.send(answer).unwrap());
+        app.engine.offer_linked(Linked::new(&app.registry.get(), vec![reading(point.get(), 0, 0, 42.5)], reply));
+        receive.await.unwrap()
+    };
+    assert_eq!(link(&app, here).await, Ok(Kept { stored: 1, repeated: 0 }));
+    assert_eq!(link(&app, beside).await, Err(Refusal::UnknownSource), "a point of this node is judged here");
+
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let batch = Batch {
+        source: Source::Device { device, protocol: "mqtt" },
+        received_at: at(1),
+        readings: vec![RawReading { code: "p".into(), device_at: None, value: 1.0, quality: Quality::Good }],
+        bound: Default::default(),
+        positions: Vec::new(),
+        events: Vec::new(),
+        backfill: false,
+        reply: Box::new(move |answer| send.send(answer).unwrap()),
+    };
+    node.intake.offer(batch);
+    assert_eq!(receive.await.unwrap(), Err(Refusal::UnknownSource), "its device speaks at home");
+
+    let member = |kind| CombinationMember { point: here, kind };
+    let wish = NewCombination {
+        enterprise,
+        name: "c".into(),
+        level: Level::Yellow,
+        needed: 2,
+        within_s: 10.0,
+        members: vec![member(RuleKind::H), member(RuleKind::L)],
+        source: LimitsSource { document: "t".into(), clause: String::new() },
+    };
+    let refused = crate::combination::create(&app, &scope, wish).await.unwrap_err();
+    assert!(refused.problems.iter().all(|p| p.code == "combination.mirrored"), "{refused:?}");
+
+    drop((app, known));
+    node.stop().await;
+    let node = start().await;
+    let seen = node.app.store.point_set(&scope, &anlan_store::PointFilter::default()).await.unwrap();
+    assert_eq!(node.app.telemetry.latest(&seen, here).map(|r| r.value), Some(42.5), "also after a restart");
+    let shown = node.app.telemetry.readings(&seen, here, at(-10), at(10), None, 10).unwrap();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(link(&node.app, here).await, Ok(Kept { stored: 0, repeated: 1 }));
+    node.stop().await;
+}
