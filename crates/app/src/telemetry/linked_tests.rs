@@ -40,19 +40,23 @@ pub(crate) struct Node {
     pub(crate) reader: Reader,
     pub(crate) latest: Arc<Latest>,
     pub(crate) durable: watch::Receiver<u64>,
-    keeper: anlan_history::Keeper,
+    pub(crate) keeper: anlan_history::Keeper,
     thread: JoinHandle<()>,
     _projected: watch::Sender<u64>,
 }
 
 impl Node {
     pub(crate) fn open(dir: &Path) -> Self {
-        let (projected, projected_receiver) = watch::channel(u64::MAX);
+        Self::open_with(dir, crate::settings::History::default(), u64::MAX)
+    }
+
+    /// With other sizes, and a projection that stands at `projected`.
+    pub(crate) fn open_with(dir: &Path, files: crate::settings::History, projected: u64) -> Self {
+        let (projected, projected_receiver) = watch::channel(projected);
         let (latest, status) = (Arc::new(Latest::default()), Arc::new(LogStatus::default()));
         let pressure = Arc::new(Pressure::new(1_000, 1_000_000));
         let clock = Arc::new(crate::clock::AppClock::real());
         let drift = crate::rules::road().unwrap().drift.is;
-        let files = crate::settings::History::default();
         let opened =
             engine::open(dir, TimeBounds::default(), drift, files, pressure, clock, latest.clone(), status, projected_receiver).unwrap();
         let (opened, reader) = opened;
@@ -197,6 +201,42 @@ fn replay_passes_over_what_another_node_judged() {
         let notes = Notes::decode(&record.notes).unwrap();
         assert!(engine::replay(&mut shards[usize::from(record.shard)], &record, &notes), "record {lsn} is judged as it was");
     }
+    node.stop();
+}
+
+/// A ledger that lags keeps the log, and only that.
+#[test]
+fn the_log_is_kept_for_whoever_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = crate::settings::History {
+        segment_bytes: 64,
+        seal_after_readings: 1,
+        keep_log_s: 0,
+        checkpoint_ms: 20,
+        ..crate::settings::History::default()
+    };
+    let node = Node::open_with(dir.path(), files, u64::MAX);
+    node.handle.hold_log(4);
+    let mut second = 0;
+    let mut grow = |until: &dyn Fn(u64) -> bool| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !until(node.reader.first_in_log().0) {
+            assert!(std::time::Instant::now() < end, "the log begins with {}", node.reader.first_in_log());
+            node.link(vec![(3, vec![reading(7, second, 0, 1.0)])]).unwrap();
+            second += 1;
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    grow(&|first| first > 1);
+    for _ in 0..20 {
+        grow(&|first| {
+            assert!(first <= 5, "record 5 is still to be counted, the log begins with {first}");
+            true
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    node.handle.hold_log(u64::MAX);
+    grow(&|first| first > 5);
     node.stop();
 }
 
