@@ -183,11 +183,11 @@ fn replay_passes_over_what_another_node_judged() {
         // No time but ours, so that the alarm is a live one, and waits for the reorder window while linked readings come in.
         let value = if round % 2 == 0 { 90.0 } else { 10.0 };
         node.hear(3, vec![BoundReading { point: own, device_at: None, value, quality: Quality::Good }]).unwrap();
-        for piece in 0..10 {
+        // Longer than the window, so that the alarm is due at one of them.
+        for piece in 0..50 {
             node.link(vec![(3, vec![reading(7, round * 100 + piece, 0, 99.0)])]).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(std::time::Duration::from_millis(3));
         }
-        std::thread::sleep(std::time::Duration::from_millis(60));
     }
     let changes = |reader: &Reader| {
         let records = reader.tail(anlan_history::Lsn::ZERO).map(|r| r.unwrap().1);
