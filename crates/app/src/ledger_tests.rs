@@ -351,3 +351,37 @@ async fn what_was_archived_and_dropped_is_proven_and_sent_and_not_kept_again() {
     a.stop().await;
     b.stop().await;
 }
+
+/// How fast a receiver keeps and counts on this machine: prints; run it in release.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_fast_enough() {
+    let n_steps = if cfg!(debug_assertions) { 20 } else { 500 };
+    let dir = tempfile::tempdir().unwrap();
+    let b = Bench::open(dir.path(), PARENT, parent_knows(1_000)).await;
+    let piece = |first: i64| {
+        let steps = (first..first + n_steps).flat_map(|n| {
+            (1..=1_000).map(move |p| Reading {
+                point: PointId::new(p),
+                event_at: at(n * 10),
+                device_at: Some(at(n * 10)),
+                received_at: at(0),
+                value: ((n * 37 + p * 101) % 17) as f64 / 10.0,
+                quality: Quality::Good,
+                flags: anlan_model::Flags::empty(),
+                revision: 0,
+            })
+        });
+        piece::encode(&std::collections::BTreeMap::from([(CHILD, steps.collect())]))
+    };
+    let n = n_steps as f64 * 1_000.0;
+    for (name, bytes) in [("behind the newest", piece(n_steps)), ("before it", piece(0)), ("once more", piece(0))] {
+        let start = std::time::Instant::now();
+        let kept = b.take(&bytes);
+        println!("{name}: {:.0}/s kept, {kept:?}", n / start.elapsed().as_secs_f64());
+    }
+    let start = std::time::Instant::now();
+    b.ledger.catch_up().await.unwrap();
+    println!("{:.0}/s counted", 2.0 * n / start.elapsed().as_secs_f64());
+    assert_eq!(b.days().await.iter().map(|(_, _, d)| d.n).sum::<u64>(), 2_000 * n_steps as u64);
+    b.stop().await;
+}
