@@ -205,6 +205,7 @@ pub async fn import(app: &App, scope: &Scope, bytes: Vec<u8>, dry_run: bool) -> 
                 ImportedEnterprise::Same => report.repeated += 1,
                 ImportedEnterprise::OutOfScope => report.fault(row, "", sheet::problem("scope.outside")),
                 ImportedEnterprise::Gone => report.fault(row, "", sheet::problem("enterprise.merged")),
+                ImportedEnterprise::Elsewhere => report.fault(row, "", sheet::problem("enterprise.kept_elsewhere")),
             }
             seen.insert(new.code.clone(), new);
         }

@@ -139,6 +139,7 @@ impl From<StoreError> for AppError {
             StoreError::StillStanding => Self::conflict("alarm.still_standing"),
             StoreError::Elsewhere { place } => Self::invalid("combination.elsewhere", &format!("members[{place}].point")),
             StoreError::Combined { name } => Self::conflict("device.combined").on("enterprise").with("name", name),
+            StoreError::Mirrored { node } => Self::conflict("node.elsewhere").with("node", node),
             StoreError::TooMany { most } => Self::conflict("combination.too_many").with("max", most),
             StoreError::LastAdministrator => Self::conflict("user.last_administrator"),
             StoreError::Cursor => Self::invalid("cursor.malformed", "cursor"),

@@ -30,6 +30,8 @@ pub struct Have {
     pub mark: Option<(u64, u64)>,
     /// Its feed up to here.
     pub feed: u64,
+    /// The start whose numbers those are: every start may number anew.
+    pub feed_of: Incarnation,
 }
 
 /// One subject of a feed in its newest state.
@@ -300,7 +302,7 @@ mod tests {
                 log_first: 1,
                 log_end: 30,
                 feed_end: 12,
-                have: Have { log: log.clone(), mark: Some((30, 5)), feed: 4 },
+                have: Have { log: log.clone(), mark: Some((30, 5)), feed: 4, feed_of: Incarnation { starts: 1, nonce: 3 } },
                 software: "anlan 0.1.0".into(),
             }),
             Message::Feed(Feed { after: 10, upto: 12, entries: vec![entry] }),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AlarmId, CombinationId, EnterpriseId, PointId, RegionCode, Timestamp, VehicleId};
+use crate::{AlarmId, CombinationId, EnterpriseId, NodeId, NodeLevel, PointId, RegionCode, Timestamp, VehicleId};
 
 /// The four levels of early warning. Ordered: red is greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -198,6 +198,44 @@ pub struct Alarm {
     pub combination: Option<CombinationId>,
     /// What a combination alarm is made of, in the order of its rule; empty for every other.
     pub members: Vec<AlarmMember>,
+    /// The node that judged it, if that is another one.
+    pub home: Option<AlarmHome>,
+    /// What the people of other nodes did about it; what was done here stands above.
+    pub handlings: Vec<AlarmHandling>,
+}
+
+/// The node at which the condition of an alarm was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmHome {
+    /// Node.
+    pub id: NodeId,
+    /// Its name here; empty = unknown.
+    pub name: String,
+    /// Its level.
+    pub level: Option<NodeLevel>,
+}
+
+/// What the people of another node did about an alarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmHandling {
+    /// Node.
+    pub node: NodeId,
+    /// Its name here; empty = unknown.
+    pub name: String,
+    /// Its level.
+    pub level: Option<NodeLevel>,
+    /// When they acknowledged it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// By whom (display name).
+    pub acknowledged_by: Option<String>,
+    /// Note of the acknowledgement.
+    pub acknowledged_note: Option<String>,
+    /// When they closed it.
+    pub closed_at: Option<Timestamp>,
+    /// By whom.
+    pub closed_by: Option<String>,
+    /// Why.
+    pub closed_reason: Option<String>,
 }
 
 /// A member of a combination rule as it took part in one occurrence. What stood is told by the member's own alarm.

@@ -15,7 +15,8 @@ pub mod scope;
 pub mod time;
 
 pub use alarm::{
-    Alarm, AlarmChange, AlarmMember, AlarmPart, AlarmState, DataEvent, Effect, Level, MemberAlarm, RaisedAlarm, RuleKind, Subject,
+    Alarm, AlarmChange, AlarmHandling, AlarmHome, AlarmMember, AlarmPart, AlarmState, DataEvent, Effect, Level, MemberAlarm, RaisedAlarm,
+    RuleKind, Subject,
 };
 pub use batch::{
     Batch, Command, CommandBody, Credentials, Delivery, DeviceCredential, Downlink, Intake, Kept, MediaRefusal, MediaReply, Quarantined,

@@ -41,6 +41,8 @@ CREATE INDEX node_relation ON node (relation, id);
 -- Codes with which a node may join below this one; times are real.
 CREATE TABLE invitation (
     id {{ID}},
+    -- SHA-256 of the secret's first half, by which it is found, and of all of it.
+    lookup {{BLOB}} NOT NULL,
     secret_hash {{BLOB}} NOT NULL,
     name {{TEXT}} NOT NULL,
     level {{TEXT}} NOT NULL,
@@ -58,7 +60,7 @@ CREATE TABLE invitation (
     -- What it gets once confirmed: PEM chain.
     certificate {{TEXT}}
 );
-CREATE INDEX invitation_secret ON invitation (secret_hash);
+CREATE INDEX invitation_lookup ON invitation (lookup);
 
 -- What changed and is to be told, newest state of each subject once. `way`: up, or the id of a child.
 CREATE TABLE link_feed (
@@ -131,6 +133,10 @@ CREATE TABLE proof (
     PRIMARY KEY (origin, day, holder)
 );
 
--- Where the home of an alarm is another node; NULL = here.
+-- Where the home of an alarm is another node; NULL = here. And what a combination is called there.
 ALTER TABLE alarm ADD COLUMN home {{TEXT}};
+ALTER TABLE alarm ADD COLUMN name {{TEXT}};
+-- Of an enterprise that a node below told of first: that node, whose word about it counts; empty until it has said more than that it owns a device.
+-- NULL = this node's own.
+ALTER TABLE enterprise ADD COLUMN home {{TEXT}};
 -- `level` of alarm_handling is `local`, or the id of the node whose people did it.

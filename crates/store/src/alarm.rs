@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use anlan_model::{
-    Alarm, AlarmId, AlarmMember, AlarmState, CombinationId, EnterpriseId, Level, MemberAlarm, PointId, RegionCode, RuleKind, Scope,
-    Subject, Timestamp, VehicleId,
+    Alarm, AlarmHandling, AlarmHome, AlarmId, AlarmMember, AlarmState, CombinationId, EnterpriseId, Level, MemberAlarm, NodeId, NodeLevel,
+    PointId, RegionCode, RuleKind, Scope, Subject, Timestamp, VehicleId,
 };
 use serde_json::{Value as Json, json};
 
@@ -65,12 +65,13 @@ const COLUMNS: &str =
     "a.id, a.rule, a.kind, a.point_id, a.vehicle_id, a.unit, a.enterprise_id, a.region, a.sector, a.level, a.value, a.threshold,
   a.source, a.confidence, a.onset_at_us, a.raised_at_us, a.returned_at_us, a.historic,
   h.acknowledged_at_us, h.acknowledged_by, h.acknowledged_note, h.closed_at_us, h.closed_by, h.closed_reason,
-  e.name AS enterprise_name, p.name AS point_name, v.plate, v.phone";
+  e.name AS enterprise_name, p.name AS point_name, v.plate, v.phone, a.name AS there_name, a.home, n.name AS home_name, n.level AS home_level";
 const FROM: &str = "FROM alarm AS a
 LEFT JOIN alarm_handling AS h ON h.alarm_id = a.id AND h.level = 'local'
 LEFT JOIN enterprise AS e ON e.id = a.enterprise_id
 LEFT JOIN point AS p ON p.id = a.point_id
 LEFT JOIN vehicle AS v ON v.id = a.vehicle_id
+LEFT JOIN node AS n ON n.id = a.home
 WHERE 1 = 1";
 /// What combination alarms are made of, with the members' own alarms.
 const MEMBERS: &str = "SELECT m.alarm_id, m.place, m.point_id, m.kind, m.combination_id, m.member_id, p.name AS point_name,
@@ -80,8 +81,15 @@ LEFT JOIN point AS p ON p.id = m.point_id
 LEFT JOIN combination AS c ON c.id = m.combination_id
 LEFT JOIN alarm AS o ON o.id = m.member_id
 WHERE 1 = 1";
+/// What the people of other nodes did.
+const HANDLINGS: &str =
+    "SELECT h.alarm_id, h.level AS node, h.acknowledged_at_us, h.acknowledged_by, h.acknowledged_note, h.closed_at_us, h.closed_by,
+  h.closed_reason, n.name, n.level
+FROM alarm_handling AS h
+LEFT JOIN node AS n ON n.id = h.level
+WHERE h.level <> 'local'";
 /// Name of the combination that raised it.
-const COMBINATION_NAME: &str =
+pub(crate) const COMBINATION_NAME: &str =
     "(SELECT MIN(c.name) FROM alarm_member AS m INNER JOIN combination AS c ON c.id = m.combination_id WHERE m.alarm_id = a.id)";
 /// Owner as of the moment the alarm was raised.
 pub(crate) const OWNER: Owner = Owner { enterprise: "a.enterprise_id", region: "a.region", sector: "a.sector" };
@@ -104,8 +112,18 @@ impl Store {
         q.push("\nORDER BY a.raised_at_us DESC, a.id DESC\nLIMIT {}", &[&paging.fetch()]);
         let cursor = |row: &Row| Ok(format!("{}_{}", row.get::<i64>("raised_at_us")?, row.get::<AlarmId>("id")?));
         let mut page = paging.page(self.db.rows(q).await?, cursor, read)?;
-        self.fill_members(&mut page.items).await?;
+        self.fill_alarms(&mut page.items).await?;
         Ok(page)
+    }
+
+    /// Gives alarms what stands in other tables.
+    async fn fill_alarms(&self, alarms: &mut [Alarm]) -> Result<(), StoreError> {
+        self.fill_members(alarms).await?;
+        if !self.network.get().has_others || alarms.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<AlarmId> = alarms.iter().map(|a| a.id).collect();
+        give_handlings(alarms, &self.db.rows_among(HANDLINGS, "h.alarm_id", &ids).await?)
     }
 
     /// Gives combination alarms their members and their name.
@@ -145,7 +163,7 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Database`].
     pub async fn alarm(&self, scope: &Scope, id: AlarmId) -> Result<Alarm, StoreError> {
         let mut alarm = read(&self.db.row(one(scope, id)).await?.ok_or(StoreError::NotFound)?)?;
-        self.fill_members(std::slice::from_mut(&mut alarm)).await?;
+        self.fill_alarms(std::slice::from_mut(&mut alarm)).await?;
         Ok(alarm)
     }
 
@@ -173,17 +191,19 @@ impl Store {
                 found.push(read(&row)?);
             }
         }
-        self.fill_members(&mut found).await?;
+        self.fill_alarms(&mut found).await?;
         let mut found: BTreeMap<AlarmId, Alarm> = found.into_iter().map(|alarm| (alarm.id, alarm)).collect();
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
-    /// Live alarms whose condition stands, for an engine that starts without a checkpoint. Unscoped: for the node itself.
+    /// Live alarms of this node whose condition stands, for an engine that starts without a checkpoint. Unscoped: for the node itself.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn standing_alarms(&self) -> Result<Vec<Alarm>, StoreError> {
-        let q = sql(&format!("SELECT {COLUMNS}\n{FROM}\n  AND a.returned_at_us IS NULL AND a.historic = 0\nORDER BY a.raised_at_us, a.id"));
+        let q = sql(&format!(
+            "SELECT {COLUMNS}\n{FROM}\n  AND a.returned_at_us IS NULL AND a.historic = 0 AND a.home IS NULL\nORDER BY a.raised_at_us, a.id"
+        ));
         self.db.rows(q).await?.iter().map(read).collect()
     }
 
@@ -242,6 +262,9 @@ async fn current(change: &mut Change<'_>, id: AlarmId) -> Result<Current, StoreE
         q.push("\n  AND m.alarm_id = {}", &[&id]);
         give_members(std::slice::from_mut(&mut alarm), &change.tx.rows(q).await?)?;
     }
+    let mut q = sql(HANDLINGS);
+    q.push("\n  AND h.alarm_id = {}", &[&id]);
+    give_handlings(std::slice::from_mut(&mut alarm), &change.tx.rows(q).await?)?;
     let holder = Holder { enterprise: alarm.enterprise, region: alarm.region.clone(), sector: row.get("sector")? };
     Ok(Current { alarm, holder })
 }
@@ -309,7 +332,7 @@ fn read(row: &Row) -> Result<Alarm, StoreError> {
         rule: row.get("rule")?,
         kind: row.word("kind", RuleKind::parse)?,
         subject,
-        subject_name: subject_name.unwrap_or_default(),
+        subject_name: row.get::<Option<String>>("there_name")?.or(subject_name).unwrap_or_default(),
         unit: row.get("unit")?,
         enterprise: row.get("enterprise_id")?,
         enterprise_name: row.get("enterprise_name")?,
@@ -331,7 +354,40 @@ fn read(row: &Row) -> Result<Alarm, StoreError> {
         historic: row.get("historic")?,
         combination: None,
         members: Vec::new(),
+        home: read_home(row)?,
+        handlings: Vec::new(),
     })
+}
+
+fn read_home(row: &Row) -> Result<Option<AlarmHome>, StoreError> {
+    let Some(id) = row.get("home")? else { return Ok(None) };
+    let (name, level): (Option<String>, Option<String>) = (row.get("home_name")?, row.get("home_level")?);
+    Ok(Some(AlarmHome { id, name: name.unwrap_or_default(), level: level.as_deref().and_then(NodeLevel::parse) }))
+}
+
+/// Puts rows of [`HANDLINGS`] where they belong, the lowest level first.
+fn give_handlings(alarms: &mut [Alarm], rows: &[Row]) -> Result<(), StoreError> {
+    let mut handlings: BTreeMap<AlarmId, Vec<AlarmHandling>> = BTreeMap::new();
+    for row in rows {
+        let (name, level): (Option<String>, Option<String>) = (row.get("name")?, row.get("level")?);
+        handlings.entry(row.get("alarm_id")?).or_default().push(AlarmHandling {
+            node: row.get::<NodeId>("node")?,
+            name: name.unwrap_or_default(),
+            level: level.as_deref().and_then(NodeLevel::parse),
+            acknowledged_at: row.get("acknowledged_at_us")?,
+            acknowledged_by: row.get("acknowledged_by")?,
+            acknowledged_note: row.get("acknowledged_note")?,
+            closed_at: row.get("closed_at_us")?,
+            closed_by: row.get("closed_by")?,
+            closed_reason: row.get("closed_reason")?,
+        });
+    }
+    for alarm in alarms {
+        let Some(mut own) = handlings.remove(&alarm.id) else { continue };
+        own.sort_by_key(|h| (h.level, h.node));
+        alarm.handlings = own;
+    }
+    Ok(())
 }
 
 /// Puts rows of [`MEMBERS`] where they belong.

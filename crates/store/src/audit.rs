@@ -8,9 +8,10 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::db::{Row, Sql, Tx, sql};
+use crate::feed::{Network, Told, standing_in};
 use crate::line::Turn;
 use crate::scope::Owner;
-use crate::sight::Sight;
+use crate::sight::{Sight, StandingChange};
 use crate::{Page, Paging, Store, StoreError};
 
 /// Entries of the outbox that are kept; older ones are dropped when nobody fetched them.
@@ -204,7 +205,8 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
         let head = tx.row(sql("UPDATE audit_head SET n_entries = n_entries + 0 WHERE id = 1 RETURNING n_entries, hash")).await?;
         let head = head.ok_or_else(|| StoreError::Corrupt("the audit has no head".to_owned()))?;
         let (n_entries, hash, sight) = (head.get("n_entries")?, head.get("hash")?, self.sight.clone());
-        Ok(Change { n_entries, hash, tx, scope, now, sight, moves: false, _turn: turn })
+        let (network, told, standing) = (self.network.clone(), Told::default(), Vec::new());
+        Ok(Change { n_entries, hash, tx, scope, now, sight, moves: false, network, told, standing, renames: false, _turn: turn })
     }
 }
 
@@ -217,7 +219,14 @@ pub(crate) struct Change<'a> {
     hash: String,
     sight: Sight,
     /// A row changed that decides which points a scope sees.
-    moves: bool,
+    pub(crate) moves: bool,
+    network: Network,
+    /// What other nodes must learn.
+    pub(crate) told: Told,
+    /// Alarms of other nodes that stand now, or no more.
+    pub(crate) standing: Vec<StandingChange>,
+    /// This node, its parent or its neighbours became others.
+    pub(crate) renames: bool,
     // After the transaction: it must have ended when the next one begins.
     _turn: Option<Turn>,
 }
@@ -280,6 +289,7 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
         let insert = sql("INSERT INTO outbox (at_us, kind, body) VALUES ($1, $2, $3) RETURNING id");
         let row = self.tx.row(insert.bind(self.now).bind(kind).bind(body.to_string())).await?.ok_or(StoreError::NotFound)?;
         let oldest = row.get::<i64>("id")? - OUTBOX_MAX;
+        self.told.row(kind, body);
         if oldest > 0 {
             self.tx.run(sql("DELETE FROM outbox WHERE id <= $1").bind(oldest)).await?;
         }
@@ -305,8 +315,23 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         let head = sql("UPDATE audit_head SET n_entries = $1, hash = $2 WHERE id = 1");
         self.tx.run(head.bind(self.n_entries).bind(self.hash)).await?;
+        let before = self.network.get();
+        let now = if self.renames { standing_in(&mut self.tx).await? } else { before };
+        self.told.put(&mut self.tx, now).await?;
         let moving = self.moves.then(|| self.sight.moving());
-        self.tx.commit().await?;
+        let projecting = (!self.standing.is_empty()).then(|| self.sight.projecting());
+        // Before the commit: who writes next tells the new parent. Should the commit fail, entries that nobody fetches do no harm.
+        if self.renames {
+            self.network.set(now);
+        }
+        let committed = self.tx.commit().await;
+        if committed.is_err() && self.renames {
+            self.network.set(before);
+        }
+        committed?;
+        if let Some(projecting) = projecting {
+            projecting.over(self.standing);
+        }
         if let Some(moving) = moving {
             moving.over();
         }

@@ -139,11 +139,13 @@ RETURNING id, code, name, enterprise_id, protocol, gateway, may_backfill, disabl
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Missing`] or [`StoreError::OutOfScope`] for a new owner
-    /// outside the asker's territory, [`StoreError::Combined`] if a combination of the old owner names its points,
+    /// outside the asker's territory, [`StoreError::Mirrored`] for one of another node,
+    /// [`StoreError::Combined`] if a combination of the old owner names its points,
     /// [`StoreError::Database`].
     pub async fn update_device(&self, scope: &Scope, id: DeviceId, wanted: &DeviceChange, now: Timestamp) -> Result<Device, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
+        crate::inbox::must_be_own(&mut change.tx, "device", id.get()).await?;
         check_revision(before.revision, wanted.revision)?;
         if let Some(enterprise) = wanted.enterprise {
             change.may_own(enterprise).await?;
@@ -185,6 +187,7 @@ WHERE id = $8");
     ) -> Result<Device, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
+        crate::inbox::must_be_own(&mut change.tx, "device", id.get()).await?;
         let after = Device { secret_hash, revision: before.revision + 1, ..before };
         let update = sql("UPDATE device SET secret_hash = $1, revision = $2 WHERE id = $3");
         change.tx.run(update.bind(secret_hash).bind(after.revision).bind(id)).await?;

@@ -82,6 +82,8 @@ pub enum ImportedEnterprise {
     OutOfScope,
     /// The enterprise of this code was merged into another.
     Gone,
+    /// The enterprise of this code is kept by another node.
+    Elsewhere,
 }
 
 const COLUMNS: &str = "e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.revision";
@@ -196,6 +198,10 @@ impl Store {
             answers.push(match (is_visible, is_same) {
                 (false, _) => ImportedEnterprise::OutOfScope,
                 (true, true) => ImportedEnterprise::Same,
+                // Its home tells of it.
+                (true, false) if crate::inbox::must_be_own_enterprise(&mut change.tx, before.id).await.is_err() => {
+                    ImportedEnterprise::Elsewhere
+                }
                 (true, false) => match change_to(&mut change, before, &wanted).await {
                     Ok(after) => ImportedEnterprise::Merged(after.id),
                     Err(StoreError::OutOfScope) => ImportedEnterprise::OutOfScope,
@@ -224,6 +230,7 @@ impl Store {
     ) -> Result<Enterprise, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = standing(&mut change, id).await?.ok_or(StoreError::NotFound)?;
+        crate::inbox::must_be_own_enterprise(&mut change.tx, id).await?;
         check_revision(before.revision, wanted.revision)?;
         let after = change_to(&mut change, before, wanted).await?;
         change.commit().await?;

@@ -39,6 +39,12 @@ pub enum StoreError {
         /// Name of the combination.
         name: String,
     },
+    /// The row is another node's: it is changed there.
+    #[error("the row is kept by {node}")]
+    Mirrored {
+        /// Name of that node.
+        node: String,
+    },
     /// There are as many as there may be.
     #[error("there are {most} already")]
     TooMany {

@@ -8,10 +8,15 @@ mod attachment;
 mod db;
 mod error;
 mod export;
+mod feed;
+mod inbox;
+mod invitation;
 mod line;
 mod migrate;
+mod node;
 mod pack;
 mod page;
+mod proof;
 mod record;
 mod scope;
 
@@ -61,13 +66,18 @@ pub use enterprise::{EnterpriseChange, EnterpriseFilter, EnterpriseRow, Imported
 pub use error::StoreError;
 pub use event::EventRow;
 pub use export::{ExportRow, ExportState};
+pub use feed::{FeedEntry, UP};
 pub use hold::{HoldRow, NewHold};
+pub use inbox::{Applied, Inbox, Mirrored, Peer, Refused};
+pub use invitation::{Claim, InvitationRow, InvitationState, NewInvitation};
 pub use ledger::LedgerRow;
 pub use media::{MediaRow, NewMedia};
 pub use merge::{MergeConflict, MergeWish, Merged};
+pub use node::{Admission, Neighbour, NodeChange, NodeRow, NodeState, Relation, Resume, Start};
 pub use pack::PackRow;
 pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
+pub use proof::{NewProof, ProofDay, ProofHolder};
 pub use quarantine::{NewQuarantined, QuarantineRow};
 pub use record::{
     FieldIs, FlaggingRow, Nameable, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, Related,
@@ -89,6 +99,7 @@ pub struct Store {
     line: line::Line,
     sight: sight::Sight,
     bounds: record::Bounds,
+    network: feed::Network,
 }
 
 impl Store {
@@ -99,7 +110,8 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         migrate::migrate(&db, real_now()).await?;
-        Ok(Self { db, line: line::Line::default(), sight: sight::Sight::default(), bounds: record::Bounds::default() })
+        let network = feed::Network::read(&db).await?;
+        Ok(Self { db, line: line::Line::default(), sight: sight::Sight::default(), bounds: record::Bounds::default(), network })
     }
 
     /// Asks the database for a sign of life.

@@ -103,6 +103,12 @@ RETURNING id");
         let n_alarms = change.tx.run(alarms).await?;
         let events = sql("UPDATE event SET enterprise_id = $1 WHERE enterprise_id = $2").bind(into.id).bind(from.id);
         let n_events = change.tx.run(events).await?;
+        for table in [
+            "UPDATE node SET enterprise_id = $1 WHERE enterprise_id = $2",
+            "UPDATE invitation SET enterprise_id = $1 WHERE enterprise_id = $2",
+        ] {
+            change.tx.run(sql(table).bind(into.id).bind(from.id)).await?;
+        }
         let (change, changed, kinds) = crate::record::merge(change, from.id, into.id).await?;
         let mut change = change;
         merged.changed = changed;

@@ -60,6 +60,7 @@ WHERE d.id = $1")
     pub async fn put_modbus(&self, scope: &Scope, device: DeviceId, map: &ModbusMap, now: Timestamp) -> Result<(), StoreError> {
         let mut change = self.change(scope, now).await?;
         let enterprise = visible_device(&mut change, device).await?;
+        crate::inbox::must_be_own(&mut change.tx, "device", device.get()).await?;
         let holder = change.holder(enterprise).await?;
         let known = codes(&mut change, device, map.registers.iter().map(|r| r.code.as_str())).await?;
         for register in &map.registers {

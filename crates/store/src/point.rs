@@ -8,8 +8,9 @@ use serde_json::{Value as Json, json};
 
 use crate::alarm::{WORST, read_worst};
 use crate::audit::{Change, Entry, and_equal, check_revision, difference};
-use crate::db::{PIECE, Row, Sql, sql};
+use crate::db::{PIECE, Row, Sql, Tx, sql};
 use crate::enterprise::read_place;
+use crate::inbox::must_be_own;
 use crate::scope::Owner;
 use crate::sight::Standing;
 use crate::{Page, Paging, Store, StoreError};
@@ -194,7 +195,7 @@ WHERE a.returned_at_us IS NULL AND a.historic = 0 AND a.point_id IS NOT NULL");
     /// Answers the points in the order given.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the device, [`StoreError::Database`].
+    /// [`StoreError::NotFound`] for the device, [`StoreError::Mirrored`] for one of another node, [`StoreError::Database`].
     pub async fn upsert_points(
         &self,
         scope: &Scope,
@@ -204,6 +205,7 @@ WHERE a.returned_at_us IS NULL AND a.historic = 0 AND a.point_id IS NOT NULL");
     ) -> Result<Vec<Point>, StoreError> {
         let mut change = self.change(scope, now).await?;
         let enterprise = visible_device(&mut change, device).await?;
+        must_be_own(&mut change.tx, "device", device.get()).await?;
         let holder = change.holder(enterprise).await?;
         let mut known = codes(&mut change, device, points.iter().map(|p| p.code.as_str())).await?;
         let mut put = Vec::with_capacity(points.len());
@@ -286,12 +288,13 @@ WHERE a.returned_at_us IS NULL AND a.historic = 0 AND a.point_id IS NOT NULL");
     /// Changes a point.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Database`].
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Mirrored`] for one of another node, [`StoreError::Database`].
     pub async fn update_point(&self, scope: &Scope, id: PointId, wanted: &PointChange, now: Timestamp) -> Result<Point, StoreError> {
         let mut change = self.change(scope, now).await?;
         let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
         q.push("\n  AND p.id = {}", &[&id]).and_visible(scope, Owner::ENTERPRISE);
         let before = read(&change.tx.row(q).await?.ok_or(StoreError::NotFound)?)?;
+        must_be_own(&mut change.tx, "point", id.get()).await?;
         check_revision(before.revision, wanted.revision)?;
         let after = Point {
             site: wanted.site.clone().unwrap_or_else(|| before.site.clone()),
@@ -316,6 +319,13 @@ WHERE a.returned_at_us IS NULL AND a.historic = 0 AND a.point_id IS NOT NULL");
         change.commit().await?;
         Ok(after)
     }
+}
+
+/// The point, whoever may see it.
+pub(crate) async fn by_id(tx: &mut Tx, id: PointId) -> Result<Point, StoreError> {
+    let mut q = sql(&format!("SELECT {COLUMNS}\n{FROM}"));
+    q.push("\n  AND p.id = {}", &[&id]);
+    read(&tx.row(q).await?.ok_or(StoreError::NotFound)?)
 }
 
 fn select_rows() -> Sql {

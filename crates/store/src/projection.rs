@@ -6,6 +6,7 @@
 use anlan_model::{AlarmChange, AlarmId, AlarmPart, CombinationId, DataEvent, Effect, EnterpriseId, RaisedAlarm, Subject};
 
 use crate::db::{Row, Tx, sql};
+use crate::feed::Told;
 use crate::{Store, StoreError};
 
 impl Store {
@@ -61,6 +62,12 @@ impl Store {
         }
         let reached = i64::try_from(reached).map_err(|_| StoreError::Corrupt("log position beyond 63 bits".to_owned()))?;
         tx.run(sql("UPDATE projection SET position = $1 WHERE shard = 0").bind(reached)).await?;
+        let network = self.network.get();
+        if network.parent.is_some() {
+            let mut told = Told::default();
+            changed.iter().for_each(|id| told.alarm(*id));
+            told.put(&mut tx, network).await?;
+        }
         let projecting = self.sight.projecting();
         tx.commit().await?;
         projecting.over(standing);
