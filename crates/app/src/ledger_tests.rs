@@ -9,8 +9,8 @@ use anlan_model::noun::{Limits, Point};
 use anlan_model::{DeviceId, Kept, Quality, Timestamp};
 
 use super::*;
-use crate::telemetry::linked::Linked;
 use crate::telemetry::linked::tests::Node;
+use crate::telemetry::linked::{Linked, unarchived};
 use crate::telemetry::piece::{self, LogPieces};
 use crate::telemetry::shard::SubjectConfig;
 
@@ -32,25 +32,28 @@ struct Bench {
     store: Store,
     known: Arc<Snapshot>,
     own: NodeId,
+    whole: Whole,
     running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
 impl Bench {
     async fn open(dir: &Path, own: NodeId, known: Snapshot) -> Self {
-        let node = Node::open(&dir.join("history"));
+        let files = crate::settings::History { seal_after_readings: 100, ..crate::settings::History::default() };
+        let node = Node::open_with(&dir.join("history"), files, u64::MAX);
         let store = Store::open(&format!("sqlite:{}", dir.join("db.sqlite").display())).await.unwrap();
         let known = Arc::new(known);
         let shown = known.clone();
+        let whole = Whole::new(node.reader.clone(), None);
         let sources = Sources {
             own,
-            whole: Whole::new(node.reader.clone(), None),
+            whole: whole.clone(),
             store: store.clone(),
             engine: node.handle.clone(),
             durable: node.durable.clone(),
             known: Arc::new(move || shown.clone()),
         };
         let ledger = Arc::new(Ledger::open(sources).await.unwrap());
-        Self { node, ledger, store, known, own, running: None }
+        Self { node, ledger, store, known, own, whole, running: None }
     }
 
     /// Stops in order: engine, then the ledger, which counts and writes the rest.
@@ -85,8 +88,10 @@ impl Bench {
             let here = |there| self.known.here(self.own, origin, there).unwrap();
             readings.extend(rows.into_iter().map(|r| Reading { point: here(r.point), ..r }));
         }
+        let (readings, n_known) = unarchived(&self.whole, readings).unwrap();
         let linked = Linked::new(&self.known, readings, Box::new(|_| {}));
-        self.node.link(linked.readings).unwrap()
+        let kept = self.node.link(linked.readings).unwrap();
+        Kept { repeated: kept.repeated + n_known, ..kept }
     }
 
     fn pieces(&self, most: usize) -> Vec<piece::Piece> {
@@ -103,10 +108,10 @@ impl Bench {
     }
 
     fn day_pieces(&self, origin: NodeId, day: i32) -> Vec<Vec<u8>> {
-        let (whole, points) = (Whole::new(self.node.reader.clone(), None), points_of(&self.known, self.own, origin));
+        let points = points_of(&self.known, self.own, origin);
         let (mut after, mut all) = (None, Vec::new());
         loop {
-            let part = piece::read_day(&whole, &points, origin, day, after, 37).unwrap();
+            let part = piece::read_day(&self.whole, &points, origin, day, after, 37).unwrap();
             all.push(part.bytes);
             after = part.next;
             if after.is_none() {
@@ -286,4 +291,97 @@ async fn the_log_is_kept_for_the_ledger_and_followed_while_it_grows() {
     assert_eq!(rows.iter().map(|r| r.n_readings).sum::<u64>(), 304);
     assert_eq!(rows.len(), all.len());
     a.stop().await;
+}
+
+struct Nobodys;
+
+impl anlan_archive::Describe for Nobodys {
+    fn point(&self, id: i64, _: UtcDay) -> Arc<anlan_archive::Description> {
+        let labels = [id.to_string(), String::new(), String::new(), String::new(), String::new()];
+        Arc::new(anlan_archive::Description { region: "unassigned".to_owned(), labels: labels.into_iter().collect() })
+    }
+    fn vehicle(&self, id: i64, day: UtcDay) -> Arc<anlan_archive::Description> {
+        self.point(id, day)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_archived_and_dropped_is_proven_and_sent_and_not_kept_again() {
+    let (a_dir, b_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let a = child(a_dir.path()).await;
+    let mut b = Bench::open(b_dir.path(), PARENT, parent_knows(3)).await;
+    a.pieces(1_000).iter().for_each(|p| _ = b.take(&p.bytes));
+    let ours = days_of(&a.days().await, CHILD);
+    // The newest seal has all of it.
+    let until = Instant::now() + Duration::from_secs(20);
+    while b.node.reader.stats().head_readings > 0 {
+        assert!(Instant::now() < until, "nothing is sealed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let now = at(86_400 * 30);
+    let place = anlan_archive::Place { url: b_dir.path().join("archive").display().to_string(), endpoint: None, region: None };
+    let archive = anlan_archive::Archive::open(&place, b_dir.path(), "b", 8).unwrap();
+    let round = anlan_archive::run(&archive, &b.node.reader, &Nobodys, now, 1, &|| false).unwrap();
+    assert_eq!(round.rows, 303);
+    b.whole.attach(Arc::new(archive));
+    let whole = b.whole.clone();
+    let archived: anlan_history::Archived = Arc::new(move |day, _| whole.release(UtcDay::of(day)).unwrap().is_some());
+    let policy = anlan_history::Policy { default_days: Some(1), archived: Some(archived), ..anlan_history::Policy::default() };
+    let mut n_dropped = 0;
+    while let Some(thinned) = b.node.keeper.thin(now, &policy).unwrap() {
+        n_dropped += thinned.readings;
+    }
+    assert_eq!((n_dropped, b.node.reader.every_revision(PointId::new(1 + SHIFT), at(-1), at(99_999)).unwrap().len()), (303, 0));
+
+    for (day, digest) in &ours {
+        let here = b.ledger.point_digests(CHILD, *day).await.unwrap();
+        assert_eq!(here, a.ledger.point_digests(CHILD, *day).await.unwrap());
+        assert_eq!(here.iter().map(|(_, d)| d.n).sum::<u64>(), digest.n);
+        let again: u32 = a.day_pieces(CHILD, *day).iter().map(|p| b.take(p).stored).sum();
+        assert_eq!(again, 0);
+        // And it goes on upwards from where it lies now.
+        let sent = b.day_pieces(CHILD, *day).iter().flat_map(|p| piece::decode(p, at(0)).unwrap()).map(|(_, r)| r.len()).sum::<usize>();
+        assert_eq!(sent as u64, digest.n);
+    }
+    assert_eq!(days_of(&b.days().await, CHILD), ours);
+    // A ledger made anew finds it as well.
+    let known = b.known.clone();
+    let made = count_all(&b.whole, PARENT, &(Arc::new(move || known.clone()) as Known), b.node.reader.durable().0).unwrap();
+    assert_eq!(made.claim(|_, _| true).days, b.ledger.claim(None).await.unwrap().days);
+    a.stop().await;
+    b.stop().await;
+}
+
+/// How fast a receiver keeps and counts on this machine: prints; run it in release.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_fast_enough() {
+    let n_steps = if cfg!(debug_assertions) { 20 } else { 500 };
+    let dir = tempfile::tempdir().unwrap();
+    let b = Bench::open(dir.path(), PARENT, parent_knows(1_000)).await;
+    let piece = |first: i64| {
+        let steps = (first..first + n_steps).flat_map(|n| {
+            (1..=1_000).map(move |p| Reading {
+                point: PointId::new(p),
+                event_at: at(n * 10),
+                device_at: Some(at(n * 10)),
+                received_at: at(0),
+                value: ((n * 37 + p * 101) % 17) as f64 / 10.0,
+                quality: Quality::Good,
+                flags: anlan_model::Flags::empty(),
+                revision: 0,
+            })
+        });
+        piece::encode(&std::collections::BTreeMap::from([(CHILD, steps.collect())]))
+    };
+    let n = n_steps as f64 * 1_000.0;
+    for (name, bytes) in [("behind the newest", piece(n_steps)), ("before it", piece(0)), ("once more", piece(0))] {
+        let start = std::time::Instant::now();
+        let kept = b.take(&bytes);
+        println!("{name}: {:.0}/s kept, {kept:?}", n / start.elapsed().as_secs_f64());
+    }
+    let start = std::time::Instant::now();
+    b.ledger.catch_up().await.unwrap();
+    println!("{:.0}/s counted", 2.0 * n / start.elapsed().as_secs_f64());
+    assert_eq!(b.days().await.iter().map(|(_, _, d)| d.n).sum::<u64>(), 2_000 * n_steps as u64);
+    b.stop().await;
 }

@@ -179,6 +179,14 @@ impl Whole {
         Ok((at, if is_cold { self.cold(point.get(), day, from, to, hot)? } else { hot }))
     }
 
+    /// Whether what there is of a day may lie in the archive alone.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unreachable`]: it may, and nobody can look.
+    pub fn is_released(&self, day: Day) -> Result<bool, ArchiveError> {
+        Ok(self.stretches(day.start(), day.end())?.iter().any(|s| matches!(s, Stretch::Cold(..))))
+    }
+
     /// Days that may hold something, hot or archived, ascending.
     pub fn days(&self) -> Vec<Day> {
         let archived = self.archive.get().map(|archive| archive.days()).unwrap_or_default();

@@ -3,8 +3,10 @@
 //! No rule, no event time, no revision is decided here: the origin did. What is new is told from what is known by identity (point,
 //! `event_at`, revision), so a piece may come twice, late, or in any order. Start at [`fresh`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use anlan_archive::{ArchiveError, Day, Whole};
 use anlan_history::{HistoryError, Reader};
 use anlan_model::{Kept, PointId, Reading, Reply, Timestamp};
 use tracing::warn;
@@ -47,6 +49,35 @@ impl Linked {
     pub(super) fn all(&self) -> impl Iterator<Item = &Reading> {
         self.readings.iter().flat_map(|(_, readings)| readings)
     }
+}
+
+/// Leaves out what the archive has of days that were released, and says how much that was: the engine looks at what is hot alone, and would
+/// keep it again. To be asked before [`Linked`] is offered; reads files, so it belongs on a thread of the runtime's blocking pool.
+///
+/// # Errors
+/// The archive cannot be read; what is new is then not known.
+pub fn unarchived(whole: &Whole, mut readings: Vec<Reading>) -> Result<(Vec<Reading>, u32), ArchiveError> {
+    let days: BTreeSet<Day> = readings.iter().map(|r| Day::of(r.event_at)).collect();
+    let mut released = BTreeSet::new();
+    for day in days {
+        if whole.is_released(day)? {
+            released.insert(day);
+        }
+    }
+    if released.is_empty() {
+        return Ok((readings, 0));
+    }
+    let mut known: HashMap<(PointId, Day), HashSet<(Timestamp, u16)>> = HashMap::new();
+    for r in readings.iter().filter(|r| released.contains(&Day::of(r.event_at))) {
+        if let Entry::Vacant(place) = known.entry((r.point, Day::of(r.event_at))) {
+            let rows = whole.every_revision(r.point, place.key().1.start(), place.key().1.end())?;
+            place.insert(rows.iter().map(identity).collect());
+        }
+    }
+    let n = readings.len();
+    readings.retain(|r| known.get(&(r.point, Day::of(r.event_at))).is_none_or(|rows| !rows.contains(&identity(r))));
+    let n_known = n - readings.len();
+    Ok((readings, n_known as u32))
 }
 
 /// What history knows of a point.

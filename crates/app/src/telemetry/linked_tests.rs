@@ -40,19 +40,23 @@ pub(crate) struct Node {
     pub(crate) reader: Reader,
     pub(crate) latest: Arc<Latest>,
     pub(crate) durable: watch::Receiver<u64>,
-    keeper: anlan_history::Keeper,
+    pub(crate) keeper: anlan_history::Keeper,
     thread: JoinHandle<()>,
     _projected: watch::Sender<u64>,
 }
 
 impl Node {
     pub(crate) fn open(dir: &Path) -> Self {
-        let (projected, projected_receiver) = watch::channel(u64::MAX);
+        Self::open_with(dir, crate::settings::History::default(), u64::MAX)
+    }
+
+    /// With other sizes, and a projection that stands at `projected`.
+    pub(crate) fn open_with(dir: &Path, files: crate::settings::History, projected: u64) -> Self {
+        let (projected, projected_receiver) = watch::channel(projected);
         let (latest, status) = (Arc::new(Latest::default()), Arc::new(LogStatus::default()));
         let pressure = Arc::new(Pressure::new(1_000, 1_000_000));
         let clock = Arc::new(crate::clock::AppClock::real());
         let drift = crate::rules::road().unwrap().drift.is;
-        let files = crate::settings::History::default();
         let opened =
             engine::open(dir, TimeBounds::default(), drift, files, pressure, clock, latest.clone(), status, projected_receiver).unwrap();
         let (opened, reader) = opened;
@@ -179,11 +183,11 @@ fn replay_passes_over_what_another_node_judged() {
         // No time but ours, so that the alarm is a live one, and waits for the reorder window while linked readings come in.
         let value = if round % 2 == 0 { 90.0 } else { 10.0 };
         node.hear(3, vec![BoundReading { point: own, device_at: None, value, quality: Quality::Good }]).unwrap();
-        for piece in 0..10 {
+        // Longer than the window, so that the alarm is due at one of them.
+        for piece in 0..50 {
             node.link(vec![(3, vec![reading(7, round * 100 + piece, 0, 99.0)])]).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(std::time::Duration::from_millis(3));
         }
-        std::thread::sleep(std::time::Duration::from_millis(60));
     }
     let changes = |reader: &Reader| {
         let records = reader.tail(anlan_history::Lsn::ZERO).map(|r| r.unwrap().1);
@@ -197,6 +201,42 @@ fn replay_passes_over_what_another_node_judged() {
         let notes = Notes::decode(&record.notes).unwrap();
         assert!(engine::replay(&mut shards[usize::from(record.shard)], &record, &notes), "record {lsn} is judged as it was");
     }
+    node.stop();
+}
+
+/// A ledger that lags keeps the log, and only that.
+#[test]
+fn the_log_is_kept_for_whoever_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = crate::settings::History {
+        segment_bytes: 64,
+        seal_after_readings: 1,
+        keep_log_s: 0,
+        checkpoint_ms: 20,
+        ..crate::settings::History::default()
+    };
+    let node = Node::open_with(dir.path(), files, u64::MAX);
+    node.handle.hold_log(4);
+    let mut second = 0;
+    let mut grow = |until: &dyn Fn(u64) -> bool| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !until(node.reader.first_in_log().0) {
+            assert!(std::time::Instant::now() < end, "the log begins with {}", node.reader.first_in_log());
+            node.link(vec![(3, vec![reading(7, second, 0, 1.0)])]).unwrap();
+            second += 1;
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    grow(&|first| first > 1);
+    for _ in 0..20 {
+        grow(&|first| {
+            assert!(first <= 5, "record 5 is still to be counted, the log begins with {first}");
+            true
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    node.handle.hold_log(u64::MAX);
+    grow(&|first| first > 5);
     node.stop();
 }
 
@@ -243,4 +283,100 @@ proptest! {
         }
         node.stop();
     }
+}
+
+/// A whole node, so that registry, engine, intake and history agree on whose a point is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_of_another_node_is_shown_here_and_nobody_sends_or_combines_in_its_name() {
+    use anlan_model::noun::{CombinationMember, LimitsSource};
+    use anlan_model::{Batch, Intake as _, NodeId, RawReading, RegionCode, Scope, Source};
+    use anlan_store::{NewCombination, NewDevice, NewEnterprise, Store};
+
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("db.sqlite").display());
+    let start = async || {
+        let store = Store::open(&url).await.unwrap();
+        let settings = crate::Settings { disk_free_min_mb: 0, ..crate::Settings::default() };
+        crate::start(dir.path(), store, crate::clock::AppClock::real(), settings).await.unwrap()
+    };
+    let node = start().await;
+    let (app, scope, now) = (node.app.clone(), Scope::node(), at(0));
+    let enterprise = NewEnterprise {
+        code: "E1".into(),
+        name: "E1".into(),
+        region: RegionCode::new("530402").unwrap(),
+        sector: "hazchem".into(),
+        place: None,
+    };
+    let enterprise = app.store.create_enterprise(&scope, &enterprise, now).await.unwrap().id;
+    let device = NewDevice {
+        code: "M1".into(),
+        name: "M1".into(),
+        enterprise: Some(enterprise),
+        protocol: "mqtt".into(),
+        gateway: false,
+        may_backfill: false,
+        secret_hash: [0; 32],
+    };
+    let device = app.store.create_device(&scope, &device, now).await.unwrap().id;
+    app.store.ensure_points_of(&[(device, vec!["p".to_owned(), "q".to_owned()])], now).await.unwrap();
+    anlan_store::testing::tamper(
+        &url,
+        "INSERT INTO mirror (node, kind, remote_id, local_id) SELECT '0000000000000000000000000000000a', 'point', 77, id FROM point WHERE code = 'p';
+INSERT INTO mirror (node, kind, remote_id, local_id) SELECT '0000000000000000000000000000000a', 'device', 5, id FROM device WHERE code = 'M1';",
+    )
+    .await;
+    app.registry.renew([crate::registry::Touched::Device(device)]).await.unwrap();
+    let known = app.registry.get();
+    let (own, child) = (NodeId::new(0xb), NodeId::new(0xa));
+    let here = known.here(own, child, PointId::new(77)).unwrap();
+    let beside = known.point_by_code[&device]["q"];
+    assert_eq!((known.origin(own, here), known.origin(own, beside)), ((child, PointId::new(77)), (own, beside)));
+    assert_eq!(known.here(own, own, here), None, "it is not this node's own");
+
+    let link = async |app: &crate::App, point: PointId| {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let reply = Box::new(move |answer| send.send(answer).unwrap());
+        app.engine.offer_linked(Linked::new(&app.registry.get(), vec![reading(point.get(), 0, 0, 42.5)], reply));
+        receive.await.unwrap()
+    };
+    assert_eq!(link(&app, here).await, Ok(Kept { stored: 1, repeated: 0 }));
+    assert_eq!(link(&app, beside).await, Err(Refusal::UnknownSource), "a point of this node is judged here");
+
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let batch = Batch {
+        source: Source::Device { device, protocol: "mqtt" },
+        received_at: at(1),
+        readings: vec![RawReading { code: "p".into(), device_at: None, value: 1.0, quality: Quality::Good }],
+        bound: Default::default(),
+        positions: Vec::new(),
+        events: Vec::new(),
+        backfill: false,
+        reply: Box::new(move |answer| send.send(answer).unwrap()),
+    };
+    node.intake.offer(batch);
+    assert_eq!(receive.await.unwrap(), Err(Refusal::UnknownSource), "its device speaks at home");
+
+    let member = |kind| CombinationMember { point: here, kind };
+    let wish = NewCombination {
+        enterprise,
+        name: "c".into(),
+        level: Level::Yellow,
+        needed: 2,
+        within_s: 10.0,
+        members: vec![member(RuleKind::H), member(RuleKind::L)],
+        source: LimitsSource { document: "t".into(), clause: String::new() },
+    };
+    let refused = crate::combination::create(&app, &scope, wish).await.unwrap_err();
+    assert!(refused.problems.iter().all(|p| p.code == "combination.mirrored"), "{refused:?}");
+
+    drop((app, known));
+    node.stop().await;
+    let node = start().await;
+    let seen = node.app.store.point_set(&scope, &anlan_store::PointFilter::default()).await.unwrap();
+    assert_eq!(node.app.telemetry.latest(&seen, here).map(|r| r.value), Some(42.5), "also after a restart");
+    let shown = node.app.telemetry.readings(&seen, here, at(-10), at(10), None, 10).unwrap();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(link(&node.app, here).await, Ok(Kept { stored: 0, repeated: 1 }));
+    node.stop().await;
 }
