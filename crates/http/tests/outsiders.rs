@@ -32,6 +32,9 @@ struct World {
     export: String,
     /// A shift of `user`.
     shift: String,
+    /// A node below.
+    child: String,
+    invitation: i64,
 }
 
 async fn world() -> World {
@@ -71,6 +74,7 @@ async fn world() -> World {
     let export = text(&export["id"]);
     let body = json!({"region": HERE, "desk": "watch", "user": user, "from": "2026-11-25T00:00:00Z", "to": "2026-11-25T12:00:00Z"});
     let shift = text(&node.admin("POST", "/api/v1/duty/shifts", body).await.ok(201)["id"]);
+    let (child, invitation) = node.child(HERE).await;
     World {
         node,
         enterprise,
@@ -87,6 +91,8 @@ async fn world() -> World {
         attachment,
         export,
         shift,
+        child,
+        invitation,
     }
 }
 
@@ -260,6 +266,20 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /exports" => ("/exports".into(), None, Empty("exports")),
         "get /exports/{id}" | "delete /exports/{id}" => (format!("/exports/{}", w.export), None, Refused),
         "get /exports/{id}/files/{part}" => (format!("/exports/{}/files/1", w.export), None, Refused),
+        // The network belongs to the whole node.
+        "get /nodes" => ("/nodes".into(), None, Empty("nodes")),
+        "put /nodes/{id}" => (format!("/nodes/{}", w.child), Some(json!({"revision": 1, "paused": true})), Refused),
+        "post /nodes/{id}/revoke" => (format!("/nodes/{}/revoke", w.child), Some(json!({"reason": "x"})), Refused),
+        "post /nodes/{id}/resume" => (format!("/nodes/{}/resume", w.child), Some(json!({"as": "restored"})), Refused),
+        "get /invitations" => ("/invitations".into(), None, Empty("invitations")),
+        "post /invitations" => ("/invitations".into(), Some(json!({"name": "x", "level": "township", "region": ELSEWHERE})), Refused),
+        "post /invitations/{id}/confirm" => (format!("/invitations/{}/confirm", w.invitation), Some(json!({"fingerprint": "00"})), Refused),
+        "delete /invitations/{id}" => (format!("/invitations/{}", w.invitation), None, Refused),
+        "get /parent" => ("/parent".into(), None, Refused),
+        "put /parent" => ("/parent".into(), Some(json!({"code": "x", "address": "x"})), Refused),
+        "get /proofs" => ("/proofs".into(), None, Empty("proofs")),
+        "get /proofs/{origin}/{day}" => (format!("/proofs/{}/2026-11-20", w.child), None, Refused),
+        "post /proofs/{origin}/{day}/again" => (format!("/proofs/{}/2026-11-20/again", w.child), Some(json!({})), Refused),
         "get /registers/{kind}/import" | "post /registers/{kind}/import" => ("/registers/hidden_danger/import".into(), None, Common),
         "get /enterprises/import" | "post /enterprises/import" => ("/enterprises/import".into(), None, Common),
         "get /tasks" => ("/tasks".into(), None, Empty("tasks")),

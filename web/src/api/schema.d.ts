@@ -667,6 +667,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists invitations, newest first. */
+        get: operations["list_invitations"];
+        put?: never;
+        /** Invites a node below this one, for 24 hours; the code is told this once. */
+        post: operations["invite_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Removes an invitation, or refuses the node that claimed it. */
+        delete: operations["remove_invitation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets the node in that claimed the invitation. */
+        post: operations["confirm_invitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/kinds": {
         parameters: {
             query?: never;
@@ -712,6 +764,74 @@ export interface paths {
         get: operations["counties"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the nodes that are known here; empty for people with a territory. */
+        get: operations["list_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a neighbour: its name here, cut or mended, what is agreed. */
+        put: operations["change_node"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a frozen child again, once a person has said what happened to it. */
+        post: operations["resume_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Voids the certificate of a child for ever; only a new invitation lets it in again. */
+        post: operations["revoke_node"];
         delete?: never;
         options?: never;
         head?: never;
@@ -797,6 +917,24 @@ export interface paths {
         put?: never;
         /** Switches a pack on, as it lies in the folder now. */
         post: operations["enable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/parent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How joining a parent goes. */
+        get: operations["get_parent"];
+        /** Joins a parent with the code that was given there; how it goes is told by `GET /parent`. */
+        put: operations["join_parent"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -985,6 +1123,57 @@ export interface paths {
         get: operations["rollup_as_columns"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proofs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists days with what their holders have, newest first; empty for people with a territory. */
+        get: operations["list_proofs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proofs/{origin}/{day}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One origin and day, and the points that differ. */
+        get: operations["get_proof"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proofs/{origin}/{day}/again": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks for the day once more, whole; what is here already stays. */
+        post: operations["repeat_proof"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1688,6 +1877,10 @@ export interface components {
             /** @default  */
             note?: string;
         };
+        /** @description What goes over a link. */
+        Agreement: {
+            readings: components["schemas"]["Readings"];
+        };
         /** @description One occurrence of an alarm. */
         Alarm: {
             acknowledged_at: null | components["schemas"]["At"];
@@ -1702,8 +1895,11 @@ export interface components {
             confidence: string;
             enterprise: string | null;
             enterprise_name: string | null;
+            /** @description What the people of other nodes did about it, the lowest level first; what was done here stands above. */
+            handlings: components["schemas"]["AlarmHandling"][];
             /** @description From late or back-filled data. */
             historic: boolean;
+            home: null | components["schemas"]["AlarmHome"];
             /** @description UUIDv7. */
             id: string;
             /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`, `combination`. */
@@ -1750,6 +1946,26 @@ export interface components {
             raised: number;
             /** Format: int64 */
             returned: number;
+        };
+        /** @description What the people of another node did about an alarm. */
+        AlarmHandling: {
+            acknowledged_at: null | components["schemas"]["At"];
+            acknowledged_by: string | null;
+            acknowledged_note: string | null;
+            closed_at: null | components["schemas"]["At"];
+            closed_by: string | null;
+            closed_reason: string | null;
+            level: null | components["schemas"]["NodeLevel"];
+            /** @description Empty = unknown here. */
+            name: string;
+            node: string;
+        };
+        /** @description The node that judged an alarm. */
+        AlarmHome: {
+            id: string;
+            level: null | components["schemas"]["NodeLevel"];
+            /** @description Empty = unknown here. */
+            name: string;
         };
         /** @description A page of alarms, newest raised first. */
         AlarmList: {
@@ -2029,10 +2245,10 @@ export interface components {
             /** Format: int32 */
             validity_s: number;
         };
-        /** @description The first code of a new second factor. */
+        /** @description What the person compared. */
         ConfirmBody: {
-            /** @description Six digits. */
-            code: string;
+            /** @description SHA-256 of the node's public key, as its own page shows it; spaces and colons do not matter. */
+            fingerprint: string;
         };
         /** @description Totals. */
         Counts: {
@@ -2454,6 +2670,13 @@ export interface components {
             /** @description `null` = all. */
             sector?: string | null;
         };
+        /** @description Readings and the sum of their hashes. */
+        Held: {
+            /** Format: int64 */
+            count: number;
+            /** @description Hexadecimal. */
+            sum: string;
+        };
         /** @description A step of a record's life. */
         HistoryEntry: {
             /** @description `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`. */
@@ -2568,6 +2791,50 @@ export interface components {
             repeated: number;
             /** @description Rows with something in them. */
             rows: number;
+        };
+        /** @description An invitation. */
+        Invitation: {
+            enterprise: string | null;
+            enterprise_name: string | null;
+            /** @description Real time. */
+            expires_at: components["schemas"]["At"];
+            /** @description SHA-256 of that node's public key: to be compared with what its own page shows. */
+            fingerprint: string | null;
+            id: string;
+            level: components["schemas"]["NodeLevel"];
+            /** @description Real time. */
+            made_at: components["schemas"]["At"];
+            made_by: string;
+            name: string;
+            /** @description The node that claimed it. */
+            node: string | null;
+            region: string | null;
+            region_name: string | null;
+            /** @description `open`, `claimed`: a node waits to be let in, `confirmed`. */
+            state: string;
+            /**
+             * Format: int64
+             * @description Wrong secrets so far; after five it is void.
+             */
+            tries: number;
+        };
+        /** @description Which node may join. */
+        InvitationBody: {
+            /** @description Of an enterprise's node: which enterprise. */
+            enterprise?: string | null;
+            /** @description Below this node's own. */
+            level: components["schemas"]["NodeLevel"];
+            name: string;
+            /** @description Its territory; not for an enterprise's node. */
+            region?: string | null;
+        };
+        /** @description Invitations, newest first. */
+        InvitationList: {
+            invitations: components["schemas"]["Invitation"][];
+        };
+        /** @description A new invitation and its code, which is told this once. */
+        InvitationMade: components["schemas"]["Invitation"] & {
+            code: string;
         };
         /** @description A certificate as it is printed. */
         IssuedCertificate: {
@@ -2722,6 +2989,19 @@ export interface components {
             readings_total: number;
             /** Format: int64 */
             refused_total: number;
+        };
+        /** @description What waits to go to a neighbour. */
+        LinkQueue: {
+            /**
+             * Format: int64
+             * @description Changes of rows.
+             */
+            feed: number;
+            /**
+             * Format: int64
+             * @description Records of the log.
+             */
+            log: number;
         };
         /** @description What the server says. */
         LiveAnswer: {
@@ -3006,6 +3286,75 @@ export interface components {
             token: string;
             user: components["schemas"]["Me"];
         };
+        /** @description The newest day that was compared. */
+        NewestProof: {
+            /** @description Civil day in Beijing. */
+            day: string;
+            /** @description `null` = it cannot be said yet. */
+            equal: boolean | null;
+        };
+        /** @description A node of the network. */
+        Node: {
+            /** @description Of the parent: host and port. */
+            address: string | null;
+            agreement: null | components["schemas"]["Agreement"];
+            certificate_until: null | components["schemas"]["At"];
+            connected: boolean;
+            /** @description Of an enterprise's node. */
+            enterprise: string | null;
+            enterprise_name: string | null;
+            /** @description SHA-256 of its public key. */
+            fingerprint: string | null;
+            /** @description 32 hexadecimal digits. */
+            id: string;
+            /**
+             * Format: double
+             * @description How far what comes from it lags, in seconds.
+             */
+            lag_s: number | null;
+            level: components["schemas"]["NodeLevel"];
+            name: string;
+            /** @description Cut by a person. */
+            paused: boolean;
+            proof: null | components["schemas"]["NewestProof"];
+            queue: null | components["schemas"]["LinkQueue"];
+            /** @description Why it is frozen or revoked. */
+            reason: string | null;
+            region: string | null;
+            region_name: string | null;
+            /** @description `self`, `parent`, `child`, `behind`: heard of through a neighbour. */
+            relation: string;
+            /** Format: int64 */
+            revision: number;
+            seen_at: null | components["schemas"]["At"];
+            /** @description Release that it runs. */
+            software: string | null;
+            /** @description `active`, `frozen`: nothing of it is taken until a person has said what happened, `revoked`: for ever. */
+            state: string;
+            /** @description That neighbour. */
+            via: string | null;
+        };
+        /** @description What to change of a node; what is left out stays. */
+        NodeBody: {
+            agreement?: null | components["schemas"]["Agreement"];
+            name?: string | null;
+            /** @description `true` cuts the link, `false` mends it. */
+            paused?: boolean | null;
+            /** Format: int64 */
+            revision: number;
+        };
+        /**
+         * @description Level of a node, lowest first.
+         * @enum {string}
+         */
+        NodeLevel: "enterprise" | "township" | "county" | "city" | "province";
+        /** @description All nodes that are known here. */
+        NodeList: {
+            /** @description Always `null`: there are few. */
+            next: string | null;
+            /** @description This one, its parent, its children, then those behind them. */
+            nodes: components["schemas"]["Node"][];
+        };
         /** @description Something that somebody was told. */
         Notification: {
             at: components["schemas"]["At"];
@@ -3076,6 +3425,22 @@ export interface components {
          * @enum {string}
          */
         PackStateDto: "built_in" | "enabled" | "changed" | "available" | "broken";
+        /** @description Which parent to join. */
+        ParentBody: {
+            /** @description Its host and port. */
+            address: string;
+            /** @description The code that was given at the parent. */
+            code: string;
+        };
+        /** @description How joining a parent goes. */
+        ParentState: {
+            /** @description What went wrong, or is waited for; empty = nothing to say. */
+            detail: string;
+            /** @description SHA-256 of this node's public key: what the person at the parent compares. */
+            fingerprint: string | null;
+            /** @description `none`, `waiting`: a person at the parent must confirm, `joined`, `failed`. */
+            state: string;
+        };
         /** @description Somebody who may be named in a record. */
         Person: {
             id: string;
@@ -3278,6 +3643,60 @@ export interface components {
             /** @description Names this request in the log. */
             trace: string;
         };
+        /** @description An origin and day with everybody who holds it. */
+        Proof: {
+            /** @description Civil day of `event_at` in Beijing. */
+            day: string;
+            /** @description `null` = it cannot be said yet. */
+            equal: boolean | null;
+            /** @description The origin first, this node last. */
+            holders: components["schemas"]["ProofHolder"][];
+            /** @description Node whose readings they are. */
+            origin: string;
+            /** @description Empty = unknown here. */
+            origin_name: string;
+        };
+        /** @description One origin and day. */
+        ProofDetail: components["schemas"]["Proof"] & {
+            /** @description Where this node and the origin differ; `null` until the origin has answered, or if nothing is known to differ. */
+            points?: components["schemas"]["ProofPoint"][] | null;
+        };
+        /** @description What one holder has. */
+        ProofHolder: {
+            /** @description When it was said. */
+            at: components["schemas"]["At"];
+            /**
+             * Format: int64
+             * @description Readings.
+             */
+            count: number;
+            level: null | components["schemas"]["NodeLevel"];
+            /** @description Empty = unknown here. */
+            name: string;
+            node: string;
+            /**
+             * Format: int64
+             * @description Position in its log at which it said so; `null` for this node.
+             */
+            position: number | null;
+            /** @description Sum of the readings' hashes modulo 2^128, hexadecimal. */
+            sum: string;
+        };
+        /** @description A page of days, newest first. */
+        ProofList: {
+            next: string | null;
+            proofs: components["schemas"]["Proof"][];
+        };
+        /** @description A point of which two nodes do not have the same. */
+        ProofPoint: {
+            /** @description Of the point; the id at its origin if it is not known here. */
+            code: string;
+            here: components["schemas"]["Held"];
+            name: string;
+            /** @description `null` = not known here. */
+            point: string | null;
+            there: components["schemas"]["Held"];
+        };
         /** @description Bytes that could not be read. */
         QuarantineEntry: {
             at: components["schemas"]["At"];
@@ -3428,6 +3847,11 @@ export interface components {
             next: string | null;
             readings: components["schemas"]["Reading"][];
         };
+        /**
+         * @description Which readings go over a link.
+         * @enum {string}
+         */
+        Readings: "all" | "none";
         /** @description The password of the person signed in. */
         ReauthBody: {
             password: string;
@@ -3794,6 +4218,11 @@ export interface components {
             code: string;
             password: string;
         };
+        /** @description What happened to a frozen node. */
+        ResumeBody: {
+            /** @description `restored`: it was set back to a backup; `replaced`: another machine stands in its place. */
+            as: string;
+        };
         /** @description What retention does on this node. */
         Retention: {
             /** @description A day leaves only once the archive has it. */
@@ -3826,6 +4255,10 @@ export interface components {
              * @description Whole days that the statistics of hours are kept; `null` = for ever.
              */
             rollups_days: number | null;
+        };
+        /** @description Why the certificate is void. */
+        RevokeBody: {
+            reason: string;
         };
         /** @description Something a person should look at. */
         RoadFinding: {
@@ -6100,6 +6533,144 @@ export interface operations {
             };
         };
     };
+    list_invitations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    invite_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvitationBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationMade"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    remove_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    confirm_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     kinds: {
         parameters: {
             query?: never;
@@ -6172,6 +6743,160 @@ export interface operations {
                 };
                 content: {
                     "application/geo+json": Record<string, never>;
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_nodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    change_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NodeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    resume_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResumeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    revoke_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevokeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
             /** @description Refused */
@@ -6323,6 +7048,74 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_parent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ParentState"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    join_parent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ParentBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ParentState"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
             };
             /** @description Refused */
             default: {
@@ -6755,6 +7548,112 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RollupColumns"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_proofs: {
+        parameters: {
+            query?: {
+                /** @description Of this node. */
+                origin?: string;
+                /** @description First day, `YYYY-MM-DD`. */
+                from?: string;
+                /** @description Last day, inclusive. */
+                to?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProofList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_proof: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                origin: string;
+                day: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProofDetail"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    repeat_proof: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                origin: string;
+                day: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
             /** @description Refused */

@@ -847,7 +847,7 @@ const en: Shape = {
     again: '(see above)',
     variant: 'Shape {n}',
     chars: 'ch',
-    group: { alarm: 'Alarms', audit: 'Audit', combination: 'Combination rules', command: 'Commands', device: 'Devices', duty: 'Duty', enterprise: 'Enterprises', event: 'Data events', hold: 'Holds and retention', live: 'Live stream', map: 'Map', pack: 'Packs', point: 'Points', region: 'Divisions', register: 'Registers (any kind)', road: 'Road transport', rule: 'Rules', session: 'Signing in', status: 'Status', summary: 'Summary', test: 'Test clock', user: 'Users', vehicle: 'Vehicles' },
+    group: { alarm: 'Alarms', audit: 'Audit', combination: 'Combination rules', command: 'Commands', device: 'Devices', duty: 'Duty', enterprise: 'Enterprises', event: 'Data events', hold: 'Holds and retention', live: 'Live stream', map: 'Map', node: 'Nodes and proofs', pack: 'Packs', point: 'Points', region: 'Divisions', register: 'Registers (any kind)', road: 'Road transport', rule: 'Rules', session: 'Signing in', status: 'Status', summary: 'Summary', test: 'Test clock', user: 'Users', vehicle: 'Vehicles' },
   },
   enterprise: {
     scope: 'One file each: code, points, alarms, records, vehicles, people',

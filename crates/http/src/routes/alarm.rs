@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use anlan_app::alarm::{self, AlarmFilter};
 use anlan_app::registry::Snapshot;
 use anlan_app::validate;
-use anlan_model::{Alarm, AlarmMember, AlarmState, Level as ModelLevel, Subject};
+use anlan_model::{Alarm, AlarmHandling, AlarmMember, AlarmState, Level as ModelLevel, Subject};
 use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
+use super::node::NodeLevel;
 use crate::dto::{At, Level, at_option, flag, id_option, words};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
 
@@ -63,6 +64,52 @@ pub(crate) struct AlarmDto {
     historic: bool,
     /// How the vehicle's terminal is believed; `null` for points.
     trust: Option<&'static str>,
+    /// The node that judged it; `null` = this one.
+    home: Option<AlarmHomeDto>,
+    /// What the people of other nodes did about it, the lowest level first; what was done here stands above.
+    handlings: Vec<AlarmHandlingDto>,
+}
+
+/// The node that judged an alarm.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlarmHome)]
+pub(crate) struct AlarmHomeDto {
+    id: String,
+    /// Empty = unknown here.
+    name: String,
+    level: Option<NodeLevel>,
+}
+
+/// What the people of another node did about an alarm.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlarmHandling)]
+pub(crate) struct AlarmHandlingDto {
+    node: String,
+    /// Empty = unknown here.
+    name: String,
+    level: Option<NodeLevel>,
+    acknowledged_at: Option<At>,
+    acknowledged_by: Option<String>,
+    acknowledged_note: Option<String>,
+    closed_at: Option<At>,
+    closed_by: Option<String>,
+    closed_reason: Option<String>,
+}
+
+impl From<AlarmHandling> for AlarmHandlingDto {
+    fn from(h: AlarmHandling) -> Self {
+        Self {
+            node: h.node.to_string(),
+            name: h.name,
+            level: h.level.map(Into::into),
+            acknowledged_at: h.acknowledged_at.map(Into::into),
+            acknowledged_by: h.acknowledged_by,
+            acknowledged_note: h.acknowledged_note,
+            closed_at: h.closed_at.map(Into::into),
+            closed_by: h.closed_by,
+            closed_reason: h.closed_reason,
+        }
+    }
 }
 
 /// A member of a combination in one occurrence of its alarm.
@@ -160,6 +207,8 @@ impl AlarmDto {
             closed_by: alarm.closed_by,
             closed_reason: alarm.closed_reason,
             historic: alarm.historic,
+            home: alarm.home.map(|h| AlarmHomeDto { id: h.id.to_string(), name: h.name, level: h.level.map(Into::into) }),
+            handlings: alarm.handlings.into_iter().map(Into::into).collect(),
             trust: vehicle.and_then(|v| known.vehicles.get(&v)).map(|v| v.trust.as_str()),
         }
     }

@@ -17,8 +17,10 @@ mod hold;
 mod live;
 mod media;
 mod modbus;
+mod node;
 mod pack;
 mod point;
+mod proof;
 mod record;
 mod region;
 mod register;
@@ -119,6 +121,17 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(alarm::get))
         .routes(routes!(alarm::acknowledge))
         .routes(routes!(alarm::close))
+        .routes(routes!(node::list))
+        .routes(routes!(node::update))
+        .routes(routes!(node::revoke))
+        .routes(routes!(node::resume))
+        .routes(routes!(node::invitations, node::invite))
+        .routes(routes!(node::confirm))
+        .routes(routes!(node::forget))
+        .routes(routes!(node::parent, node::join))
+        .routes(routes!(proof::list))
+        .routes(routes!(proof::get))
+        .routes(routes!(proof::again))
         .routes(routes!(rule::list))
         .routes(routes!(rule::kinds))
         .routes(routes!(user::list, user::create))

@@ -9,7 +9,10 @@ use std::time::Duration;
 use anlan_app::clock::AppClock;
 use anlan_app::{App, Running, Settings};
 use anlan_http::{HttpOptions, router};
-use anlan_model::{Batch, Clock as _, Intake as _, MediaRefusal, Quality, RawMedia, RawPosition, RawReading, Source, Timestamp, Trust};
+use anlan_model::{
+    Batch, Clock as _, Intake as _, MediaRefusal, NodeId, NodeLevel, Quality, RawMedia, RawPosition, RawReading, RegionCode, Scope, Source,
+    Timestamp, Trust,
+};
 use anlan_store::Store;
 use axum::Router;
 use axum::body::Body;
@@ -185,6 +188,42 @@ impl Node {
             told.await.unwrap().unwrap();
         }
         self.app.settle().await;
+    }
+    /// Makes this a node of a county's network with a child, an open invitation and a compared day; the child's id and the invitation's.
+    pub async fn child(&self, region: &str) -> (String, i64) {
+        let (store, now) = (&self.app.store, self.app.clock.now());
+        let code = RegionCode::new(region).unwrap();
+        store.put_self(NodeId::new(1), "县局", NodeLevel::County, Some(&code), now).await.unwrap();
+        let id = NodeId::new(0xbbbb_bbbb_0000_0000_0000_0000_0000_0002);
+        let invite = async |n: u8| {
+            let new = anlan_store::NewInvitation {
+                name: "镇安监站".into(),
+                level: NodeLevel::Township,
+                region: Some(code.clone()),
+                enterprise: None,
+                secret: [n; 16],
+                expires_at: Timestamp::MAX,
+            };
+            store.invite(&Scope::node(), &new, now, now).await.unwrap().id
+        };
+        let first = invite(1).await;
+        store.claim_invitation(&[1; 16], id, b"key", now, now).await.unwrap();
+        let admission = anlan_store::Admission { certificate: "PEM".into(), fingerprint: "ab".into(), serial: "1".into(), not_after: now };
+        let (_, device) = store.confirm_invitation(&Scope::node(), first, &admission, now).await.unwrap();
+        self.app.registry.renew(device.map(anlan_app::registry::Touched::Device)).await.unwrap();
+        let (sum, other) = ("0".repeat(32), "1".repeat(32));
+        let proof = anlan_store::NewProof {
+            origin: id,
+            day: "2026-11-20".into(),
+            holder: id,
+            position: 7,
+            count: 3,
+            sum,
+            ours: Some((2, other)),
+            at: now,
+        };
+        store.put_proof(&proof).await.unwrap();
+        (id.to_string(), invite(2).await)
     }
     pub async fn get(&self, path: &str) -> Value {
         ask(&self.router, "GET", path, Some(&self.admin), None).await.ok(200)

@@ -8,7 +8,7 @@ function alarm(over: Partial<Alarm>): Alarm {
     region: '530402', region_name: '红塔区', level: 'red', state: 'raised', points: [], combination: null, members: [], value: 51, threshold: 50, source: '',
     confidence: '', onset_at: '2026-11-24T00:00:00.000000Z', raised_at: '2026-11-24T00:00:00.000000Z', acknowledged_at: null,
     acknowledged_by: null, acknowledged_note: null, returned_at: null, closed_at: null, closed_by: null, closed_reason: null,
-    historic: false, trust: null, ...over,
+    historic: false, home: null, handlings: [], trust: null, ...over,
   }
 }
 const none: AlarmFilter = { levels: [], states: [], region: '', enterprise: '', q: '' }
