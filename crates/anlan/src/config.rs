@@ -77,6 +77,20 @@ pub struct LinkConfig {
     pub claim_s: u64,
 }
 
+/// A code of digits, which an environment variable gives as a number.
+fn code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a code such as 5304")]
+    enum Code {
+        Text(String),
+        Number(u64),
+    }
+    Ok(match Code::deserialize(deserializer)? {
+        Code::Text(text) => text,
+        Code::Number(number) => number.to_string(),
+    })
+}
+
 impl Default for LinkConfig {
     fn default() -> Self {
         Self { listen: None, names: Vec::new(), bytes_per_s: 0, claim_s: 60 }
@@ -164,6 +178,7 @@ pub struct Node {
     /// Name; empty = that of the division.
     pub name: String,
     /// Division served.
+    #[serde(deserialize_with = "code")]
     pub region: String,
     /// Text drawn on the map.
     pub map_attribution: String,
