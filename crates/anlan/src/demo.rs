@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::config::Unknown;
-use crate::serve::{self, Node};
 use crate::demo_levels::Levels;
+use crate::serve::{self, Node};
 use crate::{ServeArgs, config, demo_levels, demo_records};
 
 /// Arguments of `demo`.

@@ -33,7 +33,9 @@ const DESKS: &[Desk] = &[
     Desk { key: "province", name: "演示·省级平台", level: "province", region: "53", parent: "", enterprise: None },
     Desk { key: "hongta", name: "演示·红塔区监管平台", level: "county", region: "530402", parent: CITY, enterprise: None },
     Desk { key: "jiangchuan", name: "演示·江川区监管平台", level: "county", region: "530403", parent: CITY, enterprise: None },
-    Desk { key: "yuxing", name: "演示·玉兴街道值守台", level: "township", region: "530402001", parent: "hongta", enterprise: None },
+    Desk {
+        key: "yuxing", name: "演示·玉兴街道值守台", level: "township", region: "530402001", parent: "hongta", enterprise: None
+    },
     gateway("gateway-1", "演示·企业网关一", "hongta", ("DEMO-E0001", "530402")),
     gateway("gateway-2", "演示·企业网关二", "jiangchuan", ("DEMO-E0002", "530403")),
     gateway("gateway-3", "演示·企业网关三", "yuxing", ("DEMO-E0010", "530402001")),
@@ -143,9 +145,7 @@ impl Levels {
 
     /// Name, level, address and users of each, for the ready line.
     pub fn told(&self) -> Value {
-        let one = |m: &Member| {
-            json!({ "name": m.desk.name, "level": m.desk.level, "http": m.ready["http"], "link": m.link, "users": m.ready["users"] })
-        };
+        let one = |m: &Member| json!({ "name": m.desk.name, "level": m.desk.level, "http": m.ready["http"], "link": m.link, "users": m.ready["users"] });
         json!(self.members.iter().map(one).collect::<Vec<_>>())
     }
 
@@ -200,7 +200,7 @@ fn enterprise(own: &Api, above: &Api, code: &str) -> anyhow::Result<String> {
     if let Some(known) = find(above)? {
         return Ok(known["id"].as_str().context("an id")?.to_owned());
     }
-    let body = json!({ "code": code, "name": row["name"], "region": row["region"], "sector": row["sector"], "lon": row["lon"], "lat": row["lat"] });
+    let body = json!({ "code": code, "name": row["name"], "region": row["region"], "sector": row["sector"], "place": row["place"] });
     Ok(above.post("/api/v1/enterprises", &body)?["id"].as_str().context("an id")?.to_owned())
 }
 
