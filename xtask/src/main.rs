@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | check | gen | bench | faults`.
+//! Developer commands: `cargo xtask demo | test | check | gen | bench | faults | simulate`.
 //!
 //! `test` is what CI runs and what a newcomer runs: everything, or a clear word of what is missing. Start at [`test::run`].
 
@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod faults;
 mod shell;
+mod simulate;
 mod test;
 mod tools;
 
@@ -47,6 +48,8 @@ enum Command {
     Gen,
     /// Cut the power, kill, fill the disk, fail and slow its calls under the real binary, and check that nothing acknowledged is lost.
     Faults(faults::Args),
+    /// Run networks of nodes in trouble in one thread, by the thousand: `simulate link --seeds N`.
+    Simulate(simulate::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench { args } => bench::run(&args),
         Command::Gen => demo::generate(),
         Command::Faults(args) => faults::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     };
     match run {
         Ok(code) => code,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anlan_app::Settings;
 use anlan_app::settings::{Access, ArchiveSettings, History, Retention};
 use anlan_app::telemetry::shard::TimeBounds;
+use anlan_model::NodeLevel;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -56,8 +57,44 @@ pub struct Config {
     pub access: Access,
     /// How much one source may ask for.
     pub limits: anlan_ingest::Limits,
+    /// Nodes above and below.
+    pub link: LinkConfig,
     /// Logs.
     pub log: Log,
+}
+
+/// Section `link`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Address where nodes below connect; absent = none may.
+    pub listen: Option<SocketAddr>,
+    /// Further names and addresses under which they reach it.
+    pub names: Vec<String>,
+    /// Most bytes per second of readings to the node above; 0 = no cap.
+    pub bytes_per_s: u64,
+    /// Seconds between two comparisons with the node above.
+    pub claim_s: u64,
+}
+
+/// A code of digits, which an environment variable gives as a number.
+fn code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a code such as 5304")]
+    enum Code {
+        Text(String),
+        Number(u64),
+    }
+    Ok(match Code::deserialize(deserializer)? {
+        Code::Text(text) => text,
+        Code::Number(number) => number.to_string(),
+    })
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self { listen: None, names: Vec::new(), bytes_per_s: 0, claim_s: 60 }
+    }
 }
 
 /// Section `http`.
@@ -136,7 +173,12 @@ pub struct StoreConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
+    /// Level in the network.
+    pub level: NodeLevel,
+    /// Name; empty = that of the division.
+    pub name: String,
     /// Division served.
+    #[serde(deserialize_with = "code")]
     pub region: String,
     /// Text drawn on the map.
     pub map_attribution: String,
@@ -235,7 +277,7 @@ impl Default for Jt808 {
 impl Default for Node {
     fn default() -> Self {
         let settings = Settings::default();
-        Self { region: settings.region, map_attribution: settings.map_attribution }
+        Self { level: NodeLevel::City, name: String::new(), region: settings.region, map_attribution: settings.map_attribution }
     }
 }
 impl Default for Points {
@@ -284,6 +326,20 @@ pub fn load(file: Option<&Path>) -> Result<Config, Box<figment::Error>> {
 }
 
 impl Config {
+    /// What of it the link to other nodes needs.
+    pub fn link(&self) -> anlan_app::link::LinkSettings {
+        let has_territory = self.node.level != NodeLevel::Enterprise;
+        anlan_app::link::LinkSettings {
+            listen: self.link.listen,
+            names: self.link.names.clone(),
+            level: self.node.level,
+            name: self.node.name.clone(),
+            region: if has_territory { anlan_model::RegionCode::new(&self.node.region) } else { None },
+            bytes_per_s: self.link.bytes_per_s,
+            claim_s: self.link.claim_s,
+        }
+    }
+
     /// The part that use cases need.
     pub fn settings(&self, demo: bool) -> Settings {
         Settings {
@@ -381,6 +437,8 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "sqlite:路径 或 postgres://…；缺省为数据目录内的 SQLite",
         "sqlite:PATH or postgres://…; absent: SQLite in the data directory",
     ),
+    ("node.level", "`enterprise`, `township`, `county`, `city` or `province`", "本节点在网络中的层级", "level of this node in the network"),
+    ("node.name", "text", "节点名称；空 = 行政区划名称", "name of the node; empty = that of the division"),
     ("node.region", "GB/T 2260 code", "本节点服务的行政区划", "division served by this node"),
     ("node.map_attribution", "text", "地图来源与审图号，绘于地图", "map source and approval number, drawn on the map"),
     ("points.create", "true | false", "首次出现的测点自动登记为待确认", "create points unknown at first sight, unconfirmed"),
@@ -464,6 +522,15 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("access.setup_s", "s", "初始化链接的有效期", "life of the setup link"),
     ("access.argon2_memory_kib", "KiB", "口令散列的内存", "memory of password hashing"),
     ("access.argon2_passes", "passes", "口令散列的轮数", "passes of password hashing"),
+    ("link.listen", "address; absent = none", "下级节点接入地址，双向 TLS", "where nodes below connect, mutual TLS"),
+    (
+        "link.names",
+        "list of names or addresses",
+        "下级节点访问本节点所用的其他名称或地址",
+        "further names and addresses under which nodes below reach it",
+    ),
+    ("link.bytes_per_s", "bytes; 0 = no cap", "向上级传输监测数据的带宽上限", "most bytes per second of readings to the node above"),
+    ("link.claim_s", "s", "与上级对账的间隔", "seconds between two comparisons with the node above"),
     ("log.filter", "filter", "日志级别，如 info", "log filter such as info"),
     ("log.format", "text | json", "日志格式", "log format"),
 ];

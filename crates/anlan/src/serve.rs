@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anlan_app::attachment::{self, FileFault};
 use anlan_app::clock::AppClock;
+use anlan_app::link::{LinkHandle, LinkStartError};
 use anlan_app::{Link, Links, Running, access, second_factor};
 use anlan_ingest::LinkStats;
 use anlan_store::Store;
@@ -36,7 +37,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let code = runtime.block_on(async move {
         let node = Node::start(&args, config, false).await?;
-        node.print_ready(serde_json::Value::Null)?;
+        node.print_ready(serde_json::Value::Null, serde_json::Value::Null)?;
         signal().await?;
         node.stop().await;
         Ok(ExitCode::SUCCESS)
@@ -223,6 +224,8 @@ pub struct Node {
     pub jt808_tls: Option<SocketAddr>,
     /// Address of the JT/T 808 UDP socket, if there is one.
     pub jt808_udp: Option<SocketAddr>,
+    /// Conversations with other nodes.
+    pub link: LinkHandle,
     url: String,
     setup: Option<String>,
     server: Handle<SocketAddr>,
@@ -356,6 +359,11 @@ impl Node {
             Ok(answering) => drop(tasks.spawn(answering)),
             Err(failure) => warn!("no control socket: {failure:#}; `anlan backup` needs this node stopped"),
         }
+        let link = anlan_app::link::start(app.clone(), running.intake.clone(), &args.data, config.link()).await;
+        let link = link.map_err(|failure| match failure {
+            LinkStartError::Listen(..) => BadConfiguration(anyhow::Error::new(failure)).into(),
+            other => anyhow::Error::new(other).context("start the link to other nodes"),
+        })?;
         tasks.close();
 
         let url = url(&config, http_at);
@@ -368,6 +376,7 @@ impl Node {
             jt808: jt808_at,
             jt808_tls: jt808_tls_at,
             jt808_udp: jt808_udp_at,
+            link,
             url,
             setup,
             server,
@@ -383,7 +392,7 @@ impl Node {
     }
 
     /// The one line on stdout that says everything is open.
-    pub fn print_ready(&self, users: serde_json::Value) -> anyhow::Result<()> {
+    pub fn print_ready(&self, users: serde_json::Value, levels: serde_json::Value) -> anyhow::Result<()> {
         use std::io::Write as _;
         let mut line = serde_json::json!({
             "event": "ready",
@@ -393,10 +402,14 @@ impl Node {
             "jt808_tcp": self.jt808.to_string(),
             "jt808_tls": self.jt808_tls.map(|at| at.to_string()),
             "jt808_udp": self.jt808_udp.map(|at| at.to_string()),
+            "link": self.link.address.map(|at| at.to_string()),
             "setup": self.setup,
         });
         if !users.is_null() {
             line["users"] = users;
+        }
+        if !levels.is_null() {
+            line["levels"] = levels;
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;
@@ -409,7 +422,7 @@ impl Node {
         self.sockets_stop.cancel();
         self.server.graceful_shutdown(Some(GRACE));
         let sockets = tokio::time::timeout(GRACE, self.tasks.wait());
-        let (served, closed) = tokio::join!(self.http_task, sockets);
+        let (served, closed, ()) = tokio::join!(self.http_task, sockets, self.link.stop());
         if closed.is_err() {
             warn!("some device connections did not close within {GRACE:?}");
         }

@@ -168,6 +168,33 @@ pub fn day_of(at: Timestamp) -> Date {
     jiff::tz::offset(8).to_datetime(jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default()).date()
 }
 
+/// Beijing is ahead of UTC by this, µs; no clock is changed there.
+const BEIJING_US: i64 = 8 * 3_600_000_000;
+const DAY_US: i64 = 86_400_000_000;
+
+/// The civil day in Beijing at `at`, counted from 1970.
+pub fn day_number(at: Timestamp) -> i32 {
+    i32::try_from(at.micros().saturating_add(BEIJING_US).div_euclid(DAY_US)).unwrap_or_default()
+}
+
+/// When that day begins and ends.
+pub fn day_bounds(day: i32) -> (Timestamp, Timestamp) {
+    let start = i64::from(day).saturating_mul(DAY_US).saturating_sub(BEIJING_US);
+    (Timestamp::from_micros(start), Timestamp::from_micros(start.saturating_add(DAY_US)))
+}
+
+/// The date of a day counted from 1970; beyond the calendar its first day.
+pub fn date_of(day: i32) -> Date {
+    let start = Date::constant(1970, 1, 1);
+    start.checked_add(jiff::Span::new().try_days(day).unwrap_or_default()).unwrap_or(start)
+}
+
+/// The number of a date, counted from 1970.
+pub fn number_of(date: Date) -> i32 {
+    let noon = jiff::tz::offset(8).to_timestamp(date.at(12, 0, 0, 0));
+    noon.map_or(0, |noon| day_number(Timestamp::from_micros(noon.as_microsecond())))
+}
+
 fn real_now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
@@ -201,6 +228,17 @@ mod tests {
         let check = |at: &str, want: &str| assert_eq!(day_of(Timestamp::parse(at).unwrap()).to_string(), want);
         check("2026-11-23T15:59:59Z", "2026-11-23");
         check("2026-11-23T16:00:00Z", "2026-11-24");
+    }
+
+    #[test]
+    fn a_day_is_a_number_a_date_and_a_stretch_of_time() {
+        for text in ["1970-01-01T00:00:00Z", "2026-11-23T15:59:59.999999Z", "2026-11-23T16:00:00Z", "1969-12-31T15:59:59Z"] {
+            let at = Timestamp::parse(text).unwrap();
+            let day = day_number(at);
+            assert_eq!((date_of(day), number_of(date_of(day))), (day_of(at), day));
+            let (start, end) = day_bounds(day);
+            assert!(start <= at && at < end && day_number(end) == day + 1, "{text}");
+        }
     }
 
     #[test]

@@ -180,6 +180,10 @@ fn check(
         // A point of somebody else is refused like one that is not there.
         match known.points.get(&member.point).filter(|p| p.enterprise == Some(enterprise)) {
             None => _ = faults.note::<()>(Err(AppError::invalid("combination.elsewhere", &field("point")))),
+            // Its alarms are raised at home, and here nobody hears its conditions.
+            Some(point) if known.mirrored.contains_key(&point.id) => {
+                faults.note::<()>(Err(AppError::invalid("combination.mirrored", &field("point")).with("point", &point.name)));
+            }
             Some(_) if !KINDS.contains(&member.kind) => {
                 faults.note::<()>(Err(AppError::invalid("word.unknown", &field("kind")).with("word", member.kind.as_str())));
             }

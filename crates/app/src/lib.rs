@@ -23,6 +23,8 @@ pub mod export;
 pub mod health;
 pub mod hold;
 pub mod keep;
+pub mod ledger;
+pub mod link;
 pub mod live;
 pub mod media;
 pub mod modbus;
@@ -117,6 +119,8 @@ pub struct App {
     pub dropping: Arc<std::sync::Mutex<()>>,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
+    /// Last durable log position, as it grows.
+    durable: tokio::sync::watch::Receiver<u64>,
     /// The engine, for the test clock and backups.
     engine: telemetry::engine::EngineHandle,
 }

@@ -14,9 +14,9 @@ use anlan_domain::pack::RuleBook;
 use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Vehicle};
-use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, PointId, Subject, VehicleId};
+use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, NodeId, PointId, Subject, VehicleId};
 use anlan_store::credential::of_device;
-use anlan_store::{Store, StoreError};
+use anlan_store::{Mirrored, Store, StoreError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
@@ -52,6 +52,12 @@ pub struct Snapshot {
     pub ruled: Arc<HashSet<DeviceId>>,
     /// Vehicles by phone.
     pub vehicle_by_phone: Arc<HashMap<String, VehicleId>>,
+    /// Points that are another node's: whose, and their id there. They are kept and shown here, and judged there.
+    pub mirrored: Arc<HashMap<PointId, (NodeId, PointId)>>,
+    /// The same the other way round: what a node's point is called here.
+    pub mirrored_as: Arc<HashMap<(NodeId, PointId), PointId>>,
+    /// Devices that are another node's: nobody sends here in their name.
+    pub elsewhere: Arc<HashSet<DeviceId>>,
 }
 
 /// What a change touched: it is reread, and what hangs on it.
@@ -77,6 +83,9 @@ struct Rows {
     /// Every point of each device that has any here.
     points: Vec<Point>,
     vehicles: Vec<Vehicle>,
+    /// Points and devices of them that are another node's.
+    mirrored: Vec<Mirrored>,
+    elsewhere: Vec<DeviceId>,
 }
 
 impl Rows {
@@ -98,6 +107,8 @@ impl Snapshot {
             devices: store.all_devices().await?,
             points: store.all_points().await?,
             vehicles: store.all_vehicles().await?,
+            mirrored: store.mirrored_points().await?,
+            elsewhere: store.all_mirrored_devices().await?,
         });
         Ok(next)
     }
@@ -125,6 +136,19 @@ impl Snapshot {
             }
             Arc::make_mut(&mut self.vehicles).insert(vehicle.id, Arc::new(vehicle));
         }
+        for Mirrored { origin, remote, local } in rows.mirrored {
+            let there = (origin, PointId::new(remote));
+            // Mostly known before; then the maps stay shared.
+            if self.mirrored.get(&local) != Some(&there) {
+                Arc::make_mut(&mut self.mirrored).insert(local, there);
+                Arc::make_mut(&mut self.mirrored_as).insert(there, local);
+            }
+        }
+        for device in rows.elsewhere {
+            if !self.elsewhere.contains(&device) {
+                Arc::make_mut(&mut self.elsewhere).insert(device);
+            }
+        }
     }
 
     fn take_point(&mut self, point: Point) {
@@ -150,6 +174,19 @@ impl Snapshot {
     pub fn shard_of_device(&self, device: DeviceId) -> u16 {
         let enterprise = self.devices.get(&device).and_then(|d| d.enterprise);
         shard(enterprise, 1, device.get())
+    }
+
+    /// Whose a point is and what it is called there; `own` is this node.
+    pub fn origin(&self, own: NodeId, point: PointId) -> (NodeId, PointId) {
+        self.mirrored.get(&point).copied().unwrap_or((own, point))
+    }
+
+    /// What the point `there` of `node` is called here, if it is known; `own` is this node.
+    pub fn here(&self, own: NodeId, node: NodeId, there: PointId) -> Option<PointId> {
+        if node == own {
+            return (self.points.contains_key(&there) && !self.mirrored.contains_key(&there)).then_some(there);
+        }
+        self.mirrored_as.get(&(node, there)).copied()
     }
 
     /// The shard of a vehicle's positions.
@@ -304,11 +341,14 @@ impl Registry {
         let vehicles: Vec<_> = touched.iter().filter_map(|t| if let Touched::Vehicle(id) = t { Some(*id) } else { None }).collect();
         let has_points: BTreeSet<_> =
             touched.iter().filter_map(|t| if let Touched::Device(id) | Touched::PointsOf(id) = t { Some(*id) } else { None }).collect();
+        let has_points: Vec<_> = has_points.into_iter().collect();
         let rows = Rows {
             enterprises: self.store.enterprises_among(&enterprises).await?,
             devices: self.store.devices_among(&devices).await?,
-            points: self.store.points_of(&has_points.into_iter().collect::<Vec<_>>()).await?,
+            points: self.store.points_of(&has_points).await?,
             vehicles: self.store.vehicles_among(&vehicles, &enterprises).await?,
+            mirrored: self.store.mirrored_points_of(&has_points).await?,
+            elsewhere: self.store.mirrored_devices_among(&has_points).await?,
         };
         let combined: Vec<_> =
             touched.iter().filter_map(|t| if let Touched::Combination(of, id) = t { Some((*of, *id)) } else { None }).collect();
@@ -382,7 +422,7 @@ impl Registry {
         Ok(())
     }
 
-    /// These subjects with their shards and rules, in a fixed order.
+    /// These subjects with their shards and rules, in a fixed order. Points of other nodes have no shard: their rules run at home.
     fn configs<'a>(
         &self,
         snapshot: &Snapshot,
@@ -393,7 +433,8 @@ impl Registry {
         let mut shelf = self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut shared = |rules: Vec<Rule>| shelf.set(rules);
         let mut all = Vec::new();
-        all.extend(points.into_iter().filter_map(|id| snapshot.points.get(id)).map(|point| {
+        let own = points.into_iter().filter(|id| !snapshot.mirrored.contains_key(id));
+        all.extend(own.filter_map(|id| snapshot.points.get(id)).map(|point| {
             let range = match (point.range_low, point.range_high) {
                 (None, None) => None,
                 (low, high) => Some((low.unwrap_or(f64::MIN), high.unwrap_or(f64::MAX))),

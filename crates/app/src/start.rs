@@ -104,6 +104,9 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (opened, read) = tokio::join!(opening, Snapshot::read(&store));
     let (opened, reader) = opened.map_err(std::io::Error::other)??;
     let read = read?;
+    // The engine shows the newest values of what it judges; other nodes' points it does not know.
+    let mirrored: Vec<_> = read.mirrored.keys().copied().collect();
+    latest.publish(reader.latest_of(&mirrored).iter().flatten(), [].iter());
     let released_to = anlan_archive::released_to(dir)?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
     let (registers, calendar) = (pack::Registers::load(&store).await?, pack::calendar()?);
@@ -153,6 +156,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         keep: crate::keep::Bell::default(),
         dropping: Arc::default(),
         backup: tokio::sync::Mutex::new(()),
+        durable: opened.durable.clone(),
         engine: opened.handle.clone(),
     });
     let look_every = std::time::Duration::from_millis(app.settings.history.merge_look_ms);

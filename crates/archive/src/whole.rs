@@ -153,6 +153,47 @@ impl Whole {
         Ok(out)
     }
 
+    /// Every revision of each instant in `from <= event_at < to`, by instant and revision.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn every_revision(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<Vec<Reading>, ArchiveError> {
+        let mut out: Vec<Reading> = Vec::new();
+        for stretch in self.stretches(from, to)? {
+            out.append(&mut match stretch {
+                Stretch::Hot(from, to) => self.hot.every_revision(point, from, to)?,
+                Stretch::Cold(day, from, to) => self.cold(point.get(), day, from, to, self.hot.every_revision(point, from, to)?)?,
+            });
+        }
+        Ok(out)
+    }
+
+    /// Every revision of a point's day, and the last log record of which the day holds what there is.
+    ///
+    /// # Errors
+    /// The files cannot be read or are damaged.
+    pub fn day_at(&self, point: PointId, day: Day) -> Result<(Lsn, Vec<Reading>), ArchiveError> {
+        let (from, to) = (day.start(), day.end());
+        let (at, hot) = self.hot.every_revision_at(point, from, to)?;
+        let is_cold = self.stretches(from, to)?.iter().any(|s| matches!(s, Stretch::Cold(..)));
+        Ok((at, if is_cold { self.cold(point.get(), day, from, to, hot)? } else { hot }))
+    }
+
+    /// Whether what there is of a day may lie in the archive alone.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unreachable`]: it may, and nobody can look.
+    pub fn is_released(&self, day: Day) -> Result<bool, ArchiveError> {
+        Ok(self.stretches(day.start(), day.end())?.iter().any(|s| matches!(s, Stretch::Cold(..))))
+    }
+
+    /// Days that may hold something, hot or archived, ascending.
+    pub fn days(&self) -> Vec<Day> {
+        let archived = self.archive.get().map(|archive| archive.days()).unwrap_or_default();
+        let all: BTreeSet<Day> = self.hot.days().into_iter().map(Day::new).chain(archived).collect();
+        all.into_iter().collect()
+    }
+
     /// Windows of `step_us` that hold readings of `from <= event_at < to`, by the rules of [`Reader::rollup`].
     ///
     /// # Errors

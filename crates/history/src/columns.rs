@@ -378,14 +378,14 @@ const DEVICE_OTHER: u8 = 2;
 
 /// What most rows of a run share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Meta {
+pub(crate) struct Meta {
     quality: u8,
     device: u8,
     flags: u16,
     revision: u16,
 }
 
-fn meta_of(reading: &Reading) -> Meta {
+pub(crate) fn meta_of(reading: &Reading) -> Meta {
     let device = match reading.device_at {
         None => DEVICE_NONE,
         Some(at) if at == reading.event_at => DEVICE_SAME,
@@ -394,7 +394,7 @@ fn meta_of(reading: &Reading) -> Meta {
     Meta { quality: reading.quality.code(), device, flags: reading.flags.bits(), revision: reading.revision }
 }
 
-fn put_meta(metas: impl Iterator<Item = Meta>, out: &mut Vec<u8>) {
+pub(crate) fn put_meta(metas: impl Iterator<Item = Meta>, out: &mut Vec<u8>) {
     let mut runs: Vec<(u64, Meta)> = Vec::new();
     for meta in metas {
         match runs.last_mut() {
@@ -412,7 +412,7 @@ fn put_meta(metas: impl Iterator<Item = Meta>, out: &mut Vec<u8>) {
 }
 
 /// Runs of equal meta; they sum up to exactly `n`.
-fn take_meta(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<(usize, Meta)>> {
+pub(crate) fn take_meta(cursor: &mut Cursor<'_>, n: usize) -> Option<Vec<(usize, Meta)>> {
     let count = cursor.len(n)?;
     let mut runs = Vec::with_capacity(count.min(cursor.left()));
     let mut sum = 0usize;
@@ -523,7 +523,7 @@ pub(crate) fn encode_series(rows: &[Reading], arrivals: Option<&Arrivals>, packi
     put_device(rows, out);
 }
 
-fn put_device(rows: &[Reading], out: &mut Vec<u8>) {
+pub(crate) fn put_device(rows: &[Reading], out: &mut Vec<u8>) {
     let mut others: Vec<i64> =
         rows.iter().filter(|r| meta_of(r).device == DEVICE_OTHER).filter_map(|r| Some(r.device_at?.since_us(r.event_at))).collect();
     if !others.is_empty() {
@@ -552,7 +552,7 @@ pub(crate) fn decode_plain(bytes: &[u8]) -> Option<(Vec<i64>, Vec<f64>)> {
 }
 
 /// Puts the columns together again.
-fn rebuild(
+pub(crate) fn rebuild(
     cursor: &mut Cursor<'_>,
     point: impl Fn(usize) -> PointId,
     times: &[i64],

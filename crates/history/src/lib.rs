@@ -7,6 +7,8 @@
 //! Start at [`open`], then `log.rs` (what is on disk first), `head.rs` (what is in memory), `block.rs` (what stays).
 //! The formats are versioned; `testdata/v1` holds an example of each that must be readable for ever.
 
+pub mod batch;
+
 mod backup;
 mod bits;
 mod block;

@@ -103,7 +103,7 @@ impl Reader {
 
     /// Durable records after `after`. The first item is [`HistoryError::NotInLog`] if the log no longer reaches back that far.
     pub fn tail(&self, after: Lsn) -> Tail {
-        Tail { follow: Follow::new(Arc::clone(&self.shared), after) }
+        Tail { follow: Follow::new(Arc::clone(&self.shared), after), tag: 0 }
     }
     /// Like [`Reader::tail`], only records with notes, readings not decoded.
     pub fn tail_notes(&self, after: Lsn) -> TailNotes {
@@ -113,10 +113,18 @@ impl Reader {
     /// What memory holds of the point in the range, settled, and the blocks that may hold more. Taken under one lock, so that a seal cannot
     /// hide readings between the two.
     pub(crate) fn view(&self, point: PointId, from: i64, to: i64) -> (Vec<Reading>, Vec<Group>) {
+        let (_, rows, blocks) = self.view_at(point, from, to);
+        (rows, blocks)
+    }
+
+    /// The same with the last record that is in it.
+    pub(crate) fn view_at(&self, point: PointId, from: i64, to: i64) -> (Lsn, Vec<Reading>, Vec<Group>) {
         let state = self.shared.state();
-        let Some(slot) = state.points.get(&point) else { return Default::default() };
+        let durable = state.durable;
+        let nothing = (durable, Vec::new(), Vec::new());
+        let Some(slot) = state.points.get(&point) else { return nothing };
         if slot.last.event_at.micros() < from || slot.first_at >= to {
-            return Default::default();
+            return nothing;
         }
         let mut rows = Vec::new();
         if let Some(head) = state.sealing.as_ref().and_then(|f| f.points.get(&point)) {
@@ -126,7 +134,7 @@ impl Reader {
         let blocks = if from > slot.sealed_to { Vec::new() } else { self.groups_of(&state, &slot.shards, from.max(slot.first_at), to) };
         drop(state);
         settle(&mut rows);
-        (rows, blocks)
+        (durable, rows, blocks)
     }
 
     fn groups_of(&self, state: &State, shards: &[u16], from: i64, to: i64) -> Vec<Group> {
@@ -316,6 +324,25 @@ impl Reader {
         self.shared.state().vehicles.get(&vehicle).map(|slot| (Timestamp::from_micros(slot.first_at), slot.last.event_at))
     }
 
+    /// The first record that is still in the log; behind the last durable one if there is none.
+    pub fn first_in_log(&self) -> Lsn {
+        let state = self.shared.state();
+        state.segments.first().map_or(state.durable.next(), |s| s.first)
+    }
+
+    /// Says what the record is: another record under this number, of another log or of this one after a restore, says something else.
+    ///
+    /// # Errors
+    /// [`HistoryError::NotInLog`], I/O, damage.
+    pub fn tag(&self, lsn: Lsn) -> Result<u64, HistoryError> {
+        let mut follow = Follow::new(Arc::clone(&self.shared), Lsn(lsn.0.saturating_sub(1)));
+        let found = follow.next_with(|_| true, |header, _| Some(header.crc)).transpose()?;
+        match found {
+            Some((at, crc)) if at == lsn => Ok(tag(self.shared.seed, crc)),
+            _ => Err(HistoryError::NotInLog { wanted: lsn, first: self.first_in_log(), last: self.durable() }),
+        }
+    }
+
     /// The last durable record.
     pub fn durable(&self) -> Lsn {
         self.shared.state().durable
@@ -346,6 +373,11 @@ impl Reader {
             ..state.sealed
         }
     }
+}
+
+/// What tells a record from any other: the directory's id and the checksum of its frame.
+fn tag(seed: u32, crc: u32) -> u64 {
+    u64::from(seed) << 32 | u64::from(crc)
 }
 
 /// Walks groups of blocks, and the rows in memory that lie in and between them, oldest first.
@@ -496,12 +528,24 @@ impl Follow {
 #[derive(Debug)]
 pub struct Tail {
     follow: Follow,
+    tag: u64,
+}
+
+impl Tail {
+    /// [`Reader::tag`] of the record handed out last; 0 before the first.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
 }
 
 impl Iterator for Tail {
     type Item = Result<(Lsn, Record), HistoryError>;
     fn next(&mut self) -> Option<Self::Item> {
-        self.follow.next_with(|_| true, |header, bytes| header.decode(bytes))
+        let found = self.follow.next_with(|_| true, |header, bytes| Some((header.crc, header.decode(bytes)?)))?;
+        Some(found.map(|(lsn, (crc, record))| {
+            self.tag = tag(self.follow.shared.seed, crc);
+            (lsn, record)
+        }))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anlan_model::{PointId, Reading, Timestamp, VehicleId};
 
 use crate::read::Walk;
-use crate::{HistoryError, Reader};
+use crate::{HistoryError, Lsn, Reader};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -60,12 +60,20 @@ impl Reader {
     /// # Errors
     /// I/O, damage.
     pub fn every_revision(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<Vec<Reading>, HistoryError> {
+        self.every_revision_at(point, from, to).map(|(_, rows)| rows)
+    }
+
+    /// The same, and the last record of which it holds what there is: nothing of a later one is in it.
+    ///
+    /// # Errors
+    /// I/O, damage.
+    pub fn every_revision_at(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<(Lsn, Vec<Reading>), HistoryError> {
         let (from, to) = (from.micros(), to.micros());
-        let (memory, blocks) = self.view(point, from, to);
+        let (at, memory, blocks) = self.view_at(point, from, to);
         let mut out = Vec::new();
         for (metas, memory) in Walk::new(&blocks, &memory) {
             out.append(&mut self.window(point, metas, memory, from, to)?);
         }
-        Ok(out)
+        Ok((at, out))
     }
 }

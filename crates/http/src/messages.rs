@@ -146,6 +146,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("combination.elsewhere", "组合规则只能引用本企业的测点。", "A combination names points of its own enterprise only."),
     ("combination.members", "组合条件的数量必须在 {min} 到 {max} 之间。", "A combination has between {min} and {max} members."),
     (
+        "combination.mirrored",
+        "测点“{point}”属于下级节点，其报警在下级节点判断，不能用于本节点的组合规则。",
+        "The point {point} belongs to another node, which judges its alarms; a combination rule here cannot name it.",
+    ),
+    (
         "combination.no_rule",
         "测点“{point}”没有这种报警规则；请先设置限值或周期。",
         "The point {point} has no such rule; set its limit or period first.",

@@ -317,7 +317,7 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
         self.tx.run(head.bind(self.n_entries).bind(self.hash)).await?;
         let before = self.network.get();
         let now = if self.renames { standing_in(&mut self.tx).await? } else { before };
-        self.told.put(&mut self.tx, now).await?;
+        let put = self.told.put(&mut self.tx, now).await?;
         let moving = self.moves.then(|| self.sight.moving());
         let projecting = (!self.standing.is_empty()).then(|| self.sight.projecting());
         // Before the commit: who writes next tells the new parent. Should the commit fail, entries that nobody fetches do no harm.
@@ -329,6 +329,7 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
             self.network.set(before);
         }
         committed?;
+        self.network.grew(put);
         if let Some(projecting) = projecting {
             projecting.over(self.standing);
         }

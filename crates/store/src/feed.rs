@@ -4,13 +4,14 @@
 //! numbers those, so that numbers are committed in their order. A body tells what it hangs on (a point its device, a device its enterprise) as far as
 //! a receiver needs it to make that: the entry of the point may come before that of the device, which changed later. Start at [`Told`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anlan_model::noun::{Limits, LimitsSource};
 use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::sync::watch;
 
 use crate::db::{Db, PIECE, Row, Sql, ToValue, Tx, sql};
 use crate::{Store, StoreError};
@@ -37,7 +38,25 @@ pub struct FeedEntry {
 
 /// Who this node is to others, as last committed; shared by every clone of a store.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Network(Arc<RwLock<Standing>>);
+pub(crate) struct Network(Arc<RwLock<Standing>>, Grown);
+
+/// Tells that feeds have grown, and how far, as committed.
+#[derive(Clone, Debug)]
+struct Grown {
+    ends: Arc<Mutex<HashMap<String, i64>>>,
+    told: watch::Sender<u64>,
+}
+
+impl Default for Grown {
+    fn default() -> Self {
+        Self { ends: Arc::default(), told: watch::Sender::new(0) }
+    }
+}
+
+/// Ways that an uncommitted transaction has put entries on, and their ends then.
+#[derive(Debug, Default)]
+#[must_use = "to be told of once committed"]
+pub(crate) struct Put(Vec<(String, i64)>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -55,6 +74,19 @@ impl Network {
     }
     pub(crate) fn set(&self, standing: Standing) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+    /// What was put is committed.
+    pub(crate) fn grew(&self, put: Put) {
+        if put.0.is_empty() {
+            return;
+        }
+        let mut ends = self.1.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (way, end) in put.0 {
+            let known = ends.entry(way).or_default();
+            *known = (*known).max(end);
+        }
+        drop(ends);
+        self.1.told.send_modify(|n| *n += 1);
     }
     pub(crate) async fn read(db: &Db) -> Result<Self, StoreError> {
         let rows = db.rows(sql(STANDING)).await?;
@@ -277,9 +309,9 @@ impl Told {
         }
     }
 
-    /// Writes the entries; the last statements of the transaction.
-    pub(crate) async fn put(self, tx: &mut Tx, standing: Standing) -> Result<(), StoreError> {
-        let Some(own) = standing.own.filter(|_| standing.has_others) else { return Ok(()) };
+    /// Writes the entries; the last statements of the transaction. What it answers is for [`Network::grew`].
+    pub(crate) async fn put(self, tx: &mut Tx, standing: Standing) -> Result<Put, StoreError> {
+        let Some(own) = standing.own.filter(|_| standing.has_others) else { return Ok(Put::default()) };
         let mut out = Entries::default();
         if standing.parent.is_some() {
             out.put_all(UP, nodes(tx, &Vec::from_iter(self.nodes_below)).await?);
@@ -316,7 +348,8 @@ impl Entries {
             self.0.entry(way.to_owned()).or_default().extend(entries);
         }
     }
-    async fn write(self, tx: &mut Tx) -> Result<(), StoreError> {
+    async fn write(self, tx: &mut Tx) -> Result<Put, StoreError> {
+        let mut written = Put::default();
         for (way, mut entries) in self.0 {
             // Each once, where it last changed: one statement must not meet a row twice.
             let mut seen = BTreeSet::new();
@@ -338,8 +371,9 @@ RETURNING seq");
                 put.push("\nON CONFLICT (way, kind, subject) DO UPDATE SET seq = excluded.seq, body = excluded.body", &[]);
                 tx.run(put).await?;
             }
+            written.0.push((way, seq));
         }
-        Ok(())
+        Ok(written)
     }
 }
 
@@ -645,7 +679,8 @@ pub(crate) async fn fill(tx: &mut Tx, standing: Standing, now: Timestamp) -> Res
             for row in piece {
                 note(&mut told, row)?;
             }
-            told.put(tx, standing).await?;
+            // The parent hears how far at the greeting.
+            drop(told.put(tx, standing).await?);
         }
         Ok(())
     }
@@ -744,7 +779,19 @@ impl Store {
         let mut told = Told::default();
         ids.iter().for_each(|id| told.node_below(*id));
         let mut tx = self.db.begin().await?;
-        told.put(&mut tx, standing).await?;
-        tx.commit().await
+        let put = told.put(&mut tx, standing).await?;
+        tx.commit().await?;
+        self.network.grew(put);
+        Ok(())
+    }
+
+    /// Changes whenever a feed has grown; [`Store::feed_end_known`] says how far.
+    pub fn feed_grown(&self) -> watch::Receiver<u64> {
+        self.network.1.told.subscribe()
+    }
+
+    /// The newest number of a way that this process has committed; 0 = none since it started.
+    pub fn feed_end_known(&self, way: &str) -> i64 {
+        self.network.1.ends.lock().unwrap_or_else(PoisonError::into_inner).get(way).copied().unwrap_or(0)
     }
 }

@@ -419,6 +419,25 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         finish(change, "renew", id, detail).await.map(drop)
     }
 
+    /// Notes the start of a neighbour, or of this node, that speaks now. If its feed was read under another start it is read anew: every start may
+    /// number anew.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn meet(&self, id: NodeId, starts: u64, nonce: u64) -> Result<(), StoreError> {
+        let starts = i64::try_from(starts).map_err(|_| StoreError::Corrupt("a node started more often than 63 bits count".to_owned()))?;
+        let mut tx = self.db.begin().await?;
+        let update = sql("UPDATE node SET starts = $1, nonce = $2 WHERE id = $3").bind(starts).bind(nonce.to_string()).bind(id);
+        if tx.run(update).await? == 0 {
+            return Err(StoreError::NotFound);
+        }
+        let which = format!("{starts}:{nonce}");
+        let anew = sql("INSERT INTO link_inbox (node, feed, epoch, log) VALUES ($1, 0, $2, '')
+ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.epoch = excluded.epoch THEN link_inbox.feed ELSE 0 END, epoch = excluded.epoch");
+        tx.run(anew.bind(id).bind(which)).await?;
+        tx.commit().await
+    }
+
     /// Compares a start that a child tells of with the newest one, and notes a newer one.
     ///
     /// # Errors

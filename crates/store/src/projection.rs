@@ -63,13 +63,14 @@ impl Store {
         let reached = i64::try_from(reached).map_err(|_| StoreError::Corrupt("log position beyond 63 bits".to_owned()))?;
         tx.run(sql("UPDATE projection SET position = $1 WHERE shard = 0").bind(reached)).await?;
         let network = self.network.get();
+        let mut told = Told::default();
         if network.parent.is_some() {
-            let mut told = Told::default();
             changed.iter().for_each(|id| told.alarm(*id));
-            told.put(&mut tx, network).await?;
         }
+        let put = told.put(&mut tx, network).await?;
         let projecting = self.sight.projecting();
         tx.commit().await?;
+        self.network.grew(put);
         projecting.over(standing);
         // An alarm raised and returned in one record is one change for who shows it; the order of first change stays.
         let mut seen = std::collections::BTreeSet::new();

@@ -81,8 +81,10 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_
         tx.run(put).await?;
         let mut told = crate::feed::Told::default();
         told.proof(new.origin, &new.day, new.holder);
-        told.put(&mut tx, self.network.get()).await?;
-        tx.commit().await
+        let put = told.put(&mut tx, self.network.get()).await?;
+        tx.commit().await?;
+        self.network.grew(put);
+        Ok(())
     }
 
     /// Days with what their holders said, newest day first; optionally of one origin and between two days, inclusive. Empty for an asker who is not

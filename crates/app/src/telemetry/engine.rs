@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::linked::{self, Linked};
 use super::pressure::{Class, Pressure};
 use super::shard::{Bound, Lookup, Newest, Output, Shard, SubjectConfig, TimeBounds};
 use super::{Latest, LogStatus};
@@ -54,6 +55,9 @@ const NOTES_WORK_BYTES: usize = 32;
 /// Batches of one shard share a record of at most so many readings and positions: a frame codes many readings in fewer bytes, and a link or a
 /// reader takes it in one go.
 const RECORD_READINGS: usize = 20_000;
+
+/// Linked readings taken per group, or one batch of more: the look for what is known of them must not hold up the others for long.
+const TAKE_LINKED: usize = 20_000;
 
 /// What a record says beside readings and positions.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -130,6 +134,7 @@ enum Control {
 #[derive(Default)]
 struct Queues {
     shards: Vec<VecDeque<Bound>>,
+    linked: VecDeque<Linked>,
     n_batches: usize,
     n_readings: usize,
     control: VecDeque<Control>,
@@ -143,6 +148,8 @@ struct Shared {
     wake: Condvar,
     pressure: Arc<Pressure>,
     status: Arc<LogStatus>,
+    /// Log position up to which the ledger is kept; segments beyond it stay.
+    followed: AtomicU64,
 }
 
 /// How others reach the engine.
@@ -193,6 +200,34 @@ impl EngineHandle {
             }
             (batch.reply)(Err(refusal));
         }
+    }
+
+    /// Queues readings that another node judged. They are refused first: their sender has them safe.
+    pub fn offer_linked(&self, batch: Linked) {
+        let pressure = &self.0.pressure;
+        let refused = self.with(|queues| {
+            if queues.stopping {
+                return Some((batch, Refusal::Stopping));
+            }
+            let n = batch.size();
+            if let Err(cause) = pressure.admits(Class::Backfill, n, queues.linked.len(), queues.n_readings) {
+                pressure.refused(Class::Backfill, cause);
+                return Some((batch, Refusal::Overloaded));
+            }
+            queues.linked.push_back(batch);
+            queues.n_batches += 1;
+            queues.n_readings += n;
+            None
+        });
+        if let Some((batch, refusal)) = refused {
+            metrics::counter!("telemetry_refused_total", "reason" => refusal_label(refusal)).increment(1);
+            (batch.reply)(Err(refusal));
+        }
+    }
+
+    /// From here on the log is kept from this position on, whoever else has done with it; `u64::MAX` = nobody follows.
+    pub fn hold_log(&self, position: u64) {
+        self.0.followed.store(position, Ordering::Relaxed);
     }
 
     /// What it lets in, and how much it refused.
@@ -352,7 +387,8 @@ pub fn open(
     status.noted.store(at.0, Ordering::Relaxed);
     status.pulse.beat();
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
-    let shared = Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), pressure, status });
+    let shared =
+        Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), pressure, status, followed: AtomicU64::new(u64::MAX) });
     let (durable, durable_receiver) = watch::channel(at.0);
     let keeper = writer.keeper();
     let engine = Engine {
@@ -408,7 +444,7 @@ fn work_of(record: &Record) -> u64 {
 }
 
 /// Applies one logged record; `false` if the rules said something else than what was logged.
-fn replay(shard: &mut Shard, record: &Record, notes: &Notes) -> bool {
+pub(super) fn replay(shard: &mut Shard, record: &Record, notes: &Notes) -> bool {
     let logged = |effects: &[Effect]| -> Vec<AlarmChange> {
         effects.iter().filter_map(|e| if let Effect::Alarm(change) = e { Some(change.clone()) } else { None }).collect()
     };
@@ -459,6 +495,14 @@ fn read<T>(found: Result<Option<T>, HistoryError>) -> Option<T> {
 /// Batches as they were queued, by shard.
 type PerShard = Vec<(u16, Vec<Bound>)>;
 
+/// What one round of the engine has to do.
+struct Taken {
+    batches: PerShard,
+    linked: Vec<Linked>,
+    control: VecDeque<Control>,
+    stopping: bool,
+}
+
 /// One group commit in the making.
 #[derive(Default)]
 struct Group {
@@ -486,7 +530,7 @@ impl Engine {
             return farewell.log_failed();
         }
         loop {
-            let (batches, control, stopping) = self.take();
+            let Taken { batches, linked, control, stopping } = self.take();
             let mut group = Group::default();
             let mut settled = Vec::new();
             for control in control {
@@ -500,6 +544,7 @@ impl Engine {
                 }
             }
             self.step(batches, &mut group);
+            self.link(linked, &mut group);
             let mut n_due = 0;
             if ticked.elapsed() >= TICK || !settled.is_empty() || stopping {
                 ticked = Instant::now();
@@ -551,7 +596,7 @@ impl Engine {
         group
     }
 
-    fn take(&mut self) -> (PerShard, VecDeque<Control>, bool) {
+    fn take(&mut self) -> Taken {
         let mut queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if queues.n_batches == 0 && queues.control.is_empty() && !queues.stopping {
             queues.is_idle = true;
@@ -567,17 +612,23 @@ impl Engine {
             queues = self.shared.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         // On stopping everything accepted is still kept: no limit then.
-        let most = if queues.stopping { usize::MAX } else { TAKE_PER_SHARD };
+        let (most, n_linked_max) = if queues.stopping { (usize::MAX, usize::MAX) } else { (TAKE_PER_SHARD, TAKE_LINKED) };
         let mut batches = PerShard::new();
         for (queue, shard) in queues.shards.iter_mut().zip(0u16..).filter(|(queue, _)| !queue.is_empty()) {
             let n = queue.len().min(most);
             batches.push((shard, queue.drain(..n).collect()));
         }
-        queues.n_batches -= batches.iter().map(|(_, batches)| batches.len()).sum::<usize>();
-        queues.n_readings -= batches.iter().flat_map(|(_, batches)| batches).map(Bound::size).sum::<usize>();
+        let mut n_linked = 0;
+        let mut linked = Vec::new();
+        while let Some(batch) = queues.linked.pop_front_if(|batch| linked.is_empty() || n_linked + batch.size() <= n_linked_max) {
+            n_linked += batch.size();
+            linked.push(batch);
+        }
+        queues.n_batches -= batches.iter().map(|(_, batches)| batches.len()).sum::<usize>() + linked.len();
+        queues.n_readings -= batches.iter().flat_map(|(_, batches)| batches).map(Bound::size).sum::<usize>() + n_linked;
         metrics::gauge!("anlan_queue_readings").set(queues.n_readings as f64);
         self.shared.status.queued.store(queues.n_batches as u64, Ordering::Relaxed);
-        (batches, std::mem::take(&mut queues.control), queues.stopping)
+        Taken { batches, linked, control: std::mem::take(&mut queues.control), stopping: queues.stopping }
     }
 
     /// What each shard was sent becomes one record, or a few if it is much.
@@ -608,6 +659,41 @@ impl Engine {
                 rest = later;
             }
         }
+    }
+
+    /// What other nodes judged becomes records without effects of their own.
+    fn link(&mut self, batches: Vec<Linked>, group: &mut Group) {
+        let refuse = |batch: Linked, refusal: Refusal| {
+            metrics::counter!("telemetry_refused_total", "reason" => refusal_label(refusal)).increment(1);
+            (batch.reply)(Err(refusal));
+        };
+        let mut taken = Vec::with_capacity(batches.len());
+        for batch in batches {
+            // A point that is judged here is judged at every replay as well; and the log takes finite values only.
+            let is_judged = linked::points(batch.all()).into_iter().any(|point| self.home.contains_key(&Subject::Point(point)));
+            let is_sound = batch.readings.iter().all(|(shard, _)| *shard < N_SHARDS) && batch.all().all(|r| r.value.is_finite());
+            if is_judged || !is_sound { refuse(batch, Refusal::UnknownSource) } else { taken.push(batch) }
+        }
+        if taken.is_empty() {
+            return;
+        }
+        let fresh = match linked::fresh(&taken, &self.reader) {
+            Ok(fresh) => fresh,
+            Err(failure) => {
+                error!(error = &failure as &dyn std::error::Error, "history cannot be read; run `anlan history verify`");
+                taken.into_iter().for_each(|batch| refuse(batch, Refusal::Storage));
+                return;
+            }
+        };
+        for (n, readings) in fresh.readings {
+            for part in readings.chunks(RECORD_READINGS) {
+                let now = self.now();
+                // Replay lets time pass at every record, so what that brings must stand in this one.
+                let effects = self.shards[usize::from(n)].tick(now, &mut new_alarm_id);
+                group.add(n, now, Output { readings: part.to_vec(), effects, ..Output::default() }, Vec::new(), Vec::new());
+            }
+        }
+        group.replies.extend(taken.into_iter().map(|batch| batch.reply).zip(fresh.kept));
     }
 
     /// Lets time pass in every shard; how many subjects were due, if that is asked.
@@ -783,7 +869,7 @@ impl Engine {
     /// Seal, checkpoint if it is time, release: bounds start-up time, memory and disk. A failure here loses nothing and is tried again.
     fn keep_house(&mut self, checkpoint: bool) {
         let now = self.now();
-        let projected = Lsn(*self.projected.borrow());
+        let needed = Lsn((*self.projected.borrow()).min(self.shared.followed.load(Ordering::Relaxed)));
         let mut kept = self.writer.seal_if_due(now);
         if checkpoint {
             let state = write_checkpoint(&self.shards, self.checkpoint_bytes);
@@ -791,7 +877,7 @@ impl Engine {
             self.checkpoint_bytes = state.len() + state.len() / 16;
             kept = kept.and_then(|()| self.writer.checkpoint(&state));
         }
-        if let Err(failure) = kept.and_then(|()| self.writer.release_log(projected, now).map(drop)) {
+        if let Err(failure) = kept.and_then(|()| self.writer.release_log(needed, now).map(drop)) {
             warn!(error = &failure as &dyn std::error::Error, "checkpoint or sealing failed; the log keeps everything, it is tried again");
         }
     }
@@ -815,11 +901,13 @@ impl Drop for Farewell {
         queues.stopping = true;
         queues.control.clear();
         (queues.n_batches, queues.n_readings) = (0, 0);
-        let waiting: Vec<Bound> = queues.shards.iter_mut().flat_map(|queue| queue.drain(..)).collect();
+        let waiting = queues.shards.iter_mut().flat_map(|queue| queue.drain(..)).map(|batch| batch.reply);
+        let waiting: Vec<anlan_model::Reply> = waiting.collect();
+        let linked = std::mem::take(&mut queues.linked);
         drop(queues);
         let refusal = if self.0.status.failed.load(Ordering::Relaxed) == 0 { Refusal::Stopping } else { Refusal::Storage };
-        for batch in waiting {
-            (batch.reply)(Err(refusal));
+        for reply in waiting.into_iter().chain(linked.into_iter().map(|batch| batch.reply)) {
+            reply(Err(refusal));
         }
     }
 }

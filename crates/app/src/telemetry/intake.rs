@@ -132,6 +132,7 @@ impl Intake for AppIntake {
 #[allow(clippy::result_large_err, reason = "the batch itself comes back; boxing it would cost the fast path")]
 fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
     let (shard, source, enterprise) = match &batch.source {
+        Source::Device { device, .. } if snapshot.elsewhere.contains(device) => return Err(batch),
         Source::Device { device, .. } => match snapshot.devices.get(device) {
             Some(known) => (snapshot.shard_of_device(*device), known.code.clone(), known.enterprise),
             None => return Err(batch),
@@ -265,6 +266,8 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
     let n_open = if has_terminals { snapshot.vehicles.values().filter(|v| !v.adopted).count() } else { 0 };
     for batch in batches.iter_mut() {
         match &batch.source {
+            // Another node's: it is refused below.
+            Source::Device { device, .. } if snapshot.elsewhere.contains(device) => {}
             Source::Device { device, .. } if snapshot.devices.contains_key(device) => {
                 let known = snapshot.point_by_code.get(device);
                 let is_known = |code: &str| known.is_some_and(|codes| codes.contains_key(code));

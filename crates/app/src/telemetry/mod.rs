@@ -5,6 +5,8 @@
 pub mod engine;
 pub mod intake;
 pub mod latest;
+pub mod linked;
+pub mod piece;
 pub mod pressure;
 pub mod shard;
 mod shard_v1;
