@@ -576,6 +576,7 @@ const en: Shape = {
     equal: { equal: 'equal', unequal: 'not equal', unknown: 'not known yet' },
     version: 'Version',
     until: 'Certificate until',
+    frozen: { other_log: 'Its log is not the one that was here before: restored from a backup, or another machine. Find out which, then say so.', twice: 'Two machines use this identity, or an older one was started again. Switch one off, then say what happened.' },
     noReadings: 'readings are not sent',
     none: 'This node takes part in no network yet. Join a parent, or invite a node below.',
     ownId: 'Id of this node',

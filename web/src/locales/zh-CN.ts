@@ -573,6 +573,7 @@ export default {
     equal: { equal: '一致', unequal: '不一致', unknown: '尚无结论' },
     version: '版本',
     until: '证书有效期至',
+    frozen: { other_log: '它的数据日志不是原来那份：可能从备份恢复过，或换了机器。核实后选择原因恢复。', twice: '有两台机器在用同一身份，或旧机器又启动了。请停用其中一台，再选择原因恢复。' },
     noReadings: '不传读数',
     none: '本节点还没有联网。可以加入上级，或邀请下级节点接入。',
     ownId: '本节点编号',
