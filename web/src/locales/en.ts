@@ -646,7 +646,7 @@ const en: Shape = {
     count: 'Readings',
     sum: 'Sum of digests',
     position: 'Position in its log',
-    above: 'Level above, same position',
+    aboveThen: 'Level above, same position',
     asking: 'The origin is being asked …',
     noDifference: 'Nothing differs now.',
     here: 'Here',

@@ -643,7 +643,7 @@ export default {
     count: '读数条数',
     sum: '摘要之和',
     position: '日志位置',
-    above: '上一级同一位置',
+    aboveThen: '上一级同一位置',
     asking: '正在询问来源节点……',
     noDifference: '目前没有差异。',
     here: '本节点条数',
