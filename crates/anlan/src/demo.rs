@@ -10,15 +10,16 @@ use anlan_app::error::AppError;
 use anlan_app::user::{self, UserChange, UserWish};
 use anlan_model::noun::Grant;
 use anlan_model::{RegionCode, Role, Scope};
-use anlan_sim::{Credentials, Scale, SimOptions};
+use anlan_sim::{Credentials, Part, Scale, SimOptions};
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::config::Unknown;
+use crate::demo_levels::Levels;
 use crate::serve::{self, Node};
-use crate::{ServeArgs, config, demo_records};
+use crate::{ServeArgs, config, demo_levels, demo_records};
 
 /// Arguments of `demo`.
 #[derive(clap::Args)]
@@ -47,6 +48,15 @@ pub struct DemoArgs {
     /// Vehicles of the city.
     #[arg(long, default_value_t = Scale::default().vehicles)]
     vehicles: usize,
+    /// With a province above, and counties, a township desk and gateways of enterprises below: eight nodes on one test clock.
+    #[arg(long)]
+    levels: bool,
+    /// A member of that network: stops when its input ends.
+    #[arg(long, hide = true)]
+    member: bool,
+    /// The only enterprise that plays here, and its division.
+    #[arg(long, hide = true, value_name = "CODE@REGION")]
+    only: Option<String>,
 }
 
 /// Where somebody of the demo has their role.
@@ -71,6 +81,20 @@ const PEOPLE: &[(&str, &str, Role, At)] = &[
     ("legal", "演示·法规管理员", Role::Supervisor, At::Node),
 ];
 
+/// Who of them a member of the network of levels has: who manages it, who watches, who leads.
+const OF_MEMBER: &[&str] = &["admin", "duty", "leader"];
+
+impl DemoArgs {
+    /// Whose people and records there are, and which part of the city plays.
+    fn part(&self) -> Part {
+        match self.only.as_deref().and_then(|only| only.split_once('@')) {
+            Some((code, region)) => Part::Only { code: code.to_owned(), region: region.to_owned() },
+            None if self.levels => Part::Without(demo_levels::with_own_node()),
+            None => Part::All,
+        }
+    }
+}
+
 /// Runs `demo`.
 pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut config = serve::load(args.config.as_deref())?;
@@ -85,18 +109,30 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let data = args.data.clone().or_else(|| fresh.as_ref().map(|dir| dir.path().to_owned())).context("a data directory")?;
     serve::runtime()?.block_on(async move {
-        let serve_args = ServeArgs { data: data.clone(), config: args.config, test_clock: args.test_clock };
+        let part = args.part();
+        if args.levels {
+            config.link.listen.get_or_insert(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+            config.link.claim_s = 15;
+        }
+        // One clock for all: without one of the caller's it starts now and runs as fast as the real one.
+        let own_clock = args.levels.then(|| data.join("test-clock.json").display().to_string());
+        let clock = args.test_clock.clone().or(own_clock);
+        serve::private_dir(&data)?;
+        let serve_args = ServeArgs { data: data.clone(), config: args.config.clone(), test_clock: clock.clone() };
         let node = Node::start(&serve_args, fit_to_play(config)?, true).await?;
         let app = node.running.app.clone();
         let (mut users, mut admin_password) = (Vec::new(), String::new());
-        let (enterprise, is_new) = demo_records::sample(&app).await.context("make the sample enterprise")?;
+        let (enterprise, is_new) = match args.member {
+            true => (None, false),
+            false => demo_records::sample(&app).await.map(|(id, is_new)| (Some(id), is_new)).context("make the sample enterprise")?,
+        };
         let mut scopes = BTreeMap::new();
-        for (username, name, role, at) in PEOPLE {
+        for (username, name, role, at) in PEOPLE.iter().filter(|(username, ..)| !args.member || OF_MEMBER.contains(username)) {
             let password = password()?;
             let (region, enterprise) = match at {
                 At::Node => (None, None),
                 At::Hongta => (RegionCode::new("530402"), None),
-                At::Sample => (None, Some(enterprise)),
+                At::Sample => (None, enterprise),
             };
             let grant = Grant { role: *role, region, sector: None, enterprise };
             let scope = person(&app, username, name, grant, &password).await.with_context(|| format!("make the user {username}"))?;
@@ -106,12 +142,14 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
                 admin_password = password;
             }
         }
-        if is_new {
+        if let Some(enterprise) = enterprise.filter(|_| is_new) {
             demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
             demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
         }
-        node.print_ready(json!(users))?;
-        for user in &users {
+        if args.member {
+            node.print_ready(json!(users), Value::Null)?;
+        }
+        for user in users.iter().filter(|_| !args.member) {
             // Said to the person at the terminal, not to the log: the log never holds passwords.
             let word = |key: &str| user[key].as_str().unwrap_or_default();
             eprintln!("演示数据 · demo: {}/sign-in  {} / {}  ({})", node.url(), word("name"), word("password"), word("role"));
@@ -120,32 +158,67 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         let options = SimOptions {
             mqtt: Some(node.mqtt.to_string()),
             jt808: Some(node.jt808.to_string()),
-            modbus: true,
+            modbus: !args.member,
             http: Some(node.url().to_owned()),
             credentials: Some(Credentials::Password { username: "admin".to_owned(), password: admin_password }),
             secrets: data.join("demo-secrets.json"),
             seed: args.seed,
             stories: true,
             scale: Scale { enterprises: args.enterprises, points: args.points, vehicles: args.vehicles },
+            part,
             truth: args.truth,
             speed: 1.0,
             clock: app.clock.clone(),
             stop: stop.clone(),
             duration_s: None,
         };
+        let plays = !args.member || args.only.is_some();
         let city = tokio::spawn(async move {
+            if !plays {
+                return;
+            }
             match anlan_sim::run(options).await {
                 Ok(summary) => info!("the city fell silent: {summary:?}"),
                 Err(failure) => error!(error = &failure as &dyn std::error::Error, "the city does not play"),
             }
         });
-        serve::signal().await?;
+        let levels = match (args.levels, clock) {
+            (true, Some(clock)) => Some(start_levels(&node, &data, clock, args.seed, &users).await?),
+            _ => None,
+        };
+        if !args.member {
+            node.print_ready(json!(users), levels.as_ref().map_or(Value::Null, Levels::told))?;
+        }
+        tokio::select! {
+            signal = serve::signal() => signal?,
+            () = end_of_input(), if args.member => {}
+        }
         stop.cancel();
+        if let Some(levels) = levels {
+            let _ = tokio::task::spawn_blocking(move || levels.stop()).await;
+        }
         // The city gets a moment to hear its last acknowledgements; the node stops in any case.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(5), city).await;
         node.stop().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The other nodes, started and joined.
+async fn start_levels(node: &Node, data: &std::path::Path, clock: String, seed: u64, users: &[Value]) -> anyhow::Result<Levels> {
+    let (data, city) = (data.to_owned(), json!({ "http": node.url(), "users": users }));
+    let link = node.link.address.context("the city listens for nodes below")?.to_string();
+    let starting = move || {
+        let levels = Levels::start(&data, &clock, seed)?;
+        levels.join(&city, &link).map(|()| levels)
+    };
+    tokio::task::spawn_blocking(starting).await?.context("start the other nodes of the network")
+}
+
+/// Whoever started this member has gone.
+async fn end_of_input() {
+    let read = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+    let _ = read.await;
 }
 
 /// The whole city speaks from one address, and its controllers are polled there.

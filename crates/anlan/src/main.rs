@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod decode;
 mod demo;
+mod demo_levels;
 mod demo_records;
 mod doctor;
 mod door;

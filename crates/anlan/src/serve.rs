@@ -37,7 +37,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let code = runtime.block_on(async move {
         let node = Node::start(&args, config, false).await?;
-        node.print_ready(serde_json::Value::Null)?;
+        node.print_ready(serde_json::Value::Null, serde_json::Value::Null)?;
         signal().await?;
         node.stop().await;
         Ok(ExitCode::SUCCESS)
@@ -392,7 +392,7 @@ impl Node {
     }
 
     /// The one line on stdout that says everything is open.
-    pub fn print_ready(&self, users: serde_json::Value) -> anyhow::Result<()> {
+    pub fn print_ready(&self, users: serde_json::Value, levels: serde_json::Value) -> anyhow::Result<()> {
         use std::io::Write as _;
         let mut line = serde_json::json!({
             "event": "ready",
@@ -407,6 +407,9 @@ impl Node {
         });
         if !users.is_null() {
             line["users"] = users;
+        }
+        if !levels.is_null() {
+            line["levels"] = levels;
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;

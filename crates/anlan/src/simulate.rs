@@ -196,6 +196,7 @@ pub fn run(args: SimArgs) -> anyhow::Result<ExitCode> {
                 seed: run.city.seed,
                 stories: !run.calm,
                 scale: run.city.scale(),
+                part: anlan_sim::Part::All,
                 truth: run.truth,
                 speed: run.speed,
                 clock: Arc::new(clock),

@@ -294,10 +294,18 @@ pub async fn issue(app: &App, scope: &Scope, kind: &str, id: RecordId, page: Opt
     let said = said_of(app, &row, &pair.public().id(), app.clock.now()).await?;
     let code = Code::sign(said.ok_or_else(|| AppError::conflict("certificate.state"))?, &pair);
     let qr_text = page.map_or_else(|| code.to_string(), |page| format!("{page}{PAGE}#{code}"));
-    let drawn = QrCode::with_error_correction_level(&qr_text, EcLevel::M)
-        .map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
-    let qr = drawn.to_colors().chunks(drawn.width()).map(|row| row.iter().map(|module| *module == Color::Dark).collect()).collect();
+    let qr = drawn(&qr_text)?;
     Ok(Issued { code, key: pair.public().clone(), qr_text, qr })
+}
+
+/// The QR code of a text, row by row; true = dark.
+///
+/// # Errors
+/// A text that is too long for one.
+pub(crate) fn drawn(text: &str) -> Result<Vec<Vec<bool>>, AppError> {
+    let code = QrCode::with_error_correction_level(text, EcLevel::M)
+        .map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
+    Ok(code.to_colors().chunks(code.width()).map(|row| row.iter().map(|module| *module == Color::Dark).collect()).collect())
 }
 
 /// What the certificate of this record says, or would by now.

@@ -4,7 +4,8 @@
 //! stands for, so that after a crash counting goes on from there; the engine keeps the log behind that position. Only a node that is linked
 //! has one. What it proves, and what not: ADR 0021. Start at [`Ledger::open`], then [`Ledger::run`] and [`Ledger::claim`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ struct Counted {
 #[derive(Debug, Default)]
 struct Book {
     at: u64,
-    days: HashMap<Key, Counted>,
+    days: BTreeMap<Key, Counted>,
     /// Not in the database yet.
     unwritten: BTreeSet<Key>,
     written_at: u64,
@@ -102,11 +103,12 @@ impl Book {
         self.at = turn.at;
     }
 
-    fn claim(&self, mut wants: impl FnMut(&Key, &Counted) -> bool) -> Claim {
-        let days = self.days.iter().filter(|(key, counted)| wants(key, counted));
-        let mut days: Vec<_> = days.map(|((origin, day), c)| DayDigest { origin: *origin, day: *day, digest: c.digest }).collect();
-        days.sort_by_key(|d| (d.origin, d.day));
-        Claim { at: self.at, days }
+    /// Days behind `after` that changed behind `since`, at most `limit`, by origin and day.
+    fn claim(&self, since: Option<u64>, after: Option<Day>, limit: usize) -> Claim {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.origin, after.day)));
+        let days = self.days.range((from, Bound::Unbounded));
+        let days = days.filter(|(_, counted)| since.is_none_or(|since| counted.changed_at > since)).take(limit);
+        Claim { at: self.at, days: days.map(|((origin, day), c)| DayDigest { origin: *origin, day: *day, digest: c.digest }).collect() }
     }
 }
 
@@ -115,7 +117,7 @@ impl Book {
 struct Turn {
     at: u64,
     n_readings: usize,
-    days: HashMap<Key, Counted>,
+    days: BTreeMap<Key, Counted>,
 }
 
 /// The ledger of one node.
@@ -181,6 +183,11 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// This node is linked no longer: its log may go. A ledger opened later is made from history if it must.
+    pub fn let_go(&self) {
+        self.sources.engine.hold_log(u64::MAX);
+    }
+
     /// The log position up to which everything is counted.
     pub fn at(&self) -> u64 {
         self.book().at
@@ -218,13 +225,23 @@ impl Ledger {
         }
     }
 
-    /// Everything durable now, by day: of those days that changed behind `since`, or of all. One instant: position and digests belong together.
+    /// Everything durable now, by origin and day: of those days that changed behind `since`, or of all. One instant: position and digests belong
+    /// together. After a restart a day counts as changed at the position the node began with.
     ///
     /// # Errors
     /// The log cannot be read.
     pub async fn claim(&self, since: Option<u64>) -> Result<Claim, LedgerError> {
+        self.claim_part(since, None, usize::MAX).await
+    }
+
+    /// At most `limit` of those days, the first behind `after`. A node with many below it tells them in parts: each begins behind the last day of
+    /// the one before, and has a position of its own.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn claim_part(&self, since: Option<u64>, after: Option<Day>, limit: usize) -> Result<Claim, LedgerError> {
         self.catch_up().await?;
-        Ok(self.book().claim(|_, counted| since.is_none_or(|since| counted.changed_at > since)))
+        Ok(self.book().claim(since, after, limit))
     }
 
     /// The same of these days, also of those of which nothing is held.

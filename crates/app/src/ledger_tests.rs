@@ -239,6 +239,11 @@ async fn a_ledger_goes_on_where_the_database_stands_and_is_made_anew_where_there
     a.hear(&[(3, 500_000, 1.0)]);
     let more = a.ledger.claim(Some(a.ledger.at())).await.unwrap();
     assert_eq!((more.days.len(), more.days[0].digest.n), (1, 1), "only the day that changed");
+    let part = a.ledger.claim_part(None, None, 1).await.unwrap();
+    let behind = Day { origin: part.days[0].origin, day: part.days[0].day };
+    let rest = a.ledger.claim_part(None, Some(behind), 10).await.unwrap();
+    let parts: Vec<_> = part.days.iter().chain(&rest.days).map(|d| (d.origin, d.day, d.digest)).collect();
+    assert_eq!(parts, a.days().await, "in parts");
     let asked = [Day { origin: CHILD, day: ours[0].1 }, Day { origin: PARENT, day: 1 }];
     let verdict = a.ledger.verdict(&asked).await.unwrap();
     assert_eq!((verdict.days[0].digest, verdict.days[1].digest), (ours[0].2, Digest::default()));
@@ -269,7 +274,7 @@ async fn a_ledger_goes_on_where_the_database_stands_and_is_made_anew_where_there
         count(&mut tail, u64::MAX, CHILD, &known, &mut turn, |_, _| true).unwrap();
         book.take(turn);
         let want = a.ledger.claim(None).await.unwrap();
-        assert_eq!(book.claim(|_, _| true), want);
+        assert_eq!(book.claim(None, None, usize::MAX), want);
     }
     a.stop().await;
 }
@@ -347,7 +352,7 @@ async fn what_was_archived_and_dropped_is_proven_and_sent_and_not_kept_again() {
     // A ledger made anew finds it as well.
     let known = b.known.clone();
     let made = count_all(&b.whole, PARENT, &(Arc::new(move || known.clone()) as Known), b.node.reader.durable().0).unwrap();
-    assert_eq!(made.claim(|_, _| true).days, b.ledger.claim(None).await.unwrap().days);
+    assert_eq!(made.claim(None, None, usize::MAX).days, b.ledger.claim(None).await.unwrap().days);
     a.stop().await;
     b.stop().await;
 }

@@ -131,6 +131,17 @@ pub struct NodeView {
     pub proof: Option<ProofDay>,
 }
 
+/// An invitation that was made, with what is told this once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invited {
+    /// The row.
+    pub invitation: InvitationRow,
+    /// The code to give to the other node.
+    pub code: String,
+    /// The code as a QR code, row by row; true = dark.
+    pub qr: Vec<Vec<bool>>,
+}
+
 /// An invitation to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
@@ -244,7 +255,7 @@ pub async fn invitations(app: &App, scope: &Scope) -> Result<Vec<InvitationRow>,
 /// # Errors
 /// No permission for the whole node, no running link, a level that is not below this node's, a territory outside of its own, an enterprise's node without
 /// an enterprise.
-pub async fn invite(app: &App, scope: &Scope, wish: Invitation) -> Result<(InvitationRow, String), AppError> {
+pub async fn invite(app: &App, scope: &Scope, wish: Invitation) -> Result<Invited, AppError> {
     let act = scope.with(Permission::ManageSystem)?;
     if !act.node_wide() {
         return Err(AppError::forbidden("scope.outside"));
@@ -283,6 +294,7 @@ pub async fn invite(app: &App, scope: &Scope, wish: Invitation) -> Result<(Invit
     };
     faults.check()?;
     let (secret, code) = network.new_code()?;
+    let qr = crate::certificate::drawn(&code)?;
     let real = real_now();
     let new = NewInvitation {
         name: name.unwrap_or_default(),
@@ -292,11 +304,11 @@ pub async fn invite(app: &App, scope: &Scope, wish: Invitation) -> Result<(Invit
         secret,
         expires_at: real.plus_us(INVITATION_US),
     };
-    let made = app.store.invite(&act, &new, real, app.clock.now()).await.map_err(|error| match error {
+    let invitation = app.store.invite(&act, &new, real, app.clock.now()).await.map_err(|error| match error {
         StoreError::TooMany { most } => AppError::conflict("node.too_many_invitations").with("max", most),
         other => other.into(),
     })?;
-    Ok((made, code))
+    Ok(Invited { invitation, code, qr })
 }
 
 /// Lets the node in that claimed an invitation, if a person has compared its fingerprint.

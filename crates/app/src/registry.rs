@@ -16,7 +16,7 @@ use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Vehicle};
 use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, NodeId, PointId, Subject, VehicleId};
 use anlan_store::credential::of_device;
-use anlan_store::{Store, StoreError};
+use anlan_store::{Mirrored, Store, StoreError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
@@ -84,7 +84,7 @@ struct Rows {
     points: Vec<Point>,
     vehicles: Vec<Vehicle>,
     /// Points and devices of them that are another node's.
-    mirrored: Vec<(NodeId, PointId, PointId)>,
+    mirrored: Vec<Mirrored>,
     elsewhere: Vec<DeviceId>,
 }
 
@@ -107,7 +107,7 @@ impl Snapshot {
             devices: store.all_devices().await?,
             points: store.all_points().await?,
             vehicles: store.all_vehicles().await?,
-            mirrored: store.all_mirrored_points().await?,
+            mirrored: store.mirrored_points().await?,
             elsewhere: store.all_mirrored_devices().await?,
         });
         Ok(next)
@@ -136,11 +136,12 @@ impl Snapshot {
             }
             Arc::make_mut(&mut self.vehicles).insert(vehicle.id, Arc::new(vehicle));
         }
-        for (node, there, here) in rows.mirrored {
+        for Mirrored { origin, remote, local } in rows.mirrored {
+            let there = (origin, PointId::new(remote));
             // Mostly known before; then the maps stay shared.
-            if self.mirrored.get(&here) != Some(&(node, there)) {
-                Arc::make_mut(&mut self.mirrored).insert(here, (node, there));
-                Arc::make_mut(&mut self.mirrored_as).insert((node, there), here);
+            if self.mirrored.get(&local) != Some(&there) {
+                Arc::make_mut(&mut self.mirrored).insert(local, there);
+                Arc::make_mut(&mut self.mirrored_as).insert(there, local);
             }
         }
         for device in rows.elsewhere {
@@ -341,14 +342,12 @@ impl Registry {
         let has_points: BTreeSet<_> =
             touched.iter().filter_map(|t| if let Touched::Device(id) | Touched::PointsOf(id) = t { Some(*id) } else { None }).collect();
         let has_points: Vec<_> = has_points.into_iter().collect();
-        let points = self.store.points_of(&has_points).await?;
-        let ids: Vec<_> = points.iter().map(|p| p.id).collect();
         let rows = Rows {
             enterprises: self.store.enterprises_among(&enterprises).await?,
             devices: self.store.devices_among(&devices).await?,
-            points,
+            points: self.store.points_of(&has_points).await?,
             vehicles: self.store.vehicles_among(&vehicles, &enterprises).await?,
-            mirrored: self.store.mirrored_points_among(&ids).await?,
+            mirrored: self.store.mirrored_points_of(&has_points).await?,
             elsewhere: self.store.mirrored_devices_among(&has_points).await?,
         };
         let combined: Vec<_> =

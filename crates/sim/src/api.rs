@@ -69,6 +69,7 @@ impl ApiError {
 }
 
 /// A signed-in client. Cheap to share between threads.
+#[derive(Clone)]
 pub struct Api {
     agent: ureq::Agent,
     base: String,

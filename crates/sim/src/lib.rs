@@ -33,4 +33,4 @@ pub use provision::{Secrets, provision};
 pub use replay::{ReplayOptions, replay};
 pub use stage::{SimError, SimOptions, run};
 pub use terminals::{TerminalsOptions, TerminalsReport};
-pub use world::{Scale, World};
+pub use world::{Part, Scale, World};

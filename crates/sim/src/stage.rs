@@ -28,7 +28,7 @@ use crate::rng::Rng;
 use crate::script::{Expect, Expected, Message, Report, Sample, Script, Step};
 use crate::story::Actor;
 use crate::truth::{Sink, TruthKind, TruthLine, TruthPosition, Writer};
-use crate::world::{Scale, World};
+use crate::world::{Part, Scale, World};
 
 /// What to play, and where.
 #[derive(Clone)]
@@ -51,6 +51,8 @@ pub struct SimOptions {
     pub stories: bool,
     /// How large the city is.
     pub scale: Scale,
+    /// Which part of it plays.
+    pub part: Part,
     /// Where to write the truth file.
     pub truth: Option<PathBuf>,
     /// Script seconds per second of the clock. Above 10, positions of a vehicle share seconds, which JT/T 808 cannot tell apart.
@@ -107,7 +109,7 @@ pub async fn run(options: SimOptions) -> Result<Summary, SimError> {
     if !(options.speed.is_finite() && options.speed > 0.0) {
         return Err(SimError::Speed(options.speed));
     }
-    let world = Arc::new(World::new(options.seed, options.scale));
+    let world = Arc::new(World::new(options.seed, options.scale).part(&options.part));
     let mut enterprises = HashMap::new();
     let mut api = None;
     if let (Some(http), Some(credentials)) = (options.http.clone(), options.credentials.clone()) {

@@ -290,6 +290,57 @@ impl World {
     }
 }
 
+/// Which part of the city plays: enterprises with a node of their own play there, and the others at the city.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    All,
+    /// One enterprise, and the division its own node says it lies in; no vehicles.
+    Only {
+        /// Its code.
+        code: String,
+        /// GB/T 2260 code or an extension of it.
+        region: String,
+    },
+    /// All but these.
+    Without(Vec<String>),
+}
+
+impl World {
+    /// A part of this city; what is not in it is as if it had never been.
+    #[must_use]
+    pub fn part(mut self, part: &Part) -> Self {
+        let keeps = |e: &Enterprise| match part {
+            Part::All => true,
+            Part::Only { code, .. } => e.code == *code,
+            Part::Without(codes) => !codes.contains(&e.code),
+        };
+        // Indices move up.
+        let places = |kept: &[bool]| -> Vec<Option<usize>> {
+            let mut n = 0;
+            let mut next = || {
+                n += 1;
+                n - 1
+            };
+            kept.iter().map(|kept| kept.then(&mut next)).collect()
+        };
+        let enterprises = places(&self.enterprises.iter().map(keeps).collect::<Vec<_>>());
+        let devices = places(&self.devices.iter().map(|d| enterprises[d.enterprise].is_some()).collect::<Vec<_>>());
+        self.enterprises.retain(keeps);
+        if let Part::Only { region, .. } = part {
+            self.enterprises.iter_mut().for_each(|e| e.region.clone_from(region));
+            self.vehicles.clear();
+        }
+        let stay = |device: &mut Device| enterprises[device.enterprise].inspect(|place| device.enterprise = *place).is_some();
+        self.devices.retain_mut(stay);
+        self.plcs.retain_mut(|plc| stay(&mut plc.device));
+        self.combinations.retain_mut(|c| devices[c.device].inspect(|place| c.device = *place).is_some());
+        self.vehicles.iter_mut().for_each(|v| v.enterprise = v.enterprise.and_then(|e| enterprises[e]));
+        self
+    }
+}
+
 /// Places where firms and waypoints gather, some per county, in county order.
 fn towns(seed: u64, counties: &[County]) -> Vec<Vec<Wgs84>> {
     let town = |county: &County| {
@@ -441,6 +492,24 @@ mod tests {
             let county = world.counties.iter().find(|c| c.code == e.region).unwrap();
             assert!(county.contains(e.place), "{} lies outside {}", e.name, county.name);
             assert!(e.name.starts_with("演示"));
+        }
+    }
+
+    #[test]
+    fn parts_make_up_the_city() {
+        let city = || World::new(1, Scale { enterprises: 30, points: 200, vehicles: 20 });
+        let whole = city();
+        let own = whole.enterprises[0].code.clone();
+        let gateway = city().part(&Part::Only { code: own.clone(), region: "530402001".to_owned() });
+        let rest = city().part(&Part::Without(vec![own]));
+        assert_eq!((gateway.enterprises.len(), rest.enterprises.len()), (1, 29));
+        assert!(!gateway.devices.is_empty() && gateway.devices.iter().all(|d| d.enterprise == 0));
+        assert_eq!(gateway.devices.len() + rest.devices.len(), whole.devices.len());
+        assert_eq!(gateway.combinations.len() + rest.combinations.len(), whole.combinations.len());
+        let owner = |world: &World, d: &Device| world.enterprises[d.enterprise].name.clone();
+        for device in gateway.devices.iter().map(|d| (&gateway, d)).chain(rest.devices.iter().map(|d| (&rest, d))) {
+            let before = whole.devices.iter().find(|d| d.code == device.1.code).unwrap();
+            assert_eq!(owner(device.0, device.1), owner(&whole, before));
         }
     }
 

@@ -366,7 +366,7 @@ RETURNING seq");
                 let mut put = sql("INSERT INTO link_feed (way, kind, subject, seq, body) VALUES ");
                 for (i, (kind, subject, body)) in piece.iter().enumerate() {
                     seq += 1;
-                    put.push(if i == 0 { "({}, {}, {}, {}, {})" } else { ", ({}, {}, {}, {}, {})" }, &[&way, &*kind, subject, &seq, body]);
+                    put.push(if i == 0 { "({}, {}, {}, {}, {})" } else { ", ({}, {}, {}, {}, {})" }, &[&way, kind, subject, &seq, body]);
                 }
                 put.push("\nON CONFLICT (way, kind, subject) DO UPDATE SET seq = excluded.seq, body = excluded.body", &[]);
                 tx.run(put).await?;
@@ -687,15 +687,39 @@ pub(crate) async fn fill(tx: &mut Tx, standing: Standing, now: Timestamp) -> Res
     tx.run(sql("DELETE FROM link_feed WHERE way = $1").bind(UP)).await?;
     let below = "SELECT n.id FROM node AS n
 WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.id FROM node AS p WHERE p.relation = 'parent'))";
-    pieces(tx, standing, sql(below), |told, row| Ok(told.node_below(row.get("id")?))).await?;
-    pieces(tx, standing, sql("SELECT id FROM enterprise ORDER BY id"), |told, row| Ok(told.enterprise(row.get("id")?))).await?;
-    pieces(tx, standing, sql("SELECT id FROM device ORDER BY id"), |told, row| Ok(told.device(row.get("id")?))).await?;
-    pieces(tx, standing, sql("SELECT id FROM point ORDER BY id"), |told, row| Ok(told.point(row.get("id")?))).await?;
+    pieces(tx, standing, sql(below), |told, row| {
+        told.node_below(row.get("id")?);
+        Ok(())
+    })
+    .await?;
+    pieces(tx, standing, sql("SELECT id FROM enterprise ORDER BY id"), |told, row| {
+        told.enterprise(row.get("id")?);
+        Ok(())
+    })
+    .await?;
+    pieces(tx, standing, sql("SELECT id FROM device ORDER BY id"), |told, row| {
+        told.device(row.get("id")?);
+        Ok(())
+    })
+    .await?;
+    pieces(tx, standing, sql("SELECT id FROM point ORDER BY id"), |told, row| {
+        told.point(row.get("id")?);
+        Ok(())
+    })
+    .await?;
     let alarms =
         sql("SELECT id FROM alarm WHERE point_id IS NOT NULL AND (returned_at_us IS NULL OR raised_at_us >= $1) ORDER BY raised_at_us, id");
-    pieces(tx, standing, alarms.bind(now.plus_us(-FILL_ALARMS_US)), |told, row| Ok(told.alarm(row.get("id")?))).await?;
+    pieces(tx, standing, alarms.bind(now.plus_us(-FILL_ALARMS_US)), |told, row| {
+        told.alarm(row.get("id")?);
+        Ok(())
+    })
+    .await?;
     let proofs = sql("SELECT origin, day, holder FROM proof ORDER BY day, origin, holder");
-    pieces(tx, standing, proofs, |told, row| Ok(told.proof(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?))).await
+    pieces(tx, standing, proofs, |told, row| {
+        told.proof(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
+        Ok(())
+    })
+    .await
 }
 
 impl Store {

@@ -285,12 +285,12 @@ impl Apply<'_> {
             (true, "handling") => self.handling(parse(&entry.body)?).await,
             (false, "node") => self.node_below(origin, parse(&entry.body)?).await,
             (false, "enterprise") => {
-                self.from_below(origin)?;
+                self.may_speak_for(origin)?;
                 let body = parse(&entry.body)?;
                 self.enterprise(origin, number()?, &body).await
             }
             (false, "device") => {
-                self.from_below(origin)?;
+                self.may_speak_for(origin)?;
                 let body: DeviceBody = parse(&entry.body)?;
                 if body.id != number()? {
                     return Err(Fault::Refused("subject"));
@@ -298,7 +298,7 @@ impl Apply<'_> {
                 self.device(origin, &body, true).await.map(drop)
             }
             (false, "point") => {
-                self.from_below(origin)?;
+                self.may_speak_for(origin)?;
                 let body: PointBody = parse(&entry.body)?;
                 if body.id != number()? {
                     return Err(Fault::Refused("subject"));
@@ -306,12 +306,12 @@ impl Apply<'_> {
                 self.point(origin, &body, true).await.map(drop)
             }
             (false, "alarm") => {
-                self.from_below(origin)?;
+                self.may_speak_for(origin)?;
                 let id = id.parse().map_err(|_| Fault::Refused("subject"))?;
                 self.alarm(origin, id, parse(&entry.body)?).await
             }
             (false, "proof") => {
-                self.from_below(origin)?;
+                self.may_speak_for(origin)?;
                 self.proof(origin, parse(&entry.body)?).await
             }
             _ => Err(Fault::Refused("kind")),
@@ -319,7 +319,7 @@ impl Apply<'_> {
     }
 
     /// That the peer may speak for this node: it is itself, or is heard through it.
-    fn from_below(&self, origin: NodeId) -> Result<(), Fault> {
+    fn may_speak_for(&self, origin: NodeId) -> Result<(), Fault> {
         if origin == self.peer.id || self.below.contains(&origin) { Ok(()) } else { Err(Fault::Refused("origin")) }
     }
 
@@ -768,7 +768,7 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
         if body.holder == self.peer.id {
             return Ok(());
         }
-        self.from_below(body.holder)?;
+        self.may_speak_for(body.holder)?;
         let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, at_us) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_readings = excluded.n_readings, sum = excluded.sum, at_us = excluded.at_us");
         let put = put.bind(origin).bind(body.day.as_str()).bind(body.holder).bind(body.position).bind(body.count).bind(body.sum.as_str());

@@ -1,8 +1,8 @@
-//! What this node holds of each origin and day, as the follower of the log counted it; and which rows here are another node's.
+//! What this node holds of each origin and day, as the follower of the log counted it; and which devices are another node's.
 //!
 //! No scope: the link and the engine ask, who see everything of the node. Digests and the position they stand for are one transaction.
 
-use anlan_model::{DeviceId, NodeId, PointId};
+use anlan_model::{DeviceId, NodeId};
 
 use crate::db::{Row, sql};
 use crate::projection::position;
@@ -43,7 +43,7 @@ impl Store {
         let one = |row: &Row| -> Result<LedgerRow, StoreError> {
             let n: i64 = row.get("n_readings")?;
             Ok(LedgerRow {
-                origin: row.word("origin", |t| t.parse().ok())?,
+                origin: row.get("origin")?,
                 day: row.get("day")?,
                 n_readings: u64::try_from(n).map_err(|_| StoreError::Corrupt("a ledger counts below nothing".to_owned()))?,
                 sum: row.get("sum")?,
@@ -66,7 +66,7 @@ impl Store {
             let mut put = sql("INSERT INTO ledger (origin, day, n_readings, sum)\nVALUES ");
             for (i, row) in rows.iter().enumerate() {
                 let text = if i == 0 { "({}, {}, {}, {})" } else { ",\n({}, {}, {}, {})" };
-                put.push(text, &[&row.origin.to_string(), &row.day, &whole(row.n_readings)?, &row.sum]);
+                put.push(text, &[&row.origin, &row.day, &whole(row.n_readings)?, &row.sum]);
             }
             put.push("\nON CONFLICT (origin, day) DO UPDATE SET n_readings = excluded.n_readings, sum = excluded.sum", &[]);
             tx.run(put).await?;
@@ -75,24 +75,6 @@ impl Store {
 ON CONFLICT (id) DO UPDATE SET position = excluded.position");
         tx.run(put.bind(whole(reached)?)).await?;
         tx.commit().await
-    }
-
-    /// Every point here that is another node's: the node, the point there, the point here.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn all_mirrored_points(&self) -> Result<Vec<(NodeId, PointId, PointId)>, StoreError> {
-        let select = "SELECT node, remote_id, local_id, local_id AS id\nFROM mirror\nWHERE kind = 'point'";
-        self.db.all_by_id(select, "local_id", mirrored).await
-    }
-
-    /// Those among `points`, in no order.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn mirrored_points_among(&self, points: &[PointId]) -> Result<Vec<(NodeId, PointId, PointId)>, StoreError> {
-        let select = "SELECT node, remote_id, local_id\nFROM mirror\nWHERE kind = 'point'";
-        self.db.rows_among(select, "local_id", points).await?.iter().map(mirrored).collect()
     }
 
     /// Every device here that is another node's.
@@ -112,8 +94,4 @@ ON CONFLICT (id) DO UPDATE SET position = excluded.position");
         let select = "SELECT local_id\nFROM mirror\nWHERE kind = 'device'";
         self.db.rows_among(select, "local_id", devices).await?.iter().map(|row| row.get("local_id")).collect()
     }
-}
-
-fn mirrored(row: &Row) -> Result<(NodeId, PointId, PointId), StoreError> {
-    Ok((row.word("node", |t| t.parse().ok())?, row.get("remote_id")?, row.get("local_id")?))
 }

@@ -1,6 +1,6 @@
-//! The ledger and the mirror's points, on both databases.
+//! The ledger and the mirror's devices, on both databases.
 
-use anlan_model::{DeviceId, NodeId, PointId};
+use anlan_model::{DeviceId, NodeId};
 use anlan_store::LedgerRow;
 use anlan_store::testing::{on_both_at, tamper};
 
@@ -28,22 +28,16 @@ async fn a_ledger_stands_at_its_position_and_what_it_does_not_name_stays() {
 }
 
 #[tokio::test]
-async fn points_and_devices_of_other_nodes_are_found_by_what_they_are_called_here() {
+async fn devices_of_other_nodes_are_found_by_what_they_are_called_here() {
     on_both_at(|store, url| async move {
         tamper(
             &url,
             "INSERT INTO mirror (node, kind, remote_id, local_id) VALUES
-('0000000000000000000000000000000a', 'point', 5, 105),
-('0000000000000000000000000000000b', 'point', 5, 104),
+('0000000000000000000000000000000a', 'point', 5, 104),
 ('0000000000000000000000000000000a', 'device', 1, 105),
 ('0000000000000000000000000000000a', 'enterprise', 1, 106)",
         )
         .await;
-        let (a, b) = (NodeId::new(10), NodeId::new(11));
-        let all = vec![(b, PointId::new(5), PointId::new(104)), (a, PointId::new(5), PointId::new(105))];
-        assert_eq!(store.all_mirrored_points().await.unwrap(), all);
-        assert_eq!(store.mirrored_points_among(&[PointId::new(105), PointId::new(106)]).await.unwrap(), all[1..]);
-        assert_eq!(store.mirrored_points_among(&[]).await.unwrap(), []);
         assert_eq!(store.all_mirrored_devices().await.unwrap(), [DeviceId::new(105)]);
         assert_eq!(store.mirrored_devices_among(&[DeviceId::new(104), DeviceId::new(105)]).await.unwrap(), [DeviceId::new(105)]);
     })

@@ -319,6 +319,8 @@ async fn three_levels_handle_one_alarm_each_for_itself() {
         let d = device(&plant, "D1", Some(there.id)).await;
         let p = point(&plant, d, "GT-1").await;
         join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
+        // What the county has of the plant by then goes on to the city when that becomes its parent.
+        carry(&plant, UP, &county, &peer(PLANT, NodeLevel::Enterprise, None, Some("E1")), NOW).await;
         join(&city, &county, COUNTY, NodeLevel::County, Some("530402"), None).await;
         let (from_plant, from_county) =
             (peer(PLANT, NodeLevel::Enterprise, None, Some("E1")), peer(COUNTY, NodeLevel::County, Some("530402"), None));
@@ -342,7 +344,7 @@ async fn three_levels_handle_one_alarm_each_for_itself() {
         round().await;
         for (store, own, others, home) in [
             (&plant, "张三", [("县局", "李四"), ("市局", "王五")], None),
-            (&county, "李四", [("0".into(), "张三"), ("市局", "王五")].map(|x: (&str, &str)| x), Some(PLANT)),
+            (&county, "李四", [("0", "张三"), ("市局", "王五")], Some(PLANT)),
             (&city, "王五", [("0", "张三"), ("0", "李四")], Some(PLANT)),
         ] {
             let alarm = store.alarm(&node, id).await.unwrap();
@@ -375,6 +377,14 @@ async fn three_levels_handle_one_alarm_each_for_itself() {
         assert_eq!(ends().await, before);
         // The engine of a level never judges another's alarm.
         assert!(county.standing_alarms().await.unwrap().is_empty());
+        // The plant's device is the plant's at every level, under the county's file of the enterprise.
+        let devices =
+            city.devices(&node, &DeviceFilter { q: Some("D1".into()), ..DeviceFilter::default() }, &Paging::all()).await.unwrap().items;
+        assert_eq!(devices.iter().map(|d| d.device.code.as_str()).collect::<Vec<_>>(), ["bbbbbbbb:D1"]);
+        assert_eq!(devices[0].enterprise_name.as_deref(), Some("E1化工"));
+        assert_eq!(city.all_enterprises().await.unwrap().len(), 1);
+        let mirrored = city.mirrored_points_of(&[devices[0].device.id]).await.unwrap();
+        assert_eq!(mirrored.iter().map(|m| (m.origin, m.remote)).collect::<Vec<_>>(), [(PLANT, p.id.get())]);
         // The city knows the plant, behind the county; the plant knows the city, behind the county.
         let row = city.node(&node, PLANT).await.unwrap();
         assert_eq!((row.relation, row.via, row.enterprise_code.as_deref()), (Relation::Behind, Some(COUNTY), Some("E1")));

@@ -2835,6 +2835,8 @@ export interface components {
         /** @description A new invitation and its code, which is told this once. */
         InvitationMade: components["schemas"]["Invitation"] & {
             code: string;
+            /** @description The code as a QR code: rows of modules, `1` = dark; a quiet zone of four modules belongs around it. */
+            qr: string[];
         };
         /** @description A certificate as it is printed. */
         IssuedCertificate: {

@@ -50,6 +50,12 @@ export type DutyNow = Schemas['DutyNow']
 export type MergeReport = Schemas['MergeReport']
 export type UserDuties = Schemas['UserDuties']
 export type TakeOverReport = Schemas['TakeOverReport']
+export type NetNode = Schemas['Node']
+export type NetInvitation = Schemas['Invitation']
+export type NetInvited = Schemas['InvitationMade']
+export type NetParent = Schemas['ParentState']
+export type Proof = Schemas['Proof']
+export type ProofDetail = Schemas['ProofDetail']
 export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */

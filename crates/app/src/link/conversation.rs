@@ -18,9 +18,9 @@ use tracing::{info, warn};
 
 use super::Service;
 use crate::ledger::{Ledger, LedgerError};
-use crate::registry::Touched;
-use crate::telemetry::linked::Linked;
-use crate::telemetry::piece::{self, DayCursor, LogPieces, PieceError};
+use crate::registry::{Snapshot, Touched};
+use crate::telemetry::linked::{Linked, unarchived};
+use crate::telemetry::piece::{self, BadPiece, DayCursor, LogPieces, PieceError};
 
 /// How often time passes for a session (real time).
 const TICK: Duration = Duration::from_millis(500);
@@ -41,6 +41,9 @@ const HAVE_EVERY: Duration = Duration::from_secs(1);
 const OFFERS: u32 = 50;
 const OFFER_AGAIN: Duration = Duration::from_millis(100);
 
+/// What is held of each point of a day, by its id at home.
+pub(super) type ByPoint = Vec<(i64, anlan_link::digest::Digest)>;
+
 /// What is asked of a conversation from outside.
 pub(super) enum Order {
     /// End it.
@@ -48,7 +51,7 @@ pub(super) enum Order {
     /// Ask for a day.
     Again(Day),
     /// What the other holds of each point of a day.
-    Points(Day, oneshot::Sender<Vec<(i64, anlan_link::digest::Digest)>>),
+    Points(Day, oneshot::Sender<ByPoint>),
     /// Ask for a new certificate.
     Renew(Vec<u8>),
 }
@@ -98,7 +101,7 @@ struct Conversation {
     say: mpsc::UnboundedSender<Vec<u8>>,
     pieces: Arc<std::sync::Mutex<LogPieces>>,
     cursors: HashMap<(Day, u32), Option<DayCursor>>,
-    asked: HashMap<Day, Vec<oneshot::Sender<Vec<(i64, anlan_link::digest::Digest)>>>>,
+    asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
     have: Option<Have>,
     have_at: Instant,
     over: Option<Bye>,
@@ -577,10 +580,20 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
     let app = &service.app;
     for _ in 0..OFFERS {
         let received_at = app.clock.now();
-        let piece = bytes.clone();
-        let decoded = tokio::task::spawn_blocking(move || piece::decode(&piece, received_at)).await;
-        let origins = decoded.map_err(|_| "it broke the reading of it".to_owned())?.map_err(|bad| bad.to_string())?;
-        let readings = known(service, peer, origins);
+        let (piece, whole) = (bytes.clone(), app.telemetry.whole.clone());
+        let (snapshot, through) = (app.registry.get(), service.through.load_full());
+        let work = move || {
+            let origins = piece::decode(&piece, received_at)?;
+            Ok::<_, BadPiece>(unarchived(&whole, known(&snapshot, &through, peer, origins)))
+        };
+        let decoded = tokio::task::spawn_blocking(work).await;
+        let readings = match decoded.map_err(|_| "it broke the reading of it".to_owned())?.map_err(|bad| bad.to_string())? {
+            Ok((readings, _)) => readings,
+            Err(failure) => {
+                warn!(error = &failure as &dyn std::error::Error, "the archive does not say what it has; nothing is kept until it does");
+                return Ok(false);
+            }
+        };
         if readings.is_empty() {
             return Ok(true);
         }
@@ -602,8 +615,7 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
 
 /// Readings under the names they have here. What is of a node that is not heard through this neighbour, or was never told of, is refused and
 /// counted; the ledger will show the difference.
-fn known(service: &Service, peer: NodeId, origins: Vec<(NodeId, Vec<Reading>)>) -> Vec<Reading> {
-    let (snapshot, through) = (service.app.registry.get(), service.through.load());
+fn known(snapshot: &Snapshot, through: &HashMap<NodeId, NodeId>, peer: NodeId, origins: Vec<(NodeId, Vec<Reading>)>) -> Vec<Reading> {
     let (mut readings, mut n_refused) = (Vec::new(), 0u64);
     for (origin, mut all) in origins {
         if through.get(&origin) != Some(&peer) {

@@ -248,6 +248,8 @@ pub(crate) struct InvitationMade {
     #[serde(flatten)]
     invitation: InvitationDto,
     code: String,
+    /// The code as a QR code: rows of modules, `1` = dark; a quiet zone of four modules belongs around it.
+    qr: Vec<String>,
 }
 
 /// Which node may join.
@@ -349,8 +351,10 @@ pub(crate) async fn invite(
         region: body.region,
         enterprise: id_option("enterprise", body.enterprise.as_deref())?,
     };
-    let (made, code) = node::invite(&app, &caller.scope, wish).await?;
-    Ok((StatusCode::CREATED, Json(InvitationMade { invitation: made.into(), code })))
+    let made = node::invite(&app, &caller.scope, wish).await?;
+    let row = |row: &Vec<bool>| row.iter().map(|dark| if *dark { '1' } else { '0' }).collect();
+    let qr = made.qr.iter().map(row).collect();
+    Ok((StatusCode::CREATED, Json(InvitationMade { invitation: made.invitation.into(), code: made.code, qr })))
 }
 
 /// Lets the node in that claimed the invitation.

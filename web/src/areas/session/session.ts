@@ -28,6 +28,8 @@ export const useSession = defineStore('session', {
       const watches = ['duty_officer', 'screen']
       return this.roles.some((r) => watches.includes(r)) ? '/screen' : '/home'
     },
+    /** Holds some grant without bounds: sees what belongs to the whole node. */
+    nodeWide: (s): boolean => (s.session?.user.grants ?? []).some((g) => !g.region && !g.sector && !g.enterprise),
     can: (s) => (permission: string) => s.session?.user.permissions.includes(permission) ?? false,
   },
   actions: {
