@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | check | gen | bench | faults | simulate`.
+//! Developer commands: `cargo xtask demo | test | check | gen | bench | faults | netlab | simulate`.
 //!
 //! `test` is what CI runs and what a newcomer runs: everything, or a clear word of what is missing. Start at [`test::run`].
 
@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod demo;
 mod faults;
+mod netlab;
 mod shell;
 mod simulate;
 mod test;
@@ -48,6 +49,8 @@ enum Command {
     Gen,
     /// Cut the power, kill, fill the disk, fail and slow its calls under the real binary, and check that nothing acknowledged is lost.
     Faults(faults::Args),
+    /// Join nodes of the real binary to a network and make trouble: bad wires, a cut of 72 h, kills, power cuts, boxes that lie.
+    Netlab(netlab::Args),
     /// Run networks of nodes in trouble in one thread, by the thousand: `simulate link --seeds N`.
     Simulate(simulate::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench { args } => bench::run(&args),
         Command::Gen => demo::generate(),
         Command::Faults(args) => faults::run(&args),
+        Command::Netlab(args) => netlab::run(&args),
         Command::Simulate(args) => simulate::run(&args),
     };
     match run {

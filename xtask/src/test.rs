@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::faults::{self, Break};
-use crate::{check, demo, shell, tools};
+use crate::{check, demo, netlab, shell, tools};
 
 /// How long each fuzz target runs.
 const FUZZ_S: u32 = 10;
@@ -59,6 +59,7 @@ pub fn run(install: bool) -> anyhow::Result<ExitCode> {
     // The binary that the Rust tests have just used.
     let binary = shell::target_dir().join("debug/anlan");
     tally.one("faults", faults::short(binary.clone()));
+    tally.one("a network in trouble", netlab::short(binary.clone()));
     tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
     tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary, Break::Dirsync));
     budgets(&mut tally);

@@ -4,9 +4,9 @@
 //! `shim/power.c` and [`journal`]). `--break` takes a sync away and must make the run fail. Start at [`run`], then [`kills`].
 
 mod device;
-mod journal;
+pub mod journal;
 mod kills;
-mod node;
+pub mod node;
 mod scenarios;
 mod world;
 
@@ -127,10 +127,14 @@ pub fn now_us() -> i64 {
 
 /// Where a run's nodes live; removed at the end.
 pub struct Bench {
-    binary: PathBuf,
-    shim: PathBuf,
-    dir: PathBuf,
-    is_kept: bool,
+    /// The binary, under a name of its own.
+    pub binary: PathBuf,
+    /// The shim, built.
+    pub shim: PathBuf,
+    /// Where everything is.
+    pub dir: PathBuf,
+    /// Left for a look when dropped.
+    pub is_kept: bool,
 }
 
 impl Drop for Bench {
@@ -145,7 +149,11 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    fn new(binary: PathBuf, data: Option<&Path>) -> anyhow::Result<Self> {
+    /// A bench for this binary below `data`, by default in memory.
+    ///
+    /// # Errors
+    /// I/O, or the shim does not build.
+    pub fn new(binary: PathBuf, data: Option<&Path>) -> anyhow::Result<Self> {
         let below = data.map_or_else(memory, Path::to_owned);
         let dir = below.join(format!("anlan-faults-{}", std::process::id()));
         std::fs::create_dir_all(&dir).at("make", &dir)?;
@@ -159,7 +167,7 @@ impl Bench {
     }
 
     /// A fresh directory for a node.
-    fn place(&self, name: &str) -> PathBuf {
+    pub fn place(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }

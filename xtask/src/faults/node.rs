@@ -32,6 +32,8 @@ pub struct Addresses {
     pub mqtt: String,
     /// `127.0.0.1:…`
     pub jt808: String,
+    /// `127.0.0.1:…`; empty = no node may join below.
+    pub link: String,
     setup: Option<String>,
 }
 
@@ -53,6 +55,8 @@ pub struct Node {
     pub at: Addresses,
     /// How long the last start took.
     pub ready_after: Duration,
+    /// Further words for `serve`.
+    pub words: Vec<String>,
     binary: PathBuf,
     settings: Vec<(String, String)>,
     child: Option<Child>,
@@ -97,7 +101,15 @@ impl Node {
         ];
         let settings = usual.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let journal = Journal::create(shim, place)?;
-        Ok(Self { journal, at: Addresses::default(), ready_after: Duration::ZERO, binary: binary.to_owned(), settings, child: None })
+        Ok(Self {
+            journal,
+            at: Addresses::default(),
+            ready_after: Duration::ZERO,
+            words: Vec::new(),
+            binary: binary.to_owned(),
+            settings,
+            child: None,
+        })
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -135,7 +147,7 @@ impl Node {
         let log = std::fs::File::create(self.log_path()).at("make", &self.log_path())?;
         let mut command = self.command(&["serve"]);
         self.journal.apply(&mut command);
-        command.envs(more.iter().copied()).stdout(Stdio::piped()).stderr(log);
+        command.args(&self.words).envs(more.iter().copied()).stdout(Stdio::piped()).stderr(log);
         let began = Instant::now();
         let mut child = command.spawn().at("start", &self.binary)?;
         let stdout = child.stdout.take().context("the node's stdout")?;
@@ -165,6 +177,7 @@ impl Node {
             http: text("http"),
             mqtt: text("mqtt"),
             jt808: text("jt808_tcp"),
+            link: text("link"),
             setup: ready["setup"].as_str().map(str::to_owned),
         };
         self.child = Some(child);

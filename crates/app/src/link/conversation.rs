@@ -30,6 +30,11 @@ const FEED_BYTES: usize = 1 << 20;
 /// Readings and bytes of one piece.
 const PIECE_READINGS: usize = 20_000;
 const PIECE_BYTES: usize = 1 << 20;
+/// Under a cap a piece takes about a second of the wire, so that what is live does not wait longer behind a piece of the backlog; but these at least.
+const CAPPED_READINGS: usize = 256;
+const CAPPED_BYTES: usize = 4 << 10;
+/// Bytes of a reading on the wire, roughly, for that.
+const READING_BYTES: u64 = 3;
 /// What has arrived of a log is written down this often: losing it means that pieces come again.
 const HAVE_EVERY: Duration = Duration::from_secs(1);
 /// How often a piece is offered to an engine that is busy, and how long it rests between.
@@ -433,6 +438,7 @@ impl Conversation {
 
     fn read_log(&self, after: u64, upto: u64) {
         let (app, pieces, own) = (self.service.app.clone(), self.pieces.clone(), self.service.identity.id());
+        let (readings_max, bytes_max) = piece_bounds(self.service.limits.bytes_per_s);
         self.beside(async move {
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
@@ -441,7 +447,7 @@ impl Conversation {
                     None => snapshot.points.contains_key(&point).then_some((own, point)),
                 };
                 let mut pieces = pieces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                pieces.read(&whose, after, upto, PIECE_READINGS, PIECE_BYTES)
+                pieces.read(&whose, after, upto, readings_max, bytes_max)
             });
             let piece = match read.await {
                 Ok(Ok(piece)) if piece.to > after => piece,
@@ -470,13 +476,14 @@ impl Conversation {
     fn read_day(&mut self, day: Day, part: u32) {
         let cursor = if part == 0 { Some(None) } else { self.cursors.get(&(day, part)).map(|cursor| Some(*cursor)).unwrap_or(None) };
         let (app, own) = (self.service.app.clone(), self.service.identity.id());
+        let (readings_max, _) = piece_bounds(self.service.limits.bytes_per_s);
         self.beside(async move {
             let Some(cursor) = cursor else { return Done::DayRead(None) };
             let whole = app.telemetry.whole.clone();
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
                 let points = piece::points_of(&snapshot, own, day.origin);
-                piece::read_day(&whole, &points, day.origin, day.day, cursor, PIECE_READINGS)
+                piece::read_day(&whole, &points, day.origin, day.day, cursor, readings_max)
             });
             match read.await {
                 Ok(Ok(read)) => {
@@ -490,6 +497,15 @@ impl Conversation {
                 Err(_) => Done::DayRead(None),
             }
         });
+    }
+}
+
+/// Most readings and bytes of a piece under this cap.
+fn piece_bounds(bytes_per_s: u64) -> (usize, usize) {
+    let size = |n: u64, least: usize, most: usize| usize::try_from(n).unwrap_or(most).clamp(least, most);
+    match bytes_per_s {
+        0 => (PIECE_READINGS, PIECE_BYTES),
+        cap => (size(cap / READING_BYTES, CAPPED_READINGS, PIECE_READINGS), size(cap, CAPPED_BYTES, PIECE_BYTES)),
     }
 }
 

@@ -450,6 +450,7 @@ impl Service {
             let address = ready.as_ref().and_then(|(_, row)| row.address.as_deref()?.parse::<Address>().ok());
             let wait = match (ready, address) {
                 (Some((membership, row)), Some(address)) => {
+                    let began = tokio::time::Instant::now();
                     let ended = self.speak_with_parent(&address, &row).await;
                     let now = real_now();
                     if membership.ours.not_after <= now {
@@ -458,6 +459,8 @@ impl Service {
                     match ended {
                         Some(Bye::Stopping | Bye::TakenOver | Bye::Paused) => pause = RETRY.0,
                         Some(Bye::Frozen | Bye::OtherLog | Bye::Nonsense) => pause = FROZEN_RETRY,
+                        // It held for a while: the next try may come soon again.
+                        None if began.elapsed() > pause => pause = RETRY.0,
                         None => pause = (pause * 2).min(RETRY.1),
                     }
                     pause
