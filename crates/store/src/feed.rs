@@ -652,7 +652,9 @@ ORDER BY n.id"
 async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result<Vec<Entry>, StoreError> {
     let mut out = Vec::new();
     for (origin, day, holder) in keys {
-        let q = sql("SELECT position, n_readings, sum, our_n_readings, our_sum, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3");
+        let q = sql(
+            "SELECT position, n_readings, sum, our_n_readings, our_sum, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3",
+        );
         let Some(row) = tx.row(q.bind(origin).bind(day.as_str()).bind(holder)).await? else { continue };
         let body = ProofBody {
             origin,
