@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::intervals::Intervals;
 
+/// Most entries of one feed message.
+pub const ENTRIES_MAX: usize = 1_000;
 /// In front of every message.
 pub const VERSION: u8 = 1;
 
@@ -275,6 +277,7 @@ impl Message {
             Self::Feed(feed) => {
                 let seqs: Vec<u64> = feed.entries.iter().map(|e| e.seq).collect();
                 feed.after <= feed.upto
+                    && seqs.len() <= ENTRIES_MAX
                     && seqs.is_sorted_by(|a, b| a < b)
                     && seqs.first().is_none_or(|first| *first > feed.after)
                     && seqs.last().is_none_or(|last| *last <= feed.upto)

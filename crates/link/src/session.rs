@@ -63,7 +63,7 @@ impl Default for Limits {
             ranges: 64,
             bytes_per_s: 0,
             repairs: 3,
-            keeping: 64,
+            keeping: 16,
         }
     }
 }
@@ -77,6 +77,8 @@ pub struct Standing {
     pub peer: NodeId,
     /// The newest start of the other that was heard.
     pub known: Incarnation,
+    /// Nothing of the log travels, as agreed: none is sent and none is taken.
+    pub without_log: bool,
 }
 
 /// Why a stream is frozen. A person says what it was.
@@ -181,8 +183,8 @@ enum Claiming {
     Due(u64),
     /// Storage counts; nothing is read meanwhile, so that nothing beyond the position is sent.
     Counting,
-    /// Nothing beyond the position is sent until the other has all up to it.
-    Filling(Claim),
+    /// Nothing beyond the position is sent until the other has all up to it, or until then.
+    Filling(Claim, u64),
     /// Said; the answer is waited for until then.
     Said(Claim, u64),
 }
@@ -194,6 +196,7 @@ pub struct Session {
     limits: Limits,
     peer: NodeId,
     known: Incarnation,
+    without_log: bool,
     now_us: u64,
     /// The other's greeting, once it is believed.
     met: bool,
@@ -204,7 +207,7 @@ pub struct Session {
 
     // ---- what we send
     feed_end: u64,
-    /// The other's cursor; `None`: it was told of an entry and has not answered.
+    /// The other's cursor.
     feed_at: u64,
     feed_reading: bool,
     feed_sent: Option<(u64, u64)>,
@@ -221,6 +224,8 @@ pub struct Session {
     claimed: u64,
     days: VecDeque<(Day, u32)>,
     day_reading: bool,
+    /// Read, and waits until what it names is told.
+    day_held: Option<(DayPart, u64)>,
     day_sent: Option<u64>,
     pulse_due: u64,
 
@@ -234,17 +239,22 @@ pub struct Session {
     asked: BTreeMap<Day, u32>,
     asking: VecDeque<Day>,
     asked_us: u64,
+    /// How often the first of them was asked for and nothing came.
+    n_unanswered: u32,
+    /// The part of it that comes next, and whether one is being kept.
     next_part: u32,
+    day_keeping: bool,
 }
 
 impl Session {
     /// Begins a conversation: the greeting is the first effect.
     pub fn open(side: Side, limits: Limits, standing: Standing, now_us: u64) -> (Self, Vec<Effect>) {
-        let Standing { hello, peer, known } = standing;
+        let Standing { hello, peer, known, without_log } = standing;
         let session = Self {
             side,
             peer,
             known,
+            without_log,
             now_us,
             met: false,
             closed: false,
@@ -265,6 +275,7 @@ impl Session {
             claimed: 0,
             days: VecDeque::new(),
             day_reading: false,
+            day_held: None,
             day_sent: None,
             pulse_due: now_us + limits.pulse_us,
             have: hello.have.clone(),
@@ -275,7 +286,9 @@ impl Session {
             asked: BTreeMap::new(),
             asking: VecDeque::new(),
             asked_us: 0,
+            n_unanswered: 0,
             next_part: 0,
+            day_keeping: false,
             mine: hello.clone(),
             limits,
         };
@@ -295,7 +308,7 @@ impl Session {
         let log = if self.side == Side::Child { self.has.n_missing(self.log_end) } else { 0 };
         (log, self.feed_end.saturating_sub(self.feed_at))
     }
-    /// Up to where the other has our log without a gap: nothing before is needed any more.
+    /// Up to where the other has our log without a gap.
     pub fn has_up_to(&self) -> u64 {
         self.has.contiguous()
     }
@@ -314,6 +327,7 @@ impl Session {
             _ if !self.met => {}
             Message::Feed(feed) => self.keep_feed(feed, &mut out),
             Message::FeedKept(upto) => self.feed_arrived(upto),
+            Message::Log(_) | Message::DayPart(_) | Message::Claim(_) | Message::Again(_) if self.without_log => {}
             Message::Log(log) if self.side == Side::Parent => self.keep_log(log, &mut out),
             Message::LogKept(ranges) if self.side == Side::Child => self.log_arrived(&ranges),
             Message::Gone(first, last) if self.side == Side::Parent => self.skip(first, last, &mut out),
@@ -322,8 +336,8 @@ impl Session {
             Message::Again(day) if self.side == Side::Child => self.again(day),
             Message::DayPart(part) if self.side == Side::Parent => self.keep_day(part, &mut out),
             Message::DayKept(day, part) if self.side == Side::Child => self.day_arrived(day, part),
-            Message::Points(day) => out.push(Effect::TellPoints(day)),
-            Message::PointsOf(day, points) => out.push(Effect::Points(day, points)),
+            Message::Points(day) if self.side == Side::Child => out.push(Effect::TellPoints(day)),
+            Message::PointsOf(day, points) if self.side == Side::Parent => out.push(Effect::Points(day, points)),
             Message::Pulse(pulse) => out.push(Effect::Alive(pulse)),
             Message::Renew(request) if self.side == Side::Parent => out.push(Effect::Renew(request)),
             Message::Renewed(chain) if self.side == Side::Child => out.push(Effect::Renewed(chain)),
@@ -351,10 +365,16 @@ impl Session {
         if self.day_sent.is_some_and(late) {
             self.day_sent = None;
         }
-        if !self.asking.is_empty() && late(self.asked_us) {
+        if !self.asking.is_empty() && late(self.asked_us) && !self.day_keeping {
+            self.n_unanswered += 1;
+            if self.n_unanswered > self.limits.repairs {
+                // It cannot be had now; the next comparison shows it again, and others wait.
+                self.asking.pop_front();
+                (self.n_unanswered, self.next_part) = (0, 0);
+            }
             self.ask(&mut out);
         }
-        if matches!(&self.claiming, Claiming::Said(_, until_us) if now_us >= *until_us) {
+        if matches!(&self.claiming, Claiming::Filling(_, until_us) | Claiming::Said(_, until_us) if now_us >= *until_us) {
             self.claiming = Claiming::Due(now_us + self.limits.claim_us);
         }
         if now_us >= self.pulse_due {
@@ -371,14 +391,6 @@ impl Session {
     pub fn grown(&mut self, log_end: u64, feed_end: u64) -> Vec<Effect> {
         self.log_end = self.log_end.max(log_end);
         self.feed_end = self.feed_end.max(feed_end);
-        self.on()
-    }
-
-    /// A claim shall be made now.
-    pub fn claim_now(&mut self) -> Vec<Effect> {
-        if let Claiming::Due(at) = &mut self.claiming {
-            *at = self.now_us;
-        }
         self.on()
     }
 
@@ -496,14 +508,19 @@ impl Session {
             self.feed_reading = true;
             out.push(Effect::ReadFeed(self.feed_at));
         }
-        if self.side == Side::Parent {
+        if self.side == Side::Parent || self.without_log {
             return;
         }
         self.send_held(out);
+        self.send_day(out);
         self.go_on_claiming(out);
         self.read_log(out);
         if !self.day_reading
             && self.day_sent.is_none()
+            && self.day_held.is_none()
+            // A day brings what is newer than the position of a claim.
+            && matches!(self.claiming, Claiming::Due(_))
+            && !self.is_capped()
             && let Some((day, part)) = self.days.front()
         {
             self.day_reading = true;
@@ -514,9 +531,14 @@ impl Session {
     /// No position beyond this is sent.
     fn end(&self) -> u64 {
         match &self.claiming {
-            Claiming::Filling(claim) | Claiming::Said(claim, _) => claim.at,
+            Claiming::Filling(claim, _) | Claiming::Said(claim, _) => claim.at,
             Claiming::Due(_) | Claiming::Counting => self.log_end,
         }
+    }
+
+    /// The wire has had its share: what is not new waits.
+    fn is_capped(&self) -> bool {
+        self.limits.bytes_per_s > 0 && self.budget < 0.0
     }
 
     fn read_log(&mut self, out: &mut Vec<Effect>) {
@@ -531,8 +553,7 @@ impl Session {
             out.push(Effect::ReadLog { after: self.live_at, upto: end });
             return;
         }
-        let is_capped = self.limits.bytes_per_s > 0 && self.budget < 0.0;
-        if is_capped {
+        if self.is_capped() {
             return;
         }
         let mut covered = self.has.clone();
@@ -624,7 +645,7 @@ impl Session {
                 self.claiming = Claiming::Counting;
                 out.push(Effect::Count(self.claimed));
             }
-            Claiming::Filling(claim) if self.has.has(1, claim.at) && self.flights.is_empty() => {
+            Claiming::Filling(claim, _) if self.has.has(1, claim.at) && self.flights.is_empty() => {
                 let claim = claim.clone();
                 out.push(Effect::Send(Message::Claim(claim.clone())));
                 self.claiming = Claiming::Said(claim, self.now_us + self.limits.claim_wait_us);
@@ -638,7 +659,11 @@ impl Session {
         if self.claiming == Claiming::Counting {
             let is_sound = claim.at >= self.live_at && !claim.days.is_empty();
             self.log_end = self.log_end.max(claim.at);
-            self.claiming = if is_sound { Claiming::Filling(claim) } else { Claiming::Due(self.now_us + self.limits.claim_us) };
+            self.claiming = if is_sound {
+                Claiming::Filling(claim, self.now_us + self.limits.claim_wait_us)
+            } else {
+                Claiming::Due(self.now_us + self.limits.claim_us)
+            };
         }
         self.on()
     }
@@ -662,19 +687,22 @@ impl Session {
         }
     }
 
-    /// A part of a day was read; `None`: it cannot be read.
-    pub fn day_read(&mut self, part: Option<DayPart>) -> Vec<Effect> {
+    /// A part of a day was read, and the feed number at which everything it names has been told; `None`: it cannot be read.
+    pub fn day_read(&mut self, part: Option<(DayPart, u64)>) -> Vec<Effect> {
         self.day_reading = false;
-        let mut out = Vec::new();
         match part {
-            Some(part) => {
-                self.day_sent = Some(self.now_us);
-                self.budget -= part.bytes.len() as f64;
-                out.push(Effect::Send(Message::DayPart(part)));
-            }
+            Some(part) => self.day_held = Some(part),
             None => _ = self.days.pop_front(),
         }
-        out
+        self.on()
+    }
+
+    fn send_day(&mut self, out: &mut Vec<Effect>) {
+        if let Some((part, _)) = self.day_held.take_if(|(_, names)| *names <= self.feed_at) {
+            self.day_sent = Some(self.now_us);
+            self.budget -= part.bytes.len() as f64;
+            out.push(Effect::Send(Message::DayPart(part)));
+        }
     }
 
     fn day_arrived(&mut self, day: Day, part: u32) {
@@ -757,7 +785,7 @@ impl Session {
     }
 
     fn compare(&mut self, claim: Claim, out: &mut Vec<Effect>) {
-        let is_exact = self.have.log == Intervals::up_to(claim.at) && self.n_keeping == 0;
+        let is_exact = self.have.log == Intervals::up_to(claim.at) && self.n_keeping == 0 && !self.day_keeping;
         if self.comparing.is_some() {
             return;
         }
@@ -797,25 +825,32 @@ impl Session {
     fn ask(&mut self, out: &mut Vec<Effect>) {
         if let Some(day) = self.asking.front() {
             self.asked_us = self.now_us;
-            self.next_part = 0;
             out.push(Effect::Send(Message::Again(*day)));
         }
     }
 
     fn keep_day(&mut self, part: DayPart, out: &mut Vec<Effect>) {
-        if self.comparing.is_some() {
+        // Only what was asked for, one part after the other; the acknowledgement of a part may have been lost.
+        let is_wanted = self.asking.front() == Some(&part.day) && part.part <= self.next_part;
+        if !is_wanted && part.is_last && !self.asking.contains(&part.day) {
+            return out.push(Effect::Send(Message::DayKept(part.day, u32::MAX)));
+        }
+        if self.comparing.is_some() || self.day_keeping || !is_wanted {
             return;
         }
         self.asked_us = self.now_us;
+        self.day_keeping = true;
         out.push(Effect::KeepDay(part));
     }
 
     /// A part of a day is durable; `is_kept` false: it is not, the other tries again.
     pub fn day_kept(&mut self, day: Day, part: u32, is_last: bool, is_kept: bool) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.day_keeping = false;
         if !is_kept || self.closed {
             return out;
         }
+        self.n_unanswered = 0;
         out.push(Effect::Send(Message::DayKept(day, if is_last { u32::MAX } else { part })));
         if is_last && self.asking.front() == Some(&day) {
             self.asking.pop_front();
@@ -823,7 +858,7 @@ impl Session {
             out.push(Effect::Repaired(day));
             self.ask(&mut out);
         } else {
-            self.next_part = part + 1;
+            self.next_part = self.next_part.max(part + 1);
         }
         out
     }

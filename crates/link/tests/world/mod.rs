@@ -650,7 +650,7 @@ impl World {
                 have: inbox.have,
                 software: String::new(),
             };
-            let standing = Standing { hello, peer: id(peer_name), known: inbox.known };
+            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, without_log: false };
             let (session, effects) = Session::open(side, Self::limits(), standing, self.now);
             self.nodes[node].sessions.insert(connection, session);
             self.carry_out(node, connection, effects);
@@ -853,7 +853,8 @@ impl World {
                 let parts: Vec<&[Reading]> = rows.map(|rows| rows.chunks(7).collect()).unwrap_or_default();
                 let cut = parts.get(part as usize);
                 let part = cut.map(|rows| DayPart { day, part, is_last: part as usize + 1 == parts.len(), bytes: pack(rows) });
-                let effects = s.day_read(part);
+                let names = self.nodes[node].durable.up.end;
+                let effects = s.day_read(part.map(|part| (part, names)));
                 self.nodes[node].sessions.insert(connection, s);
                 effects
             }
