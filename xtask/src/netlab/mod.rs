@@ -103,6 +103,7 @@ const ALL: &[(&str, Scenario)] = &[
     ("revoked", bad::revoked),
     ("clone", bad::clone),
     ("restored-child", bad::restored_child),
+    ("restored-later", bad::restored_later),
     ("restored-parent", bad::restored_parent),
     ("trespass", bad::trespass),
 ];
