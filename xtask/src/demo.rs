@@ -20,7 +20,11 @@ pub fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     build_console()?;
     shell::run(shell::command("cargo", ".").args(["build", "--release", "--package", "anlan"]))?;
     let binary = shell::target_dir().join("release/anlan");
-    let status = std::process::Command::new(binary).arg("demo").args(args).env("ANLAN_PACKS__DIR", shell::root().join("packs")).status()?;
+    let status = std::process::Command::new(binary)
+        .args(["demo", "--levels"])
+        .args(args)
+        .env("ANLAN_PACKS__DIR", shell::root().join("packs"))
+        .status()?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 

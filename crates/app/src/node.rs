@@ -16,7 +16,7 @@ use crate::registry::Touched;
 use crate::validate::{self, Page, Paging};
 
 /// How long an invitation may be used, real time.
-const INVITATION_US: i64 = 24 * 3_600_000_000;
+const INVITATION_US: i64 = 15 * 60_000_000;
 
 /// The running link, as use cases need it. Nothing here waits for another node.
 pub trait Network: Send + Sync {

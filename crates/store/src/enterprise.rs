@@ -195,13 +195,18 @@ impl Store {
             };
             let is_same = before.name == new.name && before.region == new.region && before.sector == new.sector && before.place == place;
             let is_visible = scope.holds(Some(before.id), Some(&before.region), Some(&before.sector));
+            // One of another node is told of by that.
+            match crate::inbox::must_be_own_enterprise(&mut change.tx, before.id).await {
+                Err(StoreError::Mirrored { .. }) if is_visible && !is_same => {
+                    answers.push(ImportedEnterprise::Elsewhere);
+                    continue;
+                }
+                Ok(()) | Err(StoreError::Mirrored { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
             answers.push(match (is_visible, is_same) {
                 (false, _) => ImportedEnterprise::OutOfScope,
                 (true, true) => ImportedEnterprise::Same,
-                // Its home tells of it.
-                (true, false) if crate::inbox::must_be_own_enterprise(&mut change.tx, before.id).await.is_err() => {
-                    ImportedEnterprise::Elsewhere
-                }
                 (true, false) => match change_to(&mut change, before, &wanted).await {
                     Ok(after) => ImportedEnterprise::Merged(after.id),
                     Err(StoreError::OutOfScope) => ImportedEnterprise::OutOfScope,

@@ -233,6 +233,9 @@ pub(crate) struct ProofBody {
     pub(crate) position: i64,
     pub(crate) count: i64,
     pub(crate) sum: String,
+    /// What the node above the holder had at that position.
+    #[serde(default)]
+    pub(crate) above: Option<(i64, String)>,
     pub(crate) at: i64,
 }
 
@@ -649,7 +652,9 @@ ORDER BY n.id"
 async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result<Vec<Entry>, StoreError> {
     let mut out = Vec::new();
     for (origin, day, holder) in keys {
-        let q = sql("SELECT position, n_readings, sum, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3");
+        let q = sql(
+            "SELECT position, n_readings, sum, our_n_readings, our_sum, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3",
+        );
         let Some(row) = tx.row(q.bind(origin).bind(day.as_str()).bind(holder)).await? else { continue };
         let body = ProofBody {
             origin,
@@ -657,6 +662,7 @@ async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result
             position: row.get("position")?,
             count: row.get("n_readings")?,
             sum: row.get("sum")?,
+            above: row.get::<Option<i64>>("our_n_readings")?.zip(row.get("our_sum")?),
             at: row.get("at_us")?,
             day,
         };

@@ -45,7 +45,7 @@ pub struct ProofHolder {
     pub sum: String,
     /// When it was said.
     pub at: Timestamp,
-    /// What this node had at the same position, if it compared.
+    /// What the node above it had at the same position, if it compared.
     pub ours: Option<(i64, String)>,
 }
 
@@ -172,10 +172,11 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_
         let mut origins: Vec<NodeId> = days.iter().map(|d| d.origin).collect();
         origins.sort_unstable();
         origins.dedup();
-        let mut found: std::collections::BTreeMap<(NodeId, String), Vec<ProofHolder>> = std::collections::BTreeMap::new();
+        let mut found: std::collections::BTreeMap<(NodeId, String), Vec<(ProofHolder, bool)>> = std::collections::BTreeMap::new();
         for piece in origins.chunks(crate::db::PIECE) {
             let mut q = sql(
-                "SELECT p.origin, p.day, p.holder, p.position, p.n_readings, p.sum, p.our_n_readings, p.our_sum, p.at_us, n.name, n.level
+                "SELECT p.origin, p.day, p.holder, p.position, p.n_readings, p.sum, p.our_n_readings, p.our_sum, p.at_us, n.name, n.level,
+  CASE n.relation WHEN 'child' THEN 1 ELSE 0 END AS is_child
 FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.day <= $2",
             )
             .bind(first.as_str())
@@ -194,7 +195,8 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
                     at: row.get("at_us")?,
                     ours: n.zip(sum),
                 };
-                found.entry((row.get("origin")?, row.get("day")?)).or_default().push(holder);
+                let is_child: bool = row.get("is_child")?;
+                found.entry((row.get("origin")?, row.get("day")?)).or_default().push((holder, is_child));
             }
         }
         let own_row = self.db.row(sql("SELECT name, level FROM node WHERE relation = 'self'")).await?;
@@ -204,9 +206,12 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
         };
         for day in days {
             let mut holders = found.remove(&(day.origin, day.day.clone())).unwrap_or_default();
-            holders.sort_by_key(|h| (h.node != day.origin, h.level, h.node));
-            day.equal = equal(&day.day, &holders);
-            let compared = holders.iter().filter(|h| h.ours.is_some()).max_by_key(|h| h.at).cloned();
+            holders.sort_by_key(|(h, _)| (h.node != day.origin, h.level, h.node));
+            // What a child claimed was compared here; what it passed on, there.
+            let compared = holders.iter().filter(|(h, _)| h.ours.is_some()).max_by_key(|(h, is_child)| (*is_child, h.at));
+            let compared = compared.map(|(h, _)| h.clone());
+            let mut holders: Vec<ProofHolder> = holders.into_iter().map(|(h, _)| h).collect();
+            day.equal = equal(&holders);
             if let (Some(own), Some(compared)) = (own, compared)
                 && let Some((count, sum)) = compared.ours
             {
@@ -219,25 +224,12 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
     }
 }
 
-/// Whether all have the same. What a child passed on was said at another moment than what we compared: while the day goes on, a difference there says nothing.
-fn equal(day: &str, holders: &[ProofHolder]) -> Option<bool> {
-    let compared: Vec<bool> = holders.iter().filter_map(|h| h.ours.as_ref().map(|(n, sum)| *n == h.count && *sum == h.sum)).collect();
-    if compared.contains(&false) {
-        return Some(false);
-    }
-    let (n, sum) = holders.iter().filter(|h| h.ours.is_some()).max_by_key(|h| h.at)?.ours.clone()?;
-    let mut is_equal = Some(true);
-    for h in holders.iter().filter(|h| h.ours.is_none() && (h.count != n || h.sum != sum)) {
-        let both_behind = holders.iter().filter(|o| o.ours.is_some() || o.node == h.node).all(|o| beijing_day(o.at).as_str() > day);
-        if both_behind {
-            return Some(false);
-        }
-        is_equal = None;
-    }
-    is_equal
-}
-
-/// The civil day in Beijing, `2026-11-30`: eight hours ahead of UTC without summer time.
-fn beijing_day(at: Timestamp) -> String {
-    at.plus_us(8 * 3_600_000_000).to_string().chars().take(10).collect()
+/// Whether all have the same: each level had, at the position that the one below named, what that one claimed. `None` = one was not compared yet.
+fn equal(holders: &[ProofHolder]) -> Option<bool> {
+    let compared = holders.iter().map(|h| h.ours.as_ref().map(|(n, sum)| *n == h.count && *sum == h.sum));
+    compared.fold(Some(true), |all, one| match (all, one) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    })
 }

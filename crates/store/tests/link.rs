@@ -237,6 +237,20 @@ async fn what_a_child_tells_stands_here_once_and_is_read_only() {
         // The county's own file of the enterprise is the county's.
         let change = EnterpriseChange { revision: here.revision, name: Some("县里的名字".into()), ..EnterpriseChange::default() };
         county.update_enterprise(&node, here.id, &change, NOW).await.unwrap();
+        // A sheet does not change what another node keeps; what it says the same is the same.
+        let row = |code: &str, name: &str| NewEnterprise {
+            code: code.into(),
+            name: name.into(),
+            region: region("530402"),
+            sector: "hazchem".into(),
+            place: None,
+        };
+        let town = peer(PLANT, NodeLevel::Township, Some("530402"), None);
+        made(&plant, "E5", "530402").await;
+        let more = plant.feed(UP, end, 100).await.unwrap();
+        assert_eq!(county.apply_feed(&town, end, more[0].seq, &more, NOW).await.unwrap().enterprises.len(), 1);
+        let answers = county.import_enterprises(&node, &[row("E5", "别名"), row("E5", "E5化工")], false, NOW).await.unwrap();
+        assert_eq!(answers, [ImportedEnterprise::Elsewhere, ImportedEnterprise::Same]);
         // Its heartbeat.
         let child = county.node(&node, PLANT).await.unwrap();
         let beat = county.point(&node, child.point.unwrap()).await.unwrap().point;
@@ -533,12 +547,52 @@ async fn proofs_say_whether_all_holders_have_the_same() {
         let node = Scope::node();
         let page = store.proofs(&node, None, None, None, &Paging { cursor: None, limit: 3 }).await.unwrap();
         let equal: Vec<_> = page.items.iter().map(|d| (d.day.as_str(), d.equal, d.holders.len())).collect();
-        assert_eq!(equal, [("2025-11-23", None, 1), ("2025-11-22", Some(false), 3), ("2025-11-21", Some(false), 2)]);
+        assert_eq!(equal, [("2025-11-23", None, 1), ("2025-11-22", None, 3), ("2025-11-21", Some(false), 2)]);
         let rest = store.proofs(&node, None, None, None, &Paging { cursor: page.next, limit: 3 }).await.unwrap();
         assert_eq!((rest.items.len(), rest.items[0].equal, rest.next), (1, Some(true), None));
         assert_eq!(rest.items[0].holders.iter().map(|h| h.node).collect::<Vec<_>>(), [PLANT, COUNTY]);
         assert_eq!(store.newest_proofs().await.unwrap()[0].day, "2025-11-23");
         assert!(matches!(store.proof(&node, CITY, "2025-11-20").await, Err(StoreError::NotFound)));
+    })
+    .await;
+}
+
+/// Numbers are committed in their order: whoever reads behind a cursor while many write misses nothing that commits later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_behind_a_cursor_misses_nothing_that_commits_late() {
+    on_both(|store| async move {
+        be(&store, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+        let (id, level, of) = (CITY, NodeLevel::City, Some(region("5304")));
+        let above = Neighbour { id, name: "市局".into(), level, region: of, enterprise: None, fingerprint: "cd".into(), address: None };
+        store.put_parent(&admin(), &above, NOW).await.unwrap();
+        let mut writers = tokio::task::JoinSet::new();
+        for w in 0..6_u32 {
+            let store = store.clone();
+            writers.spawn(async move {
+                for i in 0..12_u32 {
+                    if w == 0 {
+                        made(&store, &format!("E{i}"), "530402").await;
+                        continue;
+                    }
+                    let (day, sum) = (format!("20{w:02}-01-{:02}", i + 1), "0".repeat(32));
+                    let new = NewProof { origin: PLANT, day, holder: PLANT, position: 1, count: 1, sum, ours: None, at: NOW };
+                    store.put_proof(&new).await.unwrap();
+                }
+            });
+        }
+        let (mut after, mut seen) = (0, std::collections::BTreeSet::new());
+        loop {
+            let over = writers.is_empty();
+            let entries = store.feed(UP, after, 5).await.unwrap();
+            if let Some(last) = entries.last() {
+                after = last.seq;
+                seen.extend(entries.into_iter().map(|e| e.subject));
+            } else if over {
+                break;
+            }
+            while writers.try_join_next().transpose().unwrap().is_some() {}
+        }
+        assert_eq!(seen.len(), 72);
     })
     .await;
 }

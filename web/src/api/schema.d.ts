@@ -3665,6 +3665,7 @@ export interface components {
         };
         /** @description What one holder has. */
         ProofHolder: {
+            above: null | components["schemas"]["Held"];
             /** @description When it was said. */
             at: components["schemas"]["At"];
             /**

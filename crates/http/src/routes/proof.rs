@@ -27,6 +27,8 @@ pub(crate) struct ProofHolder {
     count: i64,
     /// Sum of the readings' hashes modulo 2^128, hexadecimal.
     sum: String,
+    /// What the node above it had at that position; `null` = not compared, or this is the topmost.
+    above: Option<Held>,
     /// When it was said.
     at: At,
 }
@@ -55,6 +57,7 @@ impl From<ProofDay> for Proof {
             position: h.position,
             count: h.count,
             sum: h.sum,
+            above: h.ours.map(|(count, sum)| Held { count: count.max(0).unsigned_abs(), sum }),
             at: h.at.into(),
         };
         Self {

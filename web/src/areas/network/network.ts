@@ -55,6 +55,12 @@ export function equality(proof: Pick<Proof, 'equal'>): 'equal' | 'unequal' | 'un
 }
 export const EQUAL_SIGNS = { equal: '＝', unequal: '≠', unknown: '…' } as const
 
+/** Whether the node above a holder had the same at the position the holder named. */
+export function heldAbove(holder: Proof['holders'][number]): 'equal' | 'unequal' | 'unknown' {
+  if (!holder.above) return 'unknown'
+  return holder.above.count === holder.count && holder.above.sum === holder.sum ? 'equal' : 'unequal'
+}
+
 /** Hexadecimal in groups of four, as people compare it. */
 export function grouped(hex: string): string {
   return hex.match(/.{1,4}/g)?.join(' ') ?? hex
