@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::net::{Net, Role, text, wait};
+use super::relay::Mood;
 use super::{Lab, Tally};
 use crate::faults::node::{Node, Start};
 
@@ -153,7 +154,16 @@ fn second_box(lab: &Lab<'_>, net: &Net, disk: &std::path::Path) -> anyhow::Resul
 
 /// An enterprise's node that is set back to yesterday's copy.
 pub fn restored_child(lab: &Lab<'_>, tally: &mut Tally) -> anyhow::Result<String> {
-    let mut net = four(lab, "restored-child")?;
+    restored(lab, "restored-child", 0, tally)
+}
+
+/// The same, and it has started more often since than the county knows of: its log alone tells.
+pub fn restored_later(lab: &Lab<'_>, tally: &mut Tally) -> anyhow::Result<String> {
+    restored(lab, "restored-later", 2, tally)
+}
+
+fn restored(lab: &Lab<'_>, name: &str, more_starts: usize, tally: &mut Tally) -> anyhow::Result<String> {
+    let mut net = four(lab, name)?;
     say(&mut net, 0, 50)?;
     say(&mut net, 1, 50)?;
     net.settle(SETTLE)?;
@@ -165,11 +175,20 @@ pub fn restored_child(lab: &Lab<'_>, tally: &mut Tally) -> anyhow::Result<String
     net.settle(SETTLE)?;
     net.members[2].node.stop()?;
     net.put_back(2, &yesterday)?;
+    let wire = |net: &Net, mood| net.members[2].wire.as_ref().map(|wire| wire.set(mood)).context("a wire");
+    wire(&net, Mood::Cut)?;
     net.restart(2)?;
+    for _ in 0..more_starts {
+        net.members[2].node.stop()?;
+        net.restart(2)?;
+    }
     say(&mut net, 0, 60)?;
+    wire(&net, Mood::Clear)?;
     wait("the frozen stream", || Ok((state(&net, 1, 2)? == "frozen").then_some(())))
         .with_context(|| format!("{}\n{}", net.members[1].node.said(), net.members[2].node.said()))?;
     let reason = text(&net.members[1].node_row(&net.members[2].id)?, "reason");
+    let expected = if more_starts > 0 { "other_log" } else { "twice" };
+    tally.must(reason == expected, &format!("the stream is frozen for {reason}, not {expected}"));
     let id = net.members[2].id.clone();
     net.members[1].admin.must("POST", &format!("/api/v1/nodes/{id}/resume"), &json!({ "as": "restored" }))?;
     net.wait_connected(2)?;

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::faults::{Bench, Random, node, now_us};
+use crate::faults::{Bench, Break, Random, node, now_us};
 
 /// Arguments of `netlab`.
 #[derive(clap::Args, Clone)]
@@ -31,6 +31,9 @@ pub struct Args {
     /// Where the nodes' directories are made, and left if something is wrong; by default in shared memory, and removed.
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// Take a sync away where the power is cut: the run must fail.
+    #[arg(long = "break", value_enum)]
+    pub broken: Option<Break>,
     /// The release build instead of the one the tests use.
     #[arg(long)]
     pub release: bool,
@@ -82,6 +85,8 @@ pub struct Lab<'a> {
     pub seed: u64,
     /// Wished for.
     pub kills: u64,
+    /// What the disks do not do.
+    pub broken: Option<Break>,
 }
 
 /// A trouble: what it found out, in a line.
@@ -93,10 +98,12 @@ const ALL: &[(&str, Scenario)] = &[
     ("cut-72h", trouble::cut_72h),
     ("kill", trouble::kill),
     ("power-cut", trouble::power_cut),
+    ("pairing", trouble::pairing),
     ("foreign", bad::foreign),
     ("revoked", bad::revoked),
     ("clone", bad::clone),
     ("restored-child", bad::restored_child),
+    ("restored-later", bad::restored_later),
     ("restored-parent", bad::restored_parent),
     ("trespass", bad::trespass),
 ];
@@ -121,7 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Whatever is not as it must be.
 pub fn short(binary: PathBuf) -> anyhow::Result<()> {
     let only = ["kill", "cut-72h"].map(str::to_owned).to_vec();
-    let tally = measure(&Args { seed: None, only, kills: 5, data: None, release: false }, binary)?;
+    let tally = measure(&Args { seed: None, only, kills: 5, data: None, broken: None, release: false }, binary)?;
     anyhow::ensure!(tally.wrong.is_empty(), "{}", tally.wrong.join("\n"));
     anyhow::ensure!(tally.readings > 1_000 && tally.alarms > 10, "too little happened to mean anything: {tally:?}");
     Ok(())
@@ -141,8 +148,8 @@ fn measure(args: &Args, binary: PathBuf) -> anyhow::Result<Tally> {
         // Each has its own choices, whichever others run.
         let own = name.bytes().fold(seed, |sum, b| Random(sum ^ u64::from(b)).next());
         bench.is_kept = args.data.is_some();
-        let said =
-            scenario(&Lab { bench: &bench, seed: own, kills: args.kills }, &mut tally).with_context(|| format!("scenario {name}"))?;
+        let said = scenario(&Lab { bench: &bench, seed: own, kills: args.kills, broken: args.broken }, &mut tally)
+            .with_context(|| format!("scenario {name}"))?;
         let verdict = if tally.wrong.len() == before { "held" } else { "BROKEN" };
         println!("{name}: {verdict} in {:.1} s; {said}", began.elapsed().as_secs_f64());
         tally.scenarios += 1;

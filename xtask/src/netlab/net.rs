@@ -78,13 +78,17 @@ pub struct Net {
 }
 
 /// Asks again until there is something, or says that it never was.
-pub fn wait<T>(what: &str, mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
-    let until = Instant::now() + WITHIN;
+pub fn wait<T>(what: &str, ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    wait_within(WITHIN, what, ask)
+}
+
+fn wait_within<T>(within: Duration, what: &str, mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    let until = Instant::now() + within;
     loop {
         match ask() {
             Ok(Some(found)) => return Ok(found),
             Err(failure) if Instant::now() >= until => return Err(failure.context(format!("never seen: {what}"))),
-            _ => ensure!(Instant::now() < until, "never seen within {WITHIN:?}: {what}"),
+            _ => ensure!(Instant::now() < until, "never seen within {within:?}: {what}"),
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -171,15 +175,24 @@ impl Net {
     /// # Errors
     /// Whatever does not go.
     pub fn add_enterprise(&mut self, n: usize, parent: usize, settings: &[(&str, &str)]) -> anyhow::Result<usize> {
+        let (at, here, there) = self.add_gateway(n, parent, settings)?;
+        self.join(at, parent, Some(&there))?;
+        self.add_device(at, &format!("PLC-{n}"), &here)?;
+        Ok(at)
+    }
+
+    /// The same, not joined yet: the member, and the enterprise's id at it and at the parent.
+    ///
+    /// # Errors
+    /// Whatever does not go.
+    pub fn add_gateway(&mut self, n: usize, parent: usize, settings: &[(&str, &str)]) -> anyhow::Result<(usize, String, String)> {
         let name = format!("enterprise-{n}");
         let at = self.add(Role { name: &name, level: "enterprise", region: "", settings })?;
         let owner =
-            json!({ "code": format!("91530402MA6K00000{n}"), "name": format!("演示化工{n}"), "region": "530402", "sector": "hazchem" });
+            json!({ "code": format!("91530402MA6K{n:06}"), "name": format!("演示化工{n}"), "region": "530402", "sector": "hazchem" });
         let there = self.members[parent].admin.must("POST", "/api/v1/enterprises", &owner)?;
         let here = self.members[at].admin.must("POST", "/api/v1/enterprises", &owner)?;
-        self.join(at, parent, Some(&text(&there, "id")))?;
-        self.add_device(at, &format!("PLC-{n}"), &text(&here, "id"))?;
-        Ok(at)
+        Ok((at, text(&here, "id"), text(&there, "id")))
     }
 
     /// A device with four points at a member.
@@ -235,28 +248,70 @@ impl Net {
         Ok(self.members.len() - 1)
     }
 
-    /// Pairs a node with its parent, through a wire, as two people do.
+    /// Lays the wire from a node to the one that will be its parent.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn lay_wire(&mut self, child: usize, parent: usize) -> anyhow::Result<()> {
+        let wire = Relay::new(self.seed.wrapping_add(child as u64))?;
+        wire.lead_to(&self.members[parent].node.at.link);
+        self.members[child].wire = Some(wire);
+        self.members[parent].serves.push(child);
+        self.above[child] = Some(parent);
+        Ok(())
+    }
+
+    /// Invites a node: of an enterprise, by its id at the parent, or of the county.
+    ///
+    /// # Errors
+    /// The parent refuses.
+    pub fn invite(&self, child: usize, enterprise: Option<&str>) -> anyhow::Result<Value> {
+        let parent = self.above[child].context("a parent")?;
+        let (level, region) = if enterprise.is_some() { ("enterprise", Value::Null) } else { ("county", json!("530402")) };
+        let invitation = json!({ "name": self.members[child].name, "level": level, "region": region, "enterprise": enterprise });
+        self.members[parent].admin.must("POST", "/api/v1/invitations", &invitation)
+    }
+
+    /// What two people do until a node has joined, again and again if need be: one enters the code, the other compares and confirms.
+    ///
+    /// # Errors
+    /// It does not join in time.
+    pub fn pair(&self, child: usize, invitation: &Value) -> anyhow::Result<()> {
+        self.pair_within(child, invitation, WITHIN)
+    }
+
+    /// The same in less time.
+    ///
+    /// # Errors
+    /// It does not join in time.
+    pub fn pair_within(&self, child: usize, invitation: &Value, within: Duration) -> anyhow::Result<()> {
+        let parent = self.above[child].context("a parent")?;
+        let (above, below) = (&self.members[parent].admin, &self.members[child].admin);
+        let address = self.members[child].wire.as_ref().context("a wire")?.address.to_string();
+        wait_within(within, "a node that has joined", || {
+            let state = below.get("/api/v1/parent")?;
+            match state["state"].as_str() {
+                Some("joined") => return Ok(Some(())),
+                Some("waiting") => {}
+                _ => drop(below.must("PUT", "/api/v1/parent", &json!({ "code": invitation["code"], "address": address }))?),
+            }
+            let all = items(&above.get("/api/v1/invitations")?, "invitations");
+            if all.iter().any(|i| i["id"] == invitation["id"] && i["state"] == "claimed") {
+                let path = format!("/api/v1/invitations/{}/confirm", text(invitation, "id"));
+                above.must("POST", &path, &json!({ "fingerprint": state["fingerprint"] }))?;
+            }
+            Ok(None)
+        })
+    }
+
+    /// All of that.
     ///
     /// # Errors
     /// Whatever does not go.
     pub fn join(&mut self, child: usize, parent: usize, enterprise: Option<&str>) -> anyhow::Result<()> {
-        let wire = Relay::new(self.seed.wrapping_add(child as u64))?;
-        wire.lead_to(&self.members[parent].node.at.link);
-        let (address, name) = (wire.address.to_string(), self.members[child].name.clone());
-        self.members[child].wire = Some(wire);
-        self.members[parent].serves.push(child);
-        self.above[child] = Some(parent);
-        let (level, region) = if enterprise.is_some() { ("enterprise", Value::Null) } else { ("county", json!("530402")) };
-        let invitation = json!({ "name": name, "level": level, "region": region, "enterprise": enterprise });
-        let (above, below) = (&self.members[parent].admin, &self.members[child].admin);
-        let made = above.must("POST", "/api/v1/invitations", &invitation)?;
-        below.must("PUT", "/api/v1/parent", &json!({ "code": made["code"], "address": address }))?;
-        wait("the claimed invitation", || {
-            let all = items(&above.get("/api/v1/invitations")?, "invitations");
-            Ok(all.into_iter().find(|i| i["id"] == made["id"] && i["state"] == "claimed"))
-        })?;
-        let fingerprint = below.get("/api/v1/parent")?["fingerprint"].clone();
-        above.must("POST", &format!("/api/v1/invitations/{}/confirm", text(&made, "id")), &json!({ "fingerprint": fingerprint }))?;
+        self.lay_wire(child, parent)?;
+        let invitation = self.invite(child, enterprise)?;
+        self.pair(child, &invitation)?;
         self.wait_connected(child)
     }
 

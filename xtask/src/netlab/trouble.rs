@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::net::{Device, LIMIT, Net, text, wait};
+use super::net::{Device, LIMIT, Net, Role, text, wait};
 use super::relay::Mood;
 use super::{Lab, Tally};
 use crate::faults::journal::{Loss, Word, act, class};
 use crate::faults::node::Node;
-use crate::faults::{Random, now_us};
+use crate::faults::{Break, Random, now_us};
 
 const SETTLE: Duration = Duration::from_secs(120);
+/// A node that is up takes a batch within this.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 const HOUR_S: i64 = 3_600;
 /// In each hour of the long cut: readings of a point, and messages that bring them.
 const STEPS: i64 = 120;
@@ -48,9 +50,11 @@ impl Speech<'_> {
     fn run(&mut self, http: &Mutex<String>, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let readings = self.think();
+            let began = Instant::now();
             loop {
                 let at = http.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if self.device.say(&at, &readings) {
+                // What a node that never comes back was not told is not acknowledged.
+                if self.device.say(&at, &readings) || (stop.load(Ordering::Relaxed) && began.elapsed() > LAST_WORDS) {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -126,8 +130,16 @@ fn kills(lab: &Lab<'_>, name: &str, with_power: bool, tally: &mut Tally) -> anyh
             // Shared memory syncs at once; a disk does not, and what is lost is what waits for its sync.
             member.node.journal.set(Word::DelayClass, class::ALL)?;
             member.node.journal.set(Word::DelayUs, 2_000)?;
+            match lab.broken {
+                None => {}
+                Some(Break::Fsync) => member.node.journal.set(Word::SwallowFdatasync, class::LOG)?,
+                Some(Break::Dirsync) => member.node.journal.set(Word::SwallowFsync, class::HISTORY_DIR)?,
+            }
         }
         for _ in 0..lab.kills {
+            // So that some die while a backlog waits, others while it is replayed.
+            let wire = net.members[1 + random.below(2) as usize].wire.as_ref().context("a wire")?;
+            wire.set([Mood::Nasty, Mood::Nasty, Mood::Cut, Mood::Silent][random.below(4) as usize]);
             std::thread::sleep(Duration::from_millis(200 + random.below(1_500)));
             let victim = random.below(3) as usize;
             n[victim] += 1;
@@ -165,6 +177,57 @@ fn kills(lab: &Lab<'_>, name: &str, with_power: bool, tally: &mut Tally) -> anyh
         String::new()
     };
     Ok(format!("killed: city {city}, county {county}, enterprise {enterprise}{power}; {} faults of wires", n_faults(&net)))
+}
+
+/// Child or parent dies while a node joins; then people go on with the same code.
+pub fn pairing(lab: &Lab<'_>, tally: &mut Tally) -> anyhow::Result<String> {
+    let mut net = Net::new(lab.bench, "pairing", lab.seed)?;
+    let mut random = net.random();
+    net.add(Role { name: "county", level: "county", region: "530402", settings: &[] })?;
+    let n = (lab.kills / 3).clamp(2, 8) as usize;
+    let mut n_unjoined = 0;
+    for i in 1..=n {
+        let (at, here, there) = net.add_gateway(i, 0, &[])?;
+        net.lay_wire(at, 0)?;
+        let invitation = net.invite(at, Some(&there))?;
+        for member in [0, at] {
+            net.members[member].node.journal.set(Word::DelayClass, class::ALL)?;
+            net.members[member].node.journal.set(Word::DelayUs, 2_000)?;
+        }
+        let victim = if random.below(2) == 0 { 0 } else { at };
+        let pause = Duration::from_millis(random.below(2_600));
+        let id = net.members[victim].node.id().context("a process")?;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(pause);
+                // By its number: the node itself is in use by those who pair it.
+                let _ = std::process::Command::new("kill").args(["-9", &id.to_string()]).status();
+            });
+            // An error is the kill itself.
+            if net.pair_within(at, &invitation, pause + Duration::from_millis(50)).is_err() {
+                n_unjoined += 1;
+            }
+        });
+        net.members[victim].node.kill()?;
+        tally.kills += 1;
+        if random.below(3) > 0 {
+            tally.cuts += 1;
+            net.members[victim].node.journal.cut(Loss::any(&mut random), &mut random)?;
+        }
+        net.restart(victim)?;
+        net.pair(at, &invitation).with_context(|| format!("enterprise {i}, killed {pause:?} after: {}", net.members[victim].name))?;
+        net.wait_connected(at)?;
+        for member in [0, at] {
+            net.members[member].node.journal.set(Word::DelayUs, 0)?;
+        }
+        let device = net.add_device(at, &format!("PLC-{i}"), &here)?;
+        let now = net.now_us()?;
+        let readings: Vec<_> = net.devices[device].points.iter().map(|p| (p.clone(), now, 20.0)).collect();
+        net.send(device, &readings)?;
+    }
+    net.settle(SETTLE)?;
+    net.check(tally)?;
+    Ok(format!("{n} nodes joined though a side died meanwhile, {n_unjoined} of them before they had"))
 }
 
 /// The shim kills the node before, in or after one of its next acts on the disk; whether there were as many.
