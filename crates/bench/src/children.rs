@@ -15,6 +15,7 @@ use anlan_link::transport::{Address, Limits, connect};
 use anlan_sim::api::{Api, in_parallel};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::link::{node, wait};
 use crate::process::{peak_rss, rss};
@@ -24,6 +25,9 @@ use crate::{Options, fresh_dir, now_ms};
 const MB: f64 = 1_048_576.0;
 /// Children that join at the same time.
 const CLIENTS: usize = 8;
+/// That connect at the same time, all from one address, of which a parent bears 64; and how often each tries.
+const AT_THE_DOOR: usize = 32;
+const TRIES: u32 = 20;
 /// How long all have been connected before anything is measured, and how long is measured.
 const CALM: Duration = Duration::from_secs(20);
 const MEASURED: Duration = Duration::from_secs(60);
@@ -48,8 +52,19 @@ fn join(api: &Api, runtime: &tokio::runtime::Runtime, address: &Address, dir: &s
 }
 
 /// Speaks as a child without anything to tell, until the parent ends it.
-async fn idle(own: Arc<Identity>, address: Address, nonce: u64, limits: Arc<Limits>) -> anyhow::Result<()> {
-    let connection = connect(&address, &own, limits).await?;
+async fn idle(own: Arc<Identity>, address: Address, nonce: u64, limits: Arc<Limits>, doors: Arc<Semaphore>) -> anyhow::Result<()> {
+    let door = doors.acquire_owned().await?;
+    let mut tries = 0;
+    // A parent that is busy is tried again, as a real child does.
+    let connection = loop {
+        match connect(&address, &own, limits.clone()).await {
+            Ok(connection) => break connection,
+            Err(failure) if tries == TRIES => return Err(failure.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+        tries += 1;
+    };
+    drop(door);
     let peer = connection.peer.id();
     let (out, mut receiver) = connection.split();
     let hello = Hello { node: own.id(), incarnation: Incarnation { starts: 1, nonce }, software: "bench".to_owned(), ..Hello::default() };
@@ -101,12 +116,15 @@ pub fn run(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
         cpu * 1e3 / n as f64
     )));
     let before = rss(county.process.pid())? as f64 / MB;
-    let limits = Arc::new(Limits::default());
+    let (limits, doors) = (Arc::new(Limits::default()), Arc::new(Semaphore::new(AT_THE_DOOR)));
     let mut talks = tokio::task::JoinSet::new();
     for (nonce, own) in (1..).zip(children) {
-        talks.spawn_on(idle(Arc::new(own), address.clone(), nonce, limits.clone()), runtime.handle());
+        talks.spawn_on(idle(Arc::new(own), address.clone(), nonce, limits.clone(), doors.clone()), runtime.handle());
     }
     wait("every child to be connected", Duration::from_secs(120), || {
+        if let Some(ended) = runtime.block_on(async { talks.try_join_next() }) {
+            ended?.context("a child")?;
+        }
         let all = api.get("/api/v1/nodes")?;
         Ok(all["nodes"].as_array().map_or(0, |all| all.iter().filter(|row| row["connected"] == true).count()) >= n)
     })?;

@@ -332,6 +332,9 @@ pub fn levels(options: &Options, emit: &mut dyn FnMut(Line)) -> anyhow::Result<(
         streaming.join().map_err(|_| anyhow::anyhow!("the stream panicked"))??;
         measured
     })?;
+    let kept = counted(&city, &ureq::agent(), "anlan_link_readings_kept_total")?;
+    let n_least = 0.9 * LOAD.as_secs_f64() * ENTERPRISE_FAST.points() as f64;
+    ensure!(kept >= n_least, "the city kept {kept} readings of a minute of 1,000 a second");
     let told = |level: usize| heard[level].lock().unwrap_or_else(PoisonError::into_inner).clone();
     let between = |from: &HashMap<i64, Instant>, to: &HashMap<i64, Instant>| {
         let ms = |key: &i64| Some((*to.get(key)?).saturating_duration_since(*from.get(key)?).as_secs_f32() * 1e3);
