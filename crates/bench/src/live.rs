@@ -27,7 +27,7 @@ const PROBES: u32 = 300;
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 
 /// Sends each second what is due in it until told to stop; how late the latest request began, ms.
-fn stream(node_http: &str, city: &City, mut workload: Workload, stop: &AtomicBool) -> anyhow::Result<f64> {
+pub fn stream(node_http: &str, city: &City, mut workload: Workload, stop: &AtomicBool) -> anyhow::Result<f64> {
     let shape = workload.shape;
     let mut connections = [Connection::open(node_http)?, Connection::open(node_http)?];
     let authorization: Vec<String> = city.gateways.iter().map(|(code, secret)| format!("Token {code}:{secret}")).collect();
@@ -65,7 +65,8 @@ fn stream(node_http: &str, city: &City, mut workload: Workload, stop: &AtomicBoo
 /// When each probe left, by its value in thousandths.
 type Sent = Arc<Mutex<HashMap<i64, Instant>>>;
 
-fn key(value: f64) -> i64 {
+/// A value in thousandths.
+pub fn key(value: f64) -> i64 {
     (value * 1e3).round() as i64
 }
 

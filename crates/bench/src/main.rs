@@ -4,8 +4,10 @@
 //! Clients run on the same cores and are not counted. Sources of goals and workload: docs/performance.md. Start at [`SECTIONS`].
 
 mod archive;
+mod children;
 mod engine;
 mod history;
+mod link;
 mod live;
 mod mqtt;
 mod node;
@@ -48,6 +50,12 @@ pub struct Options {
     /// Records of the register that is searched.
     #[arg(long, default_value_t = 100_000)]
     records: usize,
+    /// Readings that wait for the parent while the link is cut.
+    #[arg(long, default_value_t = 5_000_000)]
+    backlog: usize,
+    /// Idle children of one parent; up to 2,000.
+    #[arg(long, default_value_t = 1_000)]
+    children: usize,
     /// JT/T 808 connections.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
@@ -74,6 +82,9 @@ const SECTIONS: &[(&str, Section)] = &[
     ("steady", live::run),
     ("year", year::run),
     ("records", records::run),
+    ("link_backlog", link::backlog),
+    ("link_children", children::run),
+    ("link_levels", link::levels),
 ];
 
 fn main() -> ExitCode {

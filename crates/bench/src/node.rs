@@ -27,6 +27,8 @@ pub struct Node {
     pub mqtt: String,
     /// `127.0.0.1:…`.
     pub jt808: String,
+    /// Where nodes below connect; empty unless `link.listen` is set.
+    pub link: String,
     /// Session of its administrator.
     pub token: String,
 }
@@ -58,7 +60,8 @@ impl Node {
         BufReader::new(process.stdout()?).read_line(&mut line)?;
         let ready: Value = serde_json::from_str(&line).with_context(|| format!("the ready line of anlan: {line:?}"))?;
         let text = |key: &str| ready[key].as_str().unwrap_or_default().to_owned();
-        let mut node = Self { process, http: text("http"), mqtt: text("mqtt"), jt808: text("jt808_tcp"), token: String::new() };
+        let mut node =
+            Self { process, http: text("http"), mqtt: text("mqtt"), jt808: text("jt808_tcp"), link: text("link"), token: String::new() };
         if let Some((_, token)) = ready["setup"].as_str().and_then(|link| link.split_once('#')) {
             node.sent("/api/v1/setup", &json!({ "token": token, "username": "admin", "password": PASSWORD }))?;
         }
@@ -98,18 +101,40 @@ impl Node {
 ///
 /// A county's stations belong to one operator, whose gateway speaks for all of them: a batch of thousands of samples needs one credential.
 pub fn provision(node: &Node, workload: &Workload) -> anyhow::Result<City> {
-    let (api, shape) = (node.api()?, workload.shape);
-    let text = |value: &Value| value.as_str().map(str::to_owned).context("a text");
-    let device = |code: &str, owner: &str, gateway: bool| json!({ "code": code, "name": code, "enterprise": owner, "protocol": "http", "gateway": gateway, "may_backfill": true });
+    let api = node.api()?;
     let (mut owners, mut gateways) = (Vec::new(), Vec::new());
     for county in COUNTIES {
         let new = json!({ "code": format!("W-{county}"), "name": format!("W {county}"), "region": county, "sector": "hazchem" });
         let owner = text(&api.post("/api/v1/enterprises", &new)?["id"])?;
-        let code = format!("WG{county}");
-        let made = api.post("/api/v1/devices", &device(&code, &owner, true))?;
-        gateways.push((code, text(&made["secret"])?));
+        gateways.push(gateway(&api, &format!("WG{county}"), &owner)?);
         owners.push(owner);
     }
+    stations(&api, workload, &owners, gateways)
+}
+
+/// Makes all of W's stations of one enterprise, with one gateway that speaks for them.
+pub fn provision_enterprise(node: &Node, workload: &Workload, enterprise: &str) -> anyhow::Result<City> {
+    let api = node.api()?;
+    let gateway = gateway(&api, "WG", enterprise)?;
+    stations(&api, workload, &vec![enterprise.to_owned(); COUNTIES.len()], vec![gateway; COUNTIES.len()])
+}
+
+fn text(value: &Value) -> anyhow::Result<String> {
+    value.as_str().map(str::to_owned).context("a text")
+}
+
+fn device(code: &str, owner: &str, gateway: bool) -> Value {
+    json!({ "code": code, "name": code, "enterprise": owner, "protocol": "http", "gateway": gateway, "may_backfill": true })
+}
+
+fn gateway(api: &Api, code: &str, owner: &str) -> anyhow::Result<Credential> {
+    let made = api.post("/api/v1/devices", &device(code, owner, true))?;
+    Ok((code.to_owned(), text(&made["secret"])?))
+}
+
+/// `owners` and `gateways` by county.
+fn stations(api: &Api, workload: &Workload, owners: &[String], gateways: Vec<Credential>) -> anyhow::Result<City> {
+    let shape = workload.shape;
     let stations: Vec<usize> = (0..shape.stations).collect();
     let made = in_parallel(&stations, CLIENTS, |station| {
         let made = api.post("/api/v1/devices", &device(&station_code(*station), &owners[shape.county_of(*station)], false))?;

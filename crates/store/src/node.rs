@@ -460,9 +460,19 @@ ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.epoch = excluded.ep
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn note_said(&self, id: NodeId, said: &Json, seen_at: Timestamp) -> Result<(), StoreError> {
+        self.note_all_said(&[(id, said.clone(), seen_at)]).await
+    }
+
+    /// What several said of themselves and when, in one transaction: a parent may have a thousand children.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn note_all_said(&self, all: &[(NodeId, Json, Timestamp)]) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        let update = sql("UPDATE node SET said = $1, seen_at_us = $2 WHERE id = $3");
-        tx.run(update.bind(said.to_string()).bind(seen_at).bind(id)).await?;
+        for (id, said, seen_at) in all {
+            let update = sql("UPDATE node SET said = $1, seen_at_us = $2 WHERE id = $3");
+            tx.run(update.bind(said.to_string()).bind(*seen_at).bind(*id)).await?;
+        }
         tx.commit().await
     }
 }

@@ -180,6 +180,12 @@ async fn a_feed_has_each_subject_once_in_order_of_its_last_change() {
         // What changes without a person or an effect is not told.
         store.note_said(CITY, &json!({"software": "x"}), NOW).await.unwrap();
         assert_eq!(store.feed_end(UP).await.unwrap(), 6);
+        let of_both = [(CITY, json!({"software": "y"}), later(2)), (COUNTY, json!({"software": "z"}), later(3))];
+        store.note_all_said(&of_both).await.unwrap();
+        for (node, said, seen_at) in of_both {
+            let row = store.node(&admin(), node).await.unwrap();
+            assert_eq!((row.said, row.seen_at), (said, Some(seen_at)));
+        }
         store.leave_parent(&admin(), NOW).await.unwrap();
         made(&store, "E2", "530402").await;
         assert!(store.feed(UP, 0, 100).await.unwrap().is_empty());

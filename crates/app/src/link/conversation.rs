@@ -201,8 +201,9 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
                 let now = conversation.now();
                 conversation.session.tick(now)
             }
-            Ok(()) = durable.changed() => {
-                let end = if sends_log { *durable.borrow_and_update() } else { 0 };
+            // A parent of a thousand is not woken by each of its own syncs.
+            Ok(()) = durable.changed(), if sends_log => {
+                let end = *durable.borrow_and_update();
                 conversation.session.grown(end, 0)
             }
             Ok(()) = fed.changed() => {

@@ -598,16 +598,17 @@ impl Service {
             }
             let heard: Vec<(NodeId, u64)> =
                 self.talks().iter().map(|(node, talk)| (*node, talk.heard_us.load(Ordering::Relaxed))).collect();
-            let mut told = Vec::new();
+            let (mut said, mut told) = (Vec::new(), Vec::new());
             for (node, heard_us) in heard {
                 let Some(row) = self.rows.load().get(&node).cloned() else { continue };
                 let seen_at = Timestamp::from_micros(i64::try_from(heard_us).unwrap_or(i64::MAX));
                 if heard_us > 0 && row.seen_at.is_none_or(|before| before < seen_at) {
-                    let said = self.said(&row, node);
-                    if self.app.store.note_said(node, &said, seen_at).await.is_ok() && row.relation == Relation::Child {
-                        told.push(node);
-                    }
+                    said.push((node, self.said(&row, node), seen_at));
+                    told.extend((row.relation == Relation::Child).then_some(node));
                 }
+            }
+            if said.is_empty() || self.app.store.note_all_said(&said).await.is_err() {
+                continue;
             }
             if !told.is_empty()
                 && let Err(failure) = self.app.store.tell_nodes(&told).await
