@@ -479,7 +479,7 @@ ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.epoch = excluded.ep
 
 /// Takes a child in, and gives it a heartbeat here; the device of that, if it is new.
 pub(crate) async fn admit(change: &mut Change<'_>, new: &Neighbour, admission: &Admission) -> Result<Option<DeviceId>, StoreError> {
-    refuse_others(change, new.id, Relation::Child).await?;
+    refuse_strangers(change, new).await?;
     put(change, new, Relation::Child).await?;
     let update = sql("UPDATE node SET serial = $1, not_after_us = $2 WHERE id = $3");
     change.tx.run(update.bind(admission.serial.as_str()).bind(admission.not_after).bind(new.id)).await?;
@@ -543,6 +543,17 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
     change.tx.run(put.bind(relation.as_str()).bind(new.fingerprint.as_str())).await?;
     change.renames = true;
     Ok(())
+}
+
+/// A node chooses its own id when it asks. One that is a child here is the same node only with the same key, unless that child was revoked; one that is
+/// heard of behind a child must first be gone there.
+async fn refuse_strangers(change: &mut Change<'_>, new: &Neighbour) -> Result<(), StoreError> {
+    let row = change.tx.row(sql("SELECT relation, state, fingerprint FROM node WHERE id = $1").bind(new.id)).await?;
+    let Some(row) = row else { return Ok(()) };
+    let is_same = row.get::<Option<String>>("fingerprint")?.as_deref() == Some(new.fingerprint.as_str());
+    let is_revoked = row.word("state", NodeState::parse)? == NodeState::Revoked;
+    let is_child = row.word("relation", Relation::parse)? == Relation::Child;
+    if is_child && (is_same || is_revoked) { Ok(()) } else { Err(StoreError::Taken { field: "node" }) }
 }
 
 /// That the node does not stand elsewhere: it is unknown, or has this relation, or is heard of behind somebody.

@@ -211,7 +211,8 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
             let compared = holders.iter().filter(|(h, _)| h.ours.is_some()).max_by_key(|(h, is_child)| (*is_child, h.at));
             let compared = compared.map(|(h, _)| h.clone());
             let mut holders: Vec<ProofHolder> = holders.into_iter().map(|(h, _)| h).collect();
-            day.equal = equal(&holders);
+            // Without the origin's own word nothing is known of what it has.
+            day.equal = if holders.iter().any(|h| h.node == day.origin) { equal(&holders) } else { None };
             if let (Some(own), Some(compared)) = (own, compared)
                 && let Some((count, sum)) = compared.ours
             {
@@ -226,10 +227,9 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
 
 /// Whether all have the same: each level had, at the position that the one below named, what that one claimed. `None` = one was not compared yet.
 fn equal(holders: &[ProofHolder]) -> Option<bool> {
-    let compared = holders.iter().map(|h| h.ours.as_ref().map(|(n, sum)| *n == h.count && *sum == h.sum));
-    compared.fold(Some(true), |all, one| match (all, one) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
-    })
+    let compared: Vec<Option<bool>> = holders.iter().map(|h| h.ours.as_ref().map(|(n, sum)| *n == h.count && *sum == h.sum)).collect();
+    if compared.contains(&Some(false)) {
+        return Some(false);
+    }
+    compared.iter().all(Option::is_some).then_some(true)
 }

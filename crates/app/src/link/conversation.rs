@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anlan_history::HistoryError;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
 use anlan_link::session::{self, Effect, Session, Side, Standing, cut_feed};
 use anlan_link::transport::{Connection, LinkError};
@@ -78,8 +79,9 @@ enum Done {
     LogUnread,
     LogGone(u64),
     Marked(bool),
+    Unread,
     Counted(Claim),
-    DayRead(Option<(DayPart, Option<DayCursor>)>),
+    DayRead(Option<(DayPart, Option<DayCursor>, u64)>),
     FeedKept(Option<u64>),
     LogKept(Log, bool),
     DayKept(Day, u32, bool, bool),
@@ -116,7 +118,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
     let way = if side == Side::Child { anlan_store::UP.to_owned() } else { peer.id.to_string() };
     let row = app.store.node(&anlan_model::Scope::node(), peer.id).await?;
     let inbox = app.store.inbox(peer.id).await?;
-    let sends_log = side == Side::Child && row.agreement["readings"] != "none";
+    let sends_log = side == Side::Child;
     let status = app.telemetry.status();
     let hello = Hello {
         node: service.identity.id(),
@@ -128,7 +130,8 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         software: format!("anlan {}", env!("CARGO_PKG_VERSION")),
     };
     let known = Incarnation { starts: number(row.starts), nonce: row.nonce.as_deref().and_then(|n| n.parse().ok()).unwrap_or(0) };
-    let standing = Standing { hello, peer: peer.id, known };
+    let without_log = row.agreement["readings"] == "none";
+    let standing = Standing { hello, peer: peer.id, known, without_log };
     let (out, mut receiver) = connection.split();
     let (say, mut to_say) = mpsc::unbounded_channel::<Vec<u8>>();
     let (done, mut finished) = mpsc::unbounded_channel();
@@ -294,11 +297,16 @@ impl Conversation {
             Done::LogUnread => self.session.log_unread(),
             Done::LogGone(first) => self.session.log_gone(first),
             Done::Marked(is_same) => self.session.marked(is_same),
+            Done::Unread => {
+                warn!("the log cannot be read; the next connection tries again");
+                self.session.leave(Bye::Stopping)
+            }
             Done::Counted(claim) => self.session.counted(claim),
             Done::DayRead(read) => {
-                let part = read.map(|(part, next)| {
+                let part = read.map(|(part, next, names)| {
+                    self.cursors.retain(|(day, _), _| *day == part.day);
                     self.cursors.insert((part.day, part.part + 1), next);
-                    part
+                    (part, names)
                 });
                 self.session.day_read(part)
             }
@@ -342,8 +350,12 @@ impl Conversation {
                 Effect::CheckMark(at, tag) => {
                     let reader = app.telemetry.reader.clone();
                     self.beside(async move {
-                        let found = tokio::task::spawn_blocking(move || reader.tag(anlan_history::Lsn(at))).await;
-                        Done::Marked(matches!(found, Ok(Ok(have)) if have == tag))
+                        match tokio::task::spawn_blocking(move || reader.tag(anlan_history::Lsn(at))).await {
+                            Ok(Ok(have)) => Done::Marked(have == tag),
+                            // Released since the greeting: nothing speaks against it. Beyond the end: it was written by another life of this log.
+                            Ok(Err(HistoryError::NotInLog { first, .. })) => Done::Marked(at < first.0),
+                            _ => Done::Unread,
+                        }
                     });
                 }
                 Effect::Count(since) => {
@@ -398,7 +410,11 @@ impl Conversation {
                 Effect::Compared(claim, ours) => {
                     if self.side == Side::Parent {
                         let (service, peer) = (self.service.clone(), self.peer.id);
-                        self.service.tasks.spawn(async move { note_proofs(&service, peer, &claim, &ours).await });
+                        self.service.tasks.spawn(async move {
+                            // One after the other: the newest comparison stands.
+                            let _turn = service.noting.lock().await;
+                            note_proofs(&service, peer, &claim, &ours).await;
+                        });
                     }
                 }
                 Effect::TellPoints(day) => {
@@ -488,8 +504,9 @@ impl Conversation {
             });
             match read.await {
                 Ok(Ok(read)) => {
+                    let Ok(names) = app.store.feed_end(anlan_store::UP).await else { return Done::DayRead(None) };
                     let part = DayPart { day, part, is_last: read.next.is_none(), bytes: read.bytes };
-                    Done::DayRead(Some((part, read.next)))
+                    Done::DayRead(Some((part, read.next, number(names))))
                 }
                 Ok(Err(failure)) => {
                     warn!(error = &failure as &dyn std::error::Error, "a day cannot be read for the parent");
@@ -563,9 +580,8 @@ async fn keep_feed(service: &Service, peer: &Peer, feed: Feed) -> Option<u64> {
     }
     let enterprises = applied.enterprises.iter().map(|id| Touched::Enterprise(*id));
     let touched: Vec<Touched> = enterprises.chain(applied.devices.iter().map(|id| Touched::Device(*id))).collect();
-    if !touched.is_empty()
-        && let Err(failure) = app.registry.renew(touched).await
-    {
+    // A repeat renews too: what it brought the first time may not be known yet.
+    if let Err(failure) = app.registry.renew(touched).await {
         warn!(error = &failure as &dyn std::error::Error, "what a neighbour told is not known yet; it is told again");
         return None;
     }
@@ -623,14 +639,16 @@ fn known(snapshot: &Snapshot, through: &HashMap<NodeId, NodeId>, peer: NodeId, o
             n_refused += all.len() as u64;
             continue;
         }
+        let n_sent = all.len();
         all.retain_mut(|reading| {
             let here = snapshot.mirrored_as.get(&(origin, reading.point)).copied();
             here.inspect(|here| reading.point = *here).is_some()
         });
+        n_refused += (n_sent - all.len()) as u64;
         readings.append(&mut all);
     }
     if n_refused > 0 {
-        warn!(node.id = %peer, "refused {n_refused} readings of nodes that are not heard through this neighbour");
+        warn!(node.id = %peer, "refused {n_refused} readings of points that this neighbour may not speak of or has not told of");
         metrics::counter!("anlan_link_refused_total", "reason" => "origin").increment(n_refused);
     }
     readings

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anlan_link::digest::Digest;
 use anlan_link::identity::{Authority, Claim, Identity, IdentityError, Named, Validity, requested_key};
-use anlan_link::message::{Bye, Day, Hello, Incarnation};
+use anlan_link::message::{Bye, Day, Hello, Incarnation, Message};
 use anlan_link::pairing::{self, Introduction, PairingCode, Progress};
 use anlan_link::session::{Frozen, Limits, Side};
 use anlan_link::transport::{self, Address, Connection, Listener, connect};
@@ -43,6 +43,8 @@ const HEARTBEAT_LOOK: Duration = Duration::from_millis(500);
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// Pause before the parent is tried again: doubles from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// A link that was cut at the parent is tried this often.
+const PAUSED_RETRY: Duration = Duration::from_secs(5);
 /// A stream that the parent froze is tried this seldom.
 const FROZEN_RETRY: Duration = Duration::from_secs(30);
 /// How often it is looked whether the certificate wants renewal.
@@ -114,6 +116,8 @@ pub struct Service {
     numbers: AtomicU64,
     joining: Mutex<Joining>,
     differences: Mutex<HashMap<Day, Differing>>,
+    /// Held while comparisons are written down.
+    noting: tokio::sync::Mutex<()>,
     nodes_changed: Notify,
     uplink: Notify,
     tasks: TaskTracker,
@@ -205,6 +209,7 @@ pub async fn start(app: Arc<App>, intake: Arc<dyn Intake>, data: &Path, settings
         numbers: AtomicU64::new(0),
         joining: Mutex::default(),
         differences: Mutex::default(),
+        noting: tokio::sync::Mutex::default(),
         nodes_changed: Notify::new(),
         uplink: Notify::new(),
         tasks: TaskTracker::new(),
@@ -310,19 +315,28 @@ impl Service {
             if row.state == NodeState::Revoked {
                 revoked.insert(row.id);
             }
-            let end = match (row.state, row.paused) {
-                (NodeState::Revoked | NodeState::Frozen, _) => Some(Bye::Frozen),
-                (NodeState::Active, true) => Some(Bye::Paused),
-                (NodeState::Active, false) => None,
-            };
-            if let Some(why) = end {
-                self.order(row.id, Order::Leave(why));
-            }
         }
+        let rows: BTreeMap<NodeId, NodeRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let before = self.rows.swap(Arc::new(rows.clone()));
         self.through.store(Arc::new(through));
         self.revoked.store(Arc::new(revoked));
-        self.rows.store(Arc::new(rows.into_iter().map(|row| (row.id, row)).collect()));
-        self.uplink.notify_one();
+        // Whoever may not go on, is no neighbour any more, or has agreed on something else, ends here; the next conversation begins with what holds.
+        let speaking: Vec<NodeId> = self.talks().keys().copied().collect();
+        for id in speaking {
+            let neighbour = rows.get(&id).filter(|row| matches!(row.relation, Relation::Child | Relation::Parent));
+            let agrees = before.get(&id).is_none_or(|had| neighbour.is_some_and(|row| had.agreement == row.agreement));
+            let why = neighbour.map_or(Some(Bye::Frozen), may_not_speak).or((!agrees).then_some(Bye::Stopping));
+            if let Some(why) = why {
+                self.order(id, Order::Leave(why));
+            }
+        }
+        let way = |rows: &BTreeMap<NodeId, NodeRow>| {
+            let parent = rows.values().find(|row| row.relation == Relation::Parent);
+            parent.map(|row| (row.id, row.address.clone(), row.state, row.paused))
+        };
+        if way(&before) != way(&rows) {
+            self.uplink.notify_one();
+        }
     }
 
     async fn watch_nodes(self: Arc<Self>) {
@@ -386,13 +400,15 @@ impl Service {
             warn!(node.id = %named.id(), address = connection.address, "a node with a certificate of ours is not in the list of children, or has another key");
             return connection.split().0.close("not a child of this node").await;
         };
-        if row.state != NodeState::Active || row.paused {
-            return connection.split().0.close(if row.paused { "paused" } else { row.state.as_str() }).await;
-        }
-        // What it may speak of stands in its certificate, not in what it says.
         let id = named.id();
-        let claim = named.claim;
-        let peer = Peer { id: claim.id, level: claim.level, region: claim.region, enterprise: claim.enterprise };
+        if let Some(why) = may_not_speak(&row) {
+            let (sender, _receiver) = connection.split();
+            // It may break off before that; then it hears it the next time.
+            let _ = sender.send(Message::Bye(why).encode()).await;
+            return sender.close("").await;
+        }
+        // What it may speak of is what a person here last confirmed; its certificate said so when it was issued.
+        let peer = Peer { id, level: row.level, region: row.region.clone(), enterprise: row.enterprise_code.clone() };
         match conversation::talk(self.clone(), Side::Parent, peer, connection).await {
             Ok(why) => info!(node.id = %id, "the conversation with {} ended: {why:?}", row.name),
             Err(failure) => {
@@ -457,7 +473,8 @@ impl Service {
                         error!("the certificate of this node ran out at {}: pair it with its parent again", membership.ours.not_after);
                     }
                     match ended {
-                        Some(Bye::Stopping | Bye::TakenOver | Bye::Paused) => pause = RETRY.0,
+                        Some(Bye::Stopping | Bye::TakenOver) => pause = RETRY.0,
+                        Some(Bye::Paused) => pause = PAUSED_RETRY,
                         Some(Bye::Frozen | Bye::OtherLog | Bye::Nonsense) => pause = FROZEN_RETRY,
                         // It held for a while: the next try may come soon again.
                         None if began.elapsed() > pause => pause = RETRY.0,
@@ -564,7 +581,9 @@ impl Service {
             beaten = now;
             let heard: Vec<(NodeId, f64)> = {
                 let talks = self.talks();
-                talks.iter().map(|(node, talk)| (*node, lag_s(talk, now))).collect()
+                // One that has not greeted is not heard yet.
+                let heard = talks.iter().filter(|(_, talk)| talk.heard_us.load(Ordering::Relaxed) > 0);
+                heard.map(|(node, talk)| (*node, lag_s(talk, now))).collect()
             };
             let (rows, snapshot) = (self.rows.load(), self.app.registry.get());
             let mut batches = Vec::new();
@@ -698,7 +717,16 @@ impl Service {
     }
 }
 
-/// How far what comes from a child lags behind now, seconds.
+/// Why there is no conversation with a neighbour now.
+fn may_not_speak(row: &NodeRow) -> Option<Bye> {
+    match (row.state, row.paused) {
+        (NodeState::Revoked | NodeState::Frozen, _) => Some(Bye::Frozen),
+        (NodeState::Active, true) => Some(Bye::Paused),
+        (NodeState::Active, false) => None,
+    }
+}
+
+/// Seconds since a neighbour was last heard.
 fn lag_s(talk: &Talk, now: Timestamp) -> f64 {
     let heard = Timestamp::from_micros(i64::try_from(talk.heard_us.load(Ordering::Relaxed)).unwrap_or(0));
     (now.since_us(heard).max(0) as f64 / 1e6 * 10.0).round() / 10.0
@@ -734,7 +762,11 @@ impl Network for LinkService {
         let now = self.0.app.clock.now();
         self.0.talks().get(&neighbour).map_or_else(Heard::default, |talk| Heard {
             connected: talk.heard_us.load(Ordering::Relaxed) > 0,
-            queue: Some(Queue { log: talk.log_waits.load(Ordering::Relaxed), feed: talk.feed_waits.load(Ordering::Relaxed) }),
+            // Of a child's log what it says itself; of ours what the other lacks.
+            queue: Some(Queue {
+                log: talk.log_waits.load(Ordering::Relaxed).max(talk.log_behind.load(Ordering::Relaxed)),
+                feed: talk.feed_waits.load(Ordering::Relaxed),
+            }),
             lag_s: Some(lag_s(talk, now)),
         })
     }
