@@ -84,10 +84,10 @@ CREATE TABLE link_way (
 -- What has arrived from a neighbour and is durable here.
 CREATE TABLE link_inbox (
     node {{TEXT}} PRIMARY KEY,
-    -- Its feed up to here.
+    -- Its feed up to here, and the start of it whose numbers those are: starts, a colon, nonce.
     feed {{BIGINT}} NOT NULL,
-    -- Its log: which log, and JSON [[first, last], …] of its positions.
-    epoch {{TEXT}} NOT NULL,
+    feed_of {{TEXT}} NOT NULL,
+    -- JSON: positions of its log that are durable here, and the newest with its tag.
     log {{TEXT}} NOT NULL
 );
 
@@ -126,7 +126,7 @@ CREATE TABLE proof (
     position {{BIGINT}} NOT NULL,
     n_readings {{BIGINT}} NOT NULL,
     sum {{TEXT}} NOT NULL,
-    -- Ours, if we compared it ourselves; a proof that a child passed on has none.
+    -- What the node above the holder had at that position.
     our_n_readings {{BIGINT}},
     our_sum {{TEXT}},
     at_us {{BIGINT}} NOT NULL,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anlan_model::noun::{Limits, LimitsSource};
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, Scope, Timestamp};
+use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::watch;
@@ -748,29 +748,6 @@ impl Store {
     pub async fn feed_end(&self, way: &str) -> Result<i64, StoreError> {
         let row = self.db.row(sql("SELECT seq FROM link_way WHERE way = $1").bind(way)).await?;
         row.map_or(Ok(0), |row| row.get("seq"))
-    }
-
-    /// How many entries of a way are behind `after`.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn feed_waiting(&self, way: &str, after: i64) -> Result<i64, StoreError> {
-        let q = sql("SELECT COUNT(*) AS n FROM link_feed WHERE way = $1 AND seq > $2").bind(way).bind(after);
-        self.db.row(q).await?.ok_or(StoreError::NotFound)?.get("n")
-    }
-
-    /// Puts everything there is before the parent once more. A new parent ([`Store::put_parent`]) gets it anyway.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn fill_feed(&self, now: Timestamp) -> Result<(), StoreError> {
-        let scope = Scope::node();
-        let mut change = self.change(&scope, now).await?;
-        let standing = self.network.get();
-        if standing.parent.is_some() {
-            fill(&mut change.tx, standing, now).await?;
-        }
-        change.commit().await
     }
 
     /// Tells the parent how these nodes below stand now, for what changes too often to be told each time.

@@ -79,9 +79,9 @@ pub struct Refused {
 pub struct Inbox {
     /// Its feed up to here.
     pub feed: i64,
-    /// Which of its logs.
-    pub epoch: String,
-    /// Positions of that log: JSON `[[first, last], …]`.
+    /// The start of it whose numbers those are: how many times it had started, a colon, which start.
+    pub feed_of: String,
+    /// Positions of its log: JSON `{"ranges":[[first, last], …],"mark":[position, tag]}`; empty = none.
     pub log: String,
 }
 
@@ -116,20 +116,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn inbox(&self, node: NodeId) -> Result<Inbox, StoreError> {
-        let row = self.db.row(sql("SELECT feed, epoch, log FROM link_inbox WHERE node = $1").bind(node)).await?;
-        let Some(row) = row else { return Ok(Inbox { log: "[]".to_owned(), ..Inbox::default() }) };
-        Ok(Inbox { feed: row.get("feed")?, epoch: row.get("epoch")?, log: row.get("log")? })
+        let row = self.db.row(sql("SELECT feed, feed_of, log FROM link_inbox WHERE node = $1").bind(node)).await?;
+        let Some(row) = row else { return Ok(Inbox { ..Inbox::default() }) };
+        Ok(Inbox { feed: row.get("feed")?, feed_of: row.get("feed_of")?, log: row.get("log")? })
     }
 
     /// Notes which part of a neighbour's log is durable here.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn put_inbox_log(&self, node: NodeId, epoch: &str, ranges: &str) -> Result<(), StoreError> {
+    pub async fn put_inbox_log(&self, node: NodeId, feed_of: &str, log: &str) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        let put = sql("INSERT INTO link_inbox (node, feed, epoch, log) VALUES ($1, 0, $2, $3)
-ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch, log = excluded.log");
-        tx.run(put.bind(node).bind(epoch).bind(ranges)).await?;
+        let put = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, $2, $3)
+ON CONFLICT (node) DO UPDATE SET feed_of = excluded.feed_of, log = excluded.log");
+        tx.run(put.bind(node).bind(feed_of).bind(log)).await?;
         tx.commit().await
     }
 
@@ -188,7 +188,7 @@ WHERE m.kind = 'point'";
         if row.word("state", NodeState::parse)? != NodeState::Active || !matches!(relation.as_str(), "parent" | "child") {
             return Err(StoreError::NotFound);
         }
-        let open = sql("INSERT INTO link_inbox (node, feed, epoch, log) VALUES ($1, 0, '', '[]')
+        let open = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, '', '')
 ON CONFLICT (node) DO UPDATE SET feed = link_inbox.feed RETURNING feed");
         let feed: i64 = change.tx.row(open.bind(peer.id)).await?.ok_or(StoreError::NotFound)?.get("feed")?;
         if feed != after || upto < after {

@@ -73,7 +73,7 @@ pub use invitation::{Claim, InvitationRow, InvitationState, NewInvitation};
 pub use ledger::LedgerRow;
 pub use media::{MediaRow, NewMedia};
 pub use merge::{MergeConflict, MergeWish, Merged};
-pub use node::{Admission, Neighbour, NodeChange, NodeRow, NodeState, Relation, Resume, Start};
+pub use node::{Admission, Neighbour, NodeChange, NodeRow, NodeState, Relation, Resume};
 pub use pack::PackRow;
 pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};

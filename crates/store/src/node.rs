@@ -164,17 +164,6 @@ pub struct NodeChange {
     pub agreement: Option<Json>,
 }
 
-/// What became of a start that a node told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The one it had.
-    Same,
-    /// A newer one, noted.
-    Newer,
-    /// An older one, or another with the same number: two machines say they are this node, or one was set back.
-    Contradicts,
-}
-
 /// What happened to a frozen node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
@@ -432,27 +421,10 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
             return Err(StoreError::NotFound);
         }
         let which = format!("{starts}:{nonce}");
-        let anew = sql("INSERT INTO link_inbox (node, feed, epoch, log) VALUES ($1, 0, $2, '')
-ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.epoch = excluded.epoch THEN link_inbox.feed ELSE 0 END, epoch = excluded.epoch");
+        let anew = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, $2, '')
+ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.feed_of = excluded.feed_of THEN link_inbox.feed ELSE 0 END, feed_of = excluded.feed_of");
         tx.run(anew.bind(id).bind(which)).await?;
         tx.commit().await
-    }
-
-    /// Compares a start that a child tells of with the newest one, and notes a newer one.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Database`].
-    pub async fn note_start(&self, id: NodeId, starts: i64, nonce: &str) -> Result<Start, StoreError> {
-        let mut tx = self.db.begin().await?;
-        let row = tx.row(sql("UPDATE node SET starts = starts + 0 WHERE id = $1 RETURNING starts, nonce").bind(id)).await?;
-        let row = row.ok_or(StoreError::NotFound)?;
-        let (known, which): (i64, Option<String>) = (row.get("starts")?, row.get("nonce")?);
-        let Some(which) = which.filter(|_| starts <= known) else {
-            tx.run(sql("UPDATE node SET starts = $1, nonce = $2 WHERE id = $3").bind(starts).bind(nonce).bind(id)).await?;
-            tx.commit().await?;
-            return Ok(Start::Newer);
-        };
-        Ok(if starts == known && which == nonce { Start::Same } else { Start::Contradicts })
     }
 
     /// Notes what a neighbour said of itself and when it was heard; no audit.

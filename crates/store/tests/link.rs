@@ -173,7 +173,6 @@ async fn a_feed_has_each_subject_once_in_order_of_its_last_change() {
         ];
         assert_eq!(subjects(&all), want);
         assert_eq!(store.feed_end(UP).await.unwrap(), 6);
-        assert_eq!(store.feed_waiting(UP, 3).await.unwrap(), 2);
         let body: Value = serde_json::from_str(&all[3].body).unwrap();
         assert_eq!(body["handlings"][0]["node"], json!(COUNTY.to_string()));
         assert_eq!((&body["handlings"][0]["acknowledged_note"], &body["handlings"][0]["name"]), (&json!("已派人"), &json!("县局")));
@@ -514,11 +513,6 @@ async fn an_invitation_is_for_one_node_for_a_while_and_bears_few_tries() {
         assert!(matches!(store.revoke_node(&local, PLANT, "x", NOW).await, Err(StoreError::OutOfScope)));
         assert_eq!(store.invitations(&admin()).await.unwrap().len(), 2);
         // Starts.
-        assert_eq!(store.note_start(PLANT, 3, "a").await.unwrap(), Start::Newer);
-        assert_eq!(store.note_start(PLANT, 3, "a").await.unwrap(), Start::Same);
-        assert_eq!(store.note_start(PLANT, 3, "b").await.unwrap(), Start::Contradicts);
-        assert_eq!(store.note_start(PLANT, 2, "a").await.unwrap(), Start::Contradicts);
-        assert_eq!(store.note_start(PLANT, 4, "c").await.unwrap(), Start::Newer);
         let revoked = store.revoke_node(&admin(), PLANT, "退出", NOW).await.unwrap();
         assert_eq!(revoked.state, NodeState::Revoked);
         assert_eq!(store.freeze_node(PLANT, "x", NOW).await.unwrap().state, NodeState::Revoked, "for ever");

@@ -148,7 +148,7 @@ SELECT u.id, 'hidden_danger', '{}', '[]', 16, 'waiting', 0, 0 FROM users AS u;",
     },
     Step {
         name: "0015_link",
-        digest: "74a90ed740dbfee7ba59d024827e1459c7bab4e7fbc639c3f773e15be202442c",
+        digest: "3bfb953455baeb70c980dd0910d9adca7d480355c2d2e79fe93fc5ee7313fc20",
         rows: "INSERT INTO node (id, name, level, relation, state, agreement, said) VALUES ('0199f3c27f007abc8def0123456789ab', '县局', 'county', 'self', 'active', '{}', '{}');
 INSERT INTO link_feed (way, kind, subject, seq, body) VALUES ('up', 'device', '0199f3c27f007abc8def0123456789ab/1', 1, '{}');
 INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0123456789ab', '2026-11-30', 1, '00000000000000000000000000000001');",

@@ -687,7 +687,7 @@ fn have_of(inbox: &anlan_store::Inbox) -> Have {
         mark: Option<(u64, u64)>,
     }
     let log: OfLog = serde_json::from_str(&inbox.log).unwrap_or_default();
-    let feed_of = inbox.epoch.split_once(':').and_then(|(starts, nonce)| Some((starts.parse().ok()?, nonce.parse().ok()?)));
+    let feed_of = inbox.feed_of.split_once(':').and_then(|(starts, nonce)| Some((starts.parse().ok()?, nonce.parse().ok()?)));
     let feed_of = feed_of.map_or_else(Incarnation::default, |(starts, nonce)| Incarnation { starts, nonce });
     Have {
         log: anlan_link::intervals::Intervals::checked(log.ranges).unwrap_or_default(),
