@@ -56,7 +56,7 @@ impl Default for Limits {
         Self {
             window_bytes: 4 << 20,
             retry_us: 15_000_000,
-            pulse_us: 5_000_000,
+            pulse_us: 10_000_000,
             claim_us: 60_000_000,
             claim_wait_us: 10_000_000,
             overtake: 256,

@@ -23,8 +23,8 @@ use crate::registry::{Snapshot, Touched};
 use crate::telemetry::linked::{Linked, unarchived};
 use crate::telemetry::piece::{self, BadPiece, DayCursor, LogPieces, PieceError};
 
-/// How often time passes for a session (real time).
-const TICK: Duration = Duration::from_millis(500);
+/// How often time passes for a session (real time): for a child, whose cap is filled by it, and for a parent, who has a thousand of them.
+const TICK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// Entries and bytes of one feed message.
 const FEED_ENTRIES: u32 = 500;
 const FEED_BYTES: usize = 1 << 20;
@@ -176,7 +176,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
     });
     let mut durable = service.durable.clone();
     let mut fed = app.store.feed_grown();
-    let mut ticks = tokio::time::interval(TICK);
+    let mut ticks = tokio::time::interval(if side == Side::Child { TICK.0 } else { TICK.1 });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     conversation.carry_out(effects).await?;
     let ended = loop {
