@@ -10,8 +10,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anlan_sim::Credentials;
-use anlan_sim::api::Api;
-use anyhow::{Context as _, bail};
+use anlan_sim::api::{Api, ApiError};
+use anlan_sim::join::{join, within};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -47,8 +48,6 @@ const fn gateway(key: &'static str, name: &'static str, parent: &'static str, of
 
 /// A node that starts says so within this time.
 const READY: Duration = Duration::from_secs(60);
-/// A step of joining takes no longer.
-const STEP: Duration = Duration::from_secs(60);
 /// A node that is asked to stop has this long.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -125,7 +124,8 @@ impl Levels {
     pub fn join(&self, city: &Value, city_link: &str) -> anyhow::Result<()> {
         let city = api(city)?;
         let province = self.members.iter().find(|m| m.desk.key == "province").context("the province")?;
-        pair(&api(&province.ready)?, &city, &province.link, "演示·玉溪市", "city", Some("5304"), None)?;
+        let invited = json!({ "name": "演示·玉溪市", "level": "city", "region": "5304" });
+        join(&api(&province.ready)?, &city, &invited, &province.link).context("the city does not join the province")?;
         for member in self.members.iter().filter(|m| !m.desk.parent.is_empty()) {
             let own = api(&member.ready)?;
             let (above, link) = match self.members.iter().find(|m| m.desk.key == member.desk.parent) {
@@ -137,7 +137,8 @@ impl Levels {
                 None => None,
             };
             let region = Some(member.desk.region).filter(|region| !region.is_empty());
-            pair(&above, &own, link, member.desk.name, member.desk.level, region, enterprise.as_deref())?;
+            let invited = json!({ "name": member.desk.name, "level": member.desk.level, "region": region, "enterprise": enterprise });
+            join(&above, &own, &invited, link).with_context(|| format!("{} does not join", member.desk.name))?;
             info!("{} has joined", member.desk.name);
         }
         Ok(())
@@ -192,53 +193,14 @@ fn api(ready: &Value) -> anyhow::Result<Api> {
 
 /// The enterprise of a gateway at its parent, made after the gateway's own row once its simulator has made that.
 fn enterprise(own: &Api, above: &Api, code: &str) -> anyhow::Result<String> {
-    let find = |api: &Api| -> anyhow::Result<Option<Value>> {
+    let find = |api: &Api| {
         let all = api.list("/api/v1/enterprises?limit=1000", "enterprises")?;
-        Ok(all.into_iter().find(|e| e["code"] == code))
+        Ok::<_, ApiError>(all.into_iter().find(|e| e["code"] == code))
     };
-    let row = wait(|| find(own)).with_context(|| format!("the gateway of {code} has not made its enterprise"))?;
+    let row = within("the gateway to make its enterprise", || find(own)).with_context(|| code.to_owned())?;
     if let Some(known) = find(above)? {
         return Ok(known["id"].as_str().context("an id")?.to_owned());
     }
     let body = json!({ "code": code, "name": row["name"], "region": row["region"], "sector": row["sector"], "place": row["place"] });
     Ok(above.post("/api/v1/enterprises", &body)?["id"].as_str().context("an id")?.to_owned())
-}
-
-/// Joins `child` to `parent` as two operators would.
-fn pair(
-    parent: &Api,
-    child: &Api,
-    address: &str,
-    name: &str,
-    level: &str,
-    region: Option<&str>,
-    enterprise: Option<&str>,
-) -> anyhow::Result<()> {
-    if child.get("/api/v1/parent")?["state"] == "joined" {
-        return Ok(());
-    }
-    let made = parent.post("/api/v1/invitations", &json!({ "name": name, "level": level, "region": region, "enterprise": enterprise }))?;
-    let (id, code) = (made["id"].as_str().context("an id")?, made["code"].as_str().context("a code")?);
-    child.put("/api/v1/parent", &json!({ "code": code, "address": address }))?;
-    wait(|| {
-        let all = parent.list("/api/v1/invitations", "invitations")?;
-        Ok(all.into_iter().find(|i| i["id"] == id && i["state"] == "claimed"))
-    })
-    .with_context(|| format!("{name} does not claim its invitation"))?;
-    let fingerprint = child.get("/api/v1/parent")?["fingerprint"].clone();
-    parent.post(&format!("/api/v1/invitations/{id}/confirm"), &json!({ "fingerprint": fingerprint }))?;
-    wait(|| Ok((child.get("/api/v1/parent")?["state"] == "joined").then_some(()))).with_context(|| format!("{name} does not join"))
-}
-
-fn wait<T>(mut look: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
-    let until = Instant::now() + STEP;
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        if Instant::now() >= until {
-            bail!("not within {STEP:?}");
-        }
-        std::thread::sleep(Duration::from_millis(300));
-    }
 }

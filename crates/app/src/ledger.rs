@@ -183,11 +183,6 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This node is linked no longer: its log may go. A ledger opened later is made from history if it must.
-    pub fn let_go(&self) {
-        self.sources.engine.hold_log(u64::MAX);
-    }
-
     /// The log position up to which everything is counted.
     pub fn at(&self) -> u64 {
         self.book().at

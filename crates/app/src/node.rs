@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+pub use anlan_link::identity::fingerprint as fingerprint_of;
 use anlan_model::{Clock as _, EnterpriseId, NodeId, NodeLevel, Permission, PointId, Scope};
 pub use anlan_store::{Admission, InvitationRow, InvitationState, NodeChange, NodeRow, NodeState, ProofDay, ProofHolder, Relation, Resume};
 use anlan_store::{NewInvitation, StoreError};
@@ -335,12 +336,6 @@ pub async fn confirm(app: &App, scope: &Scope, id: i64, fingerprint: &str) -> Re
     app.registry.renew(device.map(Touched::Device)).await?;
     tell(app);
     one(app, row).await
-}
-
-/// SHA-256 of a public key, hexadecimal.
-pub fn fingerprint_of(public_key: &[u8]) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(public_key).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Removes an invitation, or refuses who claimed it.

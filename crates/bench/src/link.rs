@@ -68,16 +68,7 @@ pub fn node(options: &Options, data: &Path, level: &str, region: &str) -> anyhow
 /// Joins a node to a parent that is reached at `address`, with the operators of both.
 fn pair(parent: &Node, child: &Node, invitation: &Value, address: &str) -> anyhow::Result<()> {
     let (above, below) = (parent.api()?, child.api()?);
-    let made = above.post("/api/v1/invitations", invitation)?;
-    below.put("/api/v1/parent", &json!({ "code": made["code"], "address": address }))?;
-    let fingerprint = below.get("/api/v1/parent")?["fingerprint"].clone();
-    wait("the child to ask", Duration::from_secs(30), || {
-        let all = above.get("/api/v1/invitations")?;
-        let is_claimed = |i: &Value| i["id"] == made["id"] && i["state"] == "claimed";
-        Ok(all["invitations"].as_array().is_some_and(|all| all.iter().any(is_claimed)))
-    })?;
-    let id = made["id"].as_str().context("an invitation")?;
-    above.post(&format!("/api/v1/invitations/{id}/confirm"), &json!({ "fingerprint": fingerprint }))?;
+    anlan_sim::join(&above, &below, invitation, address)?;
     wait("the link to stand", Duration::from_secs(30), || Ok(parent_row(&below)?.is_some_and(|row| row["connected"] == true)))
 }
 
