@@ -23,6 +23,13 @@ pub struct Incarnation {
     pub nonce: u64,
 }
 
+impl Incarnation {
+    /// Whether this is an older start than `known`, or another one of the same number: of a backup, or of another box with the same name.
+    pub fn went_back(self, known: Self) -> bool {
+        self.starts < known.starts || (self.starts == known.starts && self != known)
+    }
+}
+
 /// What a node has of the other, durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Have {
@@ -32,7 +39,7 @@ pub struct Have {
     pub mark: Option<(u64, u64)>,
     /// Its feed up to here.
     pub feed: u64,
-    /// The start whose numbers those are: every start may number anew.
+    /// The newest start that spoke of it.
     pub feed_of: Incarnation,
 }
 

@@ -3,7 +3,7 @@
 //! Whoever runs it feeds it what was heard and what storage has done, and carries out the [`Effect`]s it answers with, in order. A conversation
 //! begins with a connection and ends with it; everything that must outlive it is durable at the *receiver* and told in its [`Hello`]:
 //!
-//! * *Feed*: the newest state of each subject once. In order; a feed is read anew from its beginning when its sender has started anew.
+//! * *Feed*: the newest state of each subject once, in order. Its numbers outlive a start of its sender; one that went back is read anew.
 //! * *Log* (from the child alone): positions of its log, in pieces. Newest first is served first, the backlog in what room there is. What is
 //!   not acknowledged in time is sent again.
 //! * *Proof*: the child says what it holds of each day at a position of its log, at a moment when the parent has exactly everything up to it.
@@ -136,8 +136,8 @@ pub enum Effect {
     TellPoints(Day),
     /// It answered.
     Points(Day, Vec<(i64, crate::digest::Digest)>),
-    /// This start of the other speaks.
-    Met(Hello),
+    /// This start of the other speaks, and its feed is read on from this number.
+    Met(Hello, u64),
     /// It lives.
     Alive(Pulse),
     /// It asks for a certificate; answer by sending [`Message::Renewed`].
@@ -303,10 +303,13 @@ impl Session {
     pub fn is_closed(&self) -> bool {
         self.closed
     }
-    /// Positions of our log that the other does not have, and numbers of our feed.
-    pub fn waits(&self) -> (u64, u64) {
-        let log = if self.side == Side::Child { self.has.n_missing(self.log_end) } else { 0 };
-        (log, self.feed_end.saturating_sub(self.feed_at))
+    /// Positions of our log that the other does not have.
+    pub fn log_waits(&self) -> u64 {
+        if self.side == Side::Child { self.has.n_missing(self.log_end) } else { 0 }
+    }
+    /// The number of our feed behind which entries wait for the other; `None`: it has all.
+    pub fn feed_waits(&self) -> Option<u64> {
+        (self.feed_at < self.feed_end).then_some(self.feed_at)
     }
     /// Up to where the other has our log without a gap.
     pub fn has_up_to(&self) -> u64 {
@@ -379,8 +382,7 @@ impl Session {
         }
         if now_us >= self.pulse_due {
             self.pulse_due = now_us + self.limits.pulse_us;
-            let (log_waits, _) = self.waits();
-            let pulse = Pulse { now_us: 0, log_end: self.log_end, feed_end: self.feed_end, log_waits };
+            let pulse = Pulse { now_us: 0, log_end: self.log_end, feed_end: self.feed_end, log_waits: self.log_waits() };
             out.push(Effect::Send(Message::Pulse(pulse)));
         }
         self.pump(&mut out);
@@ -437,17 +439,16 @@ impl Session {
             return self.close(Bye::Nonsense, out);
         }
         let starts = hello.incarnation;
-        let is_older = starts.starts < self.known.starts || (starts.starts == self.known.starts && starts != self.known);
-        let is_doubled = self.side == Side::Parent && self.known != Incarnation::default() && is_older;
+        let is_doubled = self.side == Side::Parent && self.known != Incarnation::default() && starts.went_back(self.known);
         if is_doubled {
             // safety: two boxes of one name do not mix
             return self.freeze(Frozen::Twice, out);
         }
-        if self.have.feed_of != starts {
-            // Its numbers may have begun anew.
-            self.have.feed_of = starts;
-            self.have.feed = 0; // safety: a feed is read anew when its sender has started anew
+        if starts.went_back(self.have.feed_of) || self.have.feed > hello.feed_end {
+            // It is of a backup, and what it tells is older than what it told.
+            self.have.feed = 0; // safety: a feed whose sender went back is read anew
         }
+        self.have.feed_of = starts;
         match hello.have.mark.filter(|(at, _)| self.side == Side::Child && (self.log_first..).contains(at)) {
             Some((at, tag)) => {
                 self.greeting = Some(hello);
@@ -472,8 +473,8 @@ impl Session {
 
     fn meet(&mut self, hello: Hello, out: &mut Vec<Effect>) {
         self.met = true;
-        // A cursor of another start is of other numbers: the other begins anew, as we do.
-        let is_ours = hello.have.feed_of == self.mine.incarnation && hello.have.feed <= self.feed_end;
+        // As the other judges it, of us.
+        let is_ours = !self.mine.incarnation.went_back(hello.have.feed_of) && hello.have.feed <= self.feed_end;
         self.feed_at = if is_ours { hello.have.feed } else { 0 };
         if self.side == Side::Child {
             self.has = hello.have.log.clone();
@@ -481,7 +482,7 @@ impl Session {
             let opens = backlog > self.limits.overtake && self.has.ranges().len() < self.limits.ranges;
             self.live_at = if opens { self.log_end } else { self.has.contiguous() };
         }
-        out.push(Effect::Met(hello));
+        out.push(Effect::Met(hello, self.have.feed));
     }
 
     fn left(&mut self, why: Bye, out: &mut Vec<Effect>) {

@@ -360,10 +360,13 @@ impl Entries {
             entries.retain(|(kind, subject, _)| seen.insert((*kind, subject.clone())));
             entries.reverse();
             let n = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+            // Numbers follow real time, so that what is put after a backup was restored comes behind what was put before.
             let take = sql("INSERT INTO link_way (way, seq) VALUES ($1, $2)
-ON CONFLICT (way) DO UPDATE SET seq = link_way.seq + excluded.seq
+ON CONFLICT (way) DO UPDATE SET seq = CASE WHEN link_way.seq < $3 THEN excluded.seq ELSE link_way.seq + $4 END
 RETURNING seq");
-            let row = tx.row(take.bind(way.as_str()).bind(n)).await?.ok_or(StoreError::NotFound)?;
+            let now = crate::real_now().micros();
+            let take = take.bind(way.as_str()).bind(now + n).bind(now).bind(n);
+            let row = tx.row(take).await?.ok_or(StoreError::NotFound)?;
             let mut seq = row.get::<i64>("seq")? - n;
             for piece in entries.chunks(ROWS) {
                 let mut put = sql("INSERT INTO link_feed (way, kind, subject, seq, body) VALUES ");
@@ -748,6 +751,30 @@ impl Store {
     pub async fn feed_end(&self, way: &str) -> Result<i64, StoreError> {
         let row = self.db.row(sql("SELECT seq FROM link_way WHERE way = $1").bind(way)).await?;
         row.map_or(Ok(0), |row| row.get("seq"))
+    }
+
+    /// How many entries of a way there are behind a number.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn feed_waits(&self, way: &str, behind: i64) -> Result<u64, StoreError> {
+        let q = sql("SELECT COUNT(*) AS n FROM link_feed WHERE way = $1 AND seq > $2").bind(way).bind(behind);
+        let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
+        Ok(row.get::<i64>("n")?.unsigned_abs())
+    }
+
+    /// Drops what is over and old, of a way whose neighbour has all of it: proofs, handlings and ended alarms put before this real
+    /// time. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn trim_feed(&self, way: &str, before: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let q = sql("DELETE FROM link_feed WHERE way = $1 AND seq < $2 AND (kind IN ('proof', 'handling') OR (kind = 'alarm' AND subject NOT IN (
+  SELECT COALESCE(a.home, n.id) || '/' || a.id FROM alarm AS a INNER JOIN node AS n ON n.relation = 'self' WHERE a.returned_at_us IS NULL)))");
+        let n = tx.run(q.bind(way).bind(before.micros())).await?;
+        tx.commit().await?;
+        Ok(n)
     }
 
     /// Tells the parent how these nodes below stand now, for what changes too often to be told each time.

@@ -408,12 +408,11 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         finish(change, "renew", id, detail).await.map(drop)
     }
 
-    /// Notes the start of a neighbour, or of this node, that speaks now. If its feed was read under another start it is read anew: every start may
-    /// number anew.
+    /// Notes the start of a neighbour, or of this node, that speaks now, and that its feed is read on from `feed` at most.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
-    pub async fn meet(&self, id: NodeId, starts: u64, nonce: u64) -> Result<(), StoreError> {
+    pub async fn meet(&self, id: NodeId, starts: u64, nonce: u64, feed: i64) -> Result<(), StoreError> {
         let starts = i64::try_from(starts).map_err(|_| StoreError::Corrupt("a node started more often than 63 bits count".to_owned()))?;
         let mut tx = self.db.begin().await?;
         let update = sql("UPDATE node SET starts = $1, nonce = $2 WHERE id = $3").bind(starts).bind(nonce.to_string()).bind(id);
@@ -422,8 +421,8 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         }
         let which = format!("{starts}:{nonce}");
         let anew = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, $2, '')
-ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.feed_of = excluded.feed_of THEN link_inbox.feed ELSE 0 END, feed_of = excluded.feed_of");
-        tx.run(anew.bind(id).bind(which)).await?;
+ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.feed < $3 THEN link_inbox.feed ELSE $4 END, feed_of = excluded.feed_of");
+        tx.run(anew.bind(id).bind(which).bind(feed).bind(feed)).await?;
         tx.commit().await
     }
 

@@ -136,8 +136,8 @@ async fn end(store: &Store, id: AlarmId, at: Timestamp) {
     store.project(position, &[Effect::Alarm(AlarmChange::Returned { id, at })]).await.unwrap();
 }
 
-fn subjects(entries: &[FeedEntry]) -> Vec<(i64, String)> {
-    entries.iter().map(|e| (e.seq, format!("{} {}", e.kind, e.subject.split_once('/').unwrap().1))).collect()
+fn subjects(entries: &[FeedEntry]) -> Vec<String> {
+    entries.iter().map(|e| format!("{} {}", e.kind, e.subject.split_once('/').unwrap().1)).collect()
 }
 
 #[tokio::test]
@@ -158,33 +158,41 @@ async fn a_feed_has_each_subject_once_in_order_of_its_last_change() {
         };
         store.put_parent(&admin(), &above, NOW).await.unwrap();
         let all = store.feed(UP, 0, 100).await.unwrap();
-        assert_eq!(subjects(&all), [(1, format!("enterprise {}", e.id)), (2, format!("device {d}"))]);
+        assert_eq!(subjects(&all), [format!("enterprise {}", e.id), format!("device {d}")]);
+        let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let first = begun - std::time::Duration::from_micros(all[0].seq.unsigned_abs());
+        assert!(first < std::time::Duration::from_secs(600), "numbers follow real time: a backup that was restored does not use one twice");
         let p = point(&store, d, "GT-1").await;
         let change = EnterpriseChange { revision: e.revision, name: Some("新名".into()), ..EnterpriseChange::default() };
         store.update_enterprise(&Scope::node(), e.id, &change, NOW).await.unwrap();
         raise(&store, alarm_id(1), p.id, NOW).await;
         store.acknowledge(&admin(), alarm_id(1), "已派人", later(1)).await.unwrap();
         let all = store.feed(UP, 0, 100).await.unwrap();
-        let want = [
-            (2, format!("device {d}")),
-            (3, format!("point {}", p.id)),
-            (4, format!("enterprise {}", e.id)),
-            (6, format!("alarm {}", alarm_id(1))),
-        ];
+        let want = [format!("device {d}"), format!("point {}", p.id), format!("enterprise {}", e.id), format!("alarm {}", alarm_id(1))];
         assert_eq!(subjects(&all), want);
-        assert_eq!(store.feed_end(UP).await.unwrap(), 6);
+        let last = all[3].seq;
+        assert!(all.is_sorted_by(|a, b| a.seq < b.seq));
+        assert_eq!(store.feed_end(UP).await.unwrap(), last);
+        assert_eq!(store.feed_waits(UP, all[1].seq).await.unwrap(), 2);
         let body: Value = serde_json::from_str(&all[3].body).unwrap();
         assert_eq!(body["handlings"][0]["node"], json!(COUNTY.to_string()));
         assert_eq!((&body["handlings"][0]["acknowledged_note"], &body["handlings"][0]["name"]), (&json!("已派人"), &json!("县局")));
         // What changes without a person or an effect is not told.
         store.note_said(CITY, &json!({"software": "x"}), NOW).await.unwrap();
-        assert_eq!(store.feed_end(UP).await.unwrap(), 6);
+        assert_eq!(store.feed_end(UP).await.unwrap(), last);
         let of_both = [(CITY, json!({"software": "y"}), later(2)), (COUNTY, json!({"software": "z"}), later(3))];
         store.note_all_said(&of_both).await.unwrap();
         for (node, said, seen_at) in of_both {
             let row = store.node(&admin(), node).await.unwrap();
             assert_eq!((row.said, row.seen_at), (said, Some(seen_at)));
         }
+        // An alarm that stands is not dropped, however old; one that is over is, once it is old.
+        let (long_ago, soon) = (Timestamp::from_micros(last), Timestamp::MAX);
+        assert_eq!(store.trim_feed(UP, soon).await.unwrap(), 0);
+        end(&store, alarm_id(1), later(10)).await;
+        assert_eq!(store.trim_feed(UP, long_ago).await.unwrap(), 0);
+        assert_eq!(store.trim_feed(UP, soon).await.unwrap(), 1);
+        assert_eq!(subjects(&store.feed(UP, 0, 100).await.unwrap()), want[..3]);
         store.leave_parent(&admin(), NOW).await.unwrap();
         made(&store, "E2", "530402").await;
         assert!(store.feed(UP, 0, 100).await.unwrap().is_empty());

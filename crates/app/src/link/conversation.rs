@@ -38,6 +38,9 @@ const CAPPED_BYTES: usize = 4 << 10;
 const READING_BYTES: u64 = 3;
 /// What has arrived of a log is written down this often: losing it means that pieces come again.
 const HAVE_EVERY: Duration = Duration::from_secs(1);
+/// What is over stays in a feed so long, for a neighbour that is restored from a backup (ours); how often what is older is dropped.
+const TOLD_US: i64 = 90 * 86_400_000_000;
+const TRIM_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// How often a piece is offered to an engine that is busy, and how long it rests between.
 const OFFERS: u32 = 50;
 const OFFER_AGAIN: Duration = Duration::from_millis(100);
@@ -106,6 +109,7 @@ struct Conversation {
     asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
     have: Option<Have>,
     have_at: Instant,
+    trimmed_at: Option<Instant>,
     over: Option<Bye>,
 }
 
@@ -163,6 +167,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         asked: HashMap::new(),
         have: None,
         have_at: began,
+        trimmed_at: None,
         over: None,
     };
     let _place = service.begin(conversation.peer.id, talk);
@@ -201,6 +206,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
             Some(order) = ordered.recv() => conversation.obey(order),
             _ = ticks.tick() => {
                 conversation.write_have(false).await?;
+                conversation.keep_feed_short().await?;
                 let now = conversation.now();
                 conversation.session.tick(now)
             }
@@ -225,9 +231,10 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
             }
         };
         conversation.carry_out(effects).await?;
-        let (log, feed) = conversation.session.waits();
-        conversation.talk.log_waits.store(log, Ordering::Relaxed);
-        conversation.talk.feed_waits.store(feed, Ordering::Relaxed);
+        conversation.talk.log_waits.store(conversation.session.log_waits(), Ordering::Relaxed);
+        if conversation.session.feed_waits().is_none() {
+            conversation.talk.feed_waits.store(0, Ordering::Relaxed);
+        }
     };
     conversation.write_have(true).await?;
     // The last words leave, then the connection ends.
@@ -333,6 +340,19 @@ impl Conversation {
         Ok(())
     }
 
+    /// Counts what waits of the feed; when nothing does, drops now and then what is long told.
+    async fn keep_feed_short(&mut self) -> Result<(), anlan_store::StoreError> {
+        let store = &self.service.app.store;
+        if let Some(behind) = self.session.feed_waits() {
+            let waits = store.feed_waits(&self.way, i64::try_from(behind).unwrap_or(i64::MAX)).await?;
+            self.talk.feed_waits.store(waits, Ordering::Relaxed);
+        } else if self.session.has_met() && self.trimmed_at.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
+            self.trimmed_at = Some(Instant::now());
+            store.trim_feed(&self.way, crate::access::real_now().plus_us(-TOLD_US)).await?;
+        }
+        Ok(())
+    }
+
     async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), TalkError> {
         for effect in effects {
             let app = self.service.app.clone();
@@ -429,8 +449,10 @@ impl Conversation {
                         let _ = reply.send(points.clone());
                     }
                 }
-                Effect::Met(hello) => {
-                    app.store.meet(self.peer.id, hello.incarnation.starts, hello.incarnation.nonce).await?;
+                Effect::Met(hello, feed) => {
+                    app.store
+                        .meet(self.peer.id, hello.incarnation.starts, hello.incarnation.nonce, i64::try_from(feed).unwrap_or(i64::MAX))
+                        .await?;
                     info!(node.id = %self.peer.id, "in conversation with {} ({})", self.peer.id, hello.software);
                     self.service.met(self.side, &self.peer, &hello).await;
                 }

@@ -191,7 +191,7 @@ pub async fn start(app: Arc<App>, intake: Arc<dyn Intake>, data: &Path, settings
         u64::from_le_bytes(bytes)
     };
     let incarnation = Incarnation { starts: own.starts.max(0).unsigned_abs() + 1, nonce };
-    app.store.meet(identity.id(), incarnation.starts, incarnation.nonce).await?;
+    app.store.meet(identity.id(), incarnation.starts, incarnation.nonce, 0).await?;
     let authority = Authority::open(data, identity.id(), real_now())?;
     let limits = Limits { bytes_per_s: settings.bytes_per_s, claim_us: settings.claim_s.max(1) * 1_000_000, ..Limits::default() };
     let service = Arc::new(Service {

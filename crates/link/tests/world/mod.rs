@@ -83,8 +83,9 @@ struct FeedStore {
 }
 
 impl FeedStore {
-    fn put(&mut self, subject: String, body: String) {
-        self.end += 1;
+    /// Numbered by the clock, so that what is put after a backup was restored comes behind what was put before.
+    fn put(&mut self, now: u64, subject: String, body: String) {
+        self.end = (self.end + 1).max(now);
         if let Some(old) = self.seq_of.insert(subject.clone(), self.end) {
             self.by_seq.remove(&old);
         }
@@ -593,7 +594,8 @@ impl World {
         for child in children {
             let knows = self.nodes[node].durable.inbox.contains_key(&child) && self.below(child, alarm);
             if knows {
-                self.nodes[node].durable.down.entry(child).or_default().put(format!("handling:{alarm}"), body.clone());
+                let now = self.now;
+                self.nodes[node].durable.down.entry(child).or_default().put(now, format!("handling:{alarm}"), body.clone());
             }
         }
     }
@@ -605,7 +607,7 @@ impl World {
 
     fn put_up(&mut self, node: usize, subject: String, body: String) {
         if self.nodes[node].parent.is_some() {
-            self.nodes[node].durable.up.put(subject, body);
+            self.nodes[node].durable.up.put(self.now, subject, body);
         }
     }
 
@@ -716,7 +718,7 @@ impl World {
                     self.send(node, connection, message);
                     continue;
                 }
-                Effect::Met(hello) => {
+                Effect::Met(hello, feed) => {
                     let peer = index(hello.node);
                     let is_from_below = self.connections.get(&connection).is_some_and(|c| c.parent == node);
                     let starts = self.met.entry((node, peer)).or_default();
@@ -729,10 +731,8 @@ impl World {
                     }
                     let inbox = self.nodes[node].durable.inbox.entry(peer).or_default();
                     inbox.known = hello.incarnation;
-                    if inbox.have.feed_of != hello.incarnation {
-                        inbox.have.feed_of = hello.incarnation;
-                        inbox.have.feed = 0;
-                    }
+                    inbox.have.feed_of = hello.incarnation;
+                    inbox.have.feed = inbox.have.feed.min(feed);
                     continue;
                 }
                 Effect::Freeze(why) => {
