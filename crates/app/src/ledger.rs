@@ -13,6 +13,7 @@ use anlan_archive::{ArchiveError, Day as UtcDay, Whole};
 use anlan_history::{HistoryError, Lsn, Reader, Tail};
 use anlan_link::digest::Digest;
 use anlan_link::message::{Claim, Day, DayDigest};
+use anlan_link::session::Wanted;
 use anlan_model::{NodeId, PointId, Reading};
 use anlan_store::{LedgerRow, Store, StoreError};
 use tokio::sync::watch;
@@ -103,12 +104,11 @@ impl Book {
         self.at = turn.at;
     }
 
-    /// Days behind `after` that changed behind `since`, at most `limit`, by origin and day.
-    fn claim(&self, since: Option<u64>, after: Option<Day>, limit: usize) -> Claim {
-        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.origin, after.day)));
-        let days = self.days.range((from, Bound::Unbounded));
-        let days = days.filter(|(_, counted)| since.is_none_or(|since| counted.changed_at > since)).take(limit);
-        Claim { at: self.at, days: days.map(|((origin, day), c)| DayDigest { origin: *origin, day: *day, digest: c.digest }).collect() }
+    fn claim(&self, wanted: &Wanted) -> Claim {
+        let from = wanted.after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.origin, after.day)));
+        let days = self.days.range((from, Bound::Unbounded)).map(|((origin, day), counted)| (Day { origin: *origin, day: *day }, counted));
+        let days = days.filter(|(day, counted)| wanted.has(*day, counted.changed_at)).take(wanted.limit);
+        Claim { at: self.at, days: days.map(|(day, c)| DayDigest { origin: day.origin, day: day.day, digest: c.digest }).collect() }
     }
 }
 
@@ -220,23 +220,14 @@ impl Ledger {
         }
     }
 
-    /// Everything durable now, by origin and day: of those days that changed behind `since`, or of all. One instant: position and digests belong
-    /// together. After a restart a day counts as changed at the position the node began with.
+    /// Everything durable now of these days. One instant: position and digests belong together. After a restart a day counts as changed at the
+    /// position the node began with.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub async fn claim(&self, since: Option<u64>) -> Result<Claim, LedgerError> {
-        self.claim_part(since, None, usize::MAX).await
-    }
-
-    /// At most `limit` of those days, the first behind `after`. A node with many below it tells them in parts: each begins behind the last day of
-    /// the one before, and has a position of its own.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub async fn claim_part(&self, since: Option<u64>, after: Option<Day>, limit: usize) -> Result<Claim, LedgerError> {
+    pub async fn claim(&self, wanted: &Wanted) -> Result<Claim, LedgerError> {
         self.catch_up().await?;
-        Ok(self.book().claim(since, after, limit))
+        Ok(self.book().claim(wanted))
     }
 
     /// The same of these days, also of those of which nothing is held.

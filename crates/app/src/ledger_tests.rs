@@ -26,6 +26,10 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// A node with a ledger, in a directory of its own.
+fn every_day() -> Wanted {
+    Wanted { limit: usize::MAX, ..Wanted::default() }
+}
+
 struct Bench {
     node: Node,
     ledger: Arc<Ledger>,
@@ -121,7 +125,7 @@ impl Bench {
     }
 
     async fn days(&self) -> Vec<(NodeId, i32, Digest)> {
-        let claim = self.ledger.claim(None).await.unwrap();
+        let claim = self.ledger.claim(&every_day()).await.unwrap();
         assert_eq!(claim.at, self.node.reader.durable().0);
         claim.days.into_iter().map(|d| (d.origin, d.day, d.digest)).collect()
     }
@@ -237,11 +241,16 @@ async fn a_ledger_goes_on_where_the_database_stands_and_is_made_anew_where_there
     assert!(a.ledger.at() >= early);
     assert_eq!(a.ledger.day(CHILD, ours[0].1), ours[0].2);
     a.hear(&[(3, 500_000, 1.0)]);
-    let more = a.ledger.claim(Some(a.ledger.at())).await.unwrap();
+    let more = a.ledger.claim(&Wanted { since: a.ledger.at(), ..every_day() }).await.unwrap();
     assert_eq!((more.days.len(), more.days[0].digest.n), (1, 1), "only the day that changed");
-    let part = a.ledger.claim_part(None, None, 1).await.unwrap();
+    let asked = Day { origin: CHILD, day: ours[0].1 };
+    let none = Wanted { since: a.ledger.at(), ..every_day() };
+    assert_eq!(a.ledger.claim(&none).await.unwrap().days.len(), 0);
+    let also = a.ledger.claim(&Wanted { also: [asked].into(), ..none }).await.unwrap();
+    assert_eq!((also.days.len(), also.days[0].digest), (1, a.ledger.day(CHILD, asked.day)), "and one that is asked for");
+    let part = a.ledger.claim(&Wanted { limit: 1, ..every_day() }).await.unwrap();
     let behind = Day { origin: part.days[0].origin, day: part.days[0].day };
-    let rest = a.ledger.claim_part(None, Some(behind), 10).await.unwrap();
+    let rest = a.ledger.claim(&Wanted { after: Some(behind), ..every_day() }).await.unwrap();
     let parts: Vec<_> = part.days.iter().chain(&rest.days).map(|d| (d.origin, d.day, d.digest)).collect();
     assert_eq!(parts, a.days().await, "in parts");
     let asked = [Day { origin: CHILD, day: ours[0].1 }, Day { origin: PARENT, day: 1 }];
@@ -273,8 +282,8 @@ async fn a_ledger_goes_on_where_the_database_stands_and_is_made_anew_where_there
         let mut tail = a.node.reader.tail(Lsn(book.at));
         count(&mut tail, u64::MAX, CHILD, &known, &mut turn, |_, _| true).unwrap();
         book.take(turn);
-        let want = a.ledger.claim(None).await.unwrap();
-        assert_eq!(book.claim(None, None, usize::MAX), want);
+        let want = a.ledger.claim(&every_day()).await.unwrap();
+        assert_eq!(book.claim(&every_day()), want);
     }
     a.stop().await;
 }
@@ -352,7 +361,7 @@ async fn what_was_archived_and_dropped_is_proven_and_sent_and_not_kept_again() {
     // A ledger made anew finds it as well.
     let known = b.known.clone();
     let made = count_all(&b.whole, PARENT, &(Arc::new(move || known.clone()) as Known), b.node.reader.durable().0).unwrap();
-    assert_eq!(made.claim(None, None, usize::MAX).days, b.ledger.claim(None).await.unwrap().days);
+    assert_eq!(made.claim(&every_day()).days, b.ledger.claim(&every_day()).await.unwrap().days);
     a.stop().await;
     b.stop().await;
 }

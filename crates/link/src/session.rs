@@ -10,7 +10,7 @@
 //!
 //! Start at [`Session::open`] and [`Session::heard`]. The lines marked `safety:` are those without which the simulation must fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anlan_model::NodeId;
 
@@ -49,6 +49,8 @@ pub struct Limits {
     pub repairs: u32,
     /// Pieces that are being made durable at one time.
     pub keeping: usize,
+    /// Days of one claim; more follow in further ones.
+    pub claim_days: usize,
 }
 
 impl Default for Limits {
@@ -64,6 +66,7 @@ impl Default for Limits {
             bytes_per_s: 0,
             repairs: 3,
             keeping: 16,
+            claim_days: 5_000,
         }
     }
 }
@@ -116,8 +119,8 @@ pub enum Effect {
     },
     /// Whether the record at a position has this tag: [`Session::marked`].
     CheckMark(u64, u64),
-    /// Count everything durable, and tell the days that changed behind the position of the last claim: [`Session::counted`].
-    Count(u64),
+    /// Count everything durable, and tell the days that are asked for: [`Session::counted`].
+    Count(Wanted),
     /// Read a part of a day: [`Session::day_read`].
     ReadDay(Day, u32),
     /// Apply the feed and put its cursor to `upto`, in one transaction: [`Session::feed_kept`].
@@ -150,6 +153,26 @@ pub enum Effect {
     Freeze(Frozen),
     /// Nothing more is said; close the connection.
     Close(Bye),
+}
+
+/// Which days a claim shall have: the first `limit` of them, by origin and day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that changed behind this position (0: all),
+    pub since: u64,
+    /// and these whether they did or not;
+    pub also: BTreeSet<Day>,
+    /// of both those behind this one.
+    pub after: Option<Day>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Wanted {
+    /// Whether a day that last changed at this position is wanted, but for the limit.
+    pub fn has(&self, day: Day, changed_at: u64) -> bool {
+        self.after.is_none_or(|after| day > after) && (self.since == 0 || changed_at > self.since || self.also.contains(&day))
+    }
 }
 
 /// A piece of the log as read.
@@ -221,7 +244,11 @@ pub struct Session {
     held: VecDeque<Piece>,
     budget: f64,
     claiming: Claiming,
+    /// What changed up to here was told; the position at which the telling of what came since began, and the day it has come to.
     claimed: u64,
+    round: Option<(u64, Day)>,
+    /// Told, and the other holds something else.
+    unequal: BTreeSet<Day>,
     days: VecDeque<(Day, u32)>,
     day_reading: bool,
     /// Read, and waits until what it names is told.
@@ -273,6 +300,8 @@ impl Session {
             budget: 0.0,
             claiming: Claiming::Due(now_us),
             claimed: 0,
+            round: None,
+            unequal: BTreeSet::new(),
             days: VecDeque::new(),
             day_reading: false,
             day_held: None,
@@ -644,7 +673,8 @@ impl Session {
                     return;
                 }
                 self.claiming = Claiming::Counting;
-                out.push(Effect::Count(self.claimed));
+                let (since, also, limit) = (self.claimed, self.unequal.clone(), self.limits.claim_days);
+                out.push(Effect::Count(Wanted { since, also, after: self.round.map(|(_, day)| day), limit }));
             }
             Claiming::Filling(claim, _) if self.has.has(1, claim.at) && self.flights.is_empty() => {
                 let claim = claim.clone();
@@ -663,6 +693,7 @@ impl Session {
             self.claiming = if is_sound {
                 Claiming::Filling(claim, self.now_us + self.limits.claim_wait_us)
             } else {
+                self.round_over(claim.at);
                 Claiming::Due(self.now_us + self.limits.claim_us)
             };
         }
@@ -675,11 +706,32 @@ impl Session {
             return;
         }
         let claim = claim.clone();
-        if claim.days == theirs.days {
-            self.claimed = claim.at;
+        let mut last = None;
+        for (ours, theirs) in claim.days.iter().zip(&theirs.days) {
+            let day = Day { origin: ours.origin, day: ours.day };
+            last = Some(day);
+            if ours.digest == theirs.digest {
+                self.unequal.remove(&day)
+            } else {
+                self.unequal.insert(day)
+            };
         }
-        self.claiming = Claiming::Due(self.now_us + self.limits.claim_us);
+        match last.filter(|_| claim.days.len() >= self.limits.claim_days) {
+            Some(last) => {
+                self.round = Some((self.round.map_or(claim.at, |(began, _)| began), last));
+                self.claiming = Claiming::Due(self.now_us);
+            }
+            None => {
+                self.round_over(claim.at);
+                self.claiming = Claiming::Due(self.now_us + self.limits.claim_us);
+            }
+        }
         out.push(Effect::Compared(claim, theirs.days));
+    }
+
+    /// All days were told; what changed while they were is told in the next round.
+    fn round_over(&mut self, at: u64) {
+        self.claimed = self.claimed.max(self.round.take().map_or(at, |(began, _)| began));
     }
 
     fn again(&mut self, day: Day) {

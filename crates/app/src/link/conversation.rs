@@ -378,11 +378,10 @@ impl Conversation {
                         }
                     });
                 }
-                Effect::Count(since) => {
+                Effect::Count(wanted) => {
                     let ledger = self.ledger.clone();
                     self.beside(async move {
-                        let since = (since > 0).then_some(since);
-                        Done::Counted(ledger.claim(since).await.unwrap_or_else(|failure| {
+                        Done::Counted(ledger.claim(&wanted).await.unwrap_or_else(|failure| {
                             warn!(error = &failure as &dyn std::error::Error, "the ledger says nothing");
                             Claim::default()
                         }))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use anlan_link::digest::Digest;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
-use anlan_link::session::{Effect, Frozen, Limits, Piece, Session, Side, Standing, cut_feed};
+use anlan_link::session::{Effect, Frozen, Limits, Piece, Session, Side, Standing, Wanted, cut_feed};
 use anlan_model::NodeId;
 
 const MS: u64 = 1_000;
@@ -153,9 +153,10 @@ impl Durable {
         self.log.push(fresh);
         n_repeated as u64
     }
-    fn changed_since(&self, position: u64) -> Vec<DayDigest> {
-        let days = self.ledger.iter().filter(|(_, (_, changed))| *changed > position);
-        days.map(|((origin, day), (digest, _))| DayDigest { origin: id(*origin), day: *day, digest: *digest }).collect()
+    fn claimed(&self, wanted: &Wanted) -> Vec<DayDigest> {
+        let days = self.ledger.iter().map(|((origin, day), of)| (Day { origin: id(*origin), day: *day }, of));
+        let days = days.filter(|(day, (_, changed))| wanted.has(*day, *changed)).take(wanted.limit);
+        days.map(|(day, (digest, _))| DayDigest { origin: day.origin, day: day.day, digest: *digest }).collect()
     }
 }
 
@@ -223,7 +224,7 @@ enum Job {
     Feed(u64),
     Log(u64, u64),
     Mark(u64, u64),
-    Count(u64),
+    Count(Wanted),
     Day(Day, u32),
     KeepFeed(Feed),
     KeepLog(Log),
@@ -405,6 +406,7 @@ impl World {
             bytes_per_s: 0,
             repairs: 3,
             keeping: 8,
+            claim_days: 2,
         }
     }
 
@@ -771,7 +773,7 @@ impl World {
                 Effect::ReadFeed(after) => Job::Feed(after),
                 Effect::ReadLog { after, upto } => Job::Log(after, upto),
                 Effect::CheckMark(at, tag) => Job::Mark(at, tag),
-                Effect::Count(since) => Job::Count(since),
+                Effect::Count(wanted) => Job::Count(wanted),
                 Effect::ReadDay(day, part) => Job::Day(day, part),
                 Effect::KeepFeed(feed) => Job::KeepFeed(feed),
                 Effect::KeepLog(log) => Job::KeepLog(log),
@@ -840,10 +842,10 @@ impl World {
                 self.nodes[node].sessions.insert(connection, s);
                 effects
             }
-            Job::Count(since) => {
+            Job::Count(wanted) => {
                 let Some(mut s) = session(self) else { return };
                 let durable = &self.nodes[node].durable;
-                let effects = s.counted(Claim { at: durable.end(), days: durable.changed_since(since) });
+                let effects = s.counted(Claim { at: durable.end(), days: durable.claimed(&wanted) });
                 self.nodes[node].sessions.insert(connection, s);
                 effects
             }
