@@ -140,7 +140,10 @@ impl Snapshot {
             let there = (origin, PointId::new(remote));
             // Mostly known before; then the maps stay shared.
             if self.mirrored.get(&local) != Some(&there) {
-                Arc::make_mut(&mut self.mirrored).insert(local, there);
+                let before = Arc::make_mut(&mut self.mirrored).insert(local, there);
+                if let Some(before) = before.filter(|before| self.mirrored_as.get(before) == Some(&local)) {
+                    Arc::make_mut(&mut self.mirrored_as).remove(&before);
+                }
                 Arc::make_mut(&mut self.mirrored_as).insert(there, local);
             }
         }

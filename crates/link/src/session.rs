@@ -336,6 +336,10 @@ impl Session {
     pub fn log_waits(&self) -> u64 {
         if self.side == Side::Child { self.has.n_missing(self.log_end) } else { 0 }
     }
+    /// Up to where the other has our feed.
+    pub fn feed_told(&self) -> u64 {
+        self.feed_at
+    }
     /// The number of our feed behind which entries wait for the other; `None`: it has all.
     pub fn feed_waits(&self) -> Option<u64> {
         (self.feed_at < self.feed_end).then_some(self.feed_at)

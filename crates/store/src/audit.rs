@@ -316,7 +316,7 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
         let head = sql("UPDATE audit_head SET n_entries = $1, hash = $2 WHERE id = 1");
         self.tx.run(head.bind(self.n_entries).bind(self.hash)).await?;
         let before = self.network.get();
-        let now = if self.renames { standing_in(&mut self.tx).await? } else { before };
+        let now = if self.renames { standing_in(&mut self.tx, before).await? } else { before };
         let put = self.told.put(&mut self.tx, now).await?;
         let moving = self.moves.then(|| self.sight.moving());
         let projecting = (!self.standing.is_empty()).then(|| self.sight.projecting());

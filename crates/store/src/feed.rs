@@ -20,6 +20,9 @@ use crate::{Store, StoreError};
 pub const UP: &str = "up";
 /// Alarms this old are told to a new parent even if they are over.
 const FILL_ALARMS_US: i64 = 30 * 86_400_000_000;
+/// Every run numbers from a place of its own, so that what is put after a backup was restored comes behind what was put before; a neighbour that has heard
+/// of a start that the backup does not know of reads anew.
+const PER_START: i64 = 1 << 40;
 /// Rows of one statement; each takes five arguments.
 const ROWS: usize = 100;
 
@@ -66,6 +69,8 @@ pub(crate) struct Standing {
     pub(crate) parent: Option<NodeId>,
     /// Whether there is any other node.
     pub(crate) has_others: bool,
+    /// Feeds number behind this: of this run alone.
+    pub(crate) base: i64,
 }
 
 impl Network {
@@ -96,8 +101,8 @@ impl Network {
     }
 }
 
-const STANDING: &str = "SELECT id, relation FROM node WHERE relation IN ('self', 'parent')
-UNION ALL SELECT id, relation FROM (SELECT id, relation FROM node WHERE relation NOT IN ('self', 'parent') LIMIT 1) AS other";
+const STANDING: &str = "SELECT id, relation, starts FROM node WHERE relation IN ('self', 'parent')
+UNION ALL SELECT id, relation, starts FROM (SELECT id, relation, starts FROM node WHERE relation NOT IN ('self', 'parent') LIMIT 1) AS other";
 
 fn standing(rows: &[Row]) -> Result<Standing, StoreError> {
     let mut standing = Standing::default();
@@ -105,7 +110,7 @@ fn standing(rows: &[Row]) -> Result<Standing, StoreError> {
         let (id, relation): (NodeId, String) = (row.get("id")?, row.get("relation")?);
         standing.has_others |= relation != "self";
         match relation.as_str() {
-            "self" => standing.own = Some(id),
+            "self" => (standing.own, standing.base) = (Some(id), row.get::<i64>("starts")?.saturating_add(1).saturating_mul(PER_START)),
             "parent" => standing.parent = Some(id),
             _ => {}
         }
@@ -113,9 +118,9 @@ fn standing(rows: &[Row]) -> Result<Standing, StoreError> {
     Ok(standing)
 }
 
-/// As the transaction sees it.
-pub(crate) async fn standing_in(tx: &mut Tx) -> Result<Standing, StoreError> {
-    standing(&tx.rows(sql(STANDING)).await?)
+/// As the transaction sees it, in the run of `before`.
+pub(crate) async fn standing_in(tx: &mut Tx, before: Standing) -> Result<Standing, StoreError> {
+    Ok(Standing { base: before.base.max(PER_START), ..standing(&tx.rows(sql(STANDING)).await?)? })
 }
 
 /// An enterprise as a body tells it.
@@ -334,7 +339,7 @@ impl Told {
                 out.put_all(&child.to_string(), chain.clone());
             }
         }
-        out.write(tx).await
+        out.write(tx, standing.base).await
     }
 }
 
@@ -351,7 +356,7 @@ impl Entries {
             self.0.entry(way.to_owned()).or_default().extend(entries);
         }
     }
-    async fn write(self, tx: &mut Tx) -> Result<Put, StoreError> {
+    async fn write(self, tx: &mut Tx, base: i64) -> Result<Put, StoreError> {
         let mut written = Put::default();
         for (way, mut entries) in self.0 {
             // Each once, where it last changed: one statement must not meet a row twice.
@@ -360,12 +365,10 @@ impl Entries {
             entries.retain(|(kind, subject, _)| seen.insert((*kind, subject.clone())));
             entries.reverse();
             let n = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-            // Numbers follow real time, so that what is put after a backup was restored comes behind what was put before.
             let take = sql("INSERT INTO link_way (way, seq) VALUES ($1, $2)
 ON CONFLICT (way) DO UPDATE SET seq = CASE WHEN link_way.seq < $3 THEN excluded.seq ELSE link_way.seq + $4 END
 RETURNING seq");
-            let now = crate::real_now().micros();
-            let take = take.bind(way.as_str()).bind(now + n).bind(now).bind(n);
+            let take = take.bind(way.as_str()).bind(base + n).bind(base).bind(n);
             let row = tx.row(take).await?.ok_or(StoreError::NotFound)?;
             let mut seq = row.get::<i64>("seq")? - n;
             for piece in entries.chunks(ROWS) {
@@ -763,16 +766,18 @@ impl Store {
         Ok(row.get::<i64>("n")?.unsigned_abs())
     }
 
-    /// Drops what is over and old, of a way whose neighbour has all of it: proofs, handlings and ended alarms put before this real
-    /// time. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again.
+    /// Drops from a way what is over and was told, up to this number: alarms that ended, and comparisons that were made, before then, and what was done about
+    /// those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn trim_feed(&self, way: &str, before: Timestamp) -> Result<u64, StoreError> {
+    pub async fn trim_feed(&self, way: &str, told: i64, before: Timestamp) -> Result<u64, StoreError> {
+        const TRIM: &str = "DELETE FROM link_feed WHERE way = $1 AND seq <= $2 AND (
+  (kind IN ('alarm', 'handling') AND subject IN (
+    SELECT COALESCE(a.home, n.id) || '/' || a.id FROM alarm AS a INNER JOIN node AS n ON n.relation = 'self' WHERE a.returned_at_us < $3))
+  OR (kind = 'proof' AND subject IN (SELECT p.origin || '/' || p.day || '/' || p.holder FROM proof AS p WHERE p.at_us < $4)))";
         let mut tx = self.db.begin().await?;
-        let q = sql("DELETE FROM link_feed WHERE way = $1 AND seq < $2 AND (kind IN ('proof', 'handling') OR (kind = 'alarm' AND subject NOT IN (
-  SELECT COALESCE(a.home, n.id) || '/' || a.id FROM alarm AS a INNER JOIN node AS n ON n.relation = 'self' WHERE a.returned_at_us IS NULL)))");
-        let n = tx.run(q.bind(way).bind(before.micros())).await?;
+        let n = tx.run(sql(TRIM).bind(way).bind(told).bind(before).bind(before)).await?;
         tx.commit().await?;
         Ok(n)
     }

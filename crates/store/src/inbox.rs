@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::audit::{Change, Entry, Holder};
-use crate::db::{Row, Tx, sql};
+use crate::db::{Row, Sql, Tx, sql};
 use crate::feed::{AlarmBody, DeviceBody, EnterpriseBody, FeedEntry, HandlingBody, HandlingsBody, NodeBody, PointBody, ProofBody};
 use crate::node::{NO_SECRET, NodeState};
 use crate::{Store, StoreError};
@@ -199,9 +199,11 @@ ON CONFLICT (node) DO UPDATE SET feed = link_inbox.feed RETURNING feed");
         // Nodes first: what follows may come from one that is new.
         let (nodes, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.kind == "node");
         for entry in nodes.into_iter().chain(others) {
+            let mark = apply.mark().await?;
             match apply.entry(entry).await {
-                Ok(()) => {}
+                Ok(()) => apply.change.tx.run(sql("RELEASE SAVEPOINT entry")).await.map(drop)?,
                 Err(Fault::Refused(reason)) => {
+                    apply.back_to(mark).await?;
                     apply.done.refused.push(Refused { kind: short(&entry.kind), subject: short(&entry.subject), reason });
                 }
                 Err(Fault::Store(error)) => return Err(error),
@@ -251,6 +253,13 @@ pub(crate) async fn must_be_own_enterprise(tx: &mut Tx, id: EnterpriseId) -> Res
     Err(StoreError::Mirrored { node: row.get("name")? })
 }
 
+/// Where an application stood before an entry.
+struct Mark {
+    done: [usize; 4],
+    standing: usize,
+    counts: BTreeMap<&'static str, u64>,
+}
+
 /// An application under way.
 struct Apply<'a> {
     change: Change<'a>,
@@ -270,6 +279,29 @@ impl Apply<'_> {
         for row in self.change.tx.rows(q).await? {
             self.below.insert(row.get("id")?);
         }
+        Ok(())
+    }
+
+    /// What is refused leaves nothing behind; what it would have told is read as it is in the end.
+    async fn mark(&mut self) -> Result<Mark, StoreError> {
+        self.change.tx.run(sql("SAVEPOINT entry")).await?;
+        let Applied { enterprises, devices, alarms, nodes, .. } = &self.done;
+        let done = [enterprises.len(), devices.len(), alarms.len(), nodes.len()];
+        Ok(Mark { done, standing: self.change.standing.len(), counts: self.counts.clone() })
+    }
+
+    async fn back_to(&mut self, mark: Mark) -> Result<(), StoreError> {
+        self.change.tx.run(sql("ROLLBACK TO SAVEPOINT entry")).await?;
+        self.change.tx.run(sql("RELEASE SAVEPOINT entry")).await?;
+        let [enterprises, devices, alarms, nodes] = mark.done;
+        self.done.enterprises.truncate(enterprises);
+        self.done.devices.truncate(devices);
+        self.done.alarms.truncate(alarms);
+        for node in self.done.nodes.split_off(nodes) {
+            self.below.remove(&node);
+        }
+        self.change.standing.truncate(mark.standing);
+        self.counts = mark.counts;
         Ok(())
     }
 
@@ -345,6 +377,27 @@ impl Apply<'_> {
         let put = sql("INSERT INTO mirror (node, kind, remote_id, local_id) VALUES ($1, $2, $3, $4)
 ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id");
         self.change.tx.run(put.bind(origin).bind(kind).bind(remote).bind(local)).await.map(drop)
+    }
+
+    /// The id has come to be another's at its home, which was restored from a backup: what bore it here stays the other node's, under a negative id, and
+    /// nothing more is heard of it.
+    async fn unname(&mut self, origin: NodeId, kind: &'static str, remote: i64) -> Result<(), StoreError> {
+        const FREE: &str = "UPDATE mirror SET remote_id = (
+  SELECT COALESCE(MIN(CASE WHEN m.remote_id < 0 THEN m.remote_id END), 0) - 1 FROM mirror AS m WHERE m.node = $1 AND m.kind = $2)
+WHERE node = $3 AND kind = $4 AND remote_id = $5";
+        let q = sql(FREE).bind(origin).bind(kind).bind(origin).bind(kind).bind(remote);
+        self.change.tx.run(q).await.map(drop)
+    }
+
+    /// What this `code` is of here, as `select` finds it by: of the same node it bears the new id from now on.
+    async fn renamed(&mut self, select: Sql, origin: NodeId, kind: &'static str, remote: i64) -> Result<Option<i64>, Fault> {
+        let Some(row) = self.change.tx.row(select).await? else { return Ok(None) };
+        let id: i64 = row.get("id")?;
+        let update = sql("UPDATE mirror SET remote_id = $1 WHERE node = $2 AND kind = $3 AND local_id = $4");
+        match self.change.tx.run(update.bind(remote).bind(origin).bind(kind).bind(id)).await? {
+            0 => Err(Fault::Refused("taken")),
+            _ => Ok(Some(id)),
+        }
     }
 
     /// An entry of an enterprise: it is known by what it was called before, or by its code, or is made. Only whoever told of it first changes it.
@@ -449,15 +502,28 @@ WHERE id = $8",
 
     /// A device, made if it is unknown; `newest`: what the body says is its newest state.
     async fn device(&mut self, origin: NodeId, body: &DeviceBody, newest: bool) -> Result<DeviceId, Fault> {
-        if let Some(local) = self.local(origin, "device", body.id).await?
-            && !newest
-        {
-            return Ok(DeviceId::new(local));
+        let code = format!("{}:{}", &origin.to_string()[..8], body.code);
+        let q = sql("SELECT d.id, d.code FROM mirror AS m INNER JOIN device AS d ON d.id = m.local_id
+WHERE m.node = $1 AND m.kind = 'device' AND m.remote_id = $2");
+        let mut known = None;
+        if let Some(row) = self.change.tx.row(q.bind(origin).bind(body.id)).await? {
+            let id: DeviceId = row.get("id")?;
+            if row.get::<String>("code")? == code {
+                known = Some(id);
+            } else {
+                self.unname(origin, "device", body.id).await?;
+            }
+        }
+        if let Some(id) = known.filter(|_| !newest) {
+            return Ok(id);
         }
         texts(&[(&body.code, true), (&body.name, false), (&body.protocol, false)])?;
+        if known.is_none() {
+            let q = sql("SELECT id FROM device WHERE code = $1").bind(code.as_str());
+            known = self.renamed(q, origin, "device", body.id).await?.map(DeviceId::new);
+        }
         let enterprise = self.owner(origin, body.enterprise.as_ref()).await?;
-        if let Some(local) = self.local(origin, "device", body.id).await? {
-            let id = DeviceId::new(local);
+        if let Some(id) = known {
             let q = sql("SELECT name, enterprise_id FROM device WHERE id = $1").bind(id);
             let row = self.change.tx.row(q).await?.ok_or(StoreError::NotFound)?;
             if row.get::<String>("name")? != body.name || row.get::<Option<EnterpriseId>>("enterprise_id")? != enterprise {
@@ -467,10 +533,6 @@ WHERE id = $8",
                 self.count("device");
             }
             return Ok(id);
-        }
-        let code = format!("{}:{}", &origin.to_string()[..8], body.code);
-        if self.change.tx.row(sql("SELECT id FROM device WHERE code = $1").bind(code.as_str())).await?.is_some() {
-            return Err(Fault::Refused("taken"));
         }
         let insert =
             sql("INSERT INTO device (code, name, enterprise_id, protocol, secret_hash) VALUES ($1, $2, $3, 'link', $4) RETURNING id");
@@ -489,7 +551,19 @@ WHERE id = $8",
 
     /// A point, made if it is unknown: from its own entry as that says, from that of an alarm unconfirmed.
     async fn point(&mut self, origin: NodeId, body: &PointBody, newest: bool) -> Result<PointId, Fault> {
-        let known = self.local(origin, "point", body.id).await?.map(PointId::new);
+        let device = self.device(origin, &body.device, false).await?;
+        let q = sql("SELECT p.id, p.code, p.device_id FROM mirror AS m INNER JOIN point AS p ON p.id = m.local_id
+WHERE m.node = $1 AND m.kind = 'point' AND m.remote_id = $2");
+        let mut known = None;
+        if let Some(row) = self.change.tx.row(q.bind(origin).bind(body.id)).await? {
+            let (id, of): (PointId, DeviceId) = (row.get("id")?, row.get("device_id")?);
+            if row.get::<String>("code")? == body.code && of == device {
+                known = Some(id);
+            } else {
+                self.unname(origin, "point", body.id).await?;
+                self.done.devices.push(of);
+            }
+        }
         if let Some(id) = known.filter(|_| !newest) {
             return Ok(id);
         }
@@ -498,7 +572,6 @@ WHERE id = $8",
         if let Some(source) = &source {
             texts(&[(&source.document, false), (&source.clause, false)])?;
         }
-        let device = self.device(origin, &body.device, false).await?;
         let mut after = Point {
             id: PointId::new(0),
             device,
@@ -517,6 +590,11 @@ WHERE id = $8",
             place: place(body.lon, body.lat)?,
             revision: 1,
         };
+        if known.is_none() {
+            let q = sql("SELECT id FROM point WHERE device_id = $1 AND code = $2").bind(device).bind(body.code.as_str());
+            known = self.renamed(q, origin, "point", body.id).await?.map(PointId::new);
+            self.done.devices.extend(known.map(|_| device));
+        }
         if let Some(id) = known {
             let before = crate::point::by_id(&mut self.change.tx, id).await?;
             after = Point {
@@ -534,10 +612,6 @@ WHERE id = $8",
             }
             return Ok(id);
         }
-        let q = sql("SELECT id FROM point WHERE device_id = $1 AND code = $2").bind(device).bind(body.code.as_str());
-        if self.change.tx.row(q).await?.is_some() {
-            return Err(Fault::Refused("taken"));
-        }
         after.id = crate::point::insert(&mut self.change, &after).await?;
         self.mirror(origin, "point", body.id, after.id.get()).await?;
         self.touched_point(after.id, device);
@@ -554,7 +628,7 @@ WHERE id = $8",
         let level = Level::parse(&body.level).ok_or(Fault::Refused("body"))?;
         let kind = RuleKind::parse(&body.kind).ok_or(Fault::Refused("body"))?;
         texts(&[(&body.rule, true), (&body.unit, false), (&body.source, false), (&body.confidence, false)])?;
-        texts(&body.name.iter().map(|name| (name, false)).collect::<Vec<_>>())?;
+        texts(&body.name.iter().chain(&body.enterprise).map(|text| (text, false)).collect::<Vec<_>>())?;
         let time = Timestamp::from_micros;
         let (onset_at, raised_at) = (time(body.onset_at), time(body.raised_at));
         let mut returned_at = body.returned_at.map(time);

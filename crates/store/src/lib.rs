@@ -140,7 +140,7 @@ impl Store {
     }
 }
 
-/// Real time, for what is no domain time: when a migration ran, numbers of feeds.
+/// Real time, for the one stamp that is no domain time: when a migration ran.
 fn real_now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::EPOCH + since

@@ -287,7 +287,7 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         change.tx.run(update).await?;
         if is_new {
             change.tx.run(sql("DELETE FROM link_inbox WHERE node = $1").bind(new.id)).await?;
-            let standing = crate::feed::standing_in(&mut change.tx).await?;
+            let standing = crate::feed::standing_in(&mut change.tx, self.network.get()).await?;
             crate::feed::fill(&mut change.tx, standing, now).await?;
         }
         change.told.above();

@@ -76,6 +76,11 @@ async fn join(parent: &Store, child: &Store, id: NodeId, level: NodeLevel, of: O
     assert!(matches!(parent.claim_invitation(&secret, id, b"key", NOW, NOW).await.unwrap(), Claim::Held(_)));
     let admission = Admission { certificate: "PEM".into(), fingerprint: "ab".into(), serial: "01".into(), not_after: later(86_400 * 90) };
     parent.confirm_invitation(&admin(), made.id, &admission, NOW).await.unwrap();
+    stand_below(child, parent).await;
+}
+
+/// Tells a node of its parent.
+async fn stand_below(child: &Store, parent: &Store) {
     let own = parent.own_node().unwrap();
     let row = parent.node(&Scope::node(), own).await.unwrap();
     let above = Neighbour {
@@ -159,9 +164,11 @@ async fn a_feed_has_each_subject_once_in_order_of_its_last_change() {
         store.put_parent(&admin(), &above, NOW).await.unwrap();
         let all = store.feed(UP, 0, 100).await.unwrap();
         assert_eq!(subjects(&all), [format!("enterprise {}", e.id), format!("device {d}")]);
-        let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let first = begun - std::time::Duration::from_micros(all[0].seq.unsigned_abs());
-        assert!(first < std::time::Duration::from_secs(600), "numbers follow real time: a backup that was restored does not use one twice");
+        assert_eq!(
+            all[0].seq,
+            (1 << 40) + 1,
+            "a run numbers from a place of its own: one that was restored from a backup does not use a number twice"
+        );
         let p = point(&store, d, "GT-1").await;
         let change = EnterpriseChange { revision: e.revision, name: Some("新名".into()), ..EnterpriseChange::default() };
         store.update_enterprise(&Scope::node(), e.id, &change, NOW).await.unwrap();
@@ -187,11 +194,12 @@ async fn a_feed_has_each_subject_once_in_order_of_its_last_change() {
             assert_eq!((row.said, row.seen_at), (said, Some(seen_at)));
         }
         // An alarm that stands is not dropped, however old; one that is over is, once it is old.
-        let (long_ago, soon) = (Timestamp::from_micros(last), Timestamp::MAX);
-        assert_eq!(store.trim_feed(UP, soon).await.unwrap(), 0);
+        assert_eq!(store.trim_feed(UP, i64::MAX, later(1_000)).await.unwrap(), 0);
         end(&store, alarm_id(1), later(10)).await;
-        assert_eq!(store.trim_feed(UP, long_ago).await.unwrap(), 0);
-        assert_eq!(store.trim_feed(UP, soon).await.unwrap(), 1);
+        let after = store.feed_end(UP).await.unwrap();
+        assert_eq!(store.trim_feed(UP, last, later(1_000)).await.unwrap(), 0, "not what was not told");
+        assert_eq!(store.trim_feed(UP, after, later(10)).await.unwrap(), 0);
+        assert_eq!(store.trim_feed(UP, after, later(11)).await.unwrap(), 1);
         assert_eq!(subjects(&store.feed(UP, 0, 100).await.unwrap()), want[..3]);
         store.leave_parent(&admin(), NOW).await.unwrap();
         made(&store, "E2", "530402").await;
@@ -420,6 +428,91 @@ async fn three_levels_handle_one_alarm_each_for_itself() {
         for store in [&plant, &county, &city] {
             assert!(store.verify_audit(None).await.unwrap().complete);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restored_child_that_counts_anew_is_known_by_its_codes() {
+    on_both(|county| async move {
+        let (plant, _dir) = other().await;
+        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+        be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
+        let here = made(&county, "E1", "530402").await;
+        let there = made(&plant, "E1", "530402").await;
+        let d = device(&plant, "D1", Some(there.id)).await;
+        join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
+        let from = peer(PLANT, NodeLevel::Enterprise, None, Some("E1"));
+        let (a, b) = (point(&plant, d, "GT-1").await, point(&plant, d, "GT-2").await);
+        assert!(carry(&plant, UP, &county, &from, NOW).await.is_empty());
+        let names = async || {
+            let mut names = Vec::new();
+            for mirrored in county.mirrored_points().await.unwrap() {
+                let point = county.point(&Scope::node(), mirrored.local).await.unwrap().point;
+                names.push((
+                    mirrored.remote,
+                    county.device(&Scope::node(), point.device).await.unwrap().device.code,
+                    point.code,
+                    mirrored.local,
+                ));
+            }
+            names
+        };
+        let before = names().await;
+        // It has forgotten all of it, and gives the same ids to others.
+        let (restored, _dir) = other().await;
+        be(&restored, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
+        let there = made(&restored, "E1", "530402").await;
+        let (d0, d1) = (device(&restored, "D0", Some(there.id)).await, device(&restored, "D1", Some(there.id)).await);
+        assert_eq!(d0, d);
+        stand_below(&restored, &county).await;
+        let (c, e) = (point(&restored, d1, "GT-2").await, point(&restored, d0, "GT-1").await);
+        assert_eq!((a.id, b.id), (c.id, e.id));
+        county.reset_inbox(PLANT).await.unwrap();
+        assert!(carry(&restored, UP, &county, &from, NOW).await.is_empty());
+        let after = names().await;
+        let (d0, d1) = ("bbbbbbbb:D0".to_owned(), "bbbbbbbb:D1".to_owned());
+        let fresh = after.iter().map(|(.., local)| *local).max().unwrap();
+        let want = [
+            (-1, d1.clone(), "GT-1".to_owned(), before[0].3),
+            (a.id.get(), d1, "GT-2".to_owned(), before[1].3),
+            (b.id.get(), d0, "GT-1".to_owned(), fresh),
+        ];
+        assert_eq!(after, want, "{before:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_behind() {
+    on_both(|county| async move {
+        let (plant, _dir) = other().await;
+        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+        be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
+        let here = made(&county, "E1", "530402").await;
+        let there = made(&plant, "E1", "530402").await;
+        join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
+        let from = peer(PLANT, NodeLevel::Enterprise, None, Some("E1"));
+        let d = device(&plant, "D1", Some(there.id)).await;
+        let p = point(&plant, d, "GT-1").await;
+        raise(&plant, alarm_id(1), p.id, NOW).await;
+        let mut alarm = plant.feed(UP, 0, 100).await.unwrap().pop().filter(|entry| entry.kind == "alarm").unwrap();
+        let mut body: Value = serde_json::from_str(&alarm.body).unwrap();
+        body["enterprise"] = json!("E\u{0}1");
+        alarm.body = body.to_string();
+        // Nowhere on earth: noticed when its device was made already.
+        let mut wrong = body["point"].clone();
+        (wrong["lon"], wrong["lat"]) = (json!(500.0), json!(1.0));
+        let subject = format!("{PLANT}/{}", p.id);
+        let wrong = FeedEntry { seq: alarm.seq + 1, kind: "point".into(), subject, body: wrong.to_string() };
+        let upto = wrong.seq;
+        let applied = county.apply_feed(&from, 0, upto, &[alarm, wrong], NOW).await.unwrap();
+        assert_eq!(applied.refused.iter().map(|refused| refused.reason).collect::<Vec<_>>(), ["body", "body"]);
+        assert!(applied.devices.is_empty() && applied.alarms.is_empty());
+        assert!(county.mirrored_points().await.unwrap().is_empty());
+        assert_eq!(county.all_mirrored_devices().await.unwrap().len(), 0, "the device of a point that was refused");
+        assert!(county.verify_audit(None).await.unwrap().complete);
+        assert_eq!(county.inbox(PLANT).await.unwrap().feed, upto);
     })
     .await;
 }

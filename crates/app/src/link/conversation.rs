@@ -348,7 +348,8 @@ impl Conversation {
             self.talk.feed_waits.store(waits, Ordering::Relaxed);
         } else if self.session.has_met() && self.trimmed_at.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
             self.trimmed_at = Some(Instant::now());
-            store.trim_feed(&self.way, crate::access::real_now().plus_us(-TOLD_US)).await?;
+            let told = i64::try_from(self.session.feed_told()).unwrap_or(0);
+            store.trim_feed(&self.way, told, self.service.app.clock.now().plus_us(-TOLD_US)).await?;
         }
         Ok(())
     }

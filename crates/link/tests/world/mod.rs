@@ -83,9 +83,9 @@ struct FeedStore {
 }
 
 impl FeedStore {
-    /// Numbered by the clock, so that what is put after a backup was restored comes behind what was put before.
-    fn put(&mut self, now: u64, subject: String, body: String) {
-        self.end = (self.end + 1).max(now);
+    /// Every start numbers from a place of its own, so that what is put after a backup was restored comes behind what was put before.
+    fn put(&mut self, starts: u64, subject: String, body: String) {
+        self.end = self.end.max(starts << 40) + 1;
         if let Some(old) = self.seq_of.insert(subject.clone(), self.end) {
             self.by_seq.remove(&old);
         }
@@ -596,8 +596,8 @@ impl World {
         for child in children {
             let knows = self.nodes[node].durable.inbox.contains_key(&child) && self.below(child, alarm);
             if knows {
-                let now = self.now;
-                self.nodes[node].durable.down.entry(child).or_default().put(now, format!("handling:{alarm}"), body.clone());
+                let starts = self.nodes[node].durable.starts;
+                self.nodes[node].durable.down.entry(child).or_default().put(starts, format!("handling:{alarm}"), body.clone());
             }
         }
     }
@@ -609,7 +609,8 @@ impl World {
 
     fn put_up(&mut self, node: usize, subject: String, body: String) {
         if self.nodes[node].parent.is_some() {
-            self.nodes[node].durable.up.put(self.now, subject, body);
+            let starts = self.nodes[node].durable.starts;
+            self.nodes[node].durable.up.put(starts, subject, body);
         }
     }
 
@@ -1112,6 +1113,12 @@ impl World {
                 Some(above) if path_is_whole && above != state => {
                     self.wrong(format!("alarm {alarm}: node {node} has {state:?}, {parent} has {above:?}"));
                 }
+                // Who went back forgot what it did; what it does since is known to the other all the same.
+                Some(above) if self.untold(node, parent, &state, &above) => {
+                    self.wrong(format!(
+                        "alarm {alarm}: node {node} has {state:?}, {parent} has {above:?}, and one was not told what the other did"
+                    ));
+                }
                 Some(_) => {}
             }
         }
@@ -1131,6 +1138,12 @@ impl World {
                 Some(_) => {}
             }
         }
+    }
+
+    /// Whether one of two neighbours does not know what the other did about an alarm.
+    fn untold(&self, node: usize, parent: usize, below: &Alarm, above: &Alarm) -> bool {
+        let did = |alarm: &Alarm, who: usize| alarm.handlings.get(&self.nodes[who].name).copied().unwrap_or(0);
+        did(below, node) > did(above, node) || did(above, parent) > did(below, parent)
     }
 
     fn subtree(&self, node: usize) -> BTreeSet<usize> {
