@@ -5,6 +5,7 @@
 //! by which source. [`wire`] holds what the binary ones share. A new protocol is a folder, a row in [`table`] and a fuzz target.
 
 pub mod jt808;
+pub mod jt809;
 pub mod line;
 pub mod modbus;
 pub mod mqtt;

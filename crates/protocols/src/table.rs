@@ -27,6 +27,13 @@ pub const PROTOCOLS: &[Protocol] = &[
         description: include_str!("jt808/protocol.toml"),
     },
     Protocol {
+        name: "jt809",
+        standard: "JT/T 809-2011, -2019; JT/T 1078 between platforms",
+        decode_jsonl: crate::jt809::decode_jsonl_line,
+        decode_human: crate::jt809::decode_human,
+        description: include_str!("jt809/protocol.toml"),
+    },
+    Protocol {
         name: "mqtt",
         standard: "MQTT 3.1, 3.1.1, 5.0",
         decode_jsonl: crate::mqtt::decode_jsonl_line,

@@ -54,6 +54,10 @@ pub enum Kind {
     Digits(usize),
     /// Text padded with NUL to this many bytes.
     Text(usize),
+    /// The same where the bytes must come back as they were: what is not plain text with NUL behind it is kept as bytes.
+    Padded(usize),
+    /// Eight bytes, seconds since 1970 UTC.
+    Seconds,
     /// Text after its length in this many bytes (1 or 2).
     TextAfter(usize),
     /// Text to the end.
@@ -66,6 +70,8 @@ pub enum Kind {
     Position,
     /// A 0x0200 body with its items, to the end.
     PositionRest,
+    /// A 0x0200 body after its length in this many bytes; what cannot be read as one is kept as bytes.
+    PositionAfter(usize),
     /// Another layout, once.
     Group(&'static Layout),
     /// Another layout in a wrapper: its length in one byte, then it.
@@ -186,6 +192,12 @@ pub(crate) const fn degrees(name: &'static str) -> Field {
 pub(crate) const fn text(name: &'static str, n_bytes: usize) -> Field {
     Field::new(name, Kind::Text(n_bytes))
 }
+pub(crate) const fn padded(name: &'static str, n_bytes: usize) -> Field {
+    Field::new(name, Kind::Padded(n_bytes))
+}
+pub(crate) const fn seconds(name: &'static str) -> Field {
+    Field::new(name, Kind::Seconds)
+}
 pub(crate) const fn text_after(name: &'static str, width: usize) -> Field {
     Field::new(name, Kind::TextAfter(width))
 }
@@ -244,6 +256,29 @@ fn read_value(kind: &Kind, version: Version, before: &Record, r: &mut Reader<'_>
         }
         Kind::Digits(n) | Kind::Bytes(n) => Value::Bytes(r.take(*n)?.to_vec()),
         Kind::Text(n) => Value::Text(r.text(*n)?),
+        Kind::Padded(n) => {
+            let bytes = r.take(*n)?;
+            let text = wire::text(bytes);
+            if wire::text_field(&text, *n) == bytes { Value::Text(text) } else { Value::Bytes(bytes.to_vec()) }
+        }
+        Kind::Seconds => Value::Number(number(r, 8)?),
+        Kind::PositionAfter(width) => {
+            let mut ahead = r.clone();
+            let n = usize::try_from(number(&mut ahead, *width)?).unwrap_or(usize::MAX);
+            let base = ahead.at();
+            let bytes = ahead.take(n)?;
+            *r = ahead;
+            let mut found = Vec::new();
+            let read = inner_position(bytes, base, &mut found);
+            defects.extend(found);
+            match read {
+                Ok(position) if position_bytes(&position) == bytes => Value::Position(Box::new(position)),
+                _ => {
+                    defects.push(Defect { code: "position", at: base });
+                    Value::Bytes(bytes.to_vec())
+                }
+            }
+        }
         Kind::TextAfter(width) => {
             let mut ahead = r.clone();
             let n = usize::try_from(number(&mut ahead, *width)?).unwrap_or(usize::MAX);
@@ -282,6 +317,12 @@ fn read_value(kind: &Kind, version: Version, before: &Record, r: &mut Reader<'_>
             Value::List(read_list(layout, n, version, r, defects))
         }
     })
+}
+
+fn position_bytes(position: &Position) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_position(&mut bytes, position);
+    bytes
 }
 
 fn inner_position(bytes: &[u8], base: usize, defects: &mut Vec<Defect>) -> Result<Position, Truncated> {
@@ -405,6 +446,18 @@ fn write_value(field: &Field, version: Version, value: &Value, b: &mut Vec<u8>, 
         (Kind::Time | Kind::TimeOrNone, Value::Bytes(bytes)) if bytes.len() == 6 => b.extend(bytes),
         (Kind::Digits(n) | Kind::Bytes(n), Value::Bytes(bytes)) if bytes.len() == *n => b.extend(bytes),
         (Kind::Text(n), Value::Text(text)) => b.extend(wire::text_field(text, *n)),
+        (Kind::Padded(n), Value::Text(text)) => b.extend(wire::text_field(text, *n)),
+        (Kind::Padded(n), Value::Bytes(bytes)) if bytes.len() == *n => b.extend(bytes),
+        (Kind::Seconds, Value::Number(n)) => put_number(b, name, *n, 8)?,
+        (Kind::PositionAfter(width), Value::Position(position)) => {
+            let bytes = position_bytes(position);
+            put_number(b, name, bytes.len() as u64, *width)?;
+            b.extend(bytes);
+        }
+        (Kind::PositionAfter(width), Value::Bytes(bytes)) => {
+            put_number(b, name, bytes.len() as u64, *width)?;
+            b.extend(bytes);
+        }
         (Kind::TextAfter(width), Value::Text(text)) => {
             let bytes = wire::text_bytes(text);
             put_number(b, name, bytes.len() as u64, *width)?;
@@ -444,12 +497,14 @@ pub(crate) fn record_json(layout: &Layout, record: &Record, position_json: &dyn 
         let shown = match (&field.kind, value) {
             (Kind::Degrees, Value::Number(n)) => json!(f64::from(u32::try_from(*n).unwrap_or(u32::MAX)) / 1e6),
             (Kind::Signed16, Value::Number(n)) => json!(u16::try_from(*n).unwrap_or(u16::MAX).cast_signed()),
+            (Kind::Seconds, Value::Number(n)) => seconds_json(*n),
             (_, Value::Number(n)) => json!(n),
             (_, Value::Text(text)) => json!(text),
             (Kind::Time | Kind::TimeOrNone, Value::Bytes(bytes)) => {
                 let time = <[u8; 6]>::try_from(bytes.as_slice()).ok().and_then(time_from_bcd);
                 time.map_or_else(|| json!(wire::hex(bytes)), |t| json!(t.to_string()))
             }
+            (Kind::Padded(_), Value::Bytes(bytes)) => padded_json(bytes),
             (_, Value::Bytes(bytes)) => json!(wire::hex(bytes)),
             (_, Value::Position(position)) => position_json(position),
             (Kind::Group(of) | Kind::Wrapped(of), Value::Record(inner)) => Json::Object(record_json(of, inner, position_json)),
@@ -463,6 +518,19 @@ pub(crate) fn record_json(layout: &Layout, record: &Record, position_json: &dyn 
         object.insert(field.name.to_owned(), shown);
     }
     object
+}
+
+/// Seconds as an instant; beyond the years that exist, the number.
+pub(crate) fn seconds_json(seconds: u64) -> Json {
+    let micros = i64::try_from(seconds).ok().and_then(|s| s.checked_mul(1_000_000));
+    let known = micros.filter(|m| jiff::Timestamp::from_microsecond(*m).is_ok());
+    known.map_or_else(|| json!(seconds), |m| json!(anlan_model::Timestamp::from_micros(m).to_string()))
+}
+
+/// Text with NUL in front or more behind is shown as the text it holds, other bytes as hex.
+fn padded_json(bytes: &[u8]) -> Json {
+    let text = wire::text(bytes);
+    if text.contains(['\u{fffd}', '\0']) || text.chars().any(char::is_control) { json!(wire::hex(bytes)) } else { json!(text) }
 }
 
 /// A list of single values is shown as such, not as objects of one field each.

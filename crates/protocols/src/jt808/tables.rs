@@ -352,7 +352,9 @@ mod tests {
                     Kind::Degrees => Value::Number(self.roll(180_000_000)),
                     Kind::Time | Kind::TimeOrNone => Value::Bytes(self.position().time_bcd.to_vec()),
                     Kind::Digits(n) | Kind::Bytes(n) => Value::Bytes(self.bytes(*n)),
-                    Kind::Text(n) => Value::Text(self.text(*n)),
+                    Kind::Text(n) | Kind::Padded(n) => Value::Text(self.text(*n)),
+                    Kind::Seconds => Value::Number(self.roll(4_000_000_000)),
+                    Kind::PositionAfter(_) => Value::Position(Box::new(self.position().with(Item::Satellites(9)))),
                     Kind::TextAfter(_) | Kind::TextRest => Value::Text(self.text(30)),
                     Kind::BytesRest => {
                         let n = self.roll(40) as usize;
