@@ -38,9 +38,10 @@ const CAPPED_BYTES: usize = 4 << 10;
 const READING_BYTES: u64 = 3;
 /// What has arrived of a log is written down this often: losing it means that pieces come again.
 const HAVE_EVERY: Duration = Duration::from_secs(1);
-/// What is over stays in a feed so long, for a neighbour that is restored from a backup (ours); how often what is older is dropped.
+/// What is over stays in a feed so long, for a neighbour that is restored from a backup (ours).
 const TOLD_US: i64 = 90 * 86_400_000_000;
-const TRIM_EVERY: Duration = Duration::from_secs(6 * 3_600);
+/// What is older is dropped so long after a connection began, not when a thousand begin at once, and then so often.
+const TRIM: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(6 * 3_600));
 /// How often a piece is offered to an engine that is busy, and how long it rests between.
 const OFFERS: u32 = 50;
 const OFFER_AGAIN: Duration = Duration::from_millis(100);
@@ -109,7 +110,7 @@ struct Conversation {
     asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
     have: Option<Have>,
     have_at: Instant,
-    trimmed_at: Option<Instant>,
+    trim_at: Instant,
     over: Option<Bye>,
 }
 
@@ -167,7 +168,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         asked: HashMap::new(),
         have: None,
         have_at: began,
-        trimmed_at: None,
+        trim_at: began + TRIM.0,
         over: None,
     };
     let _place = service.begin(conversation.peer.id, talk);
@@ -346,8 +347,8 @@ impl Conversation {
         if let Some(behind) = self.session.feed_waits() {
             let waits = store.feed_waits(&self.way, i64::try_from(behind).unwrap_or(i64::MAX)).await?;
             self.talk.feed_waits.store(waits, Ordering::Relaxed);
-        } else if self.session.has_met() && self.trimmed_at.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
-            self.trimmed_at = Some(Instant::now());
+        } else if self.session.has_met() && Instant::now() >= self.trim_at {
+            self.trim_at = Instant::now() + TRIM.1;
             let told = i64::try_from(self.session.feed_told()).unwrap_or(0);
             store.trim_feed(&self.way, told, self.service.app.clock.now().plus_us(-TOLD_US)).await?;
         }
