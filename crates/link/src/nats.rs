@@ -186,6 +186,12 @@ impl Nats {
         }
     }
 
+    /// Waits a moment until the ends of tunnels have said that they are over.
+    pub async fn end(&self) {
+        self.pumps.close();
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.pumps.wait()).await;
+    }
+
     async fn keep_door(&self, own: NodeId, tunnels: &mpsc::Sender<Tunnel>) -> Result<(), String> {
         let client = self.client().await?;
         self.make_stream(&client, own).await?;
