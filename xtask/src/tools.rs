@@ -11,10 +11,14 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("chromium", &["/usr/bin/chromium"]),
     ("fonts-noto-cjk", &["/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"]),
     ("mosquitto-clients", &["/usr/bin/mosquitto_pub"]),
+    ("nats-server", &[NATS_SERVER]),
     ("g++", &["/usr/bin/g++", "/usr/bin/c++"]),
     ("curl", &["/usr/bin/curl"]),
     ("faketime", &["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]),
 ];
+
+/// Debian puts it here.
+pub const NATS_SERVER: &str = "/usr/sbin/nats-server";
 
 /// Packages that tests can do without; what they were for is then skipped by name. `--install` brings them.
 const OPTIONAL: &[(&str, &[&str])] = &[("valgrind", &[VALGRIND])];

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anlan_app::Settings;
+use anlan_app::link::{NatsSettings, NatsUse, Ways};
 use anlan_app::settings::{Access, ArchiveSettings, History, Retention};
 use anlan_app::telemetry::shard::TimeBounds;
 use anlan_model::NodeLevel;
@@ -75,6 +76,45 @@ pub struct LinkConfig {
     pub bytes_per_s: u64,
     /// Seconds between two comparisons with the node above.
     pub claim_s: u64,
+    /// A NATS cluster as the way there.
+    pub nats: NatsConfig,
+}
+
+/// Section `link.nats`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsConfig {
+    /// Servers of the cluster; empty = NATS is not used.
+    pub servers: Vec<String>,
+    /// To whom it leads.
+    pub ways: Ways,
+    /// File of credentials.
+    pub credentials: Option<PathBuf>,
+    /// Or a user,
+    pub user: Option<String>,
+    /// and the file with the password.
+    pub password_file: Option<PathBuf>,
+    /// PEM of the authority of the servers.
+    pub ca: Option<PathBuf>,
+    /// Copies of the stream.
+    pub replicas: Option<usize>,
+    /// Most MB of the stream.
+    pub stream_mb: u32,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            ways: Ways::default(),
+            credentials: None,
+            user: None,
+            password_file: None,
+            ca: None,
+            replicas: None,
+            stream_mb: 512,
+        }
+    }
 }
 
 /// A code of digits, which an environment variable gives as a number.
@@ -93,7 +133,7 @@ fn code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::
 
 impl Default for LinkConfig {
     fn default() -> Self {
-        Self { listen: None, names: Vec::new(), bytes_per_s: 0, claim_s: 60 }
+        Self { listen: None, names: Vec::new(), bytes_per_s: 0, claim_s: 60, nats: NatsConfig::default() }
     }
 }
 
@@ -337,7 +377,14 @@ impl Config {
             region: if has_territory { anlan_model::RegionCode::new(&self.node.region) } else { None },
             bytes_per_s: self.link.bytes_per_s,
             claim_s: self.link.claim_s,
+            nats: self.nats(),
         }
+    }
+
+    fn nats(&self) -> Option<NatsUse> {
+        let NatsConfig { servers, ways, credentials, user, password_file, ca, replicas, stream_mb } = self.link.nats.clone();
+        let settings = NatsSettings { servers, credentials, user, password_file, ca, replicas, stream_mb };
+        (!settings.servers.is_empty()).then_some(NatsUse { settings, ways })
     }
 
     /// The part that use cases need.
@@ -531,6 +578,39 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ),
     ("link.bytes_per_s", "bytes; 0 = no cap", "向上级传输监测数据的带宽上限", "most bytes per second of readings to the node above"),
     ("link.claim_s", "s", "与上级对账的间隔", "seconds between two comparisons with the node above"),
+    (
+        "link.nats.servers",
+        "list of `nats://host:port` or `tls://host:port`",
+        "作为上下级通道的 NATS 集群（JetStream）；缺省为空，即不用。只传密文",
+        "NATS cluster with JetStream as the way to nodes above and below; empty = none. It carries ciphertext alone",
+    ),
+    (
+        "link.nats.ways",
+        "up | down | both",
+        "经 NATS 连接上级、下级或两者；加入上级仍经 link.listen",
+        "who is reached through NATS: the node above, those below, or both; joining stays with link.listen",
+    ),
+    ("link.nats.credentials", "path", "NATS 凭据文件（nsc 生成的 .creds）", "file of NATS credentials (.creds, as nsc writes it)"),
+    ("link.nats.user", "text", "NATS 用户名；与凭据文件二选一", "user at NATS, instead of credentials"),
+    ("link.nats.password_file", "path", "存放该用户口令的文件", "file that holds the password of that user"),
+    (
+        "link.nats.ca",
+        "path",
+        "NATS 服务器证书的签发机构（PEM）；缺省用本机信任的机构",
+        "PEM of the authority of the servers' certificates; absent: those this machine trusts",
+    ),
+    (
+        "link.nats.replicas",
+        "1 to 5",
+        "流的副本数；缺省：集群为 3，单机为 1",
+        "copies of the stream; absent: three in a cluster, one with a single server",
+    ),
+    (
+        "link.nats.stream_mb",
+        "MB, 16 to 65536",
+        "每个上级节点的流在每台服务器上最多占用的空间，满则弃旧",
+        "most a parent's stream takes on each server; the oldest goes first",
+    ),
     ("log.filter", "filter", "日志级别，如 info", "log filter such as info"),
     ("log.format", "text | json", "日志格式", "log format"),
 ];

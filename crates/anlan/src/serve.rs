@@ -361,7 +361,7 @@ impl Node {
         }
         let link = anlan_app::link::start(app.clone(), running.intake.clone(), &args.data, config.link()).await;
         let link = link.map_err(|failure| match failure {
-            LinkStartError::Listen(..) => BadConfiguration(anyhow::Error::new(failure)).into(),
+            LinkStartError::Listen(..) | LinkStartError::Nats(_) => BadConfiguration(anyhow::Error::new(failure)).into(),
             other => anyhow::Error::new(other).context("start the link to other nodes"),
         })?;
         tasks.close();

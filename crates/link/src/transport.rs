@@ -1,6 +1,7 @@
-//! Whole messages between two nodes: WebSocket over TLS over TCP, because that passes firewalls and proxies that let HTTPS through.
+//! Whole messages between two nodes: WebSocket over TLS over TCP, because that passes firewalls and proxies that let HTTPS through; or over a [`Tunnel`].
 //!
-//! Knows no message's meaning. A child calls [`connect`]; a parent has a [`Listener`]; both get a [`Connection`]. Time here is the monotonic clock.
+//! Knows no message's meaning. A child calls [`connect`] or [`connect_through`]; a parent has a [`Listener`]; both get a [`Connection`]. Time here is the
+//! monotonic clock.
 //!
 //! A peer that is gone without a word is found by its silence: each side pings, a connection on which nothing was heard for [`Limits::silence`] is over.
 //! It is bytes that are heard, not messages: a long message on a slow line is not silence.
@@ -20,6 +21,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::JoinSet;
@@ -159,6 +161,43 @@ pub async fn connect(address: &Address, own: &Identity, limits: Arc<Limits>) -> 
     Ok(Connection::new(socket, peer, address.to_string(), limits, expires_at, None))
 }
 
+/// The same through a tunnel that leads to the parent. Whoever carries it sees ciphertext and can do no more than break it.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_through(tunnel: Tunnel, own: &Identity, limits: Arc<Limits>) -> Result<Connection, LinkError> {
+    let membership = own.membership().ok_or(LinkError::NoParent)?;
+    let config = client(own, membership.authority, Some(&membership))?;
+    let expires_at = Some(membership.ours.not_after);
+    let name = tunnel.name.clone();
+    // The certificate is judged by its authority, not by a host's name.
+    let greeting = Greeting { host: "localhost", peer: &name, config, path: LINK_PATH, expires_at, web_socket: web_socket(&limits) };
+    let greeted = timeout(limits.handshake, greeting.over(Metered::new(tunnel.stream), &limits)).await;
+    let (socket, peer) = greeted.unwrap_or_else(|_| Err(silent(&name, limits.handshake)))?;
+    tracing::info!(node.id = %peer.id(), protocol = "link", "connected with the parent through {name}");
+    Ok(Connection::new(socket, peer, name, limits, expires_at, None))
+}
+
+/// Bytes in order, both ways, that somebody else carries.
+pub struct Tunnel {
+    stream: DuplexStream,
+    /// For logs.
+    name: String,
+    /// Given back when the handshake is over.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Tunnel {
+    /// `stream` leads to the other node; `place` is held until it is known who comes.
+    pub fn new(stream: DuplexStream, name: String, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { stream, name, place }
+    }
+    /// Its bytes.
+    pub fn into_stream(self) -> DuplexStream {
+        self.stream
+    }
+}
+
 /// Connects and upgrades; also says who answered.
 pub(crate) async fn dial(
     address: &Address,
@@ -173,16 +212,36 @@ pub(crate) async fn dial(
         let stream = TcpStream::connect((address.host.as_str(), address.port));
         let stream = stream.await.map_err(|source| LinkError::Unreachable { peer: peer.clone(), source })?;
         stream.set_nodelay(true).map_err(|source| LinkError::Broken { peer: peer.clone(), source })?;
-        let name = ServerName::try_from(address.host.clone()).map_err(|_| LinkError::Address(peer.clone()))?;
-        let stream = TlsConnector::from(config).connect(name, Metered::new(stream)).await;
-        let stream = TlsStream::from(stream.map_err(|e| LinkError::of_io(e, &peer, expires_at))?);
-        let named = peer_of(&stream).ok_or_else(|| LinkError::PeerCertificate { peer: peer.clone(), what: "names no node".to_owned() })?;
-        let url = format!("wss://{peer}{path}");
-        let upgraded = client_async_with_config(url, stream, Some(web_socket)).await;
-        let (socket, _) = upgraded.map_err(|e| LinkError::of_ws(e, &peer, expires_at, limits.message_bytes_max))?;
-        Ok((socket, named))
+        let greeting = Greeting { host: &address.host, peer: &peer, config, path, expires_at, web_socket };
+        greeting.over(Metered::new(stream), limits).await
     };
     timeout(limits.handshake, dialled).await.unwrap_or_else(|_| Err(silent(&peer, limits.handshake)))
+}
+
+/// What a child says first, whatever carries it.
+struct Greeting<'a> {
+    host: &'a str,
+    peer: &'a str,
+    config: Arc<ClientConfig>,
+    path: &'a str,
+    expires_at: Option<Timestamp>,
+    web_socket: WebSocketConfig,
+}
+
+impl Greeting<'_> {
+    async fn over(self, wire: Metered, limits: &Limits) -> Result<(Socket, Named), LinkError> {
+        let Self { host, peer, config, path, expires_at, web_socket } = self;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| LinkError::Address(peer.to_owned()))?;
+        let stream = TlsConnector::from(config).connect(name, wire).await;
+        let stream = TlsStream::from(stream.map_err(|e| LinkError::of_io(e, peer, expires_at))?);
+        let named =
+            peer_of(&stream).ok_or_else(|| LinkError::PeerCertificate { peer: peer.to_owned(), what: "names no node".to_owned() })?;
+        // What it is called is for proxies alone; a tunnel's name is no host.
+        let url = format!("wss://{}{path}", if host == "localhost" { host } else { peer });
+        let upgraded = client_async_with_config(url, stream, Some(web_socket)).await;
+        let (socket, _) = upgraded.map_err(|e| LinkError::of_ws(e, peer, expires_at, limits.message_bytes_max))?;
+        Ok((socket, named))
+    }
 }
 
 impl Connection {

@@ -4,6 +4,7 @@
 //! What thousands of simulated networks cannot show (`cargo xtask simulate link`) is here: storage, TLS, processes. Start at [`run`].
 
 mod bad;
+mod jetstream;
 mod net;
 mod relay;
 mod trouble;
@@ -99,6 +100,7 @@ const ALL: &[(&str, Scenario)] = &[
     ("kill", trouble::kill),
     ("power-cut", trouble::power_cut),
     ("pairing", trouble::pairing),
+    ("jetstream", jetstream::jetstream),
     ("foreign", bad::foreign),
     ("revoked", bad::revoked),
     ("clone", bad::clone),

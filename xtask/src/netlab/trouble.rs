@@ -13,7 +13,7 @@ use crate::faults::journal::{Loss, Word, act, class};
 use crate::faults::node::Node;
 use crate::faults::{Break, Random, now_us};
 
-const SETTLE: Duration = Duration::from_secs(120);
+pub(super) const SETTLE: Duration = Duration::from_secs(120);
 /// A node that is up takes a batch within this.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 const HOUR_S: i64 = 3_600;
@@ -65,7 +65,7 @@ impl Speech<'_> {
 }
 
 /// Lets the first device speak while `trouble` is made; whatever comes of that, everything said is acknowledged in the end.
-fn under_load(net: &mut Net, trouble: impl FnOnce(&mut Net, &Mutex<String>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(super) fn under_load(net: &mut Net, trouble: impl FnOnce(&mut Net, &Mutex<String>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut device = net.devices.remove(0);
     let at = device.at;
     let http = Mutex::new(net.members[at].node.at.http.clone());

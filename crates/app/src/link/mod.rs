@@ -16,9 +16,11 @@ use std::time::Duration;
 use anlan_link::digest::Digest;
 use anlan_link::identity::{Authority, Claim, Identity, IdentityError, Named, Validity, requested_key};
 use anlan_link::message::{Bye, Day, Hello, Incarnation, Message};
+pub use anlan_link::nats::NatsSettings;
+use anlan_link::nats::{BadSetting, Nats};
 use anlan_link::pairing::{self, Introduction, PairingCode, Progress};
 use anlan_link::session::{Frozen, Limits, Side};
-use anlan_link::transport::{self, Address, Connection, Listener, connect};
+use anlan_link::transport::{self, Address, Connection, LinkError, Listener, connect, connect_through};
 use anlan_model::batch::{BoundReading, Prebound};
 use anlan_model::{Batch, Clock as _, Intake, NodeId, NodeLevel, Quality, RegionCode, Scope, Source, Timestamp};
 use anlan_store::{Admission, InvitationRow, Neighbour, NodeRow, NodeState, Peer, Relation};
@@ -71,6 +73,30 @@ pub struct LinkSettings {
     pub bytes_per_s: u64,
     /// How often the parent is told what is held here, seconds.
     pub claim_s: u64,
+    /// A cluster through which neighbours are reached.
+    pub nats: Option<NatsUse>,
+}
+
+/// NATS as a way to neighbours. How a node joins, and who it is, stays with [`LinkSettings::listen`] and TLS.
+#[derive(Clone, Debug)]
+pub struct NatsUse {
+    /// The cluster.
+    pub settings: NatsSettings,
+    /// To whom.
+    pub ways: Ways,
+}
+
+/// Which neighbours are reached through NATS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ways {
+    /// The parent.
+    Up,
+    /// Children, beside those who come to the listener.
+    Down,
+    /// Both, as far as they are there.
+    #[default]
+    Both,
 }
 
 /// Why the link does not come up.
@@ -88,6 +114,9 @@ pub enum LinkStartError {
     /// The listener.
     #[error("link.listen = {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
+    /// The way through NATS.
+    #[error(transparent)]
+    Nats(#[from] BadSetting),
     /// Key and certificate of the listener.
     #[error("the listener's certificate: {0}")]
     Certificate(String),
@@ -101,6 +130,7 @@ pub struct Service {
     app: Arc<App>,
     intake: Arc<dyn Intake>,
     settings: LinkSettings,
+    nats: Option<Arc<Nats>>,
     limits: Limits,
     sockets: Arc<transport::Limits>,
     identity: Arc<Identity>,
@@ -169,6 +199,9 @@ impl LinkHandle {
         if tokio::time::timeout(Duration::from_secs(4), self.service.tasks.wait()).await.is_err() {
             warn!("the link did not end in time; what was not written down comes again");
         }
+        if let Some(nats) = &self.service.nats {
+            nats.end().await;
+        }
     }
 }
 
@@ -193,10 +226,19 @@ pub async fn start(app: Arc<App>, intake: Arc<dyn Intake>, data: &Path, settings
     let incarnation = Incarnation { starts: own.starts.max(0).unsigned_abs() + 1, nonce };
     app.store.meet(identity.id(), incarnation.starts, incarnation.nonce, 0).await?;
     let authority = Authority::open(data, identity.id(), real_now())?;
+    let nats = match &settings.nats {
+        Some(NatsUse { ways: Ways::Down, .. }) if settings.listen.is_none() => {
+            let what = "down needs link.listen: nodes below join there before they come through NATS".to_owned();
+            return Err(BadSetting { field: "ways", what }.into());
+        }
+        Some(wished) => Some(Arc::new(Nats::new(&wished.settings, identity.id())?)),
+        None => None,
+    };
     let limits = Limits { bytes_per_s: settings.bytes_per_s, claim_us: settings.claim_s.max(1) * 1_000_000, ..Limits::default() };
     let service = Arc::new(Service {
         durable: app.durable.clone(),
         intake,
+        nats,
         limits,
         sockets: Arc::default(),
         authority,
@@ -365,6 +407,15 @@ impl Service {
         let failed = |e| LinkStartError::Listen(listen, e);
         let listener = Listener::bind(listen, tls, self.sockets.clone()).await.map_err(failed)?;
         let address = listener.address().map_err(failed)?;
+        let listener = match self.nats_for(Ways::Down) {
+            Some(nats) => {
+                let (sender, tunnels) = mpsc::channel(ARRIVALS);
+                let (nats, own, stop) = (nats.clone(), self.identity.id(), self.stop.clone());
+                self.tasks.spawn(async move { nats.serve(own, sender, stop).await });
+                listener.with_tunnels(tunnels)
+            }
+            None => listener,
+        };
         let (arrivals, mut arrived) = mpsc::channel(ARRIVALS);
         let door = Arc::new(door::InvitationDoor::new(self.app.clone(), self.nodes_changed_later()));
         self.tasks.spawn(listener.run(door, arrivals, self.stop.clone()));
@@ -381,6 +432,12 @@ impl Service {
             }
         });
         Ok(address)
+    }
+
+    /// The cluster, if it is the way there.
+    fn nats_for(&self, way: Ways) -> Option<&Arc<Nats>> {
+        let ways = self.settings.nats.as_ref()?.ways;
+        self.nats.as_ref().filter(|_| ways == way || ways == Ways::Both)
     }
 
     fn nodes_changed_later(self: &Arc<Self>) -> Arc<dyn Fn() + Send + Sync> {
@@ -492,11 +549,18 @@ impl Service {
         }
     }
 
+    async fn reach_parent(&self, address: &Address, row: &NodeRow) -> Result<Connection, LinkError> {
+        match self.nats_for(Ways::Up) {
+            Some(nats) => connect_through(nats.dial(row.id).await?, &self.identity, self.sockets.clone()).await,
+            None => connect(address, &self.identity, self.sockets.clone()).await,
+        }
+    }
+
     /// One connection with the parent, to its end; `None`: there was none, or it broke off.
     async fn speak_with_parent(self: &Arc<Self>, address: &Address, row: &NodeRow) -> Option<Bye> {
         let connection = tokio::select! {
             () = self.stop.cancelled() => return Some(Bye::Stopping),
-            connection = connect(address, &self.identity, self.sockets.clone()) => match connection {
+            connection = self.reach_parent(address, row) => match connection {
                 Ok(connection) => connection,
                 Err(failure) => {
                     warn!(error = &failure as &dyn std::error::Error, "the parent cannot be reached");

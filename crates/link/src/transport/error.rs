@@ -25,6 +25,9 @@ pub enum LinkError {
         #[source]
         source: io::Error,
     },
+    /// The broker does not lead to the parent.
+    #[error("no way through NATS: {0}")]
+    Broker(String),
     /// It takes the connection and says nothing, or stopped speaking.
     #[error("{peer} has been silent for {seconds} s")]
     Silent {
@@ -133,13 +136,17 @@ pub enum LinkError {
 impl LinkError {
     /// Whether trying again later may help without anybody doing something.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Silent { .. } | Self::Broken { .. } | Self::Http { status: 503, .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Broker(_) | Self::Silent { .. } | Self::Broken { .. } | Self::Http { status: 503, .. }
+        )
     }
     /// A word for the API and for metrics.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address(_) => "address",
             Self::Unreachable { .. } => "unreachable",
+            Self::Broker(_) => "broker",
             Self::Silent { .. } => "silent",
             Self::ForeignAuthority { .. } => "foreign_authority",
             Self::PeerCertificate { .. } => "peer_certificate",

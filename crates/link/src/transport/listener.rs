@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Connection, LINK_PATH, Limits, Metered, PAIR_PATH, peer_of, strangers_web_socket, web_socket};
+use super::{Connection, LINK_PATH, Limits, Metered, PAIR_PATH, Tunnel, peer_of, strangers_web_socket, web_socket};
 use crate::identity::chain_of;
 use crate::pairing::{self, Door};
 
@@ -33,6 +33,7 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// A bound socket of a node that has children.
 pub struct Listener {
     tcp: TcpListener,
+    tunnels: Option<mpsc::Receiver<Tunnel>>,
     tls: TlsAcceptor,
     limits: Arc<Limits>,
 }
@@ -54,7 +55,12 @@ impl Listener {
     /// # Errors
     /// Those of the socket.
     pub async fn bind(address: SocketAddr, tls: Arc<ServerConfig>, limits: Arc<Limits>) -> io::Result<Self> {
-        Ok(Self { tcp: TcpListener::bind(address).await?, tls: tls.into(), limits })
+        Ok(Self { tcp: TcpListener::bind(address).await?, tunnels: None, tls: tls.into(), limits })
+    }
+    /// Members come through `tunnels`, too; nobody pairs there.
+    #[must_use]
+    pub fn with_tunnels(self, tunnels: mpsc::Receiver<Tunnel>) -> Self {
+        Self { tunnels: Some(tunnels), ..self }
     }
     /// The address it is bound to.
     ///
@@ -67,7 +73,7 @@ impl Listener {
     ///
     /// While nobody takes the connections, new ones wait and are refused in the end.
     pub async fn run(self, door: Arc<dyn Door>, connections: mpsc::Sender<Connection>, stop: CancellationToken) {
-        let Self { tcp, tls, limits } = self;
+        let Self { tcp, mut tunnels, tls, limits } = self;
         let strangers = Arc::new(Semaphore::new(limits.strangers_max));
         let members = Arc::new(Semaphore::new(limits.members_max));
         let hall = Hall { tls, limits, door, members, strangers_per_ip: Mutex::default(), connections, warned: Mutex::default() };
@@ -81,15 +87,25 @@ impl Listener {
                 biased;
                 () = stop.cancelled() => break,
                 Some(_) = tasks.join_next() => continue,
+                tunnel = next_of(&mut tunnels) => {
+                    let Tunnel { stream, name, place } = tunnel;
+                    tasks.spawn(hall.clone().receive(Metered::new(stream), Origin::Tunnel(name), (place, None)));
+                    continue;
+                }
                 next = next => next,
             };
             match accepted {
                 Ok((stream, address)) => {
-                    if let Some(count) = Counted::new(&hall, address.ip()) {
-                        _ = tasks.spawn(hall.clone().receive(stream, address, place, count));
-                    } else {
-                        hall.warn(address, "too many connections without a certificate from one address");
+                    let from = Origin::Address(address);
+                    let Some(count) = Counted::new(&hall, address.ip()) else {
+                        hall.warn(&from, "too many connections without a certificate from one address");
+                        continue;
+                    };
+                    if let Err(failure) = stream.set_nodelay(true) {
+                        hall.warn(&from, &failure.to_string());
+                        continue;
                     }
+                    tasks.spawn(hall.clone().receive(Metered::new(stream), from, (Some(place), Some(count))));
                 }
                 Err(error) => {
                     // Out of file descriptors: they come back when somebody leaves.
@@ -103,28 +119,26 @@ impl Listener {
 }
 
 impl Hall {
-    async fn receive(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit, count: Counted) {
+    async fn receive(self: Arc<Self>, stream: Metered, from: Origin, held: (Option<OwnedSemaphorePermit>, Option<Counted>)) {
         let handshake = self.limits.handshake;
-        let held = (place, count);
-        let received = timeout(handshake, self.handshake(stream, address)).await;
+        let received = timeout(handshake, self.handshake(stream, &from)).await;
         match received {
             Ok(Ok(Some(connection))) => {
                 drop(held);
-                tracing::info!(node.id = %connection.peer.id(), protocol = "link", "node {} connected from {address}", connection.peer.id());
+                tracing::info!(node.id = %connection.peer.id(), protocol = "link", "node {} connected from {from}", connection.peer.id());
                 if timeout(handshake, self.connections.send(connection)).await.is_err() {
-                    self.warn(address, "nobody took the connection");
+                    self.warn(&from, "nobody took the connection");
                 }
             }
             Ok(Ok(None)) => {}
-            Ok(Err(why)) => self.warn(address, &why),
-            Err(_) => self.warn(address, "no handshake in time"),
+            Ok(Err(why)) => self.warn(&from, &why),
+            Err(_) => self.warn(&from, "no handshake in time"),
         }
     }
 
     /// A member's connection; `None`: a stranger was served.
-    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Result<Option<Connection>, String> {
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        let accepted = self.tls.accept(Metered::new(stream)).into_fallible().await;
+    async fn handshake(&self, stream: Metered, from: &Origin) -> Result<Option<Connection>, String> {
+        let accepted = self.tls.accept(stream).into_fallible().await;
         let stream = match accepted {
             Ok(stream) => TlsStream::from(stream),
             Err((error, stream)) => {
@@ -139,35 +153,67 @@ impl Hall {
             return Err("the certificate names no node".to_owned());
         }
         let place = member.as_ref().and_then(|_| self.members.clone().try_acquire_owned().ok());
+        let may_pair = match from {
+            Origin::Address(address) if !has_certificate => Some(*address),
+            _ => None,
+        };
         let is_full = member.is_some() && place.is_none();
         #[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
         let verdict = |request: &Request, response: Response| match request.uri().path() {
             LINK_PATH if is_full => Err(refusal(StatusCode::SERVICE_UNAVAILABLE)),
             LINK_PATH if has_certificate => Ok(response),
             LINK_PATH => Err(refusal(StatusCode::FORBIDDEN)),
-            PAIR_PATH if !has_certificate => Ok(response),
+            PAIR_PATH if may_pair.is_some() => Ok(response),
             _ => Err(refusal(StatusCode::NOT_FOUND)),
         };
         let config = if has_certificate { web_socket(&self.limits) } else { strangers_web_socket() };
         let mut socket = accept_hdr_async_with_config(stream, verdict, Some(config)).await.map_err(|e| chain_of(&e))?;
         if let Some(peer) = member {
-            return Ok(Some(Connection::new(socket, peer, address.to_string(), self.limits.clone(), None, place)));
+            return Ok(Some(Connection::new(socket, peer, from.to_string(), self.limits.clone(), None, place)));
         }
+        let Some(address) = may_pair else { return Ok(None) };
         pairing::answer(&mut socket, address, self.door.as_ref()).await.map_err(|e| chain_of(&e))?;
         last_words(socket.get_mut()).await;
         Ok(None)
     }
 
     /// Says that somebody was refused, seldom enough that nobody can fill the disk with it.
-    fn warn(&self, address: SocketAddr, why: &str) {
-        debug!(protocol = "link", "{address}: {why}");
+    fn warn(&self, from: &Origin, why: &str) {
+        debug!(protocol = "link", "{from}: {why}");
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.1 += 1;
         if warned.0.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             let n = std::mem::take(&mut warned.1);
             warned.0 = Some(Instant::now());
-            warn!(protocol = "link", refused = n, "{address} was refused: {why}");
+            warn!(protocol = "link", refused = n, "{from} was refused: {why}");
         }
+    }
+}
+
+/// Where somebody comes from.
+enum Origin {
+    Address(SocketAddr),
+    Tunnel(String),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Tunnel(name) => name.fmt(f),
+        }
+    }
+}
+
+/// The next tunnel; never, if none come.
+async fn next_of(tunnels: &mut Option<mpsc::Receiver<Tunnel>>) -> Tunnel {
+    let next = match tunnels {
+        Some(tunnels) => tunnels.recv().await,
+        None => None,
+    };
+    match next {
+        Some(tunnel) => tunnel,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// What moved on one connection. Bytes are those on the wire, TLS and all.
@@ -50,14 +49,19 @@ impl Meter {
     }
 }
 
+/// Bytes in order, both ways: a socket or a [`super::Tunnel`].
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
+
 pub(crate) struct Metered {
-    inner: TcpStream,
+    inner: Box<dyn Wire>,
     pub(super) meter: Arc<Meter>,
 }
 
 impl Metered {
-    pub(crate) fn new(inner: TcpStream) -> Self {
-        Self { inner, meter: Meter::new().into() }
+    pub(crate) fn new(inner: impl Wire) -> Self {
+        Self { inner: Box::new(inner), meter: Meter::new().into() }
     }
 }
 

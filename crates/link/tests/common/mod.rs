@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anlan_link::identity::{Authority, Claim, Identity, Validity};
 use anlan_link::pairing::{Answer, Ask, Door, PairingCode, Refusal};
-use anlan_link::transport::{Address, Connection, Limits, LinkError, Listener, Receiver, server_config};
+use anlan_link::transport::{Address, Connection, Limits, LinkError, Listener, Receiver, Tunnel, server_config};
 use anlan_model::{NodeId, NodeLevel, RegionCode, Timestamp};
 use futures_util::future::BoxFuture;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -113,6 +113,10 @@ pub struct Parent {
 
 impl Parent {
     pub async fn listen(limits: Limits) -> Self {
+        Self::listen_with(limits, None).await
+    }
+    /// Where members come through tunnels, too.
+    pub async fn listen_with(limits: Limits, tunnels: Option<mpsc::Receiver<Tunnel>>) -> Self {
         let node = Arc::new(Node::new());
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certificate = node.authority.server(&node.identity, &claim(node.identity.id()), &names, now()).unwrap();
@@ -120,6 +124,10 @@ impl Parent {
         let asked = revoked.clone();
         let tls = server_config(&node.identity, &certificate, Arc::new(move |named| asked.lock().unwrap().contains(&named.id()))).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls, limits.into()).await.unwrap();
+        let listener = match tunnels {
+            Some(tunnels) => listener.with_tunnels(tunnels),
+            None => listener,
+        };
         let at = listener.address().unwrap();
         let door = Arc::new(TestDoor { parent: node.clone(), invitation: Mutex::default() });
         let (sender, connections) = mpsc::channel(4);
