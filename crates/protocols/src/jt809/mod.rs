@@ -9,6 +9,7 @@
 mod frame;
 mod json;
 mod message;
+pub mod session;
 mod tables;
 
 pub use frame::{
