@@ -14,8 +14,9 @@ use anlan_model::NodeId;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode, context::CreateStreamErrorKind};
-use async_nats::{Client, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectOptions, Request, ServerAddr};
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,8 +27,10 @@ use pump::{Pump, WIRE_BYTES};
 
 /// Opening words; another release that speaks otherwise is refused by name.
 const OPENING: &str = "anlan-tunnel/1 ";
-/// How long JetStream may take to say that it has a chunk, and a parent to open its door.
+/// How long JetStream may take to do what it is asked for, or to say that it has a chunk.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a parent may take to open its door: it asks JetStream several things.
+const OPEN: Duration = Duration::from_secs(15);
 /// What nobody has fetched after this, nobody will: the session above takes a peer for dead long before.
 const KEEP: Duration = Duration::from_secs(120);
 /// Tunnels that were opened and have not shown a certificate yet.
@@ -159,7 +162,8 @@ impl Nats {
         let broker = |what: String| LinkError::Broker(what);
         let client = self.client().await.map_err(broker)?;
         let conversation = conversation().map_err(|e| broker(e.to_string()))?;
-        let asked = client.request(door(parent), format!("{OPENING}{conversation}").into()).await;
+        let request = Request::new().payload(format!("{OPENING}{conversation}").into()).timeout(Some(OPEN));
+        let asked = client.send_request(door(parent), request).await;
         let answer = asked.map_err(|e| broker(format!("node {parent} does not open its door ({e})")))?;
         if answer.payload.as_ref() != b"open" {
             let said: String = String::from_utf8_lossy(&answer.payload).chars().filter(|c| !c.is_control()).take(200).collect();
@@ -198,9 +202,19 @@ impl Nats {
         let mut openings = client.subscribe(door(own)).await.map_err(|e| e.to_string())?;
         let places = Arc::new(Semaphore::new(OPENINGS_MAX));
         info!(protocol = "link", "the door at NATS is open: {}", door(own));
-        while let Some(opening) = openings.next().await {
-            let Some(reply) = opening.reply else { continue };
-            let opened = self.open(&client, own, &opening.payload, &places).await;
+        // One that takes long keeps nobody waiting.
+        let mut opening = FuturesUnordered::new();
+        loop {
+            let (reply, opened) = tokio::select! {
+                next = openings.next() => {
+                    let Some(message) = next else { return Err("the subscription ended".to_owned()) };
+                    let Some(reply) = message.reply else { continue };
+                    let (client, places) = (&client, &places);
+                    opening.push(async move { (reply, self.open(client, own, &message.payload, places).await) });
+                    continue;
+                }
+                Some(opened) = opening.next() => opened,
+            };
             let said = match opened {
                 // A listener that takes no more: the child hears silence, and comes again.
                 Ok(tunnel) => tunnels.try_send(tunnel).map(|()| "open".to_owned()).unwrap_or_else(|_| "too many come at once".to_owned()),
@@ -211,7 +225,6 @@ impl Nats {
             };
             client.publish(reply, said.into()).await.map_err(|e| e.to_string())?;
         }
-        Err("the subscription ended".to_owned())
     }
 
     async fn open(&self, client: &Client, own: NodeId, asked: &[u8], places: &Arc<Semaphore>) -> Result<Tunnel, String> {
@@ -219,9 +232,14 @@ impl Nats {
         let conversation = conversation.filter(|c| c.len() == 32 && c.bytes().all(|b| b.is_ascii_hexdigit()));
         let conversation = conversation.ok_or("the opening is not understood; are both nodes of the same release?")?;
         let place = places.clone().try_acquire_owned().map_err(|_| "too many come at once".to_owned())?;
-        // It may be gone, with all the servers had.
-        self.make_stream(client, own).await?;
-        let stream = self.begin(client, own, conversation, Side::Parent).await?;
+        let stream = match self.begin(client, own, conversation, Side::Parent).await {
+            Ok(stream) => stream,
+            // The stream may be gone, with all the servers had.
+            Err(_) => {
+                self.make_stream(client, own).await?;
+                self.begin(client, own, conversation, Side::Parent).await?
+            }
+        };
         Ok(Tunnel::new(stream, format!("NATS tunnel {conversation}"), Some(place)))
     }
 

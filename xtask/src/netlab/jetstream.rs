@@ -107,7 +107,8 @@ fn at_city(net: &Net, code: &str) -> anyhow::Result<usize> {
 fn goes_on(net: &Net, code: &str) -> anyhow::Result<Duration> {
     let (began, before) = (Instant::now(), at_city(net, code)?);
     // What was under way already may still come; this much is new.
-    wait("new readings at the city", || Ok((at_city(net, code)? > before + 100).then_some(())))?;
+    wait("new readings at the city", || Ok((at_city(net, code)? > before + 100).then_some(())))
+        .with_context(|| net.members.iter().map(|m| format!("-- {}\n{}", m.name, m.node.said())).collect::<String>())?;
     Ok(began.elapsed())
 }
 

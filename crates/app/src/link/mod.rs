@@ -45,6 +45,8 @@ const HEARTBEAT_LOOK: Duration = Duration::from_millis(500);
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// Pause before the parent is tried again: doubles from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The longest such pause through NATS: a cluster that has lost its storage takes a while, and asking it costs a message.
+const NATS_RETRY: Duration = Duration::from_secs(5);
 /// A link that was cut at the parent is tried this often.
 const PAUSED_RETRY: Duration = Duration::from_secs(5);
 /// A stream that the parent froze is tried this seldom.
@@ -518,6 +520,7 @@ impl Service {
 
     async fn keep_uplink(self: Arc<Self>) {
         let mut pause = RETRY.0;
+        let longest = if self.nats_for(Ways::Up).is_some() { NATS_RETRY } else { RETRY.1 };
         loop {
             let ready = self.identity.membership().zip(self.parent_row()).filter(|(_, row)| !row.paused && row.state == NodeState::Active);
             let address = ready.as_ref().and_then(|(_, row)| row.address.as_deref()?.parse::<Address>().ok());
@@ -535,7 +538,7 @@ impl Service {
                         Some(Bye::Frozen | Bye::OtherLog | Bye::Nonsense) => pause = FROZEN_RETRY,
                         // It held for a while: the next try may come soon again.
                         None if began.elapsed() > pause => pause = RETRY.0,
-                        None => pause = (pause * 2).min(RETRY.1),
+                        None => pause = (pause * 2).min(longest),
                     }
                     pause
                 }

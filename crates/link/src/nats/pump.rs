@@ -27,7 +27,7 @@ const WINDOW: u64 = 32;
 const UNCONFIRMED_MAX: usize = 48;
 /// The other side is told of room after so many chunks.
 const TELL_AFTER: u64 = WINDOW / 4;
-/// How long the other side may take to end after we have.
+/// How long the other side may be silent and not end after we have.
 const LINGER: Duration = Duration::from_secs(10);
 
 const MAGIC: [u8; 3] = *b"AT1";
@@ -141,7 +141,11 @@ impl Pump {
         let Self { context, stream, says, read, write, shared } = self;
         let farewell = (context.clone(), says.clone());
         let up = Up { context, stream, says, shared: &shared, number: 0, sent: 0, told: 0, unconfirmed: FuturesUnordered::new() };
-        let ended = tokio::try_join!(up.run(read), down(hears, write, &shared)).map(drop);
+        // What comes is heard to the end: the other side says how much room there is after its last byte, too.
+        let ended = tokio::select! {
+            ended = up.run(read) => ended,
+            ended = down(hears, write, &shared) => ended,
+        };
         if matches!(&ended, Err(broken) if !matches!(broken, Broken::ByOther)) {
             // Nobody waits for silence if this arrives.
             let (context, says) = farewell;
@@ -192,7 +196,7 @@ impl Up<'_> {
                         self.say(Kind::Data, &buffer[..n]).await?;
                     }
                 },
-                () = self.shared.changed.notified() => {}
+                () = self.shared.changed.notified() => ended_at = ended_at.map(|_| Instant::now()),
                 () = sleep_until(ended_at.unwrap_or_else(Instant::now) + LINGER), if ended_at.is_some() => return Err(Broken::Lingering),
             }
         }
@@ -244,8 +248,6 @@ async fn down(mut hears: Ordered, mut write: WriteHalf<DuplexStream>, shared: &S
             Kind::End => {
                 let _ = write.shutdown().await;
                 shared.has_ended.store(true, Ordering::Relaxed);
-                shared.changed.notify_one();
-                return Ok(());
             }
         }
         shared.changed.notify_one();
