@@ -689,15 +689,17 @@ impl Session {
         }
     }
 
-    /// Everything durable is counted: the days that changed, as of this position.
+    /// Everything durable is counted: the days that are wanted, as of this position. The default: it could not be counted now.
     pub fn counted(&mut self, claim: Claim) -> Vec<Effect> {
         if self.claiming == Claiming::Counting {
             let is_sound = claim.at >= self.live_at && !claim.days.is_empty();
             self.log_end = self.log_end.max(claim.at);
+            if claim.days.is_empty() && claim.at >= self.live_at {
+                self.round_over(claim.at);
+            }
             self.claiming = if is_sound {
                 Claiming::Filling(claim, self.now_us + self.limits.claim_wait_us)
             } else {
-                self.round_over(claim.at);
                 Claiming::Due(self.now_us + self.limits.claim_us)
             };
         }
@@ -707,6 +709,12 @@ impl Session {
     fn verdict(&mut self, theirs: Claim, out: &mut Vec<Effect>) {
         let Claiming::Said(claim, _) = &self.claiming else { return };
         if claim.at != theirs.at {
+            return;
+        }
+        let is_answer = claim.days.len() == theirs.days.len()
+            && claim.days.iter().zip(&theirs.days).all(|(ours, theirs)| (ours.origin, ours.day) == (theirs.origin, theirs.day));
+        if !is_answer {
+            self.claiming = Claiming::Due(self.now_us + self.limits.claim_us);
             return;
         }
         let claim = claim.clone();
@@ -854,10 +862,10 @@ impl Session {
         out.push(Effect::Compare(claim));
     }
 
-    /// What is held here of the days of the claim, in their order.
+    /// What is held here of the days of the claim, in their order; nothing: it cannot be said now, and the other claims again.
     pub fn compared(&mut self, ours: Vec<DayDigest>) -> Vec<Effect> {
         let mut out = Vec::new();
-        let Some(claim) = self.comparing.take().filter(|_| !self.closed) else { return out };
+        let Some(claim) = self.comparing.take().filter(|claim| !self.closed && claim.days.len() == ours.len()) else { return out };
         out.push(Effect::Send(Message::Verdict(Claim { at: claim.at, days: ours.clone() })));
         for (theirs, ours) in claim.days.iter().zip(&ours) {
             let day = Day { origin: theirs.origin, day: theirs.day };

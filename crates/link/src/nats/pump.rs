@@ -27,8 +27,8 @@ const WINDOW: u64 = 32;
 const UNCONFIRMED_MAX: usize = 48;
 /// The other side is told of room after so many chunks.
 const TELL_AFTER: u64 = WINDOW / 4;
-/// How long the other side may be silent and not end after we have.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long the other side may be silent and not end after we have, and how long it may go on at all.
+const LINGER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
 const MAGIC: [u8; 3] = *b"AT1";
 const HEAD_BYTES: usize = MAGIC.len() + 1 + 8 + 8;
@@ -173,6 +173,7 @@ impl Up<'_> {
     async fn run(mut self, mut read: ReadHalf<DuplexStream>) -> Result<(), Broken> {
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut ended_at: Option<Instant> = None;
+        let mut over_by = Instant::now();
         loop {
             let has_place = self.unconfirmed.len() < UNCONFIRMED_MAX;
             if has_place && self.shared.taken.load(Ordering::Relaxed) - self.told >= TELL_AFTER {
@@ -188,6 +189,7 @@ impl Up<'_> {
                 read = read.read(&mut buffer), if has_place && has_room && ended_at.is_none() => match read? {
                     0 => {
                         ended_at = Some(Instant::now());
+                        over_by = Instant::now() + LINGER.1;
                         self.say(Kind::End, &[]).await?;
                     }
                     n => {
@@ -197,7 +199,7 @@ impl Up<'_> {
                     }
                 },
                 () = self.shared.changed.notified() => ended_at = ended_at.map(|_| Instant::now()),
-                () = sleep_until(ended_at.unwrap_or_else(Instant::now) + LINGER), if ended_at.is_some() => return Err(Broken::Lingering),
+                () = sleep_until(over_by.min(ended_at.unwrap_or_else(Instant::now) + LINGER.0)), if ended_at.is_some() => return Err(Broken::Lingering),
             }
         }
     }

@@ -846,7 +846,8 @@ impl World {
             Job::Count(wanted) => {
                 let Some(mut s) = session(self) else { return };
                 let durable = &self.nodes[node].durable;
-                let effects = s.counted(Claim { at: durable.end(), days: durable.claimed(&wanted) });
+                let claim = Claim { at: durable.end(), days: durable.claimed(&wanted) };
+                let effects = s.counted(if is_full { Claim::default() } else { claim });
                 self.nodes[node].sessions.insert(connection, s);
                 effects
             }
@@ -904,7 +905,7 @@ impl World {
                     let digest = durable.ledger.get(&(index(d.origin), d.day)).map(|(digest, _)| *digest).unwrap_or_default();
                     DayDigest { digest, ..*d }
                 });
-                let ours = ours.collect();
+                let ours = if is_full { Vec::new() } else { ours.collect() };
                 self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours)).unwrap_or_default()
             }
         };
