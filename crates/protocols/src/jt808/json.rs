@@ -5,13 +5,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::decode::{Defect, decode, items};
+use super::decode::{decode, items};
 use super::dialects;
 use super::frame::{Assembled, Whole};
 use super::frame::{DELIMITER, Frame, Frames, Header, Reassembly, Version, read_frame};
 use super::layout::record_json;
 use super::message::{Driver, Item, Message, Parameter, Position, alarm_name, civil};
 use super::parameters::{self, Kind};
+use crate::jsonl::{self, Report, id_text};
 use crate::wire;
 
 /// What a message is called, in words.
@@ -88,10 +89,6 @@ pub fn message_json(message: &Message, version: Version) -> Value {
         }
         Message::Raw { body, .. } => json!({ "raw": wire::hex(body) }),
     }
-}
-
-fn id_text(id: u16) -> String {
-    format!("{id:#06x}")
 }
 
 fn bits(value: u32, name: impl Fn(u32) -> Option<&'static str>) -> Vec<&'static str> {
@@ -242,40 +239,10 @@ fn parameter_json(parameter: &Parameter) -> Value {
 /// The form is that of INTERFACES ("decode"). `at` of a defect counts bytes of the input, or of the body of frame number
 /// `frame` (from 0) if that is given.
 pub fn decode_jsonl_line(line: &str, line_no: u64) -> String {
-    let mut report = Report::default();
-    let input = match serde_json::from_str::<Value>(line) {
-        Ok(input @ Value::Object(_)) => input,
-        Ok(_) => {
-            report.defect("invalid_json", 0);
-            Value::Null
-        }
-        Err(error) => {
-            report.defect("invalid_json", error.column());
-            Value::Null
-        }
-    };
-    if input.is_object() {
-        decode_input(&input, &mut report);
-    }
-    let id = input.get("id").cloned().unwrap_or(Value::Null);
-    json!({ "id": id, "line": line_no, "ok": report.ok, "frames": report.frames, "defects": report.defects }).to_string()
-}
-
-#[derive(Default)]
-struct Report {
-    ok: bool,
-    frames: Vec<Value>,
-    defects: Vec<Value>,
+    jsonl::answer(line, line_no, decode_input)
 }
 
 impl Report {
-    fn defect(&mut self, code: &str, at: usize) {
-        self.defects.push(json!({ "code": code, "at": at }));
-    }
-    fn body_defects(&mut self, defects: &[Defect]) {
-        let frame = self.frames.len();
-        self.defects.extend(defects.iter().map(|d| json!({ "code": d.code, "at": d.at, "frame": frame })));
-    }
     fn frame(&mut self, frame: &Frame) {
         let (message, defects) = frame.decode();
         self.body_defects(&defects);
@@ -325,30 +292,11 @@ fn input_bytes(input: &Value, report: &mut Report) -> Option<Vec<u8>> {
             return None;
         }
     };
-    match if is_hex { wire::unhex(field) } else { Ok((field.as_bytes().to_vec(), false)) } {
-        Ok((bytes, odd)) => {
-            if odd {
-                report.defect("odd_hex", bytes.len());
-            }
-            Some(bytes)
-        }
-        Err(wire::HexError::Digit(at)) => {
-            report.defect("invalid_hex", at);
-            None
-        }
-    }
+    if is_hex { report.unhex(field) } else { Some(field.as_bytes().to_vec()) }
 }
 
 fn decode_body(input: &Value, bytes: &[u8], report: &mut Report) {
-    let message_id = match input.get("message_id") {
-        Some(Value::String(text)) => u16::from_str_radix(text.trim_start_matches("0x").trim_start_matches("0X"), 16).ok(),
-        Some(Value::Number(number)) => number.as_u64().and_then(|n| u16::try_from(n).ok()),
-        _ => None,
-    };
-    let Some(message_id) = message_id else {
-        report.defect("needs_message_id", 0);
-        return;
-    };
+    let Some(message_id) = report.message_id(input) else { return };
     let version = if input.get("version").and_then(Value::as_str) == Some("2019") { Version::V2019 } else { Version::V2013 };
     let (message, defects) = decode(message_id, version, bytes);
     report.body_defects(&defects);

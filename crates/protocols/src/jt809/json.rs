@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::frame::{Edition, Frame, FrameError, Frames};
 use super::message::{Content, Message, decode, decode_sub};
 use super::tables;
+use crate::jsonl::{self, Report, id_text};
 use crate::jt808::layout::{record_json, seconds_json};
 use crate::jt808::{self, Defect};
 use crate::wire;
@@ -75,10 +76,6 @@ fn content_json(content: &Content, edition: Edition) -> Value {
     }
 }
 
-fn id_text(id: u16) -> String {
-    format!("{id:#06x}")
-}
-
 fn edition_named(input: &Value) -> Option<Edition> {
     match input.get("version").and_then(Value::as_str) {
         Some("2011") => Some(Edition::V2011),
@@ -92,77 +89,21 @@ fn edition_named(input: &Value) -> Option<Edition> {
 /// The form is that of INTERFACES ("decode"). `version` is `"2011"` or `"2019"`; without it, for each frame the one that fits.
 /// A line of `"kind":"body"` names its `message_id`; the id of a sub-business means what follows its length field.
 pub fn decode_jsonl_line(line: &str, line_no: u64) -> String {
-    let mut report = Report::default();
-    let input = match serde_json::from_str::<Value>(line) {
-        Ok(input @ Value::Object(_)) => input,
-        Ok(_) => {
-            report.defect("invalid_json", 0);
-            Value::Null
-        }
-        Err(error) => {
-            report.defect("invalid_json", error.column());
-            Value::Null
-        }
-    };
-    if input.is_object()
-        && let Some(bytes) = input_bytes(&input, &mut report)
-    {
+    jsonl::answer(line, line_no, |input, report| {
+        let Some(hex) = input.get("hex").or_else(|| input.get("text")).and_then(Value::as_str) else {
+            return report.defect("no_bytes", 0);
+        };
+        let Some(bytes) = report.unhex(hex) else { return };
         if input.get("kind").and_then(Value::as_str) == Some("body") {
-            decode_body(&input, &bytes, &mut report);
+            decode_body(input, &bytes, report);
         } else {
-            decode_stream(&bytes, edition_named(&input), &mut report);
+            decode_stream(&bytes, edition_named(input), report);
         }
-    }
-    let id = input.get("id").cloned().unwrap_or(Value::Null);
-    json!({ "id": id, "line": line_no, "ok": report.ok, "frames": report.frames, "defects": report.defects }).to_string()
-}
-
-#[derive(Default)]
-struct Report {
-    ok: bool,
-    frames: Vec<Value>,
-    defects: Vec<Value>,
-}
-
-impl Report {
-    fn defect(&mut self, code: &str, at: usize) {
-        self.defects.push(json!({ "code": code, "at": at }));
-    }
-    fn body_defects(&mut self, defects: &[Defect]) {
-        let frame = self.frames.len();
-        self.defects.extend(defects.iter().map(|d| json!({ "code": d.code, "at": d.at, "frame": frame })));
-    }
-}
-
-fn input_bytes(input: &Value, report: &mut Report) -> Option<Vec<u8>> {
-    let Some(hex) = input.get("hex").or_else(|| input.get("text")).and_then(Value::as_str) else {
-        report.defect("no_bytes", 0);
-        return None;
-    };
-    match wire::unhex(hex) {
-        Ok((bytes, odd)) => {
-            if odd {
-                report.defect("odd_hex", bytes.len());
-            }
-            Some(bytes)
-        }
-        Err(wire::HexError::Digit(at)) => {
-            report.defect("invalid_hex", at);
-            None
-        }
-    }
+    })
 }
 
 fn decode_body(input: &Value, bytes: &[u8], report: &mut Report) {
-    let id = match input.get("message_id") {
-        Some(Value::String(text)) => u16::from_str_radix(text.trim_start_matches("0x").trim_start_matches("0X"), 16).ok(),
-        Some(Value::Number(number)) => number.as_u64().and_then(|n| u16::try_from(n).ok()),
-        _ => None,
-    };
-    let Some(id) = id else {
-        report.defect("needs_message_id", 0);
-        return;
-    };
+    let Some(id) = report.message_id(input) else { return };
     let edition = edition_named(input).unwrap_or(Edition::V2011);
     let is_sub = !id.is_multiple_of(0x100) && !matches!(id >> 8, 0x10 | 0x90) && id != 0x9101;
     let (body, defects) = if is_sub {
