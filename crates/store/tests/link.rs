@@ -99,6 +99,18 @@ fn peer(id: NodeId, level: NodeLevel, of: Option<&str>, enterprise: Option<&str>
     Peer { id, level, region: of.map(region), enterprise: enterprise.map(str::to_owned) }
 }
 
+/// A county, and below it a plant with one device.
+async fn plant_below(county: &Store) -> (Store, tempfile::TempDir, DeviceId, Peer) {
+    let (plant, dir) = other().await;
+    be(county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+    be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
+    let here = made(county, "E1", "530402").await;
+    let there = made(&plant, "E1", "530402").await;
+    let d = device(&plant, "D1", Some(there.id)).await;
+    join(county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
+    (plant, dir, d, peer(PLANT, NodeLevel::Enterprise, None, Some("E1")))
+}
+
 /// Carries everything of a way that the receiver lacks; what was refused.
 async fn carry(from: &Store, way: &str, to: &Store, as_: &Peer, now: Timestamp) -> Vec<Refused> {
     let mut refused = Vec::new();
@@ -435,14 +447,7 @@ async fn three_levels_handle_one_alarm_each_for_itself() {
 #[tokio::test]
 async fn a_restored_child_that_counts_anew_is_known_by_its_codes() {
     on_both(|county| async move {
-        let (plant, _dir) = other().await;
-        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
-        be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
-        let here = made(&county, "E1", "530402").await;
-        let there = made(&plant, "E1", "530402").await;
-        let d = device(&plant, "D1", Some(there.id)).await;
-        join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
-        let from = peer(PLANT, NodeLevel::Enterprise, None, Some("E1"));
+        let (plant, _dir, d, from) = plant_below(&county).await;
         let (a, b) = (point(&plant, d, "GT-1").await, point(&plant, d, "GT-2").await);
         assert!(carry(&plant, UP, &county, &from, NOW).await.is_empty());
         let names = async || {
@@ -486,14 +491,7 @@ async fn a_restored_child_that_counts_anew_is_known_by_its_codes() {
 #[tokio::test]
 async fn what_is_refused_leaves_nothing_behind() {
     on_both(|county| async move {
-        let (plant, _dir) = other().await;
-        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
-        be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
-        let here = made(&county, "E1", "530402").await;
-        let there = made(&plant, "E1", "530402").await;
-        join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
-        let from = peer(PLANT, NodeLevel::Enterprise, None, Some("E1"));
-        let d = device(&plant, "D1", Some(there.id)).await;
+        let (plant, _dir, d, from) = plant_below(&county).await;
         let p = point(&plant, d, "GT-1").await;
         raise(&plant, alarm_id(1), p.id, NOW).await;
         let mut alarm = plant.feed(UP, 0, 100).await.unwrap().pop().filter(|entry| entry.kind == "alarm").unwrap();
@@ -520,14 +518,7 @@ async fn what_is_refused_leaves_nothing_behind() {
 #[tokio::test]
 async fn an_alarm_that_comes_late_and_is_over_wakes_nobody() {
     on_both(|county| async move {
-        let (plant, _dir) = other().await;
-        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
-        be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
-        let here = made(&county, "E1", "530402").await;
-        let there = made(&plant, "E1", "530402").await;
-        let d = device(&plant, "D1", Some(there.id)).await;
-        join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
-        let from = peer(PLANT, NodeLevel::Enterprise, None, Some("E1"));
+        let (plant, _dir, d, from) = plant_below(&county).await;
         let (a, b) = (point(&plant, d, "GT-1").await, point(&plant, d, "GT-2").await);
         raise(&plant, alarm_id(1), a.id, NOW).await;
         end(&plant, alarm_id(1), later(10)).await;
