@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -24,9 +24,18 @@ struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// How long each part took, for who makes the whole shorter.
+    took: Vec<(&'static str, Duration)>,
 }
 
 impl Tally {
+    fn part<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        let result = run(self);
+        self.took.push((name, start.elapsed()));
+        result
+    }
+
     fn one(&mut self, name: &str, result: anyhow::Result<()>) {
         match result {
             Ok(()) => self.passed += 1,
@@ -54,17 +63,21 @@ pub fn run(install: bool) -> anyhow::Result<ExitCode> {
     }
     let mut tally = Tally::default();
     tally.one("rules of the house", check::breaches().and_then(|b| if b.is_empty() { Ok(()) } else { anyhow::bail!("{}", b.join("\n")) }));
-    console(&mut tally)?;
+    tally.part("console", console)?;
     rust(&mut tally)?;
     // The binary that the Rust tests have just used.
     let binary = shell::target_dir().join("debug/anlan");
-    tally.one("faults", faults::short(binary.clone()));
-    tally.one("a network in trouble", netlab::short(binary.clone()));
-    tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
-    tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary, Break::Dirsync));
-    budgets(&mut tally);
-    fuzz(&mut tally);
-    browser(&mut tally)?;
+    tally.part("faults", |tally| {
+        tally.one("faults", faults::short(binary.clone()));
+        tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
+        tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Dirsync));
+    });
+    tally.part("netlab", |tally| tally.one("a network in trouble", netlab::short(binary)));
+    tally.part("budgets", budgets);
+    tally.part("fuzz", fuzz);
+    tally.part("browser", browser)?;
+    let took: Vec<String> = tally.took.iter().map(|(name, took)| format!("{name} {} s", took.as_secs())).collect();
+    eprintln!("took: {}", took.join(", "));
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -83,10 +96,12 @@ fn console(tally: &mut Tally) -> anyhow::Result<()> {
 }
 
 fn rust(tally: &mut Tally) -> anyhow::Result<()> {
-    tally.one(
-        "clippy",
-        shell::run(shell::command("cargo", ".").args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-    );
+    tally.part("clippy", |tally| {
+        tally.one(
+            "clippy",
+            shell::run(shell::command("cargo", ".").args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        );
+    });
     tally.one("formatting", shell::run(shell::command("cargo", ".").args(["fmt", "--all", "--check"])));
     let postgres = tools::Postgres::start().context("start PostgreSQL")?;
     let mut nextest = shell::command("cargo", ".");
@@ -103,7 +118,7 @@ fn rust(tally: &mut Tally) -> anyhow::Result<()> {
         "never",
     ]);
     nextest.env("ANLAN_TEST_POSTGRES", &postgres.url);
-    let (ok, text) = shell::capture(&mut nextest)?;
+    let (ok, text) = tally.part("Rust tests with their build", |_| shell::capture(&mut nextest))?;
     // nextest closes with "     Summary [   1.2s] 120 tests run: 119 passed (1 slow), 1 failed, 0 skipped".
     let line = text.lines().rev().find(|l| l.trim_start().starts_with("Summary ")).unwrap_or_default();
     tally.passed += number_before(line, "passed");
