@@ -400,7 +400,8 @@ fn give_members(alarms: &mut [Alarm], rows: &[Row]) -> Result<(), StoreError> {
         let Some(mut own) = members.remove(&alarm.id) else { continue };
         own.sort_unstable_by_key(|(place, _)| *place);
         if let Some((_, first)) = own.first() {
-            alarm.combination = Some(CombinationId::new(first.get("combination_id")?));
+            // 0 = one of another node.
+            alarm.combination = Some(first.get("combination_id")?).filter(|id| *id != 0).map(CombinationId::new);
             if let Some(name) = first.get::<Option<String>>("combination_name")? {
                 alarm.subject_name = name;
             }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::audit::{Entry, Holder, and_equal};
 use crate::db::{Row, Tx, sql};
+use crate::inbox::must_be_own;
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
 
@@ -90,7 +91,7 @@ impl Store {
     /// Stores a command and answers its id.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the device or vehicle, [`StoreError::Database`].
+    /// [`StoreError::NotFound`] for the device or vehicle, [`StoreError::Mirrored`] if it is another node's, [`StoreError::Database`].
     pub async fn create_command(&self, scope: &Scope, target: Target, body: &CommandBody, now: Timestamp) -> Result<i64, StoreError> {
         let mut change = self.change(scope, now).await?;
         let (device, vehicle, mut owner) = match target {
@@ -108,6 +109,10 @@ LEFT JOIN enterprise AS e ON e.id = v.enterprise_id WHERE v.id = $1");
         // A device has no region of its own, so the vehicle's expression would not compile for it.
         owner.and_visible(scope, if device.is_some() { Owner::ENTERPRISE } else { OWNER });
         let owner = change.tx.row(owner).await?.ok_or(StoreError::NotFound)?;
+        match target {
+            Target::Device(id) => must_be_own(&mut change.tx, "device", id.get()).await?,
+            Target::Vehicle(id) => must_be_own(&mut change.tx, "vehicle", id.get()).await?,
+        }
         let holder = Holder { enterprise: owner.get("enterprise_id")?, region: owner.get("region")?, sector: owner.get("sector")? };
         let insert = sql(
             "INSERT INTO command (device_id, vehicle_id, body, state, created_at_us, created_by) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",

@@ -270,10 +270,13 @@ pub(crate) async fn entomb(change: &mut Change<'_>, from: &Enterprise, into: &En
 }
 
 async fn insert(change: &mut Change<'_>, new: &NewEnterprise) -> Result<Enterprise, StoreError> {
-    let insert = sql("INSERT INTO enterprise (code, name, region, sector, lon, lat) VALUES ($1, $2, $3, $4, $5, $6)
+    let mut mark = [0_u8; 16];
+    getrandom::fill(&mut mark).map_err(|e| StoreError::Database(sqlx::Error::Io(e.into())))?;
+    let insert = sql("INSERT INTO enterprise (code, name, region, sector, lon, lat, mark) VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING id, code, name, region, sector, lon, lat, revision");
     let insert = insert.bind(new.code.as_str()).bind(new.name.as_str()).bind(&new.region).bind(new.sector.as_str());
-    let row = change.tx.row(insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat))).await?;
+    let insert = insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat)).bind(format!("{:032x}", u128::from_be_bytes(mark)));
+    let row = change.tx.row(insert).await?;
     let made = read(&row.ok_or(StoreError::NotFound)?)?;
     let after = canonical(&made);
     change.record(entry("create", &made, after.clone(), after.clone())).await?;

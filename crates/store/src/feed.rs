@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anlan_model::noun::{Limits, LimitsSource};
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, Timestamp};
+use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, Timestamp, VehicleId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ const ROWS: usize = 100;
 pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
-    /// `node`, `enterprise`, `device`, `point`, `alarm`, `proof`, `handling`.
+    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `handling`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -128,6 +128,9 @@ pub(crate) async fn standing_in(tx: &mut Tx, before: Standing) -> Result<Standin
 pub(crate) struct EnterpriseBody {
     /// At the home of what it owns, if it is known there; by this it is known again when its code changes.
     pub(crate) id: Option<i64>,
+    /// Made with it at home: where another bears its id by now, it is known by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<String>,
     pub(crate) code: String,
     pub(crate) name: String,
     pub(crate) region: String,
@@ -166,14 +169,46 @@ pub(crate) struct PointBody {
     pub(crate) lat: Option<f64>,
 }
 
-/// An alarm; times in µs. `point` is told in full: what a receiver does not know of it yet it makes.
+/// A vehicle; `id` is that at its home.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VehicleBody {
+    pub(crate) id: i64,
+    /// Of its terminal.
+    pub(crate) phone: String,
+    pub(crate) plate: String,
+    pub(crate) kind: String,
+    pub(crate) enterprise: Option<EnterpriseBody>,
+    /// Of one without an operator.
+    pub(crate) region: Option<String>,
+    /// How its terminal is believed there.
+    pub(crate) trust: String,
+    pub(crate) speed_limit_kmh: Option<f64>,
+}
+
+/// A point that a combination looks at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MemberBody {
+    pub(crate) point: PointBody,
+    pub(crate) kind: String,
+    /// Its own alarm, if it took part.
+    pub(crate) alarm: Option<String>,
+}
+
+/// An alarm; times in µs. What it stands at is told in full: what a receiver does not know of it yet it makes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AlarmBody {
     pub(crate) rule: String,
     pub(crate) kind: String,
     /// Of a combination.
     pub(crate) name: Option<String>,
-    pub(crate) point: PointBody,
+    /// Either this or `vehicle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) point: Option<PointBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vehicle: Option<VehicleBody>,
+    /// Of a combination, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) members: Vec<MemberBody>,
     pub(crate) level: String,
     pub(crate) unit: String,
     pub(crate) value: Option<f64>,
@@ -263,6 +298,7 @@ pub(crate) struct Told {
     enterprises: BTreeSet<EnterpriseId>,
     devices: BTreeSet<DeviceId>,
     points: BTreeSet<PointId>,
+    vehicles: BTreeSet<VehicleId>,
     /// In order of change: an alarm that ended goes before the one that began at the same point.
     alarms: Vec<AlarmId>,
     handled_here_or_above: Vec<AlarmId>,
@@ -280,6 +316,9 @@ impl Told {
     }
     pub(crate) fn point(&mut self, id: PointId) {
         self.points.insert(id);
+    }
+    pub(crate) fn vehicle(&mut self, id: VehicleId) {
+        self.vehicles.insert(id);
     }
     /// Its condition changed, or what is known of its handling.
     pub(crate) fn alarm(&mut self, id: AlarmId) {
@@ -307,6 +346,7 @@ impl Told {
             ("enterprise", Some(id)) => self.enterprise(EnterpriseId::new(id)),
             ("device", Some(id)) => self.device(DeviceId::new(id)),
             ("point", Some(id)) => self.point(PointId::new(id)),
+            ("vehicle", Some(id)) => self.vehicle(VehicleId::new(id)),
             ("alarm_handling", _) => {
                 if let Some(id) = body["alarm"].as_str().and_then(|id| id.parse().ok()) {
                     self.alarm(id);
@@ -326,6 +366,7 @@ impl Told {
             out.put_all(UP, enterprises(tx, own, &Vec::from_iter(self.enterprises)).await?);
             out.put_all(UP, devices(tx, own, &Vec::from_iter(self.devices)).await?);
             out.put_all(UP, points(tx, own, &Vec::from_iter(self.points)).await?);
+            out.put_all(UP, vehicles(tx, own, &Vec::from_iter(self.vehicles)).await?);
             out.put_all(UP, alarms(tx, own, &self.alarms).await?);
             out.put_all(UP, proofs(tx, self.proofs).await?);
         }
@@ -403,23 +444,34 @@ async fn among<T: ToValue>(tx: &mut Tx, select: &str, column: &str, ids: &[T]) -
     Ok(found)
 }
 
-const OWNER: &str = "e.id AS e_id, e.home AS e_home, e.code AS e_code, e.name AS e_name, e.region AS e_region, e.sector AS e_sector, e.lon AS e_lon, e.lat AS e_lat";
+const OWNER: &str = "e.id AS e_id, e.mark AS e_mark, e.home AS e_home, e.code AS e_code, e.name AS e_name, e.region AS e_region, e.sector AS e_sector, e.lon AS e_lon, e.lat AS e_lat";
 const DEVICE: &str =
     "d.id AS d_id, d.code AS d_code, d.name AS d_name, d.protocol AS d_protocol, md.node AS d_node, md.remote_id AS d_remote,
-  (SELECT MIN(me.remote_id) FROM mirror AS me WHERE me.kind = 'enterprise' AND me.local_id = e.id AND me.node = md.node) AS e_remote";
+  me.remote_id AS e_remote, me.mark AS e_remote_mark";
 const POINT: &str =
     "p.id AS p_id, p.code AS p_code, p.name AS p_name, p.unit AS p_unit, p.kind AS p_kind, p.site AS p_site, p.period_s, p.range_low, p.range_high, p.limits,
   p.limits_source, p.confirmed, p.lon AS p_lon, p.lat AS p_lat, mp.node AS p_node, mp.remote_id AS p_remote";
 const DEVICE_JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = d.enterprise_id
-LEFT JOIN mirror AS md ON md.kind = 'device' AND md.local_id = d.id";
+LEFT JOIN mirror AS md ON md.kind = 'device' AND md.local_id = d.id
+LEFT JOIN mirror AS me ON me.node = md.node AND me.kind = 'enterprise' AND me.remote_id = (
+  SELECT MIN(m.remote_id) FROM mirror AS m WHERE m.node = md.node AND m.kind = 'enterprise' AND m.local_id = e.id)";
 const POINT_JOINS: &str = "INNER JOIN device AS d ON d.id = p.device_id
 LEFT JOIN mirror AS mp ON mp.kind = 'point' AND mp.local_id = p.id";
 
+const VEHICLE: &str =
+    "v.id AS v_id, v.phone AS v_phone, v.plate AS v_plate, v.kind AS v_kind, v.region AS v_region, v.trust AS v_trust, v.speed_limit_kmh,
+  mv.node AS v_node, mv.remote_id AS v_remote, me.remote_id AS e_remote, me.mark AS e_remote_mark";
+const VEHICLE_JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = v.enterprise_id
+LEFT JOIN mirror AS mv ON mv.kind = 'vehicle' AND mv.local_id = v.id
+LEFT JOIN mirror AS me ON me.node = mv.node AND me.kind = 'enterprise' AND me.remote_id = (
+  SELECT MIN(m.remote_id) FROM mirror AS m WHERE m.node = mv.node AND m.kind = 'enterprise' AND m.local_id = e.id)";
+
 async fn enterprises(tx: &mut Tx, own: NodeId, ids: &[EnterpriseId]) -> Result<Vec<Entry>, StoreError> {
     let select = format!(
-        "SELECT {OWNER},
-  (SELECT MIN(m.remote_id) FROM mirror AS m WHERE m.kind = 'enterprise' AND m.local_id = e.id AND m.node = e.home) AS e_remote
+        "SELECT {OWNER}, me.remote_id AS e_remote, me.mark AS e_remote_mark
 FROM enterprise AS e
+LEFT JOIN mirror AS me ON me.node = e.home AND me.kind = 'enterprise' AND me.remote_id = (
+  SELECT MIN(m.remote_id) FROM mirror AS m WHERE m.node = e.home AND m.kind = 'enterprise' AND m.local_id = e.id)
 WHERE e.merged_into IS NULL"
     );
     let mut out = Vec::new();
@@ -468,9 +520,14 @@ async fn points(tx: &mut Tx, own: NodeId, ids: &[PointId]) -> Result<Vec<Entry>,
 fn owner(row: &Row, is_own: bool) -> Result<Option<EnterpriseBody>, StoreError> {
     let Some(code) = row.get("e_code")? else { return Ok(None) };
     let is_ours = row.get::<Option<String>>("e_home")?.is_none();
-    let id = if is_own { row.get::<Option<i64>>("e_id")?.filter(|_| is_ours) } else { row.get("e_remote")? };
+    let (id, mark): (Option<i64>, Option<String>) = match (is_own, is_ours) {
+        (true, true) => (row.get("e_id")?, row.get("e_mark")?),
+        (true, false) => (None, None),
+        (false, _) => (row.get("e_remote")?, row.get("e_remote_mark")?),
+    };
     Ok(Some(EnterpriseBody {
         id,
+        mark,
         code,
         name: row.get("e_name")?,
         region: row.get("e_region")?,
@@ -485,7 +542,7 @@ fn device(row: &Row, own: NodeId) -> Result<(NodeId, DeviceBody), StoreError> {
     let (node, remote): (Option<NodeId>, Option<i64>) = (row.get("d_node")?, row.get("d_remote")?);
     let code: String = row.get("d_code")?;
     let (origin, id, code) = match node.zip(remote) {
-        Some((node, id)) => (node, id, code.split_once(':').map_or(code.as_str(), |(_, there)| there).to_owned()),
+        Some((node, id)) => (node, id, at_home(&code).to_owned()),
         None => (own, row.get("d_id")?, code),
     };
     Ok((
@@ -522,15 +579,53 @@ fn point(row: &Row, own: NodeId) -> Result<(NodeId, PointBody), StoreError> {
     Ok((origin, body))
 }
 
-/// Alarms of points; those of vehicles stay at home.
+async fn vehicles(tx: &mut Tx, own: NodeId, ids: &[VehicleId]) -> Result<Vec<Entry>, StoreError> {
+    let select = format!("SELECT {VEHICLE}, {OWNER} FROM vehicle AS v\n{VEHICLE_JOINS}\nWHERE 1 = 1");
+    let rows = among(tx, &select, "v.id", ids).await?;
+    rows.iter()
+        .map(|row| {
+            let (origin, body) = vehicle(row, own)?;
+            entry("vehicle", origin, body.id, &body)
+        })
+        .collect()
+}
+
+/// The vehicle as its home calls it, and that home.
+fn vehicle(row: &Row, own: NodeId) -> Result<(NodeId, VehicleBody), StoreError> {
+    let (node, remote): (Option<NodeId>, Option<i64>) = (row.get("v_node")?, row.get("v_remote")?);
+    let phone: String = row.get("v_phone")?;
+    let (origin, id, phone) = match node.zip(remote) {
+        Some((node, id)) => (node, id, at_home(&phone).to_owned()),
+        None => (own, row.get("v_id")?, phone),
+    };
+    let body = VehicleBody {
+        id,
+        phone,
+        plate: row.get("v_plate")?,
+        kind: row.get("v_kind")?,
+        enterprise: owner(row, origin == own)?,
+        region: row.get("v_region")?,
+        trust: row.get("v_trust")?,
+        speed_limit_kmh: row.get("speed_limit_kmh")?,
+    };
+    Ok((origin, body))
+}
+
+/// What is known here as `origin:code`, as its home calls it.
+fn at_home(code: &str) -> &str {
+    code.split_once(':').map_or(code, |(_, there)| there)
+}
+
 async fn alarms(tx: &mut Tx, own: NodeId, ids: &[AlarmId]) -> Result<Vec<Entry>, StoreError> {
+    const ALARM: &str =
+        "a.id, a.rule, a.kind, a.level, a.unit, a.value, a.threshold, a.source, a.confidence, a.onset_at_us, a.raised_at_us,
+  a.returned_at_us, a.historic, a.home, ae.code AS owner";
     // Each once, where it last changed.
     let mut seen = BTreeSet::new();
     let mut order: Vec<AlarmId> = ids.iter().rev().copied().filter(|id| seen.insert(*id)).collect();
     order.reverse();
-    let select = format!(
-        "SELECT a.id, a.rule, a.kind, a.level, a.unit, a.value, a.threshold, a.source, a.confidence, a.onset_at_us, a.raised_at_us, a.returned_at_us,
-  a.historic, a.home, ae.code AS owner, COALESCE(a.name, {}) AS name, {POINT}, {DEVICE}, {OWNER}
+    let at_points = format!(
+        "SELECT {ALARM}, COALESCE(a.name, {}) AS name, {POINT}, {DEVICE}, {OWNER}
 FROM alarm AS a
 INNER JOIN point AS p ON p.id = a.point_id
 {POINT_JOINS}
@@ -539,12 +634,28 @@ LEFT JOIN enterprise AS ae ON ae.id = a.enterprise_id
 WHERE 1 = 1",
         crate::alarm::COMBINATION_NAME
     );
-    let mut handled = handlings(tx, own, &order).await?;
+    let of_vehicles = format!(
+        "SELECT {ALARM}, a.name, {VEHICLE}, {OWNER}
+FROM alarm AS a
+INNER JOIN vehicle AS v ON v.id = a.vehicle_id
+{VEHICLE_JOINS}
+LEFT JOIN enterprise AS ae ON ae.id = a.enterprise_id
+WHERE 1 = 1"
+    );
+    let mut told = Vec::new();
+    for row in among(tx, &at_points, "a.id", &order).await? {
+        let (home, point) = point(&row, own)?;
+        told.push((row, home, Some(point), None));
+    }
+    for row in among(tx, &of_vehicles, "a.id", &order).await? {
+        let (home, vehicle) = vehicle(&row, own)?;
+        told.push((row, home, None, Some(vehicle)));
+    }
+    let (mut handled, mut members) = (handlings(tx, own, &order).await?, members(tx, own, &order).await?);
     let mut found = BTreeMap::new();
-    for row in among(tx, &select, "a.id", &order).await? {
+    for (row, home, point, vehicle) in told {
         let id: AlarmId = row.get("id")?;
         let origin = row.get::<Option<NodeId>>("home")?.unwrap_or(own);
-        let (home, point) = point(&row, own)?;
         if home != origin {
             continue;
         }
@@ -553,6 +664,8 @@ WHERE 1 = 1",
             kind: row.get("kind")?,
             name: row.get("name")?,
             point,
+            vehicle,
+            members: members.remove(&id).unwrap_or_default(),
             level: row.get("level")?,
             unit: row.get("unit")?,
             value: row.get("value")?,
@@ -569,6 +682,28 @@ WHERE 1 = 1",
         found.insert(id, entry("alarm", origin, id, &body)?);
     }
     Ok(order.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// The points that combinations look at.
+async fn members(tx: &mut Tx, own: NodeId, ids: &[AlarmId]) -> Result<BTreeMap<AlarmId, Vec<MemberBody>>, StoreError> {
+    let select = format!(
+        "SELECT a.alarm_id, a.place, a.kind, a.member_id, {POINT}, {DEVICE}, {OWNER}
+FROM alarm_member AS a
+INNER JOIN point AS p ON p.id = a.point_id
+{POINT_JOINS}
+{DEVICE_JOINS}
+WHERE 1 = 1"
+    );
+    let mut all: BTreeMap<AlarmId, Vec<(i64, MemberBody)>> = BTreeMap::new();
+    for row in among(tx, &select, "a.alarm_id", ids).await? {
+        let body = MemberBody { point: point(&row, own)?.1, kind: row.get("kind")?, alarm: row.get("member_id")? };
+        all.entry(row.get("alarm_id")?).or_default().push((row.get("place")?, body));
+    }
+    let in_order = |mut of: Vec<(i64, MemberBody)>| {
+        of.sort_by_key(|(place, _)| *place);
+        of.into_iter().map(|(_, body)| body).collect()
+    };
+    Ok(all.into_iter().map(|(id, of)| (id, in_order(of))).collect())
 }
 
 /// What every level did about these alarms, as far as it is known here.
@@ -619,10 +754,12 @@ WHERE 1 = 1";
 
 const NODE: &str =
     "SELECT n.id, n.name, n.level, n.region, n.state, n.reason, n.paused, n.said, n.seen_at_us, n.relation,
-  e.id AS e_id, e.home AS e_home, e.code AS e_code, e.name AS e_name, e.region AS e_region, e.sector AS e_sector, e.lon AS e_lon, e.lat AS e_lat,
-  (SELECT MIN(m.remote_id) FROM mirror AS m WHERE m.kind = 'enterprise' AND m.local_id = e.id AND m.node = n.id) AS e_remote
+  e.id AS e_id, e.mark AS e_mark, e.home AS e_home, e.code AS e_code, e.name AS e_name, e.region AS e_region, e.sector AS e_sector, e.lon AS e_lon,
+  e.lat AS e_lat, me.remote_id AS e_remote, me.mark AS e_remote_mark
 FROM node AS n
 LEFT JOIN enterprise AS e ON e.id = n.enterprise_id
+LEFT JOIN mirror AS me ON me.node = n.id AND me.kind = 'enterprise' AND me.remote_id = (
+  SELECT MIN(m.remote_id) FROM mirror AS m WHERE m.node = n.id AND m.kind = 'enterprise' AND m.local_id = e.id)
 WHERE 1 = 1";
 
 fn node(row: &Row) -> Result<Entry, StoreError> {
@@ -719,8 +856,12 @@ WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.
         Ok(())
     })
     .await?;
-    let alarms =
-        sql("SELECT id FROM alarm WHERE point_id IS NOT NULL AND (returned_at_us IS NULL OR raised_at_us >= $1) ORDER BY raised_at_us, id");
+    pieces(tx, standing, sql("SELECT id FROM vehicle ORDER BY id"), |told, row| {
+        told.vehicle(row.get("id")?);
+        Ok(())
+    })
+    .await?;
+    let alarms = sql("SELECT id FROM alarm WHERE returned_at_us IS NULL OR raised_at_us >= $1 ORDER BY raised_at_us, id");
     pieces(tx, standing, alarms.bind(now.plus_us(-FILL_ALARMS_US)), |told, row| {
         told.alarm(row.get("id")?);
         Ok(())

@@ -7,13 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anlan_model::noun::Point;
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, Level, NodeId, NodeLevel, PointId, RegionCode, RuleKind, Scope, Timestamp, Wgs84};
+use anlan_model::{
+    AlarmId, DeviceId, EnterpriseId, Level, NodeId, NodeLevel, PointId, RegionCode, RuleKind, Scope, Subject, Timestamp, Trust, VehicleId,
+    Wgs84,
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::audit::{Change, Entry, Holder};
 use crate::db::{Row, Sql, Tx, sql};
-use crate::feed::{AlarmBody, DeviceBody, EnterpriseBody, FeedEntry, HandlingBody, HandlingsBody, NodeBody, PointBody, ProofBody};
+use crate::feed::{
+    AlarmBody, DeviceBody, EnterpriseBody, FeedEntry, HandlingBody, HandlingsBody, MemberBody, NodeBody, PointBody, ProofBody, VehicleBody,
+};
 use crate::node::{NO_SECRET, NodeState};
 use crate::{Store, StoreError};
 
@@ -26,7 +31,9 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 7] = ["node", "enterprise", "device", "point", "alarm", "proof", "handling"];
+const KINDS: [&str; 8] = ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "handling"];
+/// Points that one combination looks at, at most.
+const MEMBERS_MAX: usize = 64;
 /// One event says this often that a neighbour's entries are refused.
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -54,6 +61,8 @@ pub struct Applied {
     pub enterprises: Vec<EnterpriseId>,
     /// Devices made or changed, or with points that were.
     pub devices: Vec<DeviceId>,
+    /// Vehicles made or changed.
+    pub vehicles: Vec<VehicleId>,
     /// Alarms that changed, for the live streams.
     pub alarms: Vec<AlarmId>,
     /// Nodes that changed.
@@ -214,15 +223,17 @@ ON CONFLICT (node) DO UPDATE SET feed = link_inbox.feed RETURNING feed");
         tell_refused(&mut change, peer.id, &done.refused).await?;
         if !counts.is_empty() {
             let detail = json!({"counts": counts, "upto": upto});
-            let row = json!({"id": peer.id.to_string(), "enterprises": done.enterprises, "devices": done.devices});
+            let row =
+                json!({"id": peer.id.to_string(), "enterprises": done.enterprises, "devices": done.devices, "vehicles": done.vehicles});
             let entry = Entry { action: "receive", noun: "node", subject: peer.id.to_string(), detail, row, holder: Holder::NONE };
             change.record(entry).await?;
         }
-        change.moves |= !done.devices.is_empty() || !done.enterprises.is_empty();
+        change.moves |= !done.devices.is_empty() || !done.vehicles.is_empty() || !done.enterprises.is_empty();
         change.renames |= !done.nodes.is_empty();
         change.commit().await?;
         once(&mut done.enterprises);
         once(&mut done.devices);
+        once(&mut done.vehicles);
         once(&mut done.alarms);
         once(&mut done.nodes);
         Ok(Applied { is_new: true, feed: upto, ..done })
@@ -255,7 +266,7 @@ pub(crate) async fn must_be_own_enterprise(tx: &mut Tx, id: EnterpriseId) -> Res
 
 /// Where an application stood before an entry.
 struct Mark {
-    done: [usize; 4],
+    done: [usize; 5],
     standing: usize,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -285,17 +296,18 @@ impl Apply<'_> {
     /// What is refused leaves nothing behind; what it would have told is read as it is in the end.
     async fn mark(&mut self) -> Result<Mark, StoreError> {
         self.change.tx.run(sql("SAVEPOINT entry")).await?;
-        let Applied { enterprises, devices, alarms, nodes, .. } = &self.done;
-        let done = [enterprises.len(), devices.len(), alarms.len(), nodes.len()];
+        let Applied { enterprises, devices, vehicles, alarms, nodes, .. } = &self.done;
+        let done = [enterprises.len(), devices.len(), vehicles.len(), alarms.len(), nodes.len()];
         Ok(Mark { done, standing: self.change.standing.len(), counts: self.counts.clone() })
     }
 
     async fn back_to(&mut self, mark: Mark) -> Result<(), StoreError> {
         self.change.tx.run(sql("ROLLBACK TO SAVEPOINT entry")).await?;
         self.change.tx.run(sql("RELEASE SAVEPOINT entry")).await?;
-        let [enterprises, devices, alarms, nodes] = mark.done;
+        let [enterprises, devices, vehicles, alarms, nodes] = mark.done;
         self.done.enterprises.truncate(enterprises);
         self.done.devices.truncate(devices);
+        self.done.vehicles.truncate(vehicles);
         self.done.alarms.truncate(alarms);
         for node in self.done.nodes.split_off(nodes) {
             self.below.remove(&node);
@@ -337,6 +349,14 @@ impl Apply<'_> {
                 }
                 self.point(origin, &body, true).await.map(drop)
             }
+            (false, "vehicle") => {
+                self.may_speak_for(origin)?;
+                let body: VehicleBody = parse(&entry.body)?;
+                if body.id != number()? {
+                    return Err(Fault::Refused("subject"));
+                }
+                self.vehicle(origin, &body, true).await.map(drop)
+            }
             (false, "alarm") => {
                 self.may_speak_for(origin)?;
                 let id = id.parse().map_err(|_| Fault::Refused("subject"))?;
@@ -368,15 +388,25 @@ impl Apply<'_> {
         *self.counts.entry(noun).or_default() += 1;
     }
 
-    async fn local(&mut self, origin: NodeId, kind: &'static str, remote: i64) -> Result<Option<i64>, StoreError> {
-        let q = sql("SELECT local_id FROM mirror WHERE node = $1 AND kind = $2 AND remote_id = $3");
-        self.change.tx.row(q.bind(origin).bind(kind).bind(remote)).await?.map(|row| row.get("local_id")).transpose()
+    async fn mirror(&mut self, origin: NodeId, kind: &'static str, remote: i64, local: i64, mark: Option<&str>) -> Result<(), StoreError> {
+        let put = sql("INSERT INTO mirror (node, kind, remote_id, local_id, mark) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id, mark = COALESCE(excluded.mark, mirror.mark)");
+        self.change.tx.run(put.bind(origin).bind(kind).bind(remote).bind(local).bind(mark)).await.map(drop)
     }
 
-    async fn mirror(&mut self, origin: NodeId, kind: &'static str, remote: i64, local: i64) -> Result<(), StoreError> {
-        let put = sql("INSERT INTO mirror (node, kind, remote_id, local_id) VALUES ($1, $2, $3, $4)
-ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id");
-        self.change.tx.run(put.bind(origin).bind(kind).bind(remote).bind(local)).await.map(drop)
+    /// The enterprise here that its home means: what bears this id there, unless that is another's by now; else what bore its mark under another id.
+    async fn enterprise_of(&mut self, origin: NodeId, remote: i64, mark: Option<&str>) -> Result<Option<i64>, StoreError> {
+        let q = sql("SELECT local_id, mark FROM mirror WHERE node = $1 AND kind = 'enterprise' AND remote_id = $2");
+        if let Some(row) = self.change.tx.row(q.bind(origin).bind(remote)).await? {
+            let known: Option<String> = row.get("mark")?;
+            if mark.is_none() || known.is_none() || known.as_deref() == mark {
+                return Ok(Some(row.get("local_id")?));
+            }
+            self.unname(origin, "enterprise", remote).await?;
+        }
+        let q = sql("UPDATE mirror SET remote_id = $1 WHERE node = $2 AND kind = 'enterprise' AND mark = $3 RETURNING local_id");
+        let row = self.change.tx.row(q.bind(remote).bind(origin).bind(mark)).await?;
+        row.map(|row| row.get("local_id")).transpose()
     }
 
     /// The id has come to be another's at its home, which was restored from a backup: what bore it here stays the other node's, under a negative id, and
@@ -405,14 +435,15 @@ WHERE node = $3 AND kind = $4 AND remote_id = $5";
         let (region, place) = checked_enterprise(body)?;
         self.vouches(&body.code, &region)?;
         const SELECT: &str = "SELECT e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.home, e.merged_into FROM enterprise AS e";
-        let known = match self.local(origin, "enterprise", remote).await? {
+        let mark = body.mark.as_deref();
+        let known = match self.enterprise_of(origin, remote, mark).await? {
             Some(local) => self.change.tx.row(sql(&format!("{SELECT} WHERE e.id = $1")).bind(local)).await?,
             None => None,
         };
         let by_code = self.change.tx.row(sql(&format!("{SELECT} WHERE e.code = $1")).bind(body.code.as_str())).await?;
         let Some(row) = known.as_ref().or(by_code.as_ref()) else {
             let local = self.make_enterprise(body, &region, place, &origin.to_string()).await?;
-            return Ok(self.mirror(origin, "enterprise", remote, local.get()).await?);
+            return Ok(self.mirror(origin, "enterprise", remote, local.get(), mark).await?);
         };
         let id: EnterpriseId = row.get("id")?;
         let there: RegionCode = row.get("region")?;
@@ -423,7 +454,12 @@ WHERE node = $3 AND kind = $4 AND remote_id = $5";
             // Another's: it is only named here. Not one of a territory that the peer does not speak for.
             self.vouches(&body.code, &there)?;
         }
-        self.mirror(origin, "enterprise", remote, merged.unwrap_or(id).get()).await?;
+        if known.is_none() && is_mine && mark.is_some() {
+            // Made again at its home under the same code: it goes on here as that.
+            let drop_old = sql("DELETE FROM mirror WHERE node = $1 AND kind = 'enterprise' AND local_id = $2");
+            self.change.tx.run(drop_old.bind(origin).bind(id)).await?;
+        }
+        self.mirror(origin, "enterprise", remote, merged.unwrap_or(id).get(), mark).await?;
         if !is_mine || merged.is_some() {
             return Ok(());
         }
@@ -480,7 +516,7 @@ WHERE id = $8",
         let (region, place) = checked_enterprise(body)?;
         const SELECT: &str = "SELECT id, code, region, merged_into FROM enterprise WHERE";
         let known = match body.id {
-            Some(remote) => self.local(origin, "enterprise", remote).await?,
+            Some(remote) => self.enterprise_of(origin, remote, body.mark.as_deref()).await?,
             None => None,
         };
         let q = match known {
@@ -491,7 +527,7 @@ WHERE id = $8",
             self.vouches(&body.code, &region)?;
             let id = self.make_enterprise(body, &region, place, "").await?;
             if let Some(remote) = body.id {
-                self.mirror(origin, "enterprise", remote, id.get()).await?;
+                self.mirror(origin, "enterprise", remote, id.get(), body.mark.as_deref()).await?;
             }
             return Ok(Some(id));
         };
@@ -538,7 +574,7 @@ WHERE m.node = $1 AND m.kind = 'device' AND m.remote_id = $2");
             sql("INSERT INTO device (code, name, enterprise_id, protocol, secret_hash) VALUES ($1, $2, $3, 'link', $4) RETURNING id");
         let insert = insert.bind(code).bind(body.name.as_str()).bind(enterprise).bind(NO_SECRET);
         let id: DeviceId = self.change.tx.row(insert).await?.ok_or(StoreError::NotFound)?.get("id")?;
-        self.mirror(origin, "device", body.id, id.get()).await?;
+        self.mirror(origin, "device", body.id, id.get(), None).await?;
         self.touched_device(id);
         self.count("device");
         Ok(id)
@@ -613,7 +649,7 @@ WHERE m.node = $1 AND m.kind = 'point' AND m.remote_id = $2");
             return Ok(id);
         }
         after.id = crate::point::insert(&mut self.change, &after).await?;
-        self.mirror(origin, "point", body.id, after.id.get()).await?;
+        self.mirror(origin, "point", body.id, after.id.get(), None).await?;
         self.touched_point(after.id, device);
         Ok(after.id)
     }
@@ -624,6 +660,61 @@ WHERE m.node = $1 AND m.kind = 'point' AND m.remote_id = $2");
         self.count("point");
     }
 
+    /// A vehicle, made if it is unknown; `newest`: what the body says is its newest state.
+    async fn vehicle(&mut self, origin: NodeId, body: &VehicleBody, newest: bool) -> Result<VehicleId, Fault> {
+        let phone = format!("{}:{}", &origin.to_string()[..8], body.phone);
+        let q = sql("SELECT v.id, v.phone FROM mirror AS m INNER JOIN vehicle AS v ON v.id = m.local_id
+WHERE m.node = $1 AND m.kind = 'vehicle' AND m.remote_id = $2");
+        let mut known = None;
+        if let Some(row) = self.change.tx.row(q.bind(origin).bind(body.id)).await? {
+            if row.get::<String>("phone")? == phone {
+                known = Some(row.get("id")?);
+            } else {
+                self.unname(origin, "vehicle", body.id).await?;
+            }
+        }
+        if let Some(id) = known.filter(|_| !newest) {
+            return Ok(id);
+        }
+        texts(&[(&body.phone, true), (&body.plate, false), (&body.kind, false)])?;
+        let trust = Trust::parse(&body.trust).ok_or(Fault::Refused("body"))?;
+        let region = body.region.as_deref().map(|text| RegionCode::new(text).ok_or(Fault::Refused("body"))).transpose()?;
+        let enterprise = self.owner(origin, body.enterprise.as_ref()).await?;
+        let region = region.filter(|_| enterprise.is_none());
+        if region.as_ref().is_some_and(|region| !self.peer.region.as_ref().is_some_and(|own| own.holds(region))) {
+            return Err(Fault::Refused("territory"));
+        }
+        if known.is_none() {
+            let q = sql("SELECT id FROM vehicle WHERE phone = $1").bind(phone.as_str());
+            known = self.renamed(q, origin, "vehicle", body.id).await?.map(VehicleId::new);
+        }
+        if let Some(id) = known {
+            let update = sql("UPDATE vehicle SET plate = $1, kind = $2, enterprise_id = $3, region = $4, trust = $5, speed_limit_kmh = $6,
+  revision = revision + 1
+WHERE id = $7 AND (plate <> $1 OR kind <> $2 OR COALESCE(enterprise_id, 0) <> COALESCE($3, 0) OR COALESCE(region, '') <> COALESCE($4, '')
+  OR trust <> $5 OR COALESCE(speed_limit_kmh, -1.0) <> COALESCE($6, -1.0))");
+            let update = update.bind(body.plate.as_str()).bind(body.kind.as_str()).bind(enterprise).bind(region).bind(trust.as_str());
+            if self.change.tx.run(update.bind(body.speed_limit_kmh).bind(id)).await? > 0 {
+                self.touched_vehicle(id);
+            }
+            return Ok(id);
+        }
+        let insert = sql("INSERT INTO vehicle (phone, plate, kind, enterprise_id, region, trust, adopted, speed_limit_kmh)
+VALUES ($1, $2, $3, $4, $5, $6, 1, $7) RETURNING id");
+        let insert = insert.bind(phone).bind(body.plate.as_str()).bind(body.kind.as_str()).bind(enterprise).bind(region);
+        let row = self.change.tx.row(insert.bind(trust.as_str()).bind(body.speed_limit_kmh)).await?;
+        let id: VehicleId = row.ok_or(StoreError::NotFound)?.get("id")?;
+        self.mirror(origin, "vehicle", body.id, id.get(), None).await?;
+        self.touched_vehicle(id);
+        Ok(id)
+    }
+
+    fn touched_vehicle(&mut self, id: VehicleId) {
+        self.change.told.vehicle(id);
+        self.done.vehicles.push(id);
+        self.count("vehicle");
+    }
+
     async fn alarm(&mut self, origin: NodeId, id: AlarmId, body: AlarmBody) -> Result<(), Fault> {
         let level = Level::parse(&body.level).ok_or(Fault::Refused("body"))?;
         let kind = RuleKind::parse(&body.kind).ok_or(Fault::Refused("body"))?;
@@ -632,7 +723,11 @@ WHERE m.node = $1 AND m.kind = 'point' AND m.remote_id = $2");
         let time = Timestamp::from_micros;
         let (onset_at, raised_at) = (time(body.onset_at), time(body.raised_at));
         let mut returned_at = body.returned_at.map(time);
-        let point = self.point(origin, &body.point, false).await?;
+        let stands_at = match (&body.point, &body.vehicle) {
+            (Some(point), None) => Subject::Point(self.point(origin, point, false).await?),
+            (None, Some(vehicle)) => Subject::Vehicle(self.vehicle(origin, vehicle, false).await?),
+            _ => return Err(Fault::Refused("body")),
+        };
         let known = self.change.tx.row(sql("SELECT home, returned_at_us, historic FROM alarm WHERE id = $1").bind(id)).await?;
         if let Some(row) = known {
             if row.get::<Option<NodeId>>("home")? != Some(origin) {
@@ -646,37 +741,74 @@ WHERE m.node = $1 AND m.kind = 'point' AND m.remote_id = $2");
             }
         } else {
             let historic = body.historic || (returned_at.is_some() && self.change.now.since_us(raised_at) > LATE_US);
-            let subject = format!("point:{point}");
+            let (subject, point, vehicle) = match stands_at {
+                Subject::Point(id) => (format!("point:{id}"), Some(id), None),
+                Subject::Vehicle(id) => (format!("vehicle:{id}"), None, Some(id)),
+            };
             if returned_at.is_none() && !historic {
                 returned_at = self.make_room(origin, &body.rule, &subject, raised_at).await?;
             }
-            let q = sql("SELECT e.id, e.code, e.region, e.sector FROM point AS p
-INNER JOIN device AS d ON d.id = p.device_id
-LEFT JOIN enterprise AS e ON e.id = COALESCE((SELECT COALESCE(o.merged_into, o.id) FROM enterprise AS o WHERE o.code = $1), d.enterprise_id)
-WHERE p.id = $2");
-            let q = q.bind(body.enterprise.clone().unwrap_or_default()).bind(point);
+            const OWNER: &str = "LEFT JOIN enterprise AS e ON e.id = COALESCE((SELECT COALESCE(o.merged_into, o.id) FROM enterprise AS o WHERE o.code = $1), x.owner)";
+            let q = match stands_at {
+                Subject::Point(id) => sql(&format!(
+                    "SELECT e.id, e.code, e.region, e.sector, NULL AS own_region
+FROM (SELECT d.enterprise_id AS owner FROM point AS p INNER JOIN device AS d ON d.id = p.device_id WHERE p.id = $2) AS x
+{OWNER}"
+                ))
+                .bind(body.enterprise.clone().unwrap_or_default())
+                .bind(id),
+                Subject::Vehicle(id) => sql(&format!(
+                    "SELECT e.id, e.code, e.region, e.sector, x.region AS own_region
+FROM (SELECT v.enterprise_id AS owner, v.region FROM vehicle AS v WHERE v.id = $2) AS x
+{OWNER}"
+                ))
+                .bind(body.enterprise.clone().unwrap_or_default())
+                .bind(id),
+            };
             let owner = self.change.tx.row(q).await?.ok_or(StoreError::NotFound)?;
             let (enterprise, region, sector): (Option<EnterpriseId>, Option<RegionCode>, Option<String>) =
                 (owner.get("id")?, owner.get("region")?, owner.get("sector")?);
             if let Some((code, region)) = owner.get::<Option<String>>("code")?.zip(region.clone()) {
                 self.vouches(&code, &region)?;
             }
+            let region = region.map_or_else(|| owner.get("own_region"), |region| Ok(Some(region)))?;
             let insert = sql("INSERT INTO alarm (id, rule, kind, subject, point_id, unit, enterprise_id, region, sector, level, value, threshold, source,
-  confidence, onset_at_us, raised_at_us, returned_at_us, historic, home, name)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)");
+  confidence, onset_at_us, raised_at_us, returned_at_us, historic, home, name, vehicle_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)");
             let insert = insert.bind(id).bind(body.rule.as_str()).bind(kind.as_str()).bind(subject).bind(point).bind(body.unit.as_str());
             let insert = insert.bind(enterprise).bind(region).bind(sector).bind(level.as_str()).bind(body.value).bind(body.threshold);
             let insert = insert.bind(body.source.as_str()).bind(body.confidence.as_str()).bind(onset_at).bind(raised_at).bind(returned_at);
-            self.change.tx.run(insert.bind(historic).bind(origin).bind(body.name.as_deref())).await?;
-            let stands = (returned_at.is_none() && !historic).then_some((point, level));
+            self.change.tx.run(insert.bind(historic).bind(origin).bind(body.name.as_deref()).bind(vehicle)).await?;
+            let stands = point.filter(|_| returned_at.is_none() && !historic).map(|point| (point, level));
             self.change.standing.push((id, stands));
             self.touched_alarm(id);
         }
+        self.members(origin, id, &body.members).await?;
         let below = &self.below;
         let may = |h: &HandlingBody| h.node == self.peer.id || below.contains(&h.node);
         let handlings: Vec<HandlingBody> = body.handlings.iter().filter(|h| may(h)).take(HANDLINGS_MAX).cloned().collect();
         if self.put_handlings(id, &handlings).await? {
             self.touched_alarm(id);
+        }
+        Ok(())
+    }
+
+    /// What a combination looks at.
+    async fn members(&mut self, origin: NodeId, alarm: AlarmId, members: &[MemberBody]) -> Result<(), Fault> {
+        let mut is_new = false;
+        for (place, member) in (0_i64..).zip(members.iter().take(MEMBERS_MAX)) {
+            let kind = RuleKind::parse(&member.kind).ok_or(Fault::Refused("body"))?;
+            let took_part = member.alarm.as_deref().map(|id| id.parse::<AlarmId>().map_err(|_| Fault::Refused("body"))).transpose()?;
+            let point = self.point(origin, &member.point, false).await?;
+            let put =
+                sql("INSERT INTO alarm_member (alarm_id, point_id, kind, place, combination_id, member_id) VALUES ($1, $2, $3, $4, 0, $5)
+ON CONFLICT (alarm_id, point_id, kind) DO UPDATE SET member_id = excluded.member_id
+WHERE COALESCE(alarm_member.member_id, '') <> COALESCE(excluded.member_id, '')");
+            let put = put.bind(alarm).bind(point).bind(kind.as_str()).bind(place).bind(took_part);
+            is_new |= self.change.tx.run(put).await? > 0;
+        }
+        if is_new {
+            self.touched_alarm(alarm);
         }
         Ok(())
     }
@@ -876,6 +1008,7 @@ fn place(lon: Option<f64>, lat: Option<f64>) -> Result<Option<Wgs84>, Fault> {
 
 fn checked_enterprise(body: &EnterpriseBody) -> Result<(RegionCode, Option<Wgs84>), Fault> {
     texts(&[(&body.code, true), (&body.name, true), (&body.sector, false)])?;
+    texts(&body.mark.iter().map(|mark| (mark, true)).collect::<Vec<_>>())?;
     let region = RegionCode::new(&body.region).ok_or(Fault::Refused("body"))?;
     Ok((region, place(body.lon, body.lat)?))
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0013_duty", include_str!("../migrations/0013_duty.sql")),
     ("0014_export", include_str!("../migrations/0014_export.sql")),
     ("0015_link", include_str!("../migrations/0015_link.sql")),
+    ("0016_mark", include_str!("../migrations/0016_mark.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.
@@ -35,6 +36,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     // Binary order on both: region ranges and cursors depend on it.
     ("{{TEXT}}", "TEXT COLLATE BINARY", "TEXT COLLATE \"C\""),
     ("{{BLOB}}", "BLOB", "BYTEA"),
+    // 128 random bits, 32 hexadecimal digits.
+    ("{{RANDOM}}", "lower(hex(randomblob(16)))", "replace(gen_random_uuid()::text, '-', '')"),
 ];
 
 /// Names and digests, in order.

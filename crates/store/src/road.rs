@@ -97,8 +97,9 @@ pub struct RoadSums {
 }
 
 const OWNER: Owner = Owner { enterprise: "e.id", region: "COALESCE(e.region, v.region)", sector: "e.sector" };
-/// Vehicles that should be networked: adopted by a person, or with an operator. What was only heard is not registered.
-const REGISTERED: &str = "(v.adopted = 1 OR v.enterprise_id IS NOT NULL)";
+/// Vehicles that should be networked: adopted by a person, or with an operator. What was only heard is not registered; those of other nodes report there.
+const REGISTERED: &str = "(v.adopted = 1 OR v.enterprise_id IS NOT NULL)
+  AND NOT EXISTS (SELECT 1 FROM mirror AS m WHERE m.kind = 'vehicle' AND m.local_id = v.id)";
 
 impl Store {
     /// Keeps days, replacing what was reckoned before, in one transaction.

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::alarm::{WORST, read_worst};
 use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
 use crate::db::{PIECE, Row, Sql, sql};
+use crate::inbox::must_be_own;
 use crate::region::{MOVED_AT_ONCE, Redivision};
 use crate::scope::Owner;
 use crate::{Page, Paging, Store, StoreError};
@@ -203,6 +204,7 @@ impl Store {
     pub async fn adopt_vehicle(&self, scope: &Scope, id: VehicleId, now: Timestamp) -> Result<Vehicle, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
+        must_be_own(&mut change.tx, "vehicle", id.get()).await?;
         let after = Vehicle { adopted: true, revision: before.revision + 1, ..before.clone() };
         write(&mut change, &after).await?;
         let q = sql("UPDATE vehicle SET code_generation = code_generation + 1, enrol_until_us = $1 WHERE id = $2");
@@ -226,6 +228,7 @@ impl Store {
     ) -> Result<Vehicle, StoreError> {
         let mut change = self.change(scope, now).await?;
         let before = current(&mut change, id).await?;
+        must_be_own(&mut change.tx, "vehicle", id.get()).await?;
         check_revision(before.revision, wanted.revision)?;
         let enterprise = wanted.enterprise.unwrap_or(before.enterprise);
         if let Some(Some(id)) = wanted.enterprise {

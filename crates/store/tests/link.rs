@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anlan_model::noun::{Device, Enterprise, Grant, Limits, Point};
+use anlan_model::noun::{CombinationMember, Device, Enterprise, Grant, Limits, LimitsSource, Point};
 use anlan_model::{
-    AlarmChange, AlarmId, DeviceId, Effect, EnterpriseId, Level, NodeId, NodeLevel, PointId, RaisedAlarm, RegionCode, Role, RuleKind,
-    Scope, Subject, Timestamp,
+    AlarmChange, AlarmId, AlarmPart, CommandBody, DeviceId, Effect, EnterpriseId, Level, NodeId, NodeLevel, PointId, RaisedAlarm,
+    RegionCode, Role, RuleKind, Scope, Subject, Timestamp, Trust,
 };
 use anlan_store::testing::{number, on_both, sqlite_url};
 use anlan_store::*;
@@ -484,6 +484,199 @@ async fn a_restored_child_that_counts_anew_is_known_by_its_codes() {
             (b.id.get(), d0, "GT-1".to_owned(), fresh),
         ];
         assert_eq!(after, want, "{before:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restored_child_that_gives_an_enterprises_id_to_another_renames_none() {
+    on_both(|county| async move {
+        let (park, _dir) = other().await;
+        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+        be(&park, PLANT, "园区", NodeLevel::Township, Some("530402")).await;
+        join(&county, &park, PLANT, NodeLevel::Township, Some("530402"), None).await;
+        let from = peer(PLANT, NodeLevel::Township, Some("530402"), None);
+        let (a, b) = (made(&park, "E1", "530402").await, made(&park, "E2", "530402").await);
+        device(&park, "D1", Some(a.id)).await;
+        device(&park, "D2", Some(b.id)).await;
+        // One that the county has of its own: it is only named by the park.
+        let here = made(&county, "E3", "530402").await;
+        let c = made(&park, "E3", "530402").await;
+        device(&park, "D3", Some(c.id)).await;
+        assert!(carry(&park, UP, &county, &from, NOW).await.is_empty());
+        let owners = async || {
+            let mut owners = BTreeMap::new();
+            for row in county.all_mirrored_devices().await.unwrap() {
+                let device = county.device(&Scope::node(), row).await.unwrap().device;
+                owners.insert(device.code.split_once(':').unwrap().1.to_owned(), device.enterprise.unwrap());
+            }
+            owners
+        };
+        let before = owners().await;
+        assert_eq!(before["D3"], here.id);
+        // The park was set back to before all of that: the first id is another's now, the first enterprise comes again under another id.
+        let (restored, _dir) = other().await;
+        be(&restored, PLANT, "园区", NodeLevel::Township, Some("530402")).await;
+        let (x, again, y) =
+            (made(&restored, "E4", "530402").await, made(&restored, "E1", "530402").await, made(&restored, "E5", "530402").await);
+        assert_eq!((x.id, again.id, y.id), (a.id, b.id, c.id));
+        device(&restored, "D4", Some(x.id)).await;
+        device(&restored, "D1", Some(again.id)).await;
+        device(&restored, "D5", Some(y.id)).await;
+        stand_below(&restored, &county).await;
+        for _ in 0..2 {
+            county.reset_inbox(PLANT).await.unwrap();
+            assert!(carry(&restored, UP, &county, &from, NOW).await.is_empty());
+            let after = owners().await;
+            for code in ["D1", "D2", "D3"] {
+                assert_eq!(after[code], before[code], "{code}");
+            }
+            let of = async |code: &str| county.enterprise(&Scope::node(), after[code]).await.unwrap().enterprise.code;
+            assert_eq!(
+                (of("D1").await, of("D2").await, of("D4").await, of("D5").await),
+                ("E1".into(), "E2".into(), "E4".into(), "E5".into())
+            );
+            assert_eq!(county.all_enterprises().await.unwrap().len(), 5);
+        }
+        // From now on it may be given another code: it is known by its mark.
+        let change =
+            EnterpriseChange { revision: 1, code: Some("E6".into()), name: Some("改名化工".into()), ..EnterpriseChange::default() };
+        restored.update_enterprise(&Scope::node(), again.id, &change, NOW).await.unwrap();
+        assert!(carry(&restored, UP, &county, &from, NOW).await.is_empty());
+        let row = county.enterprise(&Scope::node(), before["D1"]).await.unwrap().enterprise;
+        assert_eq!((row.code.as_str(), row.name.as_str()), ("E6", "改名化工"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn vehicles_and_combinations_are_known_above_with_their_alarms() {
+    on_both(|city| async move {
+        let ((county, _a), (plant, _b)) = (other().await, other().await);
+        be(&city, CITY, "市局", NodeLevel::City, Some("5304")).await;
+        be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+        be(&plant, PLANT, "甲厂", NodeLevel::Enterprise, None).await;
+        let here = made(&county, "E1", "530402").await;
+        join(&city, &county, COUNTY, NodeLevel::County, Some("530402"), None).await;
+        join(&county, &plant, PLANT, NodeLevel::Enterprise, None, Some(here.id)).await;
+        let there = made(&plant, "E1", "530402").await;
+        let d = device(&plant, "D1", Some(there.id)).await;
+        let (a, b) = (point(&plant, d, "GT-1").await, point(&plant, d, "GT-2").await);
+        let node = Scope::node();
+        let truck = plant.ensure_vehicle("13900000001", Trust::Listed, true, NOW).await.unwrap();
+        let put = VehicleChange {
+            revision: truck.revision,
+            plate: Some("云F12345".into()),
+            kind: Some("hazmat".into()),
+            enterprise: Some(Some(there.id)),
+            ..VehicleChange::default()
+        };
+        plant.update_vehicle(&node, truck.id, &put, NOW).await.unwrap();
+        // A county's own vehicle of a territory alone, and one that an enterprise's node says is of a territory.
+        let bus = county.ensure_vehicle("13900000002", Trust::Listed, true, NOW).await.unwrap();
+        let put = VehicleChange { revision: bus.revision, region: Some(Some(region("530402"))), ..VehicleChange::default() };
+        county.update_vehicle(&node, bus.id, &put, NOW).await.unwrap();
+        let stray = plant.ensure_vehicle("13900000003", Trust::Open, false, NOW).await.unwrap();
+        let put = VehicleChange { revision: stray.revision, region: Some(Some(region("530402"))), ..VehicleChange::default() };
+        plant.update_vehicle(&node, stray.id, &put, NOW).await.unwrap();
+        let members = [CombinationMember { point: a.id, kind: RuleKind::H }, CombinationMember { point: b.id, kind: RuleKind::H }];
+        let source = LimitsSource { document: "联锁表".into(), ..LimitsSource::default() };
+        let new = NewCombination {
+            enterprise: there.id,
+            name: "泄漏确认".into(),
+            level: Level::Red,
+            needed: 1,
+            within_s: 30.0,
+            members: members.to_vec(),
+            source,
+        };
+        let combination = plant.create_combination(&node, &new, 100, NOW).await.unwrap();
+        raise(&plant, alarm_id(1), a.id, NOW).await;
+        let raised = |id, subject, kind| RaisedAlarm {
+            id,
+            rule: format!("rule-{}", id),
+            kind,
+            subject,
+            level: Level::Red,
+            value: Some(96.0),
+            threshold: Some(80.0),
+            unit: "km/h".into(),
+            source: "GB 7258-2017".into(),
+            confidence: "unverified".into(),
+            onset_at: NOW,
+            raised_at: NOW,
+            historic: false,
+        };
+        let part = |point, alarm| AlarmPart { point, kind: RuleKind::H, alarm };
+        let effects = [
+            Effect::Alarm(AlarmChange::Raised(raised(alarm_id(2), Subject::Vehicle(truck.id), RuleKind::Overspeed))),
+            Effect::Alarm(AlarmChange::Raised(raised(alarm_id(3), Subject::Point(a.id), RuleKind::Combination))),
+            Effect::Combined {
+                alarm: alarm_id(3),
+                combination: combination.id,
+                parts: vec![part(a.id, Some(alarm_id(1))), part(b.id, None)],
+            },
+        ];
+        plant.project(plant.projected().await.unwrap() + 1, &effects).await.unwrap();
+        let (of_county, of_plant) =
+            (peer(COUNTY, NodeLevel::County, Some("530402"), None), peer(PLANT, NodeLevel::Enterprise, None, Some("E1")));
+        let round = async || {
+            let refused = carry(&plant, UP, &county, &of_plant, later(1)).await;
+            assert!(carry(&county, UP, &city, &of_county, later(2)).await.is_empty());
+            refused.iter().map(|r| (r.kind.clone(), r.reason)).collect::<Vec<_>>()
+        };
+        assert_eq!(round().await, [("vehicle".to_owned(), "territory")]);
+        let all = city.vehicles(&node, &VehicleFilter::default(), &Paging::all()).await.unwrap().items;
+        let mut seen: Vec<_> =
+            all.iter().map(|v| (v.vehicle.phone.as_str(), v.vehicle.plate.as_str(), v.enterprise_name.as_deref(), v.worst_level)).collect();
+        seen.sort_unstable();
+        let want = [("aaaaaaaa:13900000002", "", None, None), ("bbbbbbbb:13900000001", "云F12345", Some("E1化工"), Some(Level::Red))];
+        assert_eq!(seen, want);
+        for store in [&county, &city] {
+            let alarm = store.alarm(&node, alarm_id(2)).await.unwrap();
+            assert_eq!((alarm.subject_name.as_str(), alarm.home.map(|h| h.id)), ("云F12345", Some(PLANT)));
+            let alarm = store.alarm(&node, alarm_id(3)).await.unwrap();
+            assert_eq!((alarm.subject_name.as_str(), alarm.combination), ("泄漏确认", None));
+            let members: Vec<_> = alarm.members.iter().map(|m| (m.point_name.as_str(), m.alarm.as_ref().map(|a| a.id))).collect();
+            assert_eq!(members, [("GT-1浓度", Some(alarm_id(1))), ("GT-2浓度", None)]);
+            // It is the plant's: nobody here commands or changes it.
+            let id = store
+                .vehicles(&node, &VehicleFilter { q: Some("云F12345".into()), ..VehicleFilter::default() }, &Paging::all())
+                .await
+                .unwrap()
+                .items[0]
+                .vehicle
+                .id;
+            let change = VehicleChange { revision: 1, plate: Some("云F00000".into()), ..VehicleChange::default() };
+            assert!(matches!(store.update_vehicle(&node, id, &change, NOW).await, Err(StoreError::Mirrored { .. })));
+            assert!(matches!(
+                store.create_command(&node, Target::Vehicle(id), &CommandBody::QueryPosition, NOW).await,
+                Err(StoreError::Mirrored { .. })
+            ));
+            assert!(!store.registered_vehicles().await.unwrap().contains(&id), "it is driven and reckoned there");
+        }
+        // A member that joins later is known above, and the end; a new plate too.
+        raise(&plant, alarm_id(4), b.id, later(3)).await;
+        let joined = Effect::Combined {
+            alarm: alarm_id(3),
+            combination: combination.id,
+            parts: vec![part(a.id, Some(alarm_id(1))), part(b.id, Some(alarm_id(4)))],
+        };
+        plant.project(plant.projected().await.unwrap() + 1, &[joined]).await.unwrap();
+        end(&plant, alarm_id(2), later(4)).await;
+        let put = VehicleChange { revision: 2, plate: Some("云F54321".into()), ..VehicleChange::default() };
+        plant.update_vehicle(&node, truck.id, &put, later(5)).await.unwrap();
+        round().await;
+        for store in [&county, &city] {
+            let alarm = store.alarm(&node, alarm_id(3)).await.unwrap();
+            assert_eq!(alarm.members[1].alarm.as_ref().map(|a| a.id), Some(alarm_id(4)));
+            let alarm = store.alarm(&node, alarm_id(2)).await.unwrap();
+            assert_eq!((alarm.subject_name.as_str(), alarm.returned_at), ("云F54321", Some(later(4))));
+            assert!(store.verify_audit(None).await.unwrap().complete);
+        }
+        let before = (county.feed_end(UP).await.unwrap(), plant.feed_end(UP).await.unwrap());
+        round().await;
+        assert_eq!((county.feed_end(UP).await.unwrap(), plant.feed_end(UP).await.unwrap()), before, "nobody echoes");
     })
     .await;
 }

@@ -158,6 +158,14 @@ INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0
             ("SELECT COUNT(*) AS n FROM alarm WHERE home IS NULL", 1),
         ],
     },
+    Step {
+        name: "0016_mark",
+        digest: "37a52b52751ef525a6e8cb38a435ac775f17b944b5ae0b3530c4627416e7ef68",
+        rows: "INSERT INTO mirror (node, kind, remote_id, local_id, mark) SELECT '0199f3c27f007abc8def0123456789ab', 'enterprise', 7, id, 'm' FROM enterprise;",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM mirror WHERE mark = 'm'", 1),
+        ],
+    },
 ];
 
 #[test]
@@ -178,6 +186,9 @@ async fn a_database_of_every_earlier_schema_comes_to_the_newest_with_all_it_hold
         for (text, want) in STEPS[..n].iter().flat_map(|s| s.counts) {
             assert_eq!(number(&store, text).await, *want, "from schema {n}: {text}");
         }
+        // Who was made before there were marks has one.
+        let marked = number(&store, "SELECT COUNT(*) AS n FROM enterprise WHERE LENGTH(mark) = 32").await;
+        assert_eq!(marked, i64::from(n < 15), "from schema {n}");
         // What the newest code reads and writes of it.
         let node = Scope::node();
         let all = Paging::all();

@@ -602,7 +602,8 @@ async fn keep_feed(service: &Service, peer: &Peer, feed: Feed) -> Option<u64> {
         metrics::counter!("anlan_link_refused_total", "reason" => refused.reason).increment(1);
     }
     let enterprises = applied.enterprises.iter().map(|id| Touched::Enterprise(*id));
-    let touched: Vec<Touched> = enterprises.chain(applied.devices.iter().map(|id| Touched::Device(*id))).collect();
+    let vehicles = applied.vehicles.iter().map(|id| Touched::Vehicle(*id));
+    let touched: Vec<Touched> = enterprises.chain(applied.devices.iter().map(|id| Touched::Device(*id))).chain(vehicles).collect();
     // A repeat renews too: what it brought the first time may not be known yet.
     if let Err(failure) = app.registry.renew(touched).await {
         warn!(error = &failure as &dyn std::error::Error, "what a neighbour told is not known yet; it is told again");
