@@ -199,14 +199,14 @@ pub struct Alarm {
     /// What a combination alarm is made of, in the order of its rule; empty for every other.
     pub members: Vec<AlarmMember>,
     /// The node that judged it, if that is another one.
-    pub home: Option<AlarmHome>,
+    pub home: Option<Home>,
     /// What the people of other nodes did about it; what was done here stands above.
     pub handlings: Vec<AlarmHandling>,
 }
 
-/// The node at which the condition of an alarm was judged.
+/// The node at which something is kept: where the condition of an alarm was judged, a device or vehicle is heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlarmHome {
+pub struct Home {
     /// Node.
     pub id: NodeId,
     /// Its name here; empty = unknown.

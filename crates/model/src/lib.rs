@@ -15,7 +15,7 @@ pub mod scope;
 pub mod time;
 
 pub use alarm::{
-    Alarm, AlarmChange, AlarmHandling, AlarmHome, AlarmMember, AlarmPart, AlarmState, DataEvent, Effect, Level, MemberAlarm, RaisedAlarm,
+    Alarm, AlarmChange, AlarmHandling, AlarmMember, AlarmPart, AlarmState, DataEvent, Effect, Home, Level, MemberAlarm, RaisedAlarm,
     RuleKind, Subject,
 };
 pub use batch::{

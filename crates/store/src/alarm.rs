@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use anlan_model::{
-    Alarm, AlarmHandling, AlarmHome, AlarmId, AlarmMember, AlarmState, CombinationId, EnterpriseId, Level, MemberAlarm, NodeId, NodeLevel,
+    Alarm, AlarmHandling, AlarmId, AlarmMember, AlarmState, CombinationId, EnterpriseId, Home, Level, MemberAlarm, NodeId, NodeLevel,
     PointId, RegionCode, RuleKind, Scope, Subject, Timestamp, VehicleId,
 };
 use serde_json::{Value as Json, json};
@@ -359,10 +359,10 @@ fn read(row: &Row) -> Result<Alarm, StoreError> {
     })
 }
 
-fn read_home(row: &Row) -> Result<Option<AlarmHome>, StoreError> {
+pub(crate) fn read_home(row: &Row) -> Result<Option<Home>, StoreError> {
     let Some(id) = row.get("home")? else { return Ok(None) };
     let (name, level): (Option<String>, Option<String>) = (row.get("home_name")?, row.get("home_level")?);
-    Ok(Some(AlarmHome { id, name: name.unwrap_or_default(), level: level.as_deref().and_then(NodeLevel::parse) }))
+    Ok(Some(Home { id, name: name.unwrap_or_default(), level: level.as_deref().and_then(NodeLevel::parse) }))
 }
 
 /// Puts rows of [`HANDLINGS`] where they belong, the lowest level first.

@@ -1,7 +1,7 @@
 //! Devices and gateways with a credential of their own.
 
 use anlan_model::noun::Device;
-use anlan_model::{DeviceId, EnterpriseId, Scope, Timestamp};
+use anlan_model::{DeviceId, EnterpriseId, Home, Scope, Timestamp};
 use serde_json::{Value as Json, json};
 
 use crate::audit::{Change, Entry, and_equal, check_revision, difference};
@@ -18,6 +18,8 @@ pub struct DeviceRow {
     pub enterprise_name: Option<String>,
     /// Its points.
     pub points: i64,
+    /// Of one that another node hears.
+    pub home: Option<Home>,
 }
 
 /// Which devices.
@@ -68,9 +70,12 @@ pub struct DeviceChange {
 }
 
 const COLUMNS: &str = "d.id, d.code, d.name, d.enterprise_id, d.protocol, d.gateway, d.may_backfill, d.disabled, d.secret_hash, d.revision";
-const ROWS: &str = "e.name AS enterprise_name, (SELECT COUNT(*) FROM point AS p WHERE p.device_id = d.id) AS points
+const ROWS: &str = "e.name AS enterprise_name, (SELECT COUNT(*) FROM point AS p WHERE p.device_id = d.id) AS points,
+  m.node AS home, n.name AS home_name, n.level AS home_level
 FROM device AS d
 LEFT JOIN enterprise AS e ON e.id = d.enterprise_id
+LEFT JOIN mirror AS m ON m.kind = 'device' AND m.local_id = d.id
+LEFT JOIN node AS n ON n.id = m.node
 WHERE 1 = 1";
 
 impl Store {
@@ -232,7 +237,12 @@ pub(crate) async fn merge(change: &mut Change<'_>, from: EnterpriseId, into: Ent
 }
 
 fn read_row(row: &Row) -> Result<DeviceRow, StoreError> {
-    Ok(DeviceRow { device: read(row)?, enterprise_name: row.get("enterprise_name")?, points: row.get("points")? })
+    Ok(DeviceRow {
+        device: read(row)?,
+        enterprise_name: row.get("enterprise_name")?,
+        points: row.get("points")?,
+        home: crate::alarm::read_home(row)?,
+    })
 }
 
 fn read(row: &Row) -> Result<Device, StoreError> {

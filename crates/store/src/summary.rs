@@ -93,8 +93,10 @@ impl Store {
         let points = "SELECT SUBSTR(e.region, 1, 6) AS county, COUNT(*) AS n FROM point AS p
 INNER JOIN device AS d ON d.id = p.device_id LEFT JOIN enterprise AS e ON e.id = d.enterprise_id WHERE 1 = 1";
         let points = self.by_county(sql(points), scope, Owner::ENTERPRISE, &mut regions, |r, n| r.points += n).await?;
+        // Where vehicles of other nodes are, is known there.
         let vehicles = "SELECT SUBSTR(COALESCE(e.region, v.region), 1, 6) AS county, COUNT(*) AS n FROM vehicle AS v
-LEFT JOIN enterprise AS e ON e.id = v.enterprise_id WHERE 1 = 1";
+LEFT JOIN enterprise AS e ON e.id = v.enterprise_id
+WHERE NOT EXISTS (SELECT 1 FROM mirror AS m WHERE m.kind = 'vehicle' AND m.local_id = v.id)";
         let owner = Owner { enterprise: "e.id", region: "COALESCE(e.region, v.region)", sector: "e.sector" };
         let vehicles = self.by_county(sql(vehicles), scope, owner, &mut regions, |r, n| r.vehicles += n).await?;
 

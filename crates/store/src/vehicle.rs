@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anlan_model::noun::{Enterprise, Vehicle};
-use anlan_model::{EnterpriseId, Level, RegionCode, Scope, Timestamp, Trust, VehicleId};
+use anlan_model::{EnterpriseId, Home, Level, RegionCode, Scope, Timestamp, Trust, VehicleId};
 use serde_json::{Value as Json, json};
 
-use crate::alarm::{WORST, read_worst};
+use crate::alarm::{WORST, read_home, read_worst};
 use crate::audit::{Change, Entry, Holder, and_equal, check_revision, difference};
 use crate::db::{PIECE, Row, Sql, sql};
 use crate::inbox::must_be_own;
@@ -23,6 +23,8 @@ pub struct VehicleRow {
     pub enterprise_name: Option<String>,
     /// Worst level of its standing alarms.
     pub worst_level: Option<Level>,
+    /// Of one that another node hears.
+    pub home: Option<Home>,
 }
 
 /// Which vehicles.
@@ -291,9 +293,13 @@ pub(crate) async fn merge(change: &mut Change<'_>, from: EnterpriseId, into: &En
 
 fn select_rows() -> Sql {
     sql(&format!(
-        "SELECT {COLUMNS}, e.name AS enterprise_name,
+        "SELECT {COLUMNS}, e.name AS enterprise_name, m.node AS home, n.name AS home_name, n.level AS home_level,
   (SELECT {WORST} FROM alarm AS a WHERE a.vehicle_id = v.id AND a.returned_at_us IS NULL AND a.historic = 0) AS worst
-{FROM}"
+FROM vehicle AS v
+LEFT JOIN enterprise AS e ON e.id = v.enterprise_id
+LEFT JOIN mirror AS m ON m.kind = 'vehicle' AND m.local_id = v.id
+LEFT JOIN node AS n ON n.id = m.node
+WHERE 1 = 1"
     ))
 }
 
@@ -358,7 +364,12 @@ fn bare(phone: &str) -> &str {
 }
 
 fn read_row(row: &Row) -> Result<VehicleRow, StoreError> {
-    Ok(VehicleRow { vehicle: read(row)?, enterprise_name: row.get("enterprise_name")?, worst_level: read_worst(row)? })
+    Ok(VehicleRow {
+        vehicle: read(row)?,
+        enterprise_name: row.get("enterprise_name")?,
+        worst_level: read_worst(row)?,
+        home: read_home(row)?,
+    })
 }
 
 fn read(row: &Row) -> Result<Vehicle, StoreError> {

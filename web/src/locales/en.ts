@@ -417,6 +417,8 @@ const en: Shape = {
     altitude: 'Altitude',
     alarmBits: 'Terminal alarm bits',
     neverHeard: 'No position ever received',
+    home: 'Heard by',
+    heardThere: 'Positions are kept by that node and do not come here',
     track: 'Track of the day',
     noTrack: 'No positions on this day.',
     speedLabel: 'Speed of the day, {n} positions',

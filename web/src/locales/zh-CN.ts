@@ -414,6 +414,8 @@ export default {
     altitude: '海拔',
     alarmBits: '终端报警位',
     neverHeard: '从未收到位置',
+    home: '接收节点',
+    heardThere: '位置由该节点接收，不上传到本级',
     track: '当日轨迹',
     noTrack: '这一天没有位置。',
     speedLabel: '当日速度曲线，共 {n} 个位置',

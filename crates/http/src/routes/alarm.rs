@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
-use super::node::NodeLevel;
+use super::node::{Home, NodeLevel};
 use crate::dto::{At, Level, at_option, flag, id_option, words};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
 
@@ -65,19 +65,9 @@ pub(crate) struct AlarmDto {
     /// How the vehicle's terminal is believed; `null` for points.
     trust: Option<&'static str>,
     /// The node that judged it; `null` = this one.
-    home: Option<AlarmHomeDto>,
+    home: Option<Home>,
     /// What the people of other nodes did about it, the lowest level first; what was done here stands above.
     handlings: Vec<AlarmHandlingDto>,
-}
-
-/// The node that judged an alarm.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AlarmHome)]
-pub(crate) struct AlarmHomeDto {
-    id: String,
-    /// Empty = unknown here.
-    name: String,
-    level: Option<NodeLevel>,
 }
 
 /// What the people of another node did about an alarm.
@@ -207,7 +197,7 @@ impl AlarmDto {
             closed_by: alarm.closed_by,
             closed_reason: alarm.closed_reason,
             historic: alarm.historic,
-            home: alarm.home.map(|h| AlarmHomeDto { id: h.id.to_string(), name: h.name, level: h.level.map(Into::into) }),
+            home: alarm.home.map(Into::into),
             handlings: alarm.handlings.into_iter().map(Into::into).collect(),
             trust: vehicle.and_then(|v| known.vehicles.get(&v)).map(|v| v.trust.as_str()),
         }

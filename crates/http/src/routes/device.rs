@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
+use super::node::Home;
 use super::point::{LimitsBody, LimitsSourceDto, PointDto};
 use crate::dto::{At, Place, id, id_option, nullable};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
@@ -35,6 +36,8 @@ pub(crate) struct Device {
     last_at: Option<At>,
     points: u64,
     revision: i64,
+    /// Of one that another node hears; `null` = it speaks to this one.
+    home: Option<Home>,
 }
 
 impl From<DeviceView> for Device {
@@ -55,6 +58,7 @@ impl From<DeviceView> for Device {
             last_at: last_at.map(Into::into),
             points: u64::try_from(row.points).unwrap_or(0),
             revision: d.revision,
+            home: row.home.map(Into::into),
         }
     }
 }

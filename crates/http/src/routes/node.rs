@@ -47,6 +47,21 @@ impl From<NodeLevel> for ModelLevel {
     }
 }
 
+/// The node at which something is kept: here it is read-only.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Home {
+    id: String,
+    /// Empty = unknown here.
+    name: String,
+    level: Option<NodeLevel>,
+}
+
+impl From<anlan_model::Home> for Home {
+    fn from(home: anlan_model::Home) -> Self {
+        Self { id: home.id.to_string(), name: home.name, level: home.level.map(Into::into) }
+    }
+}
+
 /// Which readings go over a link.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
+use super::node::Home;
 use super::point::{Dropped, HistoryQuery};
 use crate::dto::{At, Level, id, id_option, nullable};
 use crate::extract::{AppRef, Body, Caller, PathId, Query};
@@ -39,6 +40,8 @@ pub(crate) struct Vehicle {
     online: bool,
     revision: i64,
     latest: Option<PositionDto>,
+    /// Of one that another node hears; `null` = its terminal speaks to this one.
+    home: Option<Home>,
 }
 
 impl From<VehicleView> for Vehicle {
@@ -57,6 +60,7 @@ impl From<VehicleView> for Vehicle {
             speed_limit_kmh: v.speed_limit_kmh,
             online: view.online,
             revision: v.revision,
+            home: view.row.home.map(Into::into),
             latest: view.latest.as_ref().map(Into::into),
         }
     }
