@@ -5,3 +5,5 @@ ALTER TABLE record ADD COLUMN above {{BIGINT}};
 ALTER TABLE record ADD COLUMN told_at_us {{BIGINT}};
 CREATE INDEX record_above ON record (above);
 -- `kind` of mirror is also `record`.
+-- The release before refused what it was told of records: it is told again, with all the rest, which changes nothing.
+UPDATE link_inbox SET feed = 0;
