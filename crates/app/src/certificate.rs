@@ -286,6 +286,8 @@ pub async fn issue(app: &App, scope: &Scope, kind: &str, id: RecordId, page: Opt
     if page.is_some_and(|page| !is_origin(page)) {
         return Err(AppError::invalid("certificate.page", "page"));
     }
+    // Its home signs for it.
+    row.must_be_own()?;
     let Some(certificate) = &kind.certificate else { return Err(AppError::new(Refusal::NotFound, "certificate.none")) };
     if !certificate.states.contains(&row.state) {
         return Err(AppError::conflict("certificate.state"));

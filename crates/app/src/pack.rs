@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anlan_domain::calendar::Calendar;
 pub use anlan_domain::pack::folder::{Folder, PackMeta, Wrong};
-use anlan_domain::register::{Kind, check_together};
+use anlan_domain::register::{Exchange, FieldType, Kind, check_together};
 use anlan_model::{Clock as _, Permission, Scope};
 use anlan_store::{PackRow, Store};
 use sha2::{Digest as _, Sha256};
@@ -33,6 +33,9 @@ pub const BASE: &str = "base";
 
 /// Setting: hash of what each built-in register is, by which its records are kept; JSON.
 const RENEWED: &str = "base_pack";
+
+/// Setting: by what was said of how far they go the records of each register were last told to the node above; JSON.
+const TOLD: &str = "record_exchange";
 
 /// The files of the built-in pack.
 #[derive(rust_embed::Embed)]
@@ -85,6 +88,11 @@ impl Registers {
     /// Words of its registers.
     pub fn kinds(&self) -> Vec<String> {
         self.kinds.keys().cloned().collect()
+    }
+
+    /// Tells the store how far records go.
+    pub(crate) fn make_known(&self, store: &Store) {
+        store.set_registers(self.kinds.values().map(|(kind, _)| Arc::clone(kind)));
     }
 
     fn add(&mut self, pack: &str, kinds: Vec<Kind>) {
@@ -304,7 +312,7 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
     for kind in &found.folder.kinds {
         record::renew(app, &kind.id).await?;
     }
-    Ok(())
+    tell_again(app).await
 }
 
 /// Who signed it, as the audit tells; an unsigned one passes where no key is trusted.
@@ -371,6 +379,36 @@ pub(crate) async fn begin_base(app: &App) -> Result<(), AppError> {
     note_base(app, &now).await
 }
 
+/// Tells the node above how the records of every register stand that says otherwise than before how far they go, or that is new to the network. Running twice does
+/// no harm.
+async fn tell_again(app: &App) -> Result<(), AppError> {
+    // Whoever comes to be above is told of everything.
+    if app.store.parent_node().is_none() {
+        return Ok(());
+    }
+    let registers = app.registers.load_full();
+    let kept = app.store.setting(TOLD).await?;
+    let before: BTreeMap<String, serde_json::Value> = kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut told = before.clone();
+    for (id, (kind, _)) in &registers.kinds {
+        // The title of what is named goes no further than that.
+        let named = kind.fields.iter().filter_map(|field| match &field.of {
+            FieldType::Record { of, .. } => registers.kinds.get(of).map(|(of, _)| (&field.id, of.exchange.map(Exchange::as_str))),
+            _ => None,
+        });
+        let said = serde_json::json!({"rules": kind.rules(), "named": named.collect::<BTreeMap<_, _>>()});
+        if before.get(id) != Some(&said) {
+            app.store.tell_records(id, app.clock.now()).await?;
+            told.insert(id.clone(), said);
+        }
+    }
+    if told != before {
+        let text = serde_json::to_string(&told).unwrap_or_default();
+        app.store.put_setting(&Scope::node(), TOLD, &text, app.clock.now()).await?;
+    }
+    Ok(())
+}
+
 async fn note_base(app: &App, hashes: &BTreeMap<String, String>) -> Result<(), AppError> {
     let text = serde_json::to_string(hashes).unwrap_or_default();
     Ok(app.store.put_setting(&Scope::node(), RENEWED, &text, app.clock.now()).await?)
@@ -396,10 +434,19 @@ pub(crate) async fn renew_at_start(app: Arc<App>) {
             "records of the release before could not be brought up to date; next try at the next start"
         );
     }
+    let _turn = app.switching.lock().await;
+    if let Err(failure) = tell_again(&app).await {
+        warn!(
+            error = &failure as &dyn std::error::Error,
+            "the node above could not be told of records whose register says otherwise than before how far they go; next try at the next start"
+        );
+    }
 }
 
 async fn renew(app: &App) -> Result<(), AppError> {
-    app.registers.store(Arc::new(Registers::load(&app.store).await?));
+    let registers = Registers::load(&app.store).await?;
+    registers.make_known(&app.store);
+    app.registers.store(Arc::new(registers));
     Ok(())
 }
 

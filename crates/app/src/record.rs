@@ -16,7 +16,7 @@ use anlan_domain::register::{
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
-pub use anlan_store::{FieldIs, Nameable, NotificationRow, RecordFilter, RecordOwner, RecordPut, RecordRow, TaskCounts};
+pub use anlan_store::{FieldIs, Nameable, NotificationRow, RecordFilter, RecordHome, RecordOwner, RecordPut, RecordRow, TaskCounts};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -153,10 +153,10 @@ pub fn retention_over(today: Date) -> (String, FieldIs) {
     (RETAINED_UNTIL.to_owned(), FieldIs::Texts(None, Some(yesterday.to_string())))
 }
 
-/// The last day on which a record is to be kept, if its register says so and nothing follows.
+/// The last day on which a record is to be kept, if its register says so and nothing follows. A copy is kept as long as its home lets it be.
 pub fn retained_until(app: &App, row: &RecordRow) -> Option<Date> {
     let registers = app.registers.load();
-    let (kind, _) = registers.kinds.get(&row.kind).filter(|(kind, _)| kind.retention.is_some() && !row.is_open)?;
+    let (kind, _) = registers.kinds.get(&row.kind).filter(|(kind, _)| kind.retention.is_some() && !row.is_open && row.home.is_none())?;
     kind.retained_until(&read(kind, row).ok()?)
 }
 
@@ -194,7 +194,8 @@ pub async fn references_in(app: &App, scope: &Scope, kind: &str, rows: &[RecordR
     let named = |row: &RecordRow| -> Vec<RecordId> {
         fields.iter().filter_map(|(id, _)| row.body.get("fields")?.get(*id)?.as_str()?.parse().ok()).collect()
     };
-    seen(app, &view, &kind, rows.iter().flat_map(named).collect()).await
+    // A copy says titles and names, and a name of digits is no id.
+    seen(app, &view, &kind, rows.iter().filter(|row| row.home.is_none()).flat_map(named).collect()).await
 }
 
 /// Names of the people in the fields of these records of a kind.
@@ -207,7 +208,7 @@ pub async fn people_in(app: &App, kind: &str, rows: &[RecordRow]) -> Result<BTre
     let named = |row: &RecordRow| -> Vec<UserId> {
         fields.iter().filter_map(|id| row.body.get("fields")?.get(*id)?.as_str()?.parse().ok()).collect()
     };
-    let ids: BTreeSet<UserId> = rows.iter().flat_map(named).collect();
+    let ids: BTreeSet<UserId> = rows.iter().filter(|row| row.home.is_none()).flat_map(named).collect();
     Ok(app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect())
 }
 
@@ -323,6 +324,8 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let by = scope.user.map(|id| id.to_string()).unwrap_or_default();
     let related = Related { parent, children: below };
     let (mut possible, mut blocked) = (Vec::new(), Vec::new());
+    // A copy is read-only: what its home may do is nobody's business here.
+    let roles = if row.home.is_some() { Vec::new() } else { roles };
     for (transition, failed) in kind.possible(&record, &by, &roles, app.today(), &related, &app.calendar) {
         match failed.as_slice() {
             [] => possible.push(transition.id.clone()),
@@ -330,7 +333,8 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
         }
     }
     let named = kind.fields.iter().filter(|f| matches!(f.of, FieldType::Person)).filter_map(|f| record.text(&f.id));
-    let mut ids: BTreeSet<UserId> = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter_map(|id| id.parse().ok()).collect();
+    let named = named.chain(record.acts.iter().map(|act| act.by.as_str())).filter(|_| row.home.is_none());
+    let mut ids: BTreeSet<UserId> = named.filter_map(|id| id.parse().ok()).collect();
     let attachments = app.store.attachments_of(id).await?;
     ids.extend(attachments.iter().map(|row| row.file.by));
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
@@ -485,6 +489,7 @@ pub async fn act(
     let mut change = app.store.change_records(&act, now).await?;
     let kind = app.registers.load().kind(kind)?;
     let row = change.record(&kind.id, id).await?;
+    row.must_be_own()?;
     // Who is late learns that first: what else is wrong may be so only because somebody else went on.
     if row.revision != revision {
         return Err(AppError::conflict("revision.stale").on("revision"));
@@ -713,6 +718,8 @@ impl<'a> Doing<'a> {
                 Ok(named) => change.record(of, named).await,
                 Err(_) => Err(anlan_store::StoreError::NotFound),
             };
+            // A copy may be withdrawn: what is named stays.
+            let found = found.and_then(|row| if row.home.is_some() { Err(anlan_store::StoreError::NotFound) } else { Ok(row) });
             let why = match (found, self.app.registers.load().kind(of)) {
                 (Ok(row), Ok(other)) => match field.fits_record(&other, &read(&other, &row)?, self.today) {
                     Ok(()) => continue,
@@ -1031,7 +1038,8 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
     let mut paging = Paging { cursor: None, limit: PORTION };
     loop {
         let page = app.store.records(&node, kind, &RecordFilter::default(), &paging).await?;
-        let ids: Vec<RecordId> = page.items.iter().map(|row| row.id).collect();
+        // Copies follow the register of their home.
+        let ids: Vec<RecordId> = page.items.iter().filter(|row| row.home.is_none()).map(|row| row.id).collect();
         // One that is broken, or whose key is another's by now, keeps none of the others waiting.
         let is_of_one = |failure: &AppError| matches!(failure.kind, Refusal::Internal | Refusal::Conflict | Refusal::NotFound);
         match renew_some(app, kind, &ids).await {

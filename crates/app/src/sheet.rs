@@ -200,6 +200,7 @@ pub(crate) async fn part(
 }
 
 /// Names of people and titles of records, by ids.
+#[derive(Default)]
 struct Names {
     people: HashMap<String, String>,
     records: HashMap<String, String>,
@@ -230,7 +231,10 @@ fn sheet_of(kind: &Kind, rows: &[RecordRow], names: &Names, language: Language) 
         }
         tabs.push(Tab { name: tab_name(language.say(&field.name, &field.name_en), &tabs), columns, rows: Vec::new() });
     }
+    let of_copies = Names::default();
     for row in rows {
+        // A copy says names and titles itself.
+        let names = if row.home.is_some() { &of_copies } else { names };
         let record = record::read(kind, row)?;
         let state = kind.state(&row.state).map_or(row.state.as_str(), |s| language.say(&s.name, &s.name_en));
         let number = if row.number.is_empty() { row.id.to_string() } else { row.number.clone() };

@@ -110,6 +110,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let released_to = anlan_archive::released_to(dir)?;
     let run = u64::try_from(clock.now().micros()).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
     let (registers, calendar) = (pack::Registers::load(&store).await?, pack::calendar()?);
+    registers.make_known(&store);
     let registers = Arc::new(arc_swap::ArcSwap::from_pointee(registers));
     let live = Live::new(store.clone(), registers.clone(), latest.clone(), opened.durable.clone(), run);
     let projector = Projector {

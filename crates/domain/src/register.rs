@@ -9,6 +9,7 @@
 mod cases;
 pub mod certificate;
 mod compute;
+mod exchange;
 pub mod flag;
 mod grade;
 pub mod graph;
@@ -21,12 +22,13 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use cases::CaseFailure;
+pub use exchange::{Exchange, Rules};
 use jiff::civil::Date;
 pub use kind::{
-    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Exchange, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
-    Opens, Owner, Retention, Shows, State, Test, Transition, Turn, Words,
+    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
+    Retention, Shows, State, Test, Transition, Turn, Words,
 };
-pub use value::{IndexEntry, RETAINED_UNTIL, Value};
+pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day};
 
 use crate::calendar::Calendar;
 
@@ -518,6 +520,13 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                         _ => None,
                     };
                     let (theirs, ours) = (other.field(to), from.split_once('.').map_or_else(|| kind.field(from), column));
+                    // What says itself how far it goes goes no further under another name.
+                    if let Some((theirs, most)) = theirs.zip(kind.said_at(from))
+                        && other.reach(theirs) > most
+                    {
+                        let reason = format!("{to:?} of {:?} goes further between nodes than {from:?}", other.id);
+                        say(field.clone(), reason);
+                    }
                     let fits = theirs.zip(ours).is_some_and(|(a, b)| a.of.takes(&b.of));
                     if !fits || !(by.require.contains(to) || by.may.contains(to)) {
                         say(field.clone(), format!("{to:?} of {:?} cannot be set by {:?} from {from:?}", other.id, by.id));

@@ -205,7 +205,8 @@ FROM audit WHERE id > $1 ORDER BY id LIMIT 1000",
         let head = tx.row(sql("UPDATE audit_head SET n_entries = n_entries + 0 WHERE id = 1 RETURNING n_entries, hash")).await?;
         let head = head.ok_or_else(|| StoreError::Corrupt("the audit has no head".to_owned()))?;
         let (n_entries, hash, sight) = (head.get("n_entries")?, head.get("hash")?, self.sight.clone());
-        let (network, told, standing) = (self.network.clone(), Told::default(), Vec::new());
+        // In line: whoever set other registers meanwhile tells by them behind this change.
+        let (network, told, standing) = (self.network.clone(), Told::by(self.network.registers()), Vec::new());
         Ok(Change { n_entries, hash, tx, scope, now, sight, moves: false, network, told, standing, renames: false, _turn: turn })
     }
 }

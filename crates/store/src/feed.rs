@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anlan_model::noun::{Limits, LimitsSource};
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, Timestamp, VehicleId};
+use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, RecordId, Timestamp, VehicleId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::watch;
 
+use crate::copy::{Changed, Registers};
 use crate::db::{Db, PIECE, Row, Sql, ToValue, Tx, sql};
 use crate::{Store, StoreError};
 
@@ -31,7 +32,7 @@ const ROWS: usize = 100;
 pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
-    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `handling`.
+    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -41,7 +42,7 @@ pub struct FeedEntry {
 
 /// Who this node is to others, as last committed; shared by every clone of a store.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Network(Arc<RwLock<Standing>>, Grown);
+pub(crate) struct Network(Arc<RwLock<Standing>>, Grown, Arc<RwLock<Registers>>);
 
 /// Tells that feeds have grown, and how far, as committed.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub(crate) struct Standing {
     pub(crate) own: Option<NodeId>,
     /// Its parent.
     pub(crate) parent: Option<NodeId>,
+    /// The level of that.
+    pub(crate) parent_level: Option<NodeLevel>,
     /// Whether there is any other node.
     pub(crate) has_others: bool,
     /// Feeds number behind this: of this run alone.
@@ -79,6 +82,12 @@ impl Network {
     }
     pub(crate) fn set(&self, standing: Standing) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+    pub(crate) fn registers(&self) -> Registers {
+        self.2.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    pub(crate) fn set_registers(&self, registers: Registers) {
+        *self.2.write().unwrap_or_else(PoisonError::into_inner) = registers;
     }
     /// What was put is committed.
     pub(crate) fn grew(&self, put: Put) {
@@ -101,8 +110,8 @@ impl Network {
     }
 }
 
-const STANDING: &str = "SELECT id, relation, starts FROM node WHERE relation IN ('self', 'parent')
-UNION ALL SELECT id, relation, starts FROM (SELECT id, relation, starts FROM node WHERE relation NOT IN ('self', 'parent') LIMIT 1) AS other";
+const STANDING: &str = "SELECT id, relation, level, starts FROM node WHERE relation IN ('self', 'parent')
+UNION ALL SELECT id, relation, level, starts FROM (SELECT id, relation, level, starts FROM node WHERE relation NOT IN ('self', 'parent') LIMIT 1) AS other";
 
 fn standing(rows: &[Row]) -> Result<Standing, StoreError> {
     let mut standing = Standing::default();
@@ -111,7 +120,7 @@ fn standing(rows: &[Row]) -> Result<Standing, StoreError> {
         standing.has_others |= relation != "self";
         match relation.as_str() {
             "self" => (standing.own, standing.base) = (Some(id), row.get::<i64>("starts")?.saturating_add(1).saturating_mul(PER_START)),
-            "parent" => standing.parent = Some(id),
+            "parent" => (standing.parent, standing.parent_level) = (Some(id), Some(row.word("level", NodeLevel::parse)?)),
             _ => {}
         }
     }
@@ -305,9 +314,14 @@ pub(crate) struct Told {
     nodes_below: BTreeSet<NodeId>,
     above_changed: bool,
     proofs: BTreeSet<(NodeId, String, NodeId)>,
+    pub(crate) records: Changed,
 }
 
 impl Told {
+    /// Of a node that has these registers.
+    pub(crate) fn by(registers: Registers) -> Self {
+        Self { records: Changed::by(registers), ..Self::default() }
+    }
     pub(crate) fn enterprise(&mut self, id: EnterpriseId) {
         self.enterprises.insert(id);
     }
@@ -347,6 +361,7 @@ impl Told {
             ("device", Some(id)) => self.device(DeviceId::new(id)),
             ("point", Some(id)) => self.point(PointId::new(id)),
             ("vehicle", Some(id)) => self.vehicle(VehicleId::new(id)),
+            ("record", Some(id)) => self.records.note(RecordId::new(id)),
             ("alarm_handling", _) => {
                 if let Some(id) = body["alarm"].as_str().and_then(|id| id.parse().ok()) {
                     self.alarm(id);
@@ -361,7 +376,7 @@ impl Told {
     pub(crate) async fn put(self, tx: &mut Tx, standing: Standing) -> Result<Put, StoreError> {
         let Some(own) = standing.own.filter(|_| standing.has_others) else { return Ok(Put::default()) };
         let mut out = Entries::default();
-        if standing.parent.is_some() {
+        if let Some(level) = standing.parent_level {
             out.put_all(UP, nodes(tx, &Vec::from_iter(self.nodes_below)).await?);
             out.put_all(UP, enterprises(tx, own, &Vec::from_iter(self.enterprises)).await?);
             out.put_all(UP, devices(tx, own, &Vec::from_iter(self.devices)).await?);
@@ -369,6 +384,7 @@ impl Told {
             out.put_all(UP, vehicles(tx, own, &Vec::from_iter(self.vehicles)).await?);
             out.put_all(UP, alarms(tx, own, &self.alarms).await?);
             out.put_all(UP, proofs(tx, self.proofs).await?);
+            out.put_all(UP, self.records.entries(tx, own, level).await?);
         }
         if !self.handled_here_or_above.is_empty() {
             down(tx, own, &self.handled_here_or_above, &mut out).await?;
@@ -385,7 +401,7 @@ impl Told {
 }
 
 /// Kind, subject, body.
-type Entry = (&'static str, String, String);
+pub(crate) type Entry = (&'static str, String, String);
 
 /// Entries by way, each subject once and where it last changed.
 #[derive(Default)]
@@ -427,13 +443,13 @@ RETURNING seq");
     }
 }
 
-fn entry(kind: &'static str, origin: NodeId, id: impl std::fmt::Display, body: &impl Serialize) -> Result<Entry, StoreError> {
+pub(crate) fn entry(kind: &'static str, origin: NodeId, id: impl std::fmt::Display, body: &impl Serialize) -> Result<Entry, StoreError> {
     let body = serde_json::to_string(body).map_err(|e| StoreError::Corrupt(format!("a body of {kind}: {e}")))?;
     Ok((kind, format!("{origin}/{id}"), body))
 }
 
 /// Rows of `select` whose `column` is one of `ids`, in their order within a piece.
-async fn among<T: ToValue>(tx: &mut Tx, select: &str, column: &str, ids: &[T]) -> Result<Vec<Row>, StoreError> {
+pub(crate) async fn among<T: ToValue>(tx: &mut Tx, select: &str, column: &str, ids: &[T]) -> Result<Vec<Row>, StoreError> {
     let mut found = Vec::new();
     for piece in ids.chunks(PIECE) {
         let mut q = sql(select);
@@ -444,7 +460,7 @@ async fn among<T: ToValue>(tx: &mut Tx, select: &str, column: &str, ids: &[T]) -
     Ok(found)
 }
 
-const OWNER: &str = "e.id AS e_id, e.mark AS e_mark, e.home AS e_home, e.code AS e_code, e.name AS e_name, e.region AS e_region, e.sector AS e_sector, e.lon AS e_lon, e.lat AS e_lat";
+pub(crate) const OWNER: &str = "e.id AS e_id, e.mark AS e_mark, e.home AS e_home, e.code AS e_code, e.name AS e_name, e.region AS e_region, e.sector AS e_sector, e.lon AS e_lon, e.lat AS e_lat";
 const DEVICE: &str =
     "d.id AS d_id, d.code AS d_code, d.name AS d_name, d.protocol AS d_protocol, md.node AS d_node, md.remote_id AS d_remote,
   me.remote_id AS e_remote, me.mark AS e_remote_mark";
@@ -517,7 +533,7 @@ async fn points(tx: &mut Tx, own: NodeId, ids: &[PointId]) -> Result<Vec<Entry>,
 }
 
 /// The enterprise; `is_own`: what it owns, or itself, has its home here.
-fn owner(row: &Row, is_own: bool) -> Result<Option<EnterpriseBody>, StoreError> {
+pub(crate) fn owner(row: &Row, is_own: bool) -> Result<Option<EnterpriseBody>, StoreError> {
     let Some(code) = row.get("e_code")? else { return Ok(None) };
     let is_ours = row.get::<Option<String>>("e_home")?.is_none();
     let (id, mark): (Option<i64>, Option<String>) = match (is_own, is_ours) {
@@ -815,16 +831,17 @@ async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result
 }
 
 /// Everything there is, for a parent that knows nothing yet.
-pub(crate) async fn fill(tx: &mut Tx, standing: Standing, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn fill(tx: &mut Tx, standing: Standing, registers: &Registers, now: Timestamp) -> Result<(), StoreError> {
     async fn pieces(
         tx: &mut Tx,
         standing: Standing,
+        registers: &Registers,
         q: Sql,
         mut note: impl FnMut(&mut Told, &Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let rows = tx.rows(q).await?;
         for piece in rows.chunks(PIECE) {
-            let mut told = Told::default();
+            let mut told = Told::by(registers.clone());
             for row in piece {
                 note(&mut told, row)?;
             }
@@ -836,39 +853,44 @@ pub(crate) async fn fill(tx: &mut Tx, standing: Standing, now: Timestamp) -> Res
     tx.run(sql("DELETE FROM link_feed WHERE way = $1").bind(UP)).await?;
     let below = "SELECT n.id FROM node AS n
 WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.id FROM node AS p WHERE p.relation = 'parent'))";
-    pieces(tx, standing, sql(below), |told, row| {
+    pieces(tx, standing, registers, sql(below), |told, row| {
         told.node_below(row.get("id")?);
         Ok(())
     })
     .await?;
-    pieces(tx, standing, sql("SELECT id FROM enterprise ORDER BY id"), |told, row| {
+    pieces(tx, standing, registers, sql("SELECT id FROM enterprise ORDER BY id"), |told, row| {
         told.enterprise(row.get("id")?);
         Ok(())
     })
     .await?;
-    pieces(tx, standing, sql("SELECT id FROM device ORDER BY id"), |told, row| {
+    pieces(tx, standing, registers, sql("SELECT id FROM device ORDER BY id"), |told, row| {
         told.device(row.get("id")?);
         Ok(())
     })
     .await?;
-    pieces(tx, standing, sql("SELECT id FROM point ORDER BY id"), |told, row| {
+    pieces(tx, standing, registers, sql("SELECT id FROM point ORDER BY id"), |told, row| {
         told.point(row.get("id")?);
         Ok(())
     })
     .await?;
-    pieces(tx, standing, sql("SELECT id FROM vehicle ORDER BY id"), |told, row| {
+    pieces(tx, standing, registers, sql("SELECT id FROM vehicle ORDER BY id"), |told, row| {
         told.vehicle(row.get("id")?);
         Ok(())
     })
     .await?;
+    pieces(tx, standing, registers, sql("SELECT id FROM record ORDER BY id"), |told, row| {
+        told.records.note(row.get("id")?);
+        Ok(())
+    })
+    .await?;
     let alarms = sql("SELECT id FROM alarm WHERE returned_at_us IS NULL OR raised_at_us >= $1 ORDER BY raised_at_us, id");
-    pieces(tx, standing, alarms.bind(now.plus_us(-FILL_ALARMS_US)), |told, row| {
+    pieces(tx, standing, registers, alarms.bind(now.plus_us(-FILL_ALARMS_US)), |told, row| {
         told.alarm(row.get("id")?);
         Ok(())
     })
     .await?;
     let proofs = sql("SELECT origin, day, holder FROM proof ORDER BY day, origin, holder");
-    pieces(tx, standing, proofs, |told, row| {
+    pieces(tx, standing, registers, proofs, |told, row| {
         told.proof(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
         Ok(())
     })
@@ -908,7 +930,8 @@ impl Store {
     }
 
     /// Drops from a way what is over and was told, up to this number: alarms that ended, and comparisons that were made, before then, and what was done about
-    /// those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again.
+    /// those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again. Records stay in it: by what
+    /// was told of one it is known that it must be withdrawn.
     ///
     /// # Errors
     /// [`StoreError::Database`].

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anlan_model::noun::Point;
 use anlan_model::{
-    AlarmId, DeviceId, EnterpriseId, Level, NodeId, NodeLevel, PointId, RegionCode, RuleKind, Scope, Subject, Timestamp, Trust, VehicleId,
-    Wgs84,
+    AlarmId, DeviceId, EnterpriseId, Level, NodeId, NodeLevel, PointId, RecordId, RegionCode, RuleKind, Scope, Subject, Timestamp, Trust,
+    VehicleId, Wgs84,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -31,7 +31,7 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 8] = ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "handling"];
+const KINDS: [&str; 9] = ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling"];
 /// Points that one combination looks at, at most.
 const MEMBERS_MAX: usize = 64;
 /// One event says this often that a neighbour's entries are refused.
@@ -65,6 +65,8 @@ pub struct Applied {
     pub vehicles: Vec<VehicleId>,
     /// Alarms that changed, for the live streams.
     pub alarms: Vec<AlarmId>,
+    /// Records of other nodes that changed or are gone, for the live streams.
+    pub records: Vec<RecordId>,
     /// Nodes that changed.
     pub nodes: Vec<NodeId>,
     /// Entries that were refused.
@@ -106,7 +108,7 @@ pub struct Mirrored {
 }
 
 /// Why an entry is not taken.
-enum Fault {
+pub(crate) enum Fault {
     /// It is refused; the others go on.
     Refused(&'static str),
     /// Nothing can be applied now.
@@ -235,6 +237,7 @@ ON CONFLICT (node) DO UPDATE SET feed = link_inbox.feed RETURNING feed");
         once(&mut done.devices);
         once(&mut done.vehicles);
         once(&mut done.alarms);
+        once(&mut done.records);
         once(&mut done.nodes);
         Ok(Applied { is_new: true, feed: upto, ..done })
     }
@@ -249,7 +252,7 @@ fn read_mirrored(row: &Row) -> Result<Mirrored, StoreError> {
     Ok(Mirrored { origin: row.get("node")?, remote: row.get("remote_id")?, local: row.get("local_id")? })
 }
 
-/// That a row of this `kind` (`device`, `point`) is this node's own.
+/// That a row of this `kind` (`device`, `point`, `record`) is this node's own.
 pub(crate) async fn must_be_own(tx: &mut Tx, kind: &'static str, id: i64) -> Result<(), StoreError> {
     let q = sql("SELECT m.node, n.name FROM mirror AS m LEFT JOIN node AS n ON n.id = m.node WHERE m.kind = $1 AND m.local_id = $2");
     let Some(row) = tx.row(q.bind(kind).bind(id)).await? else { return Ok(()) };
@@ -266,20 +269,20 @@ pub(crate) async fn must_be_own_enterprise(tx: &mut Tx, id: EnterpriseId) -> Res
 
 /// Where an application stood before an entry.
 struct Mark {
-    done: [usize; 5],
+    done: [usize; 6],
     standing: usize,
     counts: BTreeMap<&'static str, u64>,
 }
 
 /// An application under way.
-struct Apply<'a> {
-    change: Change<'a>,
-    peer: &'a Peer,
+pub(crate) struct Apply<'a> {
+    pub(crate) change: Change<'a>,
+    pub(crate) peer: &'a Peer,
     own: NodeId,
     is_parent: bool,
     /// Nodes heard through the peer.
     below: BTreeSet<NodeId>,
-    done: Applied,
+    pub(crate) done: Applied,
     /// Changed rows by noun, for the audit.
     counts: BTreeMap<&'static str, u64>,
 }
@@ -296,19 +299,20 @@ impl Apply<'_> {
     /// What is refused leaves nothing behind; what it would have told is read as it is in the end.
     async fn mark(&mut self) -> Result<Mark, StoreError> {
         self.change.tx.run(sql("SAVEPOINT entry")).await?;
-        let Applied { enterprises, devices, vehicles, alarms, nodes, .. } = &self.done;
-        let done = [enterprises.len(), devices.len(), vehicles.len(), alarms.len(), nodes.len()];
+        let Applied { enterprises, devices, vehicles, alarms, records, nodes, .. } = &self.done;
+        let done = [enterprises.len(), devices.len(), vehicles.len(), alarms.len(), records.len(), nodes.len()];
         Ok(Mark { done, standing: self.change.standing.len(), counts: self.counts.clone() })
     }
 
     async fn back_to(&mut self, mark: Mark) -> Result<(), StoreError> {
         self.change.tx.run(sql("ROLLBACK TO SAVEPOINT entry")).await?;
         self.change.tx.run(sql("RELEASE SAVEPOINT entry")).await?;
-        let [enterprises, devices, vehicles, alarms, nodes] = mark.done;
+        let [enterprises, devices, vehicles, alarms, records, nodes] = mark.done;
         self.done.enterprises.truncate(enterprises);
         self.done.devices.truncate(devices);
         self.done.vehicles.truncate(vehicles);
         self.done.alarms.truncate(alarms);
+        self.done.records.truncate(records);
         for node in self.done.nodes.split_off(nodes) {
             self.below.remove(&node);
         }
@@ -362,6 +366,10 @@ impl Apply<'_> {
                 let id = id.parse().map_err(|_| Fault::Refused("subject"))?;
                 self.alarm(origin, id, parse(&entry.body)?).await
             }
+            (false, "record") => {
+                self.may_speak_for(origin)?;
+                self.record(origin, number()?, &entry.body).await
+            }
             (false, "proof") => {
                 self.may_speak_for(origin)?;
                 self.proof(origin, parse(&entry.body)?).await
@@ -384,11 +392,16 @@ impl Apply<'_> {
         if may { Ok(()) } else { Err(Fault::Refused("territory")) }
     }
 
-    fn count(&mut self, noun: &'static str) {
+    pub(crate) fn count(&mut self, noun: &'static str) {
         *self.counts.entry(noun).or_default() += 1;
     }
 
-    async fn mirror(&mut self, origin: NodeId, kind: &'static str, remote: i64, local: i64, mark: Option<&str>) -> Result<(), StoreError> {
+    pub(crate) async fn local(&mut self, origin: NodeId, kind: &'static str, remote: i64) -> Result<Option<i64>, StoreError> {
+        let q = sql("SELECT local_id FROM mirror WHERE node = $1 AND kind = $2 AND remote_id = $3");
+        self.change.tx.row(q.bind(origin).bind(kind).bind(remote)).await?.map(|row| row.get("local_id")).transpose()
+    }
+
+    pub(crate) async fn mirror(&mut self, origin: NodeId, kind: &'static str, remote: i64, local: i64, mark: Option<&str>) -> Result<(), StoreError> {
         let put = sql("INSERT INTO mirror (node, kind, remote_id, local_id, mark) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id, mark = COALESCE(excluded.mark, mirror.mark)");
         self.change.tx.run(put.bind(origin).bind(kind).bind(remote).bind(local).bind(mark)).await.map(drop)
@@ -411,7 +424,7 @@ ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id, 
 
     /// The id has come to be another's at its home, which was restored from a backup: what bore it here stays the other node's, under a negative id, and
     /// nothing more is heard of it.
-    async fn unname(&mut self, origin: NodeId, kind: &'static str, remote: i64) -> Result<(), StoreError> {
+    pub(crate) async fn unname(&mut self, origin: NodeId, kind: &'static str, remote: i64) -> Result<(), StoreError> {
         const FREE: &str = "UPDATE mirror SET remote_id = (
   SELECT COALESCE(MIN(CASE WHEN m.remote_id < 0 THEN m.remote_id END), 0) - 1 FROM mirror AS m WHERE m.node = $1 AND m.kind = $2)
 WHERE node = $3 AND kind = $4 AND remote_id = $5";
@@ -511,7 +524,7 @@ WHERE id = $8",
     }
 
     /// The enterprise that a device belongs to; made if nobody has told of it.
-    async fn owner(&mut self, origin: NodeId, body: Option<&EnterpriseBody>) -> Result<Option<EnterpriseId>, Fault> {
+    pub(crate) async fn owner(&mut self, origin: NodeId, body: Option<&EnterpriseBody>) -> Result<Option<EnterpriseId>, Fault> {
         let Some(body) = body else { return Ok(None) };
         let (region, place) = checked_enterprise(body)?;
         const SELECT: &str = "SELECT id, code, region, merged_into FROM enterprise WHERE";
@@ -927,6 +940,11 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
         }
         if body.id == self.peer.id {
             texts(&[(&body.name, true)])?;
+            let before =
+                self.change.tx.row(sql("SELECT level FROM node WHERE id = $1").bind(body.id)).await?.ok_or(StoreError::NotFound)?;
+            if before.word("level", NodeLevel::parse)? != body.level {
+                self.change.told.records.note_every();
+            }
             let update = sql("UPDATE node SET name = $1, level = $2, region = $3 WHERE id = $4");
             let update = update.bind(body.name.as_str()).bind(body.level.as_str()).bind(region).bind(body.id);
             self.change.tx.run(update).await?;
@@ -988,12 +1006,12 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
     serde_json::from_str(body).map_err(|_| Fault::Refused("body"))
 }
 
 /// That texts are short and hold no control characters (PostgreSQL keeps no NUL); `true` = and are not empty.
-fn texts(texts: &[(&String, bool)]) -> Result<(), Fault> {
+pub(crate) fn texts(texts: &[(&String, bool)]) -> Result<(), Fault> {
     let sound = |(text, required): &(&String, bool)| {
         text.chars().count() <= TEXT_MAX
             && !(*required && text.is_empty())

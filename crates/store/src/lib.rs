@@ -5,6 +5,7 @@
 //! others must learn of it, an outbox entry in one transaction. One file per noun; start at [`Store`], then [`alarm`].
 
 mod attachment;
+mod copy;
 mod db;
 mod error;
 mod export;
@@ -80,8 +81,8 @@ pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use proof::{NewProof, ProofDay, ProofHolder};
 pub use quarantine::{NewQuarantined, QuarantineRow};
 pub use record::{
-    FieldIs, FlaggingRow, Nameable, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordOwner, RecordPut, RecordRow, Related,
-    TaskCounts,
+    FieldIs, FlaggingRow, Nameable, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordHome, RecordOwner, RecordPut,
+    RecordRow, Related, TaskCounts,
 };
 pub use region::{Moved, Redivision};
 pub use retention::{DroppedDay, RetentionDrop};

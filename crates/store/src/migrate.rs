@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0014_export", include_str!("../migrations/0014_export.sql")),
     ("0015_link", include_str!("../migrations/0015_link.sql")),
     ("0016_mark", include_str!("../migrations/0016_mark.sql")),
+    ("0017_copy", include_str!("../migrations/0017_copy.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

@@ -288,7 +288,7 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         if is_new {
             change.tx.run(sql("DELETE FROM link_inbox WHERE node = $1").bind(new.id)).await?;
             let standing = crate::feed::standing_in(&mut change.tx, self.network.get()).await?;
-            crate::feed::fill(&mut change.tx, standing, now).await?;
+            crate::feed::fill(&mut change.tx, standing, &self.network.registers(), now).await?;
         }
         change.told.above();
         finish(

@@ -9,17 +9,17 @@ mod list;
 mod notification;
 
 use anlan_domain::register::search::Search;
-use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
+use anlan_model::{EnterpriseId, NodeId, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 pub use change::{RecordChange, RecordOwner, RecordPut, Related};
-pub(crate) use change::{follow_enterprise, merge};
+pub(crate) use change::{code_of, follow_enterprise, insert_grams, merge, read_owner, select_owner, texts};
 pub(crate) use list::Bounds;
 pub use notification::NotificationRow;
 
 use crate::audit::hex_of;
-use crate::db::{Row, Sql, sql};
+use crate::db::{Row, Sql, Tx, sql};
 use crate::scope::Owner;
 use crate::{Paging, Store, StoreError};
 
@@ -64,9 +64,30 @@ pub struct RecordRow {
     pub updated_at: Timestamp,
     /// Counts every change.
     pub revision: i64,
+    /// Of a copy: where it is kept. Here it is read-only, and its body says names instead of ids.
+    pub home: Option<RecordHome>,
+}
+
+/// The node whose record it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordHome {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name, or its id while it has none here.
+    pub name: String,
+    /// When the copy was last told anew.
+    pub told_at: Timestamp,
 }
 
 impl RecordRow {
+    /// That it may be changed here.
+    ///
+    /// # Errors
+    /// [`StoreError::Mirrored`] for a copy.
+    pub fn must_be_own(&self) -> Result<(), StoreError> {
+        self.home.as_ref().map_or(Ok(()), |home| Err(StoreError::Mirrored { node: home.name.clone() }))
+    }
+
     /// Whether its last day in time is before `today`, ISO.
     pub fn is_late(&self, today: &str) -> bool {
         self.is_open && self.due_on.as_deref().is_some_and(|day| day < today)
@@ -187,10 +208,12 @@ pub(crate) fn and_seen(q: &mut Sql, scope: &Scope) {
 
 const COLUMNS: &str =
     "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, e.lon, e.lat, r.region, n.name AS region_name, r.sector, r.state,
-  r.is_open, r.due_on, r.escalated, r.parent_id, p.kind AS parent_kind, p.title AS parent_title, r.body, r.created_at_us, r.updated_at_us, r.revision";
+  r.is_open, r.due_on, r.escalated, r.parent_id, p.kind AS parent_kind, p.title AS parent_title, r.body, r.created_at_us, r.updated_at_us, r.revision,
+  r.home, r.told_at_us, h.name AS home_name";
 const JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
 LEFT JOIN region AS n ON n.code = r.region
-LEFT JOIN record AS p ON p.id = r.parent_id";
+LEFT JOIN record AS p ON p.id = r.parent_id
+LEFT JOIN node AS h ON h.id = r.home";
 
 impl Store {
     /// One record.
@@ -306,12 +329,15 @@ WHERE r.kind = $2")
         Ok(found)
     }
 
-    /// States in which records of `kind` are.
+    /// States in which records of `kind` are; copies are in whatever state their home knows.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn record_states(&self, kind: &str) -> Result<Vec<String>, StoreError> {
-        let rows = self.db.rows(sql("SELECT DISTINCT r.state FROM record AS r WHERE r.kind = $1 ORDER BY r.state").bind(kind)).await?;
+        let rows = self
+            .db
+            .rows(sql("SELECT DISTINCT r.state FROM record AS r WHERE r.kind = $1 AND r.home IS NULL ORDER BY r.state").bind(kind))
+            .await?;
         rows.iter().map(|row| row.get("state")).collect()
     }
 
@@ -323,7 +349,7 @@ WHERE r.kind = $2")
         if kinds.is_empty() {
             return Ok(Vec::new());
         }
-        let mut q = sql("SELECT r.id FROM record AS r WHERE r.remind_on <= $1").bind(today);
+        let mut q = sql("SELECT r.id FROM record AS r WHERE r.remind_on <= $1 AND r.home IS NULL").bind(today);
         q.and_in("r.kind", kinds);
         q.push("\nORDER BY r.remind_on, r.id\nLIMIT {}", &[&i64::from(limit)]);
         self.db.rows(q).await?.iter().map(|row| row.get("id")).collect()
@@ -387,7 +413,8 @@ WHERE r.kind = $2")
         after: RecordId,
         limit: u32,
     ) -> Result<Vec<RecordRow>, StoreError> {
-        let mut q = sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1 AND r.kind = $1")).bind(kind);
+        let mut q =
+            sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1 AND r.home IS NULL AND r.kind = $1")).bind(kind);
         // A person field is in no index unless lists are narrowed by it; the body is JSON as serde writes it.
         for (i, field) in fields.iter().enumerate() {
             let pattern = format!("%\"{field}\":\"{user}\"%");
@@ -432,11 +459,13 @@ LIMIT 500"
         Ok((n, wrong.into_iter().collect()))
     }
 
-    /// Records that were made and are no longer there: nothing here deletes one.
+    /// Records that were made and are no longer there: nothing here deletes one, except a copy that was withdrawn.
     async fn records_gone(&self) -> Result<Vec<RecordId>, StoreError> {
         let (mut after, mut gone) = (0_i64, Vec::new());
         loop {
-            let page = sql("SELECT a.id, a.subject FROM audit AS a WHERE a.id > $1 AND a.noun = 'record' AND a.action = 'create'
+            let page =
+                sql("SELECT a.id, a.subject FROM audit AS a WHERE a.id > $1 AND a.noun = 'record' AND a.action IN ('create', 'receive')
+  AND NOT EXISTS (SELECT 1 FROM audit AS w WHERE w.noun = 'record' AND w.subject = a.subject AND w.action = 'withdraw')
 ORDER BY a.id
 LIMIT 500");
             let rows = self.db.rows(page.bind(after)).await?;
@@ -455,12 +484,21 @@ LIMIT 500");
 /// What the audit's hash of a record is of.
 const CANONICAL: &str =
     "r.id, r.kind, r.number, r.title, r.enterprise_id, r.region, r.state, r.is_open, r.due_on, r.remind_on, r.escalated, r.record_key,
-  r.parent_id, r.task_on, r.task_user, r.own_text, r.body, r.created_at_us, r.updated_at_us, r.revision";
+  r.parent_id, r.task_on, r.task_user, r.own_text, r.body, r.created_at_us, r.updated_at_us, r.revision, r.home,
+  r.above, r.told_at_us";
+
+/// A record as the audit's hash of it is made.
+pub(crate) async fn canonical_of(tx: &mut Tx, id: RecordId) -> Result<Json, StoreError> {
+    let q = sql(&format!("SELECT {CANONICAL} FROM record AS r WHERE r.id = $1")).bind(id);
+    canonical(&tx.row(q).await?.ok_or(StoreError::NotFound)?)
+}
 
 fn canonical(row: &Row) -> Result<Json, StoreError> {
     let enterprise: Option<i64> = row.get("enterprise_id")?;
     let region: String = row.get("region")?;
-    Ok(json!({
+    let home: Option<NodeId> = row.get("home")?;
+    let parent: Option<i64> = row.get("parent_id")?;
+    let mut json = json!({
         "id": row.get::<i64>("id")?,
         "kind": row.get::<String>("kind")?,
         "number": row.get::<String>("number")?,
@@ -474,7 +512,7 @@ fn canonical(row: &Row) -> Result<Json, StoreError> {
         "remind_on": row.get::<Option<String>>("remind_on")?,
         "escalated": row.get::<i64>("escalated")?,
         "key": row.get::<Option<String>>("record_key")?,
-        "parent": row.get::<Option<i64>>("parent_id")?,
+        "parent": parent.filter(|_| home.is_none()),
         "task_on": row.get::<Option<String>>("task_on")?,
         "task_user": row.get::<Option<i64>>("task_user")?,
         "own_text": row.get::<String>("own_text")?,
@@ -482,7 +520,14 @@ fn canonical(row: &Row) -> Result<Json, StoreError> {
         "created_at": row.get::<i64>("created_at_us")?,
         "updated_at": row.get::<i64>("updated_at_us")?,
         "revision": row.get::<i64>("revision")?,
-    }))
+    });
+    if let Some(home) = home {
+        json["home"] = json!(home.to_string());
+        // The record above comes and goes by itself.
+        json["above"] = json!(row.get::<Option<i64>>("above")?);
+        json["told_at"] = json!(row.get::<Option<i64>>("told_at_us")?);
+    }
+    Ok(json)
 }
 
 /// Whether the copies of territory and sector are the enterprise's: a record that stands elsewhere is out of its county's sight.
@@ -533,5 +578,13 @@ fn read(row: &Row) -> Result<RecordRow, StoreError> {
         created_at: row.get("created_at_us")?,
         updated_at: row.get("updated_at_us")?,
         revision: row.get("revision")?,
+        home: match row.get::<Option<NodeId>>("home")? {
+            None => None,
+            Some(id) => Some(RecordHome {
+                id,
+                name: row.get::<Option<String>>("home_name")?.unwrap_or_else(|| id.to_string()),
+                told_at: row.get("told_at_us")?,
+            }),
+        },
     })
 }

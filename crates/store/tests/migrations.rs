@@ -166,6 +166,18 @@ INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0
             ("SELECT COUNT(*) AS n FROM mirror WHERE mark = 'm'", 1),
         ],
     },
+    Step {
+        name: "0017_copy",
+        digest: "1c4061331254b2727be3770413a7c07bef2d00fa7aaf4536e3df4d6d9df63e85",
+        rows: "INSERT INTO record (kind, number, title, enterprise_id, region, sector, state, is_open, escalated, own_text, search_text, body, created_at_us,
+  updated_at_us, revision, home, above, told_at_us)
+SELECT 'listed_supervision', 'GP-1', '罐区', id, region, sector, 'listed', 1, 0, '罐区', '罐区', '{}', 12, 13, 2, '0199f3c27f007abc8def0123456789ac', 7, 14
+FROM enterprise;",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM record WHERE home IS NULL", 1),
+            ("SELECT COUNT(*) AS n FROM record WHERE above = 7 AND told_at_us = 14", 1),
+        ],
+    },
 ];
 
 #[test]

@@ -613,6 +613,7 @@ async fn keep_feed(service: &Service, peer: &Peer, feed: Feed) -> Option<u64> {
         service.look_at_nodes().await;
     }
     app.live.alarms_changed(&applied.alarms);
+    app.live.records_changed(&applied.records);
     Some(number(applied.feed))
 }
 

@@ -37,7 +37,7 @@ impl Kind {
 
 impl Compute {
     /// The fields that it follows from.
-    fn inputs(&self) -> Vec<&str> {
+    pub(super) fn inputs(&self) -> Vec<&str> {
         match self {
             Self::Sum(id, _) | Self::Count(id) | Self::Steps(id, ..) | Self::PlusDays(id, _) | Self::PlusMonths(id, Months::Fixed(_)) => {
                 vec![id]

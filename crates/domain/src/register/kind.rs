@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Record;
 use super::certificate::Certificate;
+use super::exchange::Exchange;
 use super::flag::Flag;
 use crate::calendar::Calendar;
 
@@ -77,35 +78,6 @@ pub enum Owner {
     Everyone,
 }
 
-/// The levels between which nodes exchange records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exchange {
-    /// They stay.
-    None,
-    /// To the county's node.
-    County,
-    /// To the city's, through the county's.
-    City,
-    /// To the province's.
-    Province,
-}
-
-impl Exchange {
-    /// Every level by its word.
-    pub const WORDS: [(&'static str, Self); 4] =
-        [("none", Self::None), ("county", Self::County), ("city", Self::City), ("province", Self::Province)];
-
-    /// Its word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::County => "county",
-            Self::City => "city",
-            Self::Province => "province",
-        }
-    }
-}
-
 /// How long records are kept once nothing follows. It marks what may go; nothing goes by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -147,6 +119,8 @@ pub struct Field {
     pub of: FieldType,
     /// How it follows from others; `None` = people fill it.
     pub compute: Option<Compute>,
+    /// Up to which level it goes between nodes, where that is not as far as its register; of a column, its field.
+    pub exchange: Option<Exchange>,
     /// Where its figures are from; may be empty.
     pub source: String,
     /// How sure we are of that; empty where there is no source.

@@ -8,11 +8,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::certificate::{self, Certificate};
+use super::exchange::Exchange;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Exchange, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
-    Opens, Owner, Retention, Shows, State, Test, Transition, Turn, Words,
+    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
+    Retention, Shows, State, Test, Transition, Turn, Words,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -234,6 +235,8 @@ struct RawField {
     until: Option<String>,
     #[serde(default)]
     compute: Option<Spanned<RawCompute>>,
+    #[serde(default)]
+    exchange: Option<Spanned<String>>,
     #[serde(default)]
     source: String,
     #[serde(default)]
@@ -670,8 +673,13 @@ impl Reader<'_> {
         }
         let mut fields: Vec<Field> = Vec::new();
         let mut seen = BTreeSet::new();
+        let mut exchanges: BTreeMap<String, Range<usize>> = BTreeMap::new();
         for raw in file.field {
             let span = raw.of.span();
+            let columns = raw.columns.iter().map(|column| (format!("{}.{}", raw.id.as_ref(), column.id.as_ref()), column));
+            for (path, raw) in columns.chain([(raw.id.as_ref().clone(), &raw)]) {
+                exchanges.insert(path, raw.exchange.as_ref().map_or_else(|| raw.id.span(), Spanned::span));
+            }
             let field = self.field(raw, "field", &mut seen, &fields);
             if matches!(file.owner, RawOwner::Everyone) && matches!(field.of, FieldType::Person) {
                 self.wrong(&span, format!("field.{}.type", field.id), "its records are nobody's: there are no people to name");
@@ -687,13 +695,13 @@ impl Reader<'_> {
         self.names("import", &file.import, &types, is_cell, "a text, number, date or choice");
         let number = file.number.map(|pattern| self.number(&pattern, &file.owner)).unwrap_or_default();
 
-        let exchange = file.exchange.and_then(|word| {
-            let found = Exchange::WORDS.into_iter().find(|(known, _)| known == word.as_ref()).map(|(_, exchange)| exchange);
-            if found.is_none() {
-                self.wrong(&word.span(), "exchange", "is not none, county, city or province");
-            }
-            found
-        });
+        if let Some(word) = &file.exchange
+            && matches!(file.owner, RawOwner::Everyone)
+            && word.as_ref() != Exchange::None.as_str()
+        {
+            self.wrong(&word.span(), "exchange", "its records are nobody's: no certificate of a node vouches for them, they stay");
+        }
+        let exchange = file.exchange.and_then(|word| self.exchange("exchange", &word));
         let retention = file.retention.map(|raw| self.retention(raw));
 
         let mut seen = BTreeSet::new();
@@ -776,8 +784,19 @@ impl Reader<'_> {
         };
         if self.breaches.is_empty() {
             self.life(&kind, &lines, &file.path);
+            for (path, leak) in kind.leaks() {
+                self.wrong(&exchanges.get(&path).cloned().unwrap_or_default(), format!("field.{path}.exchange"), leak);
+            }
         }
         kind
+    }
+
+    fn exchange(&mut self, field: &str, word: &Spanned<String>) -> Option<Exchange> {
+        let found = Exchange::parse(word.as_ref());
+        if found.is_none() {
+            self.wrong(&word.span(), field, "is not none, county, city or province");
+        }
+        found
     }
 
     fn flag(
@@ -1042,6 +1061,7 @@ impl Reader<'_> {
                 }
             }
         });
+        let exchange = raw.exchange.and_then(|word| self.exchange(&path("exchange"), &word));
         if let Some(confidence) = &raw.source_confidence {
             self.confidence(&path("source_confidence"), confidence);
         } else if !raw.source.is_empty() {
@@ -1055,6 +1075,7 @@ impl Reader<'_> {
             hint_en: raw.hint_en,
             of: kind,
             compute,
+            exchange,
             source: raw.source,
             source_confidence: raw.source_confidence.map(Spanned::into_inner).unwrap_or_default(),
         }

@@ -156,6 +156,11 @@ impl Field {
     }
 }
 
+/// Whether it is a calendar date as JSON writes one, `YYYY-MM-DD`.
+pub fn is_day(text: &str) -> bool {
+    text.len() == 10 && text.parse::<Date>().is_ok()
+}
+
 /// Whether a list is one of files: texts alone, and where there is none, because the field holds files.
 fn is_files(of: Option<&FieldType>, ids: &[Json]) -> bool {
     ids.iter().all(Json::is_string) && (!ids.is_empty() || matches!(of, Some(FieldType::File { .. })))

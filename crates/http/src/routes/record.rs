@@ -34,6 +34,31 @@ pub(crate) struct RecordParent {
     title: String,
 }
 
+/// The node whose record it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecordHome {
+    id: String,
+    name: String,
+    /// When the copy here was last told anew.
+    told_at: At,
+    /// What its state is called there, for a register that is off here or of another version; may be empty.
+    state_name: String,
+    state_name_en: String,
+}
+
+/// A step of a record of another node.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecordAct {
+    transition: String,
+    /// What it is called at its home; may be empty.
+    name: String,
+    name_en: String,
+    /// Name of who took it; may be empty.
+    by: String,
+    /// `YYYY-MM-DD`.
+    on: String,
+}
+
 /// A record.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Record {
@@ -62,15 +87,48 @@ pub(crate) struct Record {
     /// empty is left out.
     #[schema(value_type = BTreeMap<String, Value>)]
     fields: Map<String, Value>,
+    /// Counts every change, at its home.
     revision: i64,
     created_at: At,
     updated_at: At,
+    /// Of a read-only copy; `null` = it is this node's own. Fields of a copy say names of people and titles of records instead of ids, and files as
+    /// `{"name", "media_type", "bytes", "sha256"}` each.
+    home: Option<RecordHome>,
+}
+
+/// What stands in the body of a copy beside its fields.
+struct Copied {
+    acts: Vec<RecordAct>,
+    left_out: Vec<String>,
+    state_name: String,
+    state_name_en: String,
+}
+
+fn copied(body: &Value) -> Copied {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let act = |act: &Value| RecordAct {
+        transition: text(&act["transition"]),
+        name: text(&act["name"]),
+        name_en: text(&act["name_en"]),
+        by: text(&act["by"]),
+        on: text(&act["on"]),
+    };
+    Copied {
+        acts: body["acts"].as_array().into_iter().flatten().map(act).collect(),
+        left_out: body["left_out"].as_array().into_iter().flatten().map(text).collect(),
+        state_name: text(&body["state_name"]),
+        state_name_en: text(&body["state_name_en"]),
+    }
 }
 
 pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
     let today = app.today();
     let overdue = row.is_late(&today.to_string());
     let retained_until = record::retained_until(app, &row);
+    let home = row.home.as_ref().map(|home| {
+        let Copied { state_name, state_name_en, .. } = copied(&row.body);
+        RecordHome { id: home.id.to_string(), name: home.name.clone(), told_at: home.told_at.into(), state_name, state_name_en }
+    });
     let fields = match row.body {
         Value::Object(mut body) if with_fields => match body.remove("fields") {
             Some(Value::Object(fields)) => fields,
@@ -98,6 +156,7 @@ pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
         revision: row.revision,
         created_at: row.created_at.into(),
         updated_at: row.updated_at.into(),
+        home,
     }
 }
 
@@ -144,6 +203,10 @@ pub(crate) struct RecordDetail {
     people: BTreeMap<String, String>,
     /// Records that its fields name, by id, as far as the asker sees them.
     references: BTreeMap<String, RecordReference>,
+    /// Of a copy: its steps, oldest first; the newest ones, if `left_out` has `@acts`.
+    acts: Vec<RecordAct>,
+    /// Of a copy: fields that were too long to be told.
+    left_out: Vec<String>,
 }
 
 /// A page of records.
@@ -286,7 +349,10 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Ans
     let (kind, id): (String, RecordId) = path.read()?;
     let RecordView { row, possible, blocked, children, attachments, people, references: named } =
         record::get(&app, &caller.scope, &kind, id).await?;
+    let Copied { acts, left_out, .. } = copied(if row.home.is_some() { &row.body } else { &Value::Null });
     Ok(Json(RecordDetail {
+        acts,
+        left_out,
         record: record(&app, row, true),
         possible,
         blocked: blocked
@@ -316,7 +382,8 @@ pub(crate) struct HistoryEntry {
     user: Option<String>,
     /// Shown name at that time.
     name: String,
-    /// `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`.
+    /// `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`, `receive` (its home told
+    /// of it).
     action: String,
     /// Transition; `null` for what the node did.
     transition: Option<String>,

@@ -102,6 +102,8 @@ pub(crate) struct RegisterField {
     accept: Vec<&'static str>,
     /// Follows from other fields; nobody fills it.
     computed: bool,
+    /// Up to which level it goes between nodes, where that is not as far as its register, or for a column as its field: `none`, `county`, `city`, `province`.
+    exchange: Option<&'static str>,
     /// Where its figures are from; may be empty.
     source: String,
     /// `verified`, `verified-secondary`, `product`, `unverified`; empty = no source.
@@ -126,6 +128,7 @@ impl From<&Field> for RegisterField {
             of: String::new(),
             accept: Vec::new(),
             computed: field.compute.is_some(),
+            exchange: field.exchange.map(anlan_domain::register::Exchange::as_str),
             source: field.source.clone(),
             source_confidence: field.source_confidence.clone(),
         };

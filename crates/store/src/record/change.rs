@@ -6,7 +6,7 @@ use anlan_domain::register::{IndexEntry, search};
 use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
 use serde_json::{Value as Json, json};
 
-use super::{CANONICAL, RecordRow, and_holding, canonical, one, read};
+use super::{RecordRow, and_holding, canonical_of, one, read};
 use crate::audit::{Change, Entry, Holder, check_revision};
 use crate::db::{PIECE, Row, Sql, Tx, sql};
 use crate::region::{MOVED_AT_ONCE, Redivision};
@@ -212,7 +212,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
     /// Changes the record that [`RecordChange::record`] brought.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] unless its revision is `revision`, [`StoreError::Taken`] for a key that another has, [`StoreError::Database`].
+    /// [`StoreError::Mirrored`] for a copy, [`StoreError::Stale`] unless its revision is `revision`, [`StoreError::Taken`] for a key that another has,
+    /// [`StoreError::Database`].
     pub async fn update(&mut self, row: &RecordRow, revision: i64, put: &RecordPut, detail: Json) -> Result<(), StoreError> {
         self.update_as("update", row, revision, put, detail).await
     }
@@ -229,6 +230,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
         put: &RecordPut,
         detail: Json,
     ) -> Result<(), StoreError> {
+        row.must_be_own()?;
         check_revision(row.revision, revision)?;
         let names = match row.enterprise {
             Some(enterprise) => self.owner(enterprise).await?.names,
@@ -275,7 +277,10 @@ WHERE id = $15");
         let rows = self.change.tx.rows(q.bind(&redivision.from).bind(MOVED_AT_ONCE)).await?;
         for row in &rows {
             let id: RecordId = row.get("id")?;
-            let update = sql("UPDATE record SET region = $1, updated_at_us = $2, revision = revision + 1 WHERE id = $3");
+            // A copy stands where its division stands here; of what its home counts and says it changes nothing.
+            let update = sql("UPDATE record SET region = $1, updated_at_us = CASE WHEN home IS NULL THEN $2 ELSE updated_at_us END,
+  revision = CASE WHEN home IS NULL THEN revision + 1 ELSE revision END
+WHERE id = $3");
             self.change.tx.run(update.bind(&redivision.to).bind(self.change.now).bind(id)).await?;
             let owner = RecordOwner { enterprise: None, region: Some(redivision.to.clone()), sector: None, names: Vec::new() };
             let detail = redivision.reason(json!({"region": [redivision.from, redivision.to]}));
@@ -289,6 +294,7 @@ WHERE id = $15");
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn escalated(&mut self, row: &RecordRow, done: usize, remind_on: Option<&str>, detail: Json) -> Result<(), StoreError> {
+        row.must_be_own()?;
         let done = i64::try_from(done).unwrap_or(i64::MAX);
         let update = sql("UPDATE record SET escalated = $1, remind_on = $2 WHERE id = $3");
         self.change.tx.run(update.bind(done).bind(remind_on).bind(row.id)).await?;
@@ -364,14 +370,8 @@ WHERE id = $15");
     }
 
     async fn finish(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
-        let row = self
-            .change
-            .tx
-            .row(sql(&format!("SELECT {CANONICAL} FROM record AS r WHERE r.id = $1")).bind(id))
-            .await?
-            .ok_or(StoreError::NotFound)?;
+        let row = canonical_of(&mut self.change.tx, id).await?;
         self.changed.push(id);
-        let row = canonical(&row)?;
         let told = json!({"id": id, "kind": row["kind"], "state": row["state"], "revision": row["revision"]});
         if action != "escalate" {
             self.change.tell("record", &told).await?;
@@ -381,7 +381,7 @@ WHERE id = $15");
     }
 }
 
-async fn insert_grams(change: &mut Change<'_>, kind: &str, id: RecordId, grams: &BTreeSet<String>) -> Result<(), StoreError> {
+pub(crate) async fn insert_grams(change: &mut Change<'_>, kind: &str, id: RecordId, grams: &BTreeSet<String>) -> Result<(), StoreError> {
     let grams: Vec<&String> = grams.iter().collect();
     for piece in grams.chunks(ROWS) {
         let mut q = sql("INSERT INTO record_gram (kind, gram, record_id) VALUES ");
@@ -428,8 +428,8 @@ pub(crate) async fn merge<'a>(
     for row in all.change.tx.rows(q).await? {
         let (id, kind): (RecordId, String) = (row.get("id")?, row.get("kind")?);
         let (_, text, grams) = texts(&[row.get("own_text")?], &owner.names);
-        let update = sql("UPDATE record SET enterprise_id = $1, region = $2, sector = $3, search_text = $4, updated_at_us = $5,
-  revision = revision + 1
+        let update = sql("UPDATE record SET enterprise_id = $1, region = $2, sector = $3, search_text = $4,
+  updated_at_us = CASE WHEN home IS NULL THEN $5 ELSE updated_at_us END, revision = CASE WHEN home IS NULL THEN revision + 1 ELSE revision END
 WHERE id = $6");
         let update = update.bind(into).bind(&owner.region).bind(owner.sector.as_ref()).bind(text).bind(all.change.now).bind(id);
         all.change.tx.run(update).await?;
@@ -442,7 +442,7 @@ WHERE id = $6");
 }
 
 /// Its own plain text, that with the owner's names, and the grams of all.
-fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>) {
+pub(crate) fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>) {
     let (own, mut grams) = search::kept(own.iter().map(String::as_str));
     let (names, more) = search::kept(names.iter().map(String::as_str));
     grams.extend(more);
@@ -451,7 +451,7 @@ fn texts(own: &[String], names: &[String]) -> (String, String, BTreeSet<String>)
 }
 
 /// As the column has it: what is everybody's stands in no division.
-pub(super) fn code_of(region: Option<&RegionCode>) -> &str {
+pub(crate) fn code_of(region: Option<&RegionCode>) -> &str {
     region.map_or("", RegionCode::as_str)
 }
 
@@ -474,14 +474,14 @@ pub(super) fn read_below(rows: &[Row]) -> Result<Vec<(String, String)>, StoreErr
     rows.iter().map(|row| Ok((row.get("kind")?, row.get("state")?))).collect()
 }
 
-pub(super) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {
+pub(crate) fn select_owner(scope: &Scope, enterprise: EnterpriseId) -> Sql {
     let mut q = sql("SELECT e.id, e.region, e.sector, e.name, e.code FROM enterprise AS e WHERE e.id = $1 AND e.merged_into IS NULL");
     q = q.bind(enterprise);
     q.and_visible(scope, Owner::ENTERPRISE);
     q
 }
 
-pub(super) fn read_owner(row: &Row) -> Result<RecordOwner, StoreError> {
+pub(crate) fn read_owner(row: &Row) -> Result<RecordOwner, StoreError> {
     Ok(RecordOwner {
         enterprise: row.get("id")?,
         region: Some(row.get("region")?),

@@ -116,6 +116,8 @@ impl Store {
             q.push(")", &[]);
         }
         if let Some(nameable) = &filter.nameable {
+            // What may be withdrawn is not named.
+            q.push("\n  AND r.home IS NULL", &[]);
             if !nameable.states.is_empty() {
                 q.and_in("r.state", &nameable.states);
             }

@@ -123,7 +123,7 @@ export function valueText(field: Field, value: Value | undefined, words: Words):
     case 'table':
       return words.rows(Array.isArray(value) ? value.length : 0)
     default:
-      return String(value)
+      return typeof value === 'object' ? JSON.stringify(value) : String(value)
   }
 }
 

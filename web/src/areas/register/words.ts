@@ -2,8 +2,9 @@
 import { useI18n } from 'vue-i18n'
 import type { Shown } from '@/api/problem'
 import type { Problem as ServerProblem } from '@/api/types'
+import { stateName } from './copied'
 import { actOf, figure, hintIn, nameIn, stateOf, transitionOf, valueText } from './kind'
-import type { Field, HistoryEntry, RecordReference, Register, Transition, Value } from './types'
+import type { Field, HistoryEntry, RecordReference, Register, RegisterRecord, Transition, Value } from './types'
 import { type Problem, controlName } from './values'
 
 export function useWords() {
@@ -15,6 +16,9 @@ export function useWords() {
     const found = id === null ? undefined : stateOf(kind, id)
     return found ? named(found) : (id ?? '—')
   }
+  /** The state of a record, also of a copy whose register is another version. */
+  const stateOfRecord = (kind: Register, record: Pick<RegisterRecord, 'state' | 'home'>) => stateName(kind, record, locale.value)
+  const files = () => ({ name: t('file.name'), bytes: t('file.size'), hash: 'SHA-256' })
   /** The states a transition may lead to. */
   const targets = (kind: Register, taken: Transition) => [taken.to, ...taken.turns].map((id) => state(kind, id)).join(t('list.or'))
   const transition = (kind: Register, id: string) => {
@@ -58,5 +62,5 @@ export function useWords() {
       return { field: control, text: placed(te(key, 'zh-CN') ? t(key, { field: name }) : t('list.colon', { name }) + shown.text) }
     }
   }
-  return { named, hint, says, state, targets, transition, act, value, role, roles, confidence, fault, refusal }
+  return { named, hint, says, state, stateOfRecord, files, targets, transition, act, value, role, roles, confidence, fault, refusal }
 }
