@@ -26,7 +26,7 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 7] = ["node", "enterprise", "device", "point", "alarm", "proof", "handling"];
+const KINDS: [&str; 9] = ["node", "enterprise", "device", "point", "alarm", "proof", "handling", "order", "answer"];
 /// One event says this often that a neighbour's entries are refused.
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -58,6 +58,8 @@ pub struct Applied {
     pub alarms: Vec<AlarmId>,
     /// Nodes that changed.
     pub nodes: Vec<NodeId>,
+    /// Orders for this node came, or were taken back.
+    pub orders: bool,
     /// Entries that were refused.
     pub refused: Vec<Refused>,
 }
@@ -70,7 +72,8 @@ pub struct Refused {
     /// What it is about.
     pub subject: String,
     /// `territory`: outside of what the certificate vouches for; `origin`, `home`: of another node than the neighbour may speak for; `body`, `subject`,
-    /// `kind`, `size`: not understood; `taken`: its code is another's here; `unknown`: about an alarm that is not here.
+    /// `kind`, `size`: not understood; `taken`: its code is another's here; `unknown`: about an alarm or an order that is not here, for a node that is not
+    /// below.
     pub reason: &'static str,
 }
 
@@ -97,7 +100,7 @@ pub struct Mirrored {
 }
 
 /// Why an entry is not taken.
-enum Fault {
+pub(crate) enum Fault {
     /// It is refused; the others go on.
     Refused(&'static str),
     /// Nothing can be applied now.
@@ -261,14 +264,14 @@ struct Mark {
 }
 
 /// An application under way.
-struct Apply<'a> {
-    change: Change<'a>,
-    peer: &'a Peer,
-    own: NodeId,
-    is_parent: bool,
+pub(crate) struct Apply<'a> {
+    pub(crate) change: Change<'a>,
+    pub(crate) peer: &'a Peer,
+    pub(crate) own: NodeId,
+    pub(crate) is_parent: bool,
     /// Nodes heard through the peer.
-    below: BTreeSet<NodeId>,
-    done: Applied,
+    pub(crate) below: BTreeSet<NodeId>,
+    pub(crate) done: Applied,
     /// Changed rows by noun, for the audit.
     counts: BTreeMap<&'static str, u64>,
 }
@@ -315,6 +318,9 @@ impl Apply<'_> {
         match (self.is_parent, entry.kind.as_str()) {
             (true, "node") => self.node_above(parse(&entry.body)?).await,
             (true, "handling") => self.handling(parse(&entry.body)?).await,
+            // From the wrong side they are refused as what they are.
+            (_, "order") => self.order(origin, id, &entry.body).await,
+            (_, "answer") => self.answer(origin, id, &entry.body).await,
             (false, "node") => self.node_below(origin, parse(&entry.body)?).await,
             (false, "enterprise") => {
                 self.may_speak_for(origin)?;
@@ -364,7 +370,7 @@ impl Apply<'_> {
         if may { Ok(()) } else { Err(Fault::Refused("territory")) }
     }
 
-    fn count(&mut self, noun: &'static str) {
+    pub(crate) fn count(&mut self, noun: &'static str) {
         *self.counts.entry(noun).or_default() += 1;
     }
 
@@ -856,7 +862,7 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
     serde_json::from_str(body).map_err(|_| Fault::Refused("body"))
 }
 

@@ -456,6 +456,9 @@ impl Conversation {
                         .await?;
                     info!(node.id = %self.peer.id, "in conversation with {} ({})", self.peer.id, hello.software);
                     self.service.met(self.side, &self.peer, &hello).await;
+                    if self.side == Side::Parent {
+                        app.store.tell_orders(self.peer.id).await?;
+                    }
                 }
                 Effect::Alive(pulse) => self.talk.log_behind.store(pulse.log_waits, Ordering::Relaxed),
                 Effect::Renew(request) => {
@@ -612,6 +615,9 @@ async fn keep_feed(service: &Service, peer: &Peer, feed: Feed) -> Option<u64> {
         service.look_at_nodes().await;
     }
     app.live.alarms_changed(&applied.alarms);
+    if applied.orders {
+        app.orders.notify_one();
+    }
     Some(number(applied.feed))
 }
 
