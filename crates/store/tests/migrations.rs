@@ -158,6 +158,13 @@ INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0
             ("SELECT COUNT(*) AS n FROM alarm WHERE home IS NULL", 1),
         ],
     },
+    Step {
+        name: "0018_order",
+        digest: "4c6cc2a1b1e4f7a27e05861d25c99fda1b91c27d5995f07d3b7483cd7513e142",
+        rows: "INSERT INTO link_order (id, origin, target, kind, enterprise_id, region, state, body, made_at_us)
+SELECT '0199f3c2-7f00-7abc-8def-0123456789ab', n.id, n.id, 'question', e.id, e.region, 'sent', '{}', 21 FROM node AS n, enterprise AS e;",
+        counts: &[("SELECT COUNT(*) AS n FROM link_order AS o JOIN enterprise AS e ON e.id = o.enterprise_id WHERE o.made_at_us = 21", 1)],
+    },
 ];
 
 #[test]
