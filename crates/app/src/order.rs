@@ -291,11 +291,11 @@ fn grants_of(owner: &RecordOwner, roles: &[Role]) -> Vec<Grant> {
 pub async fn withdraw(app: &App, scope: &Scope, id: OrderId) -> Result<OrderView, AppError> {
     let act = scope.with(Permission::View)?;
     let row = app.store.order(&act, id).await?;
-    if row.direction != OrderDirection::Sent {
-        return Err(AppError::conflict("order.not_ours").with("node", row.origin_name));
-    }
     if regulators(&roles_at(scope, &row)).is_empty() {
         return Err(AppError::forbidden("order.role"));
+    }
+    if row.direction != OrderDirection::Sent {
+        return Err(AppError::conflict("order.not_ours").with("node", row.origin_name));
     }
     let row = app.store.withdraw_order(&act, id, app.clock.now()).await.map_err(over)?;
     Ok(view(app, scope, row))
@@ -308,14 +308,14 @@ pub async fn withdraw(app: &App, scope: &Scope, id: OrderId) -> Result<OrderView
 pub async fn answer(app: &App, scope: &Scope, id: OrderId, text: &str) -> Result<OrderView, AppError> {
     let act = scope.with(Permission::View)?;
     let row = app.store.order(&act, id).await?;
+    if !may_reply(&roles_at(scope, &row)) {
+        return Err(AppError::forbidden("order.reply_role"));
+    }
     if row.direction != OrderDirection::Received {
         return Err(AppError::conflict("order.not_for_us"));
     }
     if row.order.kind != OrderKind::Question.as_str() {
         return Err(AppError::conflict("order.no_question"));
-    }
-    if !may_reply(&roles_at(scope, &row)) {
-        return Err(AppError::forbidden("order.reply_role"));
     }
     let text = validate::note("text", text, true)?;
     let row = app.store.answer_order(&act, id, &text, app.clock.now()).await.map_err(over)?;
