@@ -29,6 +29,7 @@ pub mod live;
 pub mod media;
 pub mod modbus;
 pub mod node;
+pub mod order;
 pub mod pack;
 pub mod point;
 
@@ -107,6 +108,8 @@ pub struct App {
     pub archiver: archive::Archiver,
     /// Wakes the command reconciler when a command was stored.
     pub commands: Arc<tokio::sync::Notify>,
+    /// Wakes the reconciler of orders when one came from above.
+    pub orders: tokio::sync::Notify,
     /// Clock and proof of life, as last measured.
     pub health: health::Health,
     /// A turn per question about many points: each takes a core for a while.

@@ -448,6 +448,27 @@ pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Res
     app.registers.load().kind(kind)?;
     let now = app.clock.now();
     let mut change = app.store.change_records(&act, now).await?;
+    let row = create_in(app, &mut change, scope, actor(scope)?, kind, new, now).await?;
+    app.live.records_changed(&change.commit().await?);
+    Ok(row)
+}
+
+/// Whoever acts, as acts name them.
+fn actor(scope: &Scope) -> Result<String, AppError> {
+    Ok(scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string())
+}
+
+/// Makes a record inside a change, in the roles of `scope` over its owner; `by` is who does it.
+pub(crate) async fn create_in(
+    app: &App,
+    change: &mut RecordChange<'_>,
+    scope: &Scope,
+    by: String,
+    kind: &str,
+    new: NewRecord,
+    now: Timestamp,
+) -> Result<RecordRow, AppError> {
+    let act = scope.with(Permission::View)?;
     // Behind the line: what was switched meanwhile holds.
     let kind = app.registers.load().kind(kind)?;
     let owner = match (kind.owner, new.enterprise, new.region) {
@@ -463,11 +484,9 @@ pub async fn create(app: &App, scope: &Scope, kind: &str, new: NewRecord) -> Res
         }
     };
     let people = named_people(app, &kind, &new.fields, &owner).await?;
-    let mut doing = Doing::new(app, scope, &owner, people, now)?;
-    let id = doing.create(&mut change, &kind, None, &new.transition, fields_of(&kind, &new.fields)?, 0).await?;
-    let row = change.record(&kind.id, id).await?;
-    app.live.records_changed(&change.commit().await?);
-    Ok(row)
+    let mut doing = Doing::by(app, by, scope, &owner, people, now);
+    let id = doing.create(change, &kind, None, &new.transition, fields_of(&kind, &new.fields)?, 0).await?;
+    Ok(change.record(&kind.id, id).await?)
 }
 
 /// Brings a record on by a transition.
@@ -487,6 +506,25 @@ pub async fn act(
     app.registers.load().kind(kind)?;
     let now = app.clock.now();
     let mut change = app.store.change_records(&act, now).await?;
+    let row = act_in(app, &mut change, scope, actor(scope)?, kind, id, transition, revision, fields, now).await?;
+    app.live.records_changed(&change.commit().await?);
+    Ok(row)
+}
+
+/// Brings a record on inside a change, in the roles of `scope` over its owner; `by` is who does it.
+#[expect(clippy::too_many_arguments, reason = "the step as the API has it, in whose name, and when")]
+pub(crate) async fn act_in(
+    app: &App,
+    change: &mut RecordChange<'_>,
+    scope: &Scope,
+    by: String,
+    kind: &str,
+    id: RecordId,
+    transition: &str,
+    revision: i64,
+    fields: &Map<String, Json>,
+    now: Timestamp,
+) -> Result<RecordRow, AppError> {
     let kind = app.registers.load().kind(kind)?;
     let row = change.record(&kind.id, id).await?;
     row.must_be_own()?;
@@ -494,13 +532,11 @@ pub async fn act(
     if row.revision != revision {
         return Err(AppError::conflict("revision.stale").on("revision"));
     }
-    let owner = owner_of(&mut change, &row).await?;
+    let owner = owner_of(change, &row).await?;
     let people = named_people(app, &kind, fields, &owner).await?;
-    let mut doing = Doing::new(app, scope, &owner, people, now)?;
-    doing.update(&mut change, &kind, &row, transition, fields_of(&kind, fields)?).await?;
-    let row = change.record(&kind.id, id).await?;
-    app.live.records_changed(&change.commit().await?);
-    Ok(row)
+    let mut doing = Doing::by(app, by, scope, &owner, people, now);
+    doing.update(change, &kind, &row, transition, fields_of(&kind, fields)?).await?;
+    Ok(change.record(&kind.id, id).await?)
 }
 
 async fn owner_of(change: &mut RecordChange<'_>, row: &RecordRow) -> Result<RecordOwner, AppError> {
@@ -520,7 +556,7 @@ async fn named_people(app: &App, kind: &Kind, fields: &Map<String, Json>, owner:
 }
 
 /// Values as the kind's fields would hold them; null empties one.
-fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTreeMap<String, Option<Value>>, AppError> {
+pub(crate) fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTreeMap<String, Option<Value>>, AppError> {
     let mut set = BTreeMap::new();
     let mut faults = BTreeSet::new();
     for (id, json) in fields {
@@ -556,9 +592,13 @@ pub(crate) struct Doing<'a> {
 
 impl<'a> Doing<'a> {
     pub(crate) fn new(app: &'a App, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Result<Self, AppError> {
+        Ok(Self::by(app, actor(scope)?, scope, owner, people, now))
+    }
+
+    /// In the roles of `scope`, in the name of somebody who need not be a person here.
+    fn by(app: &'a App, by: String, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Self {
         let roles = scope.roles_at(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref());
-        let by = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string();
-        Ok(Self { app, by, roles, owner, people: Some(people), today: day_of(now), opened: 0 })
+        Self { app, by, roles, owner, people: Some(people), today: day_of(now), opened: 0 }
     }
 
     fn decide(

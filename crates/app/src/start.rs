@@ -25,7 +25,7 @@ use crate::telemetry::engine::{self, EngineError, EngineHandle};
 use crate::telemetry::intake::AppIntake;
 use crate::telemetry::pressure::{self, Pressure};
 use crate::telemetry::{Latest, LogStatus, Telemetry};
-use crate::{App, Settings, attachment, certificate, export, media, pack, record, region, rules};
+use crate::{App, Settings, attachment, certificate, export, media, order, pack, record, region, rules};
 
 /// INTERFACES: a node stops within 10 s; this is the database's part of it.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -151,6 +151,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         network: std::sync::OnceLock::new(),
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
+        orders: tokio::sync::Notify::new(),
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),
         changes: TaskTracker::new(),
@@ -170,6 +171,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(attachment::run(app.clone(), intake_stop.clone()));
     tasks.spawn(export::run(app.clone(), intake_stop.clone()));
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(order::run(app.clone(), intake_stop.clone()));
     pack::begin_base(&app).await?;
     tasks.spawn(pack::renew_at_start(app.clone()));
     tasks.spawn(region::run(app.clone(), intake_stop.clone()));

@@ -34,6 +34,8 @@ struct World {
     shift: String,
     /// A node below.
     child: String,
+    /// An order to it.
+    order: String,
     invitation: i64,
 }
 
@@ -75,6 +77,8 @@ async fn world() -> World {
     let body = json!({"region": HERE, "desk": "watch", "user": user, "from": "2026-11-25T00:00:00Z", "to": "2026-11-25T12:00:00Z"});
     let shift = text(&node.admin("POST", "/api/v1/duty/shifts", body).await.ok(201)["id"]);
     let (child, invitation) = node.child(HERE).await;
+    let body = json!({"kind": "question", "target": child, "title": "汛期值守", "text": "请报送"});
+    let order = text(&ask(&node.router, "POST", "/api/v1/orders", Some(&supervisor), Some(body)).await.ok(201)["id"]);
     World {
         node,
         enterprise,
@@ -92,6 +96,7 @@ async fn world() -> World {
         export,
         shift,
         child,
+        order,
         invitation,
     }
 }
@@ -282,6 +287,14 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "post /proofs/{origin}/{day}/again" => (format!("/proofs/{}/2026-11-20/again", w.child), Some(json!({})), Refused),
         "get /registers/{kind}/import" | "post /registers/{kind}/import" => ("/registers/hidden_danger/import".into(), None, Common),
         "get /enterprises/import" | "post /enterprises/import" => ("/enterprises/import".into(), None, Common),
+        "get /orders" => ("/orders".into(), None, Empty("orders")),
+        "get /orders/targets" => ("/orders/targets".into(), None, Empty("targets")),
+        "post /orders" => {
+            ("/orders".into(), Some(json!({"kind": "question", "target": w.child, "title": "x", "text": "x", "region": HERE})), Refused)
+        }
+        "get /orders/{id}" => (format!("/orders/{}", w.order), None, Refused),
+        "post /orders/{id}/answer" => (format!("/orders/{}/answer", w.order), Some(json!({"text": "x"})), Refused),
+        "post /orders/{id}/withdraw" => (format!("/orders/{}/withdraw", w.order), None, Refused),
         "get /tasks" => ("/tasks".into(), None, Empty("tasks")),
         "get /notifications" => ("/notifications".into(), None, Empty("notifications")),
         "post /notifications/read" => ("/notifications/read".into(), Some(json!({"up_to": "1"})), Common),

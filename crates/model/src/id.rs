@@ -83,59 +83,57 @@ impl Hasher for IdHasher {
     }
 }
 
-/// One occurrence of an alarm: a UUIDv7, made once when the condition is raised.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AlarmId(u128);
+macro_rules! uuids {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(u128);
 
-impl AlarmId {
-    /// Wraps the 128 bits of a UUID.
-    pub const fn new(bits: u128) -> Self {
-        Self(bits)
-    }
-    /// The 128 bits.
-    pub const fn get(self) -> u128 {
-        self.0
-    }
+        impl $name {
+            /// Wraps the 128 bits of a UUID.
+            pub const fn new(bits: u128) -> Self { Self(bits) }
+            /// The 128 bits.
+            pub const fn get(self) -> u128 { self.0 }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write_uuid(self.0, f) }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write_uuid(self.0, f) }
+        }
+        impl FromStr for $name {
+            type Err = UuidError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> { read_uuid(text).map(Self) }
+        }
+    )+};
 }
 
-impl fmt::Display for AlarmId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let b = self.0;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            b >> 96,
-            (b >> 80) & 0xffff,
-            (b >> 64) & 0xffff,
-            (b >> 48) & 0xffff,
-            b & 0xffff_ffff_ffff
-        )
-    }
+uuids! {
+    /// One occurrence of an alarm: a UUIDv7, made once when the condition is raised.
+    AlarmId,
+    /// An order (交办) to a node below: a UUIDv7, made once where it is given.
+    OrderId,
 }
 
-impl fmt::Debug for AlarmId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+fn write_uuid(b: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let groups = [(b >> 80) & 0xffff, (b >> 64) & 0xffff, (b >> 48) & 0xffff];
+    write!(f, "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", b >> 96, groups[0], groups[1], groups[2], b & 0xffff_ffff_ffff)
 }
 
 /// The text is not a hyphenated UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an alarm id is a UUID such as 0199f3c2-7f00-7abc-8def-0123456789ab")]
-pub struct AlarmIdError;
+#[error("such an id is a UUID such as 0199f3c2-7f00-7abc-8def-0123456789ab")]
+pub struct UuidError;
 
-impl FromStr for AlarmId {
-    type Err = AlarmIdError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hyphens = [8, 13, 18, 23];
-        let shaped =
-            text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if hyphens.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() });
-        if !shaped {
-            return Err(AlarmIdError);
-        }
-        u128::from_str_radix(&text.replace('-', ""), 16).map(Self).map_err(|_| AlarmIdError)
+fn read_uuid(text: &str) -> Result<u128, UuidError> {
+    let hyphens = [8, 13, 18, 23];
+    let shaped =
+        text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if hyphens.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() });
+    if !shaped {
+        return Err(UuidError);
     }
+    u128::from_str_radix(&text.replace('-', ""), 16).map_err(|_| UuidError)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use batch::{
 };
 pub use geo::{RegionCode, Wgs84};
 pub use id::{
-    AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, PointId, RecordId, SiteId, UserId, VehicleId,
+    AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, OrderId, PointId, RecordId, SiteId, UserId, VehicleId,
 };
 pub use node::{NodeId, NodeLevel};
 pub use noun::PointSet;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anlan_model::noun::{Limits, LimitsSource};
-use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, PointId, RecordId, Timestamp, VehicleId};
+use anlan_model::{AlarmId, DeviceId, EnterpriseId, NodeId, NodeLevel, OrderId, PointId, RecordId, Timestamp, VehicleId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ const ROWS: usize = 100;
 pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
-    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`.
+    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -289,14 +289,14 @@ pub(crate) struct ProofBody {
 }
 
 /// Ids of nodes as text: 128 bits are no number of JSON.
-mod words {
+pub(crate) mod words {
     use anlan_model::NodeId;
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<S: Serializer>(id: &NodeId, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(id: &NodeId, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(id)
     }
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NodeId, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NodeId, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
@@ -315,6 +315,8 @@ pub(crate) struct Told {
     above_changed: bool,
     proofs: BTreeSet<(NodeId, String, NodeId)>,
     pub(crate) records: Changed,
+    orders: BTreeSet<OrderId>,
+    answers: BTreeSet<OrderId>,
 }
 
 impl Told {
@@ -353,6 +355,14 @@ impl Told {
     pub(crate) fn proof(&mut self, origin: NodeId, day: &str, holder: NodeId) {
         self.proofs.insert((origin, day.to_owned(), holder));
     }
+    /// It is to go on to its target, if that is below.
+    pub(crate) fn order(&mut self, id: OrderId) {
+        self.orders.insert(id);
+    }
+    /// Its target said something; whoever gave it, above, must learn of it.
+    pub(crate) fn answer(&mut self, id: OrderId) {
+        self.answers.insert(id);
+    }
     /// Notes the row of an outbox entry.
     pub(crate) fn row(&mut self, kind: &str, body: &Json) {
         let id = body["id"].as_i64();
@@ -385,6 +395,10 @@ impl Told {
             out.put_all(UP, alarms(tx, own, &self.alarms).await?);
             out.put_all(UP, proofs(tx, self.proofs).await?);
             out.put_all(UP, self.records.entries(tx, own, level).await?);
+            out.put_all(UP, crate::order::up(tx, &self.answers).await?);
+        }
+        for (way, order) in crate::order::down(tx, &self.orders).await? {
+            out.put_all(&way.to_string(), vec![order]);
         }
         if !self.handled_here_or_above.is_empty() {
             down(tx, own, &self.handled_here_or_above, &mut out).await?;
@@ -894,6 +908,12 @@ WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.
         told.proof(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
         Ok(())
     })
+    .await?;
+    let answers = sql("SELECT o.id FROM link_order AS o INNER JOIN node AS p ON p.id = o.via AND p.relation = 'parent' ORDER BY o.id");
+    pieces(tx, standing, answers, |told, row| {
+        told.answer(row.get("id")?);
+        Ok(())
+    })
     .await
 }
 
@@ -929,9 +949,9 @@ impl Store {
         Ok(row.get::<i64>("n")?.unsigned_abs())
     }
 
-    /// Drops from a way what is over and was told, up to this number: alarms that ended, and comparisons that were made, before then, and what was done about
-    /// those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again. Records stay in it: by what
-    /// was told of one it is known that it must be withdrawn.
+    /// Drops from a way what is over and was told, up to this number: alarms that ended, comparisons that were made and orders that were settled before then, and
+    /// what was done about those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again. Records
+    /// stay in it: by what was told of one it is known that it must be withdrawn.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -939,9 +959,11 @@ impl Store {
         const TRIM: &str = "DELETE FROM link_feed WHERE way = $1 AND seq <= $2 AND (
   (kind IN ('alarm', 'handling') AND subject IN (
     SELECT COALESCE(a.home, n.id) || '/' || a.id FROM alarm AS a INNER JOIN node AS n ON n.relation = 'self' WHERE a.returned_at_us < $3))
-  OR (kind = 'proof' AND subject IN (SELECT p.origin || '/' || p.day || '/' || p.holder FROM proof AS p WHERE p.at_us < $4)))";
+  OR (kind = 'proof' AND subject IN (SELECT p.origin || '/' || p.day || '/' || p.holder FROM proof AS p WHERE p.at_us < $4))
+  OR (kind IN ('order', 'answer') AND subject IN (
+    SELECT o.origin || '/' || o.id FROM link_order AS o WHERE o.said = o.state AND o.ended_at_us < $5)))";
         let mut tx = self.db.begin().await?;
-        let n = tx.run(sql(TRIM).bind(way).bind(told).bind(before).bind(before)).await?;
+        let n = tx.run(sql(TRIM).bind(way).bind(told).bind(before).bind(before).bind(before)).await?;
         tx.commit().await?;
         Ok(n)
     }

@@ -31,7 +31,7 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 9] = ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling"];
+const KINDS: [&str; 11] = ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer"];
 /// Points that one combination looks at, at most.
 const MEMBERS_MAX: usize = 64;
 /// One event says this often that a neighbour's entries are refused.
@@ -69,6 +69,8 @@ pub struct Applied {
     pub records: Vec<RecordId>,
     /// Nodes that changed.
     pub nodes: Vec<NodeId>,
+    /// Orders for this node came, or were taken back.
+    pub orders: bool,
     /// Entries that were refused.
     pub refused: Vec<Refused>,
 }
@@ -81,7 +83,8 @@ pub struct Refused {
     /// What it is about.
     pub subject: String,
     /// `territory`: outside of what the certificate vouches for; `origin`, `home`: of another node than the neighbour may speak for; `body`, `subject`,
-    /// `kind`, `size`: not understood; `taken`: its code is another's here; `unknown`: about an alarm that is not here.
+    /// `kind`, `size`: not understood; `taken`: its code is another's here; `unknown`: about an alarm or an order that is not here, for a node that is not
+    /// below.
     pub reason: &'static str,
 }
 
@@ -278,10 +281,10 @@ struct Mark {
 pub(crate) struct Apply<'a> {
     pub(crate) change: Change<'a>,
     pub(crate) peer: &'a Peer,
-    own: NodeId,
-    is_parent: bool,
+    pub(crate) own: NodeId,
+    pub(crate) is_parent: bool,
     /// Nodes heard through the peer.
-    below: BTreeSet<NodeId>,
+    pub(crate) below: BTreeSet<NodeId>,
     pub(crate) done: Applied,
     /// Changed rows by noun, for the audit.
     counts: BTreeMap<&'static str, u64>,
@@ -331,6 +334,9 @@ impl Apply<'_> {
         match (self.is_parent, entry.kind.as_str()) {
             (true, "node") => self.node_above(parse(&entry.body)?).await,
             (true, "handling") => self.handling(parse(&entry.body)?).await,
+            // From the wrong side they are refused as what they are.
+            (_, "order") => self.order(origin, id, &entry.body).await,
+            (_, "answer") => self.answer(origin, id, &entry.body).await,
             (false, "node") => self.node_below(origin, parse(&entry.body)?).await,
             (false, "enterprise") => {
                 self.may_speak_for(origin)?;

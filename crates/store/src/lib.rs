@@ -15,6 +15,7 @@ mod invitation;
 mod line;
 mod migrate;
 mod node;
+mod order;
 mod pack;
 mod page;
 mod proof;
@@ -75,6 +76,10 @@ pub use ledger::LedgerRow;
 pub use media::{MediaRow, NewMedia};
 pub use merge::{MergeConflict, MergeWish, Merged};
 pub use node::{Admission, Neighbour, NodeChange, NodeRow, NodeState, Relation, Resume};
+pub use order::{
+    AnsweredRecord, NewOrder, Order, OrderAnswer, OrderDirection, OrderFilter, OrderKind, OrderProblem, OrderRow, OrderState, OrderTarget,
+    OrderWithdrawal, OrderedBy, OrderedEnterprise, OrderedRecord, OrderedStep, regulators,
+};
 pub use pack::PackRow;
 pub use page::{Page, Paging};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};

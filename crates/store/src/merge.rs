@@ -106,6 +106,7 @@ RETURNING id");
         for table in [
             "UPDATE node SET enterprise_id = $1 WHERE enterprise_id = $2",
             "UPDATE invitation SET enterprise_id = $1 WHERE enterprise_id = $2",
+            "UPDATE link_order SET enterprise_id = $1 WHERE enterprise_id = $2",
         ] {
             change.tx.run(sql(table).bind(into.id).bind(from.id)).await?;
         }

@@ -149,6 +149,7 @@ ON CONFLICT (code) DO UPDATE SET name = excluded.name, name_en = excluded.name_e
                 break;
             }
         }
+        crate::order::redivide(self, change, now).await?;
         Ok(moved)
     }
 }

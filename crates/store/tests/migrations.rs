@@ -178,6 +178,13 @@ FROM enterprise;",
             ("SELECT COUNT(*) AS n FROM record WHERE above = 7 AND told_at_us = 14", 1),
         ],
     },
+    Step {
+        name: "0018_order",
+        digest: "4c6cc2a1b1e4f7a27e05861d25c99fda1b91c27d5995f07d3b7483cd7513e142",
+        rows: "INSERT INTO link_order (id, origin, target, kind, enterprise_id, region, state, body, made_at_us)
+SELECT '0199f3c2-7f00-7abc-8def-0123456789ab', n.id, n.id, 'question', e.id, e.region, 'sent', '{}', 21 FROM node AS n, enterprise AS e;",
+        counts: &[("SELECT COUNT(*) AS n FROM link_order AS o JOIN enterprise AS e ON e.id = o.enterprise_id WHERE o.made_at_us = 21", 1)],
+    },
 ];
 
 #[test]

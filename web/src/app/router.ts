@@ -36,6 +36,7 @@ export const router = createRouter({
     { path: '/duty', component: () => import('@/areas/duty/DutyPage.vue'), meta: { title: 'nav.duty' } },
     { path: '/network', component: () => import('@/areas/network/NetworkPage.vue'), meta: { title: 'nav.network' } },
     { path: '/network/proofs', component: () => import('@/areas/network/ProofPage.vue'), meta: { title: 'network.proofs' } },
+    { path: '/network/orders', component: () => import('@/areas/network/OrderPage.vue'), meta: { title: 'nav.orders' } },
     { path: '/enterprises', component: () => import('@/areas/enterprise/EnterpriseListPage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/enterprises/:id', component: () => import('@/areas/enterprise/EnterprisePage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/docs/api', component: () => import('@/areas/docs/ApiPage.vue'), meta: { title: 'nav.api' } },

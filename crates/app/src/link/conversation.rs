@@ -456,6 +456,9 @@ impl Conversation {
                         .await?;
                     info!(node.id = %self.peer.id, "in conversation with {} ({})", self.peer.id, hello.software);
                     self.service.met(self.side, &self.peer, &hello).await;
+                    if self.side == Side::Parent {
+                        app.store.tell_orders(self.peer.id).await?;
+                    }
                 }
                 Effect::Alive(pulse) => self.talk.log_behind.store(pulse.log_waits, Ordering::Relaxed),
                 Effect::Renew(request) => {
@@ -614,6 +617,9 @@ async fn keep_feed(service: &Service, peer: &Peer, feed: Feed) -> Option<u64> {
     }
     app.live.alarms_changed(&applied.alarms);
     app.live.records_changed(&applied.records);
+    if applied.orders {
+        app.orders.notify_one();
+    }
     Some(number(applied.feed))
 }
 

@@ -18,6 +18,7 @@ mod live;
 mod media;
 mod modbus;
 mod node;
+mod order;
 mod pack;
 mod point;
 mod proof;
@@ -129,6 +130,11 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(node::confirm))
         .routes(routes!(node::forget))
         .routes(routes!(node::parent, node::join))
+        .routes(routes!(order::list, order::make))
+        .routes(routes!(order::targets))
+        .routes(routes!(order::get))
+        .routes(routes!(order::answer))
+        .routes(routes!(order::withdraw))
         .routes(routes!(proof::list))
         .routes(routes!(proof::get))
         .routes(routes!(proof::again))

@@ -81,9 +81,13 @@ impl Store {
     }
 }
 
-impl RecordChange<'_> {
+impl<'a> RecordChange<'a> {
     pub(crate) fn tx(&mut self) -> &mut Tx {
         &mut self.change.tx
+    }
+
+    pub(crate) fn change(&mut self) -> &mut Change<'a> {
+        &mut self.change
     }
 
     pub(crate) fn user(&self) -> Option<UserId> {
