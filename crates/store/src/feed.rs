@@ -910,7 +910,7 @@ WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.
     })
     .await?;
     let answers = sql("SELECT o.id FROM link_order AS o INNER JOIN node AS p ON p.id = o.via AND p.relation = 'parent' ORDER BY o.id");
-    pieces(tx, standing, answers, |told, row| {
+    pieces(tx, standing, registers, answers, |told, row| {
         told.answer(row.get("id")?);
         Ok(())
     })
