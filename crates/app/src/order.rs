@@ -128,7 +128,10 @@ pub async fn targets(app: &App, scope: &Scope) -> Result<Vec<OrderTarget>, AppEr
     let mut all = app.store.order_targets().await?;
     all.retain(|target| {
         grants.iter().any(|grant| match (&target.region, &grant.region) {
-            (None, _) => target.enterprise.is_some() && grant.holds(target.enterprise, target.enterprise_region.as_ref(), target.enterprise_sector.as_deref()),
+            (None, _) => {
+                target.enterprise.is_some()
+                    && grant.holds(target.enterprise, target.enterprise_region.as_ref(), target.enterprise_sector.as_deref())
+            }
             (Some(_), None) => grant.enterprise.is_none(),
             (Some(theirs), Some(own)) => theirs.holds(own) || own.holds(theirs),
         })
@@ -188,7 +191,8 @@ pub async fn make(app: &App, scope: &Scope, new: NewOrder) -> Result<OrderView, 
         (kind, Some(step)) => Some(check_step(app, scope, kind, step, &owner, &roles)?),
     };
     let user = scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?;
-    let of = |names: &[String]| Some(OrderedEnterprise { name: names.first()?.clone(), code: names.get(1)?.clone() });
+    // What others called it may be longer than an order takes.
+    let of = |names: &[String]| Some(OrderedEnterprise { name: names.first()?.chars().take(200).collect(), code: names.get(1)?.clone() });
     let order = Order {
         kind: new.kind.as_str().to_owned(),
         target: target.id,
@@ -224,7 +228,14 @@ fn new_id(now: anlan_model::Timestamp) -> OrderId {
 }
 
 /// What is known here to stand against a step elsewhere: the register there may be another edition, and says the last word.
-fn check_step(app: &App, scope: &Scope, asked: OrderKind, step: Step, owner: &RecordOwner, roles: &[Role]) -> Result<OrderedStep, AppError> {
+fn check_step(
+    app: &App,
+    scope: &Scope,
+    asked: OrderKind,
+    step: Step,
+    owner: &RecordOwner,
+    roles: &[Role],
+) -> Result<OrderedStep, AppError> {
     let kind = app.registers.load().kind(&step.register)?;
     match (kind.owner, owner.enterprise) {
         (Owner::Enterprise, None) => return Err(AppError::invalid("register.owner_enterprise", "enterprise")),
@@ -255,6 +266,8 @@ fn check_step(app: &App, scope: &Scope, asked: OrderKind, step: Step, owner: &Re
     if asked == OrderKind::Open {
         let only = Scope { user: scope.user, name: scope.name.clone(), grants: grants_of(owner, roles) };
         record::Doing::new(app, &only, owner, Vec::new(), app.clock.now())?.begin(&kind, &step.transition, set)?;
+    } else {
+        record::check_fields(&kind, &set)?;
     }
     let fields = step.fields.into_iter().filter(|(_, value)| asked == OrderKind::Act || !is_empty(value)).collect();
     let record = step.record.map(|(id, revision)| OrderedRecord { id: id.get(), revision });

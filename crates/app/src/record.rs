@@ -577,6 +577,21 @@ pub(crate) fn fields_of(kind: &Kind, fields: &Map<String, Json>) -> Result<BTree
     if faults.is_empty() { Ok(set) } else { Err(refusal(kind, "", faults)) }
 }
 
+/// That the kind has these fields, and that these values can stand in them.
+pub(crate) fn check_fields(kind: &Kind, set: &BTreeMap<String, Option<Value>>) -> Result<(), AppError> {
+    let mut faults = BTreeSet::new();
+    for (id, value) in set {
+        match (kind.field(id), value) {
+            (None, _) => drop(faults.insert(Refused::Field(id.clone(), FieldFault::Unknown))),
+            (Some(field), Some(value)) => {
+                faults.extend(field.check(value).err().into_iter().flatten().map(|(path, fault)| Refused::Field(path, fault)));
+            }
+            (Some(_), None) => {}
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(refusal(kind, "", faults)) }
+}
+
 /// Somebody doing something for an owner.
 pub(crate) struct Doing<'a> {
     app: &'a App,

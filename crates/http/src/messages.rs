@@ -335,8 +335,16 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("order.not_ours", "该事项由“{node}”交办，只能由其撤回。", "This was given by {node} and is taken back there."),
     ("order.over", "该事项已办结、已答复或已撤回，请刷新后再看。", "It is settled already; look at it again."),
     ("order.record_of_new", "新建记录时不指定已有记录。", "A new record names no record that is there already."),
-    ("order.reply_role", "您在该单位的角色不能答复，需监管人员、领导或企业安全管理人员。", "Your role there does not reply: a supervisor, a leader or a safety manager does."),
-    ("order.role", "需在该单位或区划有监管人员、执法检查人员或领导的角色。", "This needs the role of a supervisor, inspector or leader over what the order is about."),
+    (
+        "order.reply_role",
+        "您在该单位的角色不能答复，需监管人员、领导或企业安全管理人员。",
+        "Your role there does not reply: a supervisor, a leader or a safety manager does.",
+    ),
+    (
+        "order.role",
+        "需在该单位或区划有监管人员、执法检查人员或领导的角色。",
+        "This needs the role of a supervisor, inspector or leader over what the order is about.",
+    ),
     ("order.step_of_question", "询问不指定台账。", "A question names no register."),
     ("order.territory", "所指对象不在“{node}”的管辖范围内。", "What the order is about does not belong to {node}."),
     ("order.to_self", "该对象由本节点管理，请直接办理，无需交办。", "This node keeps it itself: do it here, no order is needed."),

@@ -54,7 +54,8 @@ async fn an_order_is_given_to_who_stands_for_it_and_its_answer_is_read_here() {
     assert_eq!((&targets["targets"][0]["id"], &targets["targets"][0]["level"]), (&json!(child), &json!("township")));
     assert_eq!(node.get("/api/v1/orders/targets").await["targets"], json!([]), "an administrator orders nothing");
     let open = |more: Value| {
-        let mut body = with(json!({"kind": "open", "enterprise": here, "register": "hidden_danger", "transition": "report", "fields": danger()}));
+        let mut body =
+            with(json!({"kind": "open", "enterprise": here, "register": "hidden_danger", "transition": "report", "fields": danger()}));
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body
     };
@@ -62,7 +63,11 @@ async fn an_order_is_given_to_who_stands_for_it_and_its_answer_is_read_here() {
         (with(json!({"target": own})), 409, vec![("order.to_self", "target")]),
         (with(json!({"target": format!("{:032x}", 77)})), 400, vec![("order.not_below", "target")]),
         (with(json!({"kind": "obey"})), 400, vec![("word.unknown", "kind")]),
-        (with(json!({"title": " ", "text": "", "due_on": "2026-11-22"})), 400, vec![("text.empty", "title"), ("text.empty", "text"), ("order.due_past", "due_on")]),
+        (
+            with(json!({"title": " ", "text": "", "due_on": "2026-11-22"})),
+            400,
+            vec![("text.empty", "title"), ("text.empty", "text"), ("order.due_past", "due_on")],
+        ),
         (with(json!({"due_on": "soon"})), 400, vec![("time.malformed", "due_on")]),
         (with(json!({"enterprise": there})), 400, vec![("reference.unknown", "enterprise")]),
         (with(json!({"region": ELSEWHERE})), 403, vec![("scope.outside", "")]),
@@ -77,11 +82,15 @@ async fn an_order_is_given_to_who_stands_for_it_and_its_answer_is_read_here() {
         (open(json!({"register": "township_patrol", "transition": "plan"})), 400, vec![("register.owner_region", "region")]),
         (open(json!({"record": {"id": "1", "revision": 1}})), 400, vec![("order.record_of_new", "record")]),
         (open(json!({"kind": "act", "transition": "rate"})), 400, vec![("field.missing", "record")]),
-        (open(json!({"fields": {"place": "x", "found_on": "2026-12-24", "source": "condition", "basis_clause": "5"}})), 400, vec![("order.field_elsewhere", "fields.basis_clause")]),
+        (
+            open(json!({"fields": {"place": "x", "found_on": "2026-12-24", "source": "condition", "basis_clause": "5"}})),
+            400,
+            vec![("order.field_elsewhere", "fields.basis_clause")],
+        ),
         (
             open(json!({"fields": {"place": "x", "found_on": "2026-12-24", "source": "condition"}})),
             400,
-            vec![("register.guard", ""), ("register.field_missing", "fields.description")],
+            vec![("register.field_missing", "fields.description"), ("register.guard", "")],
         ),
     ] {
         let answer = give(&node, &token, body.clone()).await;
@@ -115,7 +124,10 @@ async fn an_order_is_given_to_who_stands_for_it_and_its_answer_is_read_here() {
     let refused = ask(&node.router, "GET", &path, Some(&token), None).await.ok(200);
     assert_eq!((&refused["state"], &refused["confirmed"], &refused["may_withdraw"]), (&json!("refused"), &json!(true), &json!(false)));
     let reasons = &refused["answer"]["reasons"];
-    assert_eq!((&reasons[0]["detail"], &reasons[1]["detail"], &reasons[1]["field"]), (&json!("It cannot be."), &json!("of.tomorrow"), &json!("fields.x")));
+    assert_eq!(
+        (&reasons[0]["detail"], &reasons[1]["detail"], &reasons[1]["field"]),
+        (&json!("It cannot be."), &json!("of.tomorrow"), &json!("fields.x"))
+    );
     assert_eq!(ask(&node.router, "POST", &format!("{path}/withdraw"), Some(&token), None).await.code(409), "order.over");
 
     // Late, taken back, and listed.
@@ -197,7 +209,10 @@ async fn the_node_takes_a_step_for_somebody_above_under_its_own_rules() {
     assert_eq!(state(&node, id).await, (OrderState::Done, vec![]));
     let list = ask(&node.router, "GET", "/api/v1/registers/hidden_danger/records", Some(&token), None).await.ok(200);
     let record = &list["records"][0];
-    assert_eq!((list["records"].as_array().unwrap().len(), &record["enterprise"]["id"], &record["state"]), (1, &json!(enterprise), &json!("found")));
+    assert_eq!(
+        (list["records"].as_array().unwrap().len(), &record["enterprise"]["id"], &record["state"]),
+        (1, &json!(enterprise), &json!("found"))
+    );
     let record_id: i64 = text(&record["id"]).parse().unwrap();
     let row = node.app.store.order(&Scope::node(), id).await.unwrap();
     assert_eq!(row.answer.unwrap().record.unwrap().id, record_id);
@@ -215,9 +230,12 @@ async fn the_node_takes_a_step_for_somebody_above_under_its_own_rules() {
 
     // Everything that stands against one goes back at once, and nothing is left of it.
     let id = comes(&node, 2, open(json!({"place": "x", "found_on": "2026-12-24", "source": "condition"}))).await;
-    assert_eq!(state(&node, id).await, (OrderState::Refused, vec!["register.guard".into(), "fields.description".into()]));
-    let guard = node.app.store.order(&Scope::node(), id).await.unwrap().answer.unwrap().problems.remove(0);
-    assert_eq!((guard.params["says"].as_str(), guard.params["says_en"].as_str()), ("发现日期不能晚于今天", "It cannot have been found after today"));
+    assert_eq!(state(&node, id).await, (OrderState::Refused, vec!["fields.description".into(), "register.guard".into()]));
+    let guard = node.app.store.order(&Scope::node(), id).await.unwrap().answer.unwrap().problems.remove(1);
+    assert_eq!(
+        (guard.params["says"].as_str(), guard.params["says_en"].as_str()),
+        ("发现日期不能晚于今天", "It cannot have been found after today")
+    );
     let unknown = json!({"kind": "open", "enterprise": {"code": "E9", "name": "x"}, "step": step("report", danger(), Value::Null)});
     assert_eq!(state(&node, comes(&node, 3, unknown).await).await, (OrderState::Refused, vec!["enterprise".into()]));
     // Roles of an enterprise are none above it.
@@ -269,11 +287,19 @@ async fn a_question_from_above_is_replied_to_by_who_answers_for_it() {
     assert_eq!(reply(&inspector, "x").await.code(403), "order.reply_role");
     assert_eq!(reply(&manager, " ").await.code(400), "text.empty");
     let answered = reply(&manager, "已整改").await.ok(200);
-    assert_eq!((&answered["state"], &answered["answer"]["by"], &answered["answer"]["text"]), (&json!("answered"), &json!("manager"), &json!("已整改")));
+    assert_eq!(
+        (&answered["state"], &answered["answer"]["by"], &answered["answer"]["text"]),
+        (&json!("answered"), &json!("manager"), &json!("已整改"))
+    );
     assert_eq!(reply(&manager, "再答").await.code(409), "order.over");
     let ours = supervisor(&node, "ours").await;
     assert_eq!(ask(&node.router, "POST", &format!("{path}/withdraw"), Some(&ours), None).await.code(409), "order.not_ours");
-    let id = comes(&node, 2, json!({"kind": "act", "step": {"register": "x", "transition": "x", "fields": {}, "record": {"id": 1, "revision": 1}}})).await;
+    let id = comes(
+        &node,
+        2,
+        json!({"kind": "act", "step": {"register": "x", "transition": "x", "fields": {}, "record": {"id": 1, "revision": 1}}}),
+    )
+    .await;
     assert_eq!(state(&node, id).await, (OrderState::Refused, vec!["register.unknown".into()]));
     let answer = ask(&node.router, "POST", &format!("/api/v1/orders/{id}/answer"), Some(&ours), Some(json!({"text": "x"}))).await;
     assert_eq!(answer.code(409), "order.no_question");

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anlan_model::{
-    AlarmId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, NodeId, OrderId, PointId, RecordId, RegionCode, Timestamp, UserId, VehicleId,
+    AlarmId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, NodeId, OrderId, PointId, RecordId, RegionCode, Timestamp, UserId,
+    VehicleId,
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};

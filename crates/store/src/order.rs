@@ -28,6 +28,8 @@ const PARAM_MAX: usize = 1_000;
 /// Most roles of whoever ordered, and reasons against an order.
 const ROLES_MAX: usize = 16;
 const PROBLEMS_MAX: usize = 100;
+/// Longest answer between nodes, in bytes: an entry of a feed takes 64 KiB.
+const ANSWER_BYTES: usize = 48 * 1024;
 /// Orders that are carried out in one round, and told again to one neighbour.
 const AT_ONCE: i64 = 500;
 
@@ -400,7 +402,10 @@ fn read(row: &Row) -> Result<OrderRow, StoreError> {
         sector: row.get("sector")?,
         is_confirmed: row.get::<Option<String>>("said")?.as_deref() == Some(state.as_str()),
         state,
-        answer: answer.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| StoreError::Corrupt(format!("column answer: {e}")))?,
+        answer: answer
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|e| StoreError::Corrupt(format!("column answer: {e}")))?,
         order,
     })
 }
@@ -575,6 +580,7 @@ LIMIT $1");
         let state = OrderState::Refused.as_str().to_owned();
         let mut answer = OrderAnswer { state, at: now.micros(), problems, ..OrderAnswer::default() };
         answer.problems.truncate(PROBLEMS_MAX);
+        while body_of(&answer).len() > ANSWER_BYTES && answer.problems.pop().is_some() {}
         settle(&mut change, id, OrderState::Refused, &answer).await?;
         let after = current(&mut change, id).await?.ok_or(StoreError::NotFound)?;
         let codes: Vec<&str> = answer.problems.iter().map(|problem| problem.code.as_str()).collect();

@@ -872,6 +872,92 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists orders that were given here, that are for this node, and that pass, newest first. */
+        get: operations["list_orders"];
+        put?: never;
+        /** Gives an order. It is on its way when this returns; what becomes of it is told by `GET /orders/{id}`. */
+        post: operations["give_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orders/targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the nodes below to which the asker may give orders. */
+        get: operations["list_order_targets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orders/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One order. */
+        get: operations["get_order"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orders/{id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Replies to a question that is for this node. */
+        post: operations["answer_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orders/{id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes back an order that was given here. One that was done before it hears of that stays done. */
+        post: operations["withdraw_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/packs": {
         parameters: {
             query?: never;
@@ -3380,6 +3466,136 @@ export interface components {
              */
             unread: number;
         };
+        /** @description An order. */
+        Order: {
+            answer: null | components["schemas"]["OrderAnswer"];
+            /** @description The target has said as much: one that was taken back may have been done meanwhile. */
+            confirmed: boolean;
+            /** @description `sent`: given here; `received`: for this node; `passing`. */
+            direction: string;
+            /** @description The last day on which it is in time, `YYYY-MM-DD`. */
+            due_on: string | null;
+            enterprise: null | components["schemas"]["OrderEnterprise"];
+            id: string;
+            /** @description `question`: a person there replies; `open`: a record is made there; `act`: a record there is brought on. */
+            kind: string;
+            /** @description That day is over and nothing came of it. */
+            late: boolean;
+            made_at: components["schemas"]["At"];
+            made_by: string;
+            /** @description The asker may reply. */
+            may_answer: boolean;
+            /** @description The asker may take it back. */
+            may_withdraw: boolean;
+            origin: components["schemas"]["OrderNode"];
+            region: string;
+            region_name: string;
+            /** @description `sent`: nothing was heard of it yet; `received`: it is there; `done`, `refused`, `answered`, `withdrawn`. */
+            state: string;
+            step: null | components["schemas"]["OrderStep"];
+            target: components["schemas"]["OrderNode"];
+            text: string;
+            title: string;
+            withdrawn: null | components["schemas"]["Withdrawal"];
+        };
+        /** @description What the target says of an order. */
+        OrderAnswer: {
+            at: components["schemas"]["At"];
+            /** @description Who replied; empty = the node itself. */
+            by: string;
+            /** @description Everything that stood against it. */
+            reasons: components["schemas"]["OrderReason"][];
+            record: null | components["schemas"]["OrderRecord"];
+            text: string;
+        };
+        /** @description A new order. */
+        OrderBody: {
+            /** @description The last day on which it is in time, `YYYY-MM-DD`. */
+            due_on?: string | null;
+            /** @description About which enterprise here. */
+            enterprise?: string | null;
+            /** @description Value by field; people, records and files have no meaning at another node and are refused. */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /** @description `question`, `open`: make a record there, `act`: bring a record there on. */
+            kind: string;
+            record?: null | components["schemas"]["SeenRecord"];
+            /** @description About which division; with neither, about what the target stands for. */
+            region?: string | null;
+            /** @description Of `open` and `act`: the register. */
+            register?: string | null;
+            /** @description Node that is to do it, of `GET /orders/targets`. */
+            target: string;
+            /** @description Of a question: what is asked. */
+            text?: string;
+            title: string;
+            /** @description Its transition. */
+            transition?: string | null;
+        };
+        /** @description The enterprise that an order is about. */
+        OrderEnterprise: {
+            code: string;
+            /** @description `null` = it is not known here. */
+            id: string | null;
+            name: string;
+        };
+        /** @description A page of orders. */
+        OrderList: {
+            next: string | null;
+            orders: components["schemas"]["Order"][];
+        };
+        /** @description A node that gives an order or is to do it. */
+        OrderNode: {
+            /** @description 32 hexadecimal digits. */
+            id: string;
+            /** @description As far as it is known here. */
+            name: string;
+        };
+        /** @description One reason why an order was not done. */
+        OrderReason: {
+            /** @description Stable word for programs; of the target's release. */
+            code: string;
+            /** @description A sentence for people, in the accepted language. */
+            detail: string;
+            /** @description Path of the field. */
+            field: string | null;
+        };
+        /** @description A record at another node. */
+        OrderRecord: {
+            /** @description Id at its home. */
+            id: string;
+            number: string;
+            /**
+             * Format: int64
+             * @description The revision that was seen; `null` = it came of the order.
+             */
+            revision: number | null;
+            title: string;
+        };
+        /** @description A step of a register that is to be taken. */
+        OrderStep: {
+            /** @description Value by field, as records show them. */
+            fields: {
+                [key: string]: unknown;
+            };
+            record: null | components["schemas"]["OrderRecord"];
+            register: string;
+            transition: string;
+        };
+        /** @description A node below to which the asker may give orders. */
+        OrderTarget: {
+            /** @description Of an enterprise's node. */
+            enterprise: string | null;
+            enterprise_name: string | null;
+            /** @description 32 hexadecimal digits. */
+            id: string;
+            level: components["schemas"]["NodeLevel"];
+            name: string;
+            /** @description What it stands for: what lies in this division; `null` = the enterprise alone. */
+            region: string | null;
+            region_name: string | null;
+        };
         /** @description A pack. */
         Pack: {
             changed_at: null | components["schemas"]["At"];
@@ -4221,6 +4437,10 @@ export interface components {
             code: string;
             password: string;
         };
+        /** @description What somebody replies. */
+        ReplyBody: {
+            text: string;
+        };
         /** @description What happened to a frozen node. */
         ResumeBody: {
             /** @description `restored`: it was set back to a backup; `replaced`: another machine stands in its place. */
@@ -4344,6 +4564,16 @@ export interface components {
         Secret: {
             secret: string;
         };
+        /** @description A record at another node, as it was seen. */
+        SeenRecord: {
+            /** @description Id at its home. */
+            id: string;
+            /**
+             * Format: int64
+             * @description An older one is refused there.
+             */
+            revision: number;
+        };
         /** @description The first administrator. */
         SetupBody: {
             /** @description At least 10 characters. */
@@ -4418,6 +4648,10 @@ export interface components {
             /** @description Whoever takes over holds no grant for these. */
             left: components["schemas"]["NamedRecord"][];
             records: components["schemas"]["NamedRecord"][];
+        };
+        /** @description Nodes to which the asker may give orders. */
+        TargetList: {
+            targets: components["schemas"]["OrderTarget"][];
         };
         /** @description A record on somebody's to-do list. */
         Task: {
@@ -4736,6 +4970,11 @@ export interface components {
         VerifyBody: {
             /** @description `AL1.…`, or an address with it behind `#`. */
             code: string;
+        };
+        /** @description Who took an order back. */
+        Withdrawal: {
+            at: components["schemas"]["At"];
+            by: string;
         };
     };
     responses: never;
@@ -6963,6 +7202,226 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_orders: {
+        parameters: {
+            query?: {
+                /** @description `sent`: given here; `received`: for this node; `passing`. */
+                direction?: string;
+                /** @description In this state. */
+                state?: string;
+                /** @description `true` = something follows. */
+                open?: string;
+                /** @description `true` = their day is over and nothing came of them. */
+                late?: string;
+                /** @description About this enterprise. */
+                enterprise?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    give_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrderBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Order"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_order_targets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TargetList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Order"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    answer_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplyBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Order"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    withdraw_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Order"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
             };
             /** @description Refused */
             default: {

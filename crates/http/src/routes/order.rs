@@ -1,7 +1,5 @@
 //! Orders (交办): what a level above asks of a node below, and what became of it.
 
-use std::collections::BTreeMap;
-
 use anlan_app::error::AppError;
 use anlan_app::order::{self, NewOrder, OrderDirection, OrderFilter, OrderKind, OrderState, OrderTarget, OrderView, Step};
 use anlan_app::{App, validate};

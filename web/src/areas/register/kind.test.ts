@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { KIND } from './fixture'
-import { actOf, beginning, daysUntil, fieldOf, formItems, forward, groups, isPrinted, mayImport, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
+import { actOf, beginning, daysUntil, doer, fieldOf, formItems, forward, groups, isPrinted, mayImport, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
 import type { HistoryEntry, Value } from './types'
 
 const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {}, hash: '', references: {} })
@@ -90,4 +90,10 @@ it('lets_only_roles_for_the_whole_node_write_what_is_everybodys', () => {
   const grants = [{ role: 'supervisor', region: '530402' }, { role: 'inspector', enterprise: 'e1' }, { role: 'leader' }]
   expect(rolesFor(KIND, grants)).toEqual(['supervisor', 'inspector', 'leader'])
   expect(rolesFor({ ...KIND, owner: 'everyone' }, grants)).toEqual(['leader'])
+})
+
+it('says_who_did_it_also_for_somebody_at_another_node', () => {
+  expect(doer({ user: '7', name: '张三' }, '本节点')).toBe('张三')
+  expect(doer({ user: null, name: '王五（市局）' }, '本节点')).toBe('王五（市局）')
+  expect(doer({ user: null, name: 'system' }, '本节点')).toBe('本节点')
 })

@@ -136,6 +136,11 @@ export function chronological(entries: readonly HistoryEntry[]): HistoryEntry[] 
   return back ? [...entries].reverse() : [...entries]
 }
 
+/** What the node is called in entries of what it did of itself. */
+const NODE = 'system'
+/** Who did it: a person here; somebody at another node, by the name that came with the order; or the node itself. */
+export const doer = (entry: Pick<HistoryEntry, 'user' | 'name'>, node: string): string => (entry.user === null && (!entry.name || entry.name === NODE) ? node : entry.name || (entry.user ?? node))
+
 /** What an entry without a transition tells; `update` = something of which no more is known. */
 export type Act = 'merge' | 'redivide' | 'take_over' | 'renew' | 'remind' | 'deadline' | 'update'
 export function actOf(entry: HistoryEntry): Act {
