@@ -77,6 +77,8 @@ impl Follow for Following {
         while found.upto < upto && found.positions.len() < most.max(1) {
             match self.tail.next() {
                 None => break,
+                // It is behind the end of what was asked for: whoever follows on from there reads it.
+                Some(Ok((lsn, ..))) if lsn.0 > upto => return Ok(Stretch { upto, ..found }),
                 Some(Ok((_, now, positions))) => {
                     found.now = Some(now);
                     found.positions.extend(positions);

@@ -132,7 +132,8 @@ fn kept(id: i64, n: i64) -> Position {
         status_bits: 0b11,
         body_crc: 1,
         flags: Flags::default(),
-        items: vec![1, 4, 0, 1, 0xe2, 0x40],
+        // Whole kilometres: 2011 has no others.
+        items: vec![1, 4, 0, 1, 0xe2, 0x3a],
     }
 }
 
@@ -289,7 +290,6 @@ fn positions(house: &House) -> Vec<(String, Trust, RawPosition)> {
 /// A lower end that runs.
 struct Giving {
     house: House,
-    fleet: Arc<FakeFleet>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -300,8 +300,8 @@ async fn give(files: &Files, way: Way, upper: UpperSettings, fleet: Arc<FakeFlee
     let upper = setup.uppers.into_iter().next().unwrap();
     let listener = TcpListener::bind(upper.listen().unwrap()).await.unwrap();
     let tls = way.tls.then(|| files.server());
-    let given = serve_upper(upper, Some(listener), tls, house.ctx.clone(), fleet.clone(), dir, pace()).unwrap();
-    Giving { stop: house.ctx.stop.clone(), house, fleet, task: tokio::spawn(given) }
+    let given = serve_upper(upper, Some(listener), tls, house.ctx.clone(), fleet, dir, pace()).unwrap();
+    Giving { stop: house.ctx.stop.clone(), house, task: tokio::spawn(given) }
 }
 
 impl Giving {

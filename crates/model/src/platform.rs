@@ -48,7 +48,8 @@ pub enum FleetError {
 
 /// Reads the log onwards from a place. Blocking.
 pub trait Follow: Send {
-    /// Positions behind where it stands, of records up to `upto`, some `most` of them or those of one record.
+    /// Positions behind where it stands, of records up to `upto`, some `most` of them or those of one record. Once it has come to `upto`, it has
+    /// nothing more to give.
     ///
     /// # Errors
     /// [`FleetError`]; it must be opened anew then.

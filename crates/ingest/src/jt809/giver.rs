@@ -55,6 +55,8 @@ const PAGE: usize = 1_000;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Connections that may be about to become the other link.
 const CANDIDATES_MAX: usize = 8;
+/// Heartbeats that may be unanswered.
+const MARKS_MAX: usize = 64;
 /// The place is written to disk no more often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -537,6 +539,10 @@ impl Pair {
     }
 
     fn mark(&mut self) {
+        if self.marks.len() >= MARKS_MAX {
+            self.refuse(Reason::Violation, "the platform above answers no heartbeats");
+            return self.lost_main(1);
+        }
         if self.session.ready(Link::Main) && self.marked.0 != self.cursor && self.outbox.is_empty() {
             self.send(Link::Main, &Message::raw(0x1005, Vec::new()));
         }
@@ -567,7 +573,7 @@ impl Pair {
         }
         if head > self.cursor.live {
             let follow = self.live.take().unwrap_or_else(|| self.fleet.follow(self.cursor.live));
-            return self.read_log(follow, head, true);
+            return self.read_log(follow, u64::MAX, true);
         }
         if now_us.saturating_sub(self.cursor.live_us) > BEHIND_US / 2 {
             self.cursor.live_us = now_us;
