@@ -24,6 +24,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// JT/T 808 listener.
     pub jt808: Jt808,
+    /// JT/T 809: platforms below and above.
+    pub jt809: anlan_ingest::jt809::Settings,
     /// Certificates of the device listeners.
     pub tls: Tls,
     /// Devices that are polled over Modbus TCP.
@@ -447,6 +449,30 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "refuse | quarantine | accept",
         "未登记终端：拒绝、隔离待采纳、接受",
         "unknown terminals: refuse, quarantine for adoption, accept",
+    ),
+    (
+        "jt809.listen",
+        "address",
+        "下级平台（JT/T 809）登录的地址；缺省不开；用 tls 一节的证书",
+        "address where platforms below log in (JT/T 809); absent: none; with the certificate of section tls",
+    ),
+    (
+        "jt809.plain",
+        "true | false",
+        "上述地址说明文（须明确写出；启动时告警），否则只说 TLS",
+        "that address speaks in the clear (must be said, and is warned of at every start), or else TLS alone",
+    ),
+    (
+        "jt809.platform",
+        "list of tables",
+        "下级平台：name、access_code、user_id、password_file、edition（2011 或 2019）、addresses，可选 m1、ia1、ic1、region、ca 或 plain；见 jt809.md",
+        "platforms below: name, access_code, user_id, password_file, edition (2011 or 2019), addresses; m1, ia1, ic1, region, ca or plain; see jt809.md",
+    ),
+    (
+        "jt809.upper",
+        "list of tables",
+        "上级平台：name、address、access_code、user_id、password_file、edition、plate_colour，ca 或 plain，可选 m1、ia1、ic1、listen、announce、announce_port、addresses、platform_id、region；见 jt809.md",
+        "platforms above: name, address, access_code, user_id, password_file, edition, plate_colour, ca or plain; m1, ia1, ic1, listen, announce, announce_port, addresses, platform_id, region; see jt809.md",
     ),
     ("tls.certificate", "path", "设备接入用的 PEM 证书链；缺省与控制台相同", "PEM chain shown to devices; absent: the console's"),
     ("tls.key", "path", "设备接入证书的私钥", "PEM key of that certificate"),

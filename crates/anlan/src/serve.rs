@@ -224,6 +224,8 @@ pub struct Node {
     pub jt808_tls: Option<SocketAddr>,
     /// Address of the JT/T 808 UDP socket, if there is one.
     pub jt808_udp: Option<SocketAddr>,
+    /// Address where platforms below log in (JT/T 809), if there is one.
+    pub jt809: Option<SocketAddr>,
     /// Conversations with other nodes.
     pub link: LinkHandle,
     url: String,
@@ -266,6 +268,13 @@ impl Node {
         let mqtts = bind_tls(config.mqtt.tls_listen, "mqtt.tls_listen").await?;
         let jt808_tls = bind_tls(config.jt808.tls_listen, "jt808.tls_listen").await?;
         let at = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        let jt809_setup = config.jt809.check().map_err(|e| BadConfiguration(anyhow::Error::new(e)))?;
+        let jt809 = bind_tls(jt809_setup.listen, "jt809.listen").await?;
+        let jt809_at = jt809.as_ref().map(TcpListener::local_addr).transpose()?;
+        let mut uppers = Vec::new();
+        for upper in &jt809_setup.uppers {
+            uppers.push((upper.clone(), bind_tls(upper.listen(), &format!("jt809.upper {} listen", upper.name())).await?));
+        }
         let (mqtts_at, jt808_tls_at) = (at(&mqtts)?, at(&jt808_tls)?);
         let (http_at, mqtt_at, jt808_at) = (http.local_addr()?, mqtt.local_addr()?, jt808.local_addr()?);
         let jt808_udp = match config.jt808.udp_listen {
@@ -278,8 +287,8 @@ impl Node {
         let jt808_udp_at = jt808_udp.as_ref().map(tokio::net::UdpSocket::local_addr).transpose()?;
         let names = certificate_names(http_at, &config.tls.names);
         let device_tls = match mqtts_at.or(jt808_tls_at) {
-            Some(_) => Some(device_tls(&args.data, &config, names.clone()).map_err(BadConfiguration)?),
-            None => None,
+            None if !jt809_setup.needs_certificate() => None,
+            _ => Some(device_tls(&args.data, &config, names.clone()).map_err(BadConfiguration)?),
         };
 
         let (sockets_stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -302,8 +311,9 @@ impl Node {
             tasks.spawn(anlan_ingest::mqtt::serve(listener, device_tls.clone(), context.clone()));
         }
         if let Some(listener) = jt808_tls {
-            tasks.spawn(anlan_ingest::jt808::serve(listener, device_tls, context.clone(), unknown));
+            tasks.spawn(anlan_ingest::jt808::serve(listener, device_tls.clone(), context.clone(), unknown));
         }
+        platforms(&args.data, jt809_setup, jt809, uppers, device_tls, &context, &app, unknown, &tasks)?;
         tasks.spawn(anlan_ingest::poll::serve(context.clone(), app.registry.polls(), config.modbus.clone()));
         if let Some(socket) = jt808_udp {
             tasks.spawn(anlan_ingest::jt808::serve_udp(socket, context.clone(), unknown));
@@ -376,6 +386,7 @@ impl Node {
             jt808: jt808_at,
             jt808_tls: jt808_tls_at,
             jt808_udp: jt808_udp_at,
+            jt809: jt809_at,
             link,
             url,
             setup,
@@ -402,6 +413,7 @@ impl Node {
             "jt808_tcp": self.jt808.to_string(),
             "jt808_tls": self.jt808_tls.map(|at| at.to_string()),
             "jt808_udp": self.jt808_udp.map(|at| at.to_string()),
+            "jt809": self.jt809.map(|at| at.to_string()),
             "link": self.link.address.map(|at| at.to_string()),
             "setup": self.setup,
         });
@@ -443,6 +455,42 @@ fn certificate_names(http: SocketAddr, more: &[String]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Starts what speaks JT/T 809, and says aloud what of it is in the clear.
+#[expect(clippy::too_many_arguments, reason = "the parts of one node, wired once")]
+fn platforms(
+    data: &Path,
+    setup: anlan_ingest::jt809::Checked,
+    listener: Option<TcpListener>,
+    uppers: Vec<(anlan_ingest::jt809::Upper, Option<TcpListener>)>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    context: &Arc<anlan_ingest::Context>,
+    app: &Arc<anlan_app::App>,
+    unknown: anlan_ingest::jt808::Unknown,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    use anlan_ingest::jt809::{Pace, serve_platforms, serve_upper};
+    let fleet = Arc::new(anlan_app::fleet::AppFleet(app.clone()));
+    if let Some(listener) = listener {
+        if setup.plain {
+            warn!("jt809.plain: platforms below log in in the clear; whoever is on the way reads passwords and positions");
+        }
+        for platform in setup.platforms.iter().filter(|p| p.is_plain()) {
+            warn!("jt809.platform {}: the other link is in the clear", platform.name());
+        }
+        let tls = if setup.plain { None } else { tls.clone() };
+        tasks.spawn(serve_platforms(listener, tls, context.clone(), fleet.clone(), setup.platforms, unknown, Pace::default()));
+    }
+    for (upper, listener) in uppers {
+        let name = upper.name().to_owned();
+        if upper.is_plain() {
+            warn!("jt809.upper {name}: both links are in the clear; whoever is on the way reads the password and positions");
+        }
+        let given = serve_upper(upper, listener, tls.clone(), context.clone(), fleet.clone(), &data.join("jt809"), Pace::default());
+        tasks.spawn(given.with_context(|| format!("how far platform {name} was given positions (jt809/{name}.json)"))?);
+    }
+    Ok(())
 }
 
 /// What device listeners say over TLS: section `tls`, else the console's certificate.

@@ -20,6 +20,7 @@ pub mod enterprise;
 pub mod error;
 pub mod event;
 pub mod export;
+pub mod fleet;
 pub mod health;
 pub mod hold;
 pub mod keep;

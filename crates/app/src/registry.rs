@@ -14,6 +14,7 @@ use anlan_domain::pack::RuleBook;
 use anlan_domain::road::RoadRules;
 use anlan_model::modbus::Polls;
 use anlan_model::noun::{Device, Enterprise, Point, Vehicle};
+use anlan_model::platform::plate_key;
 use anlan_model::{CombinationId, Credentials, DeviceId, EnterpriseId, NodeId, PointId, Subject, VehicleId};
 use anlan_store::credential::of_device;
 use anlan_store::{Mirrored, Store, StoreError};
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub ruled: Arc<HashSet<DeviceId>>,
     /// Vehicles by phone.
     pub vehicle_by_phone: Arc<HashMap<String, VehicleId>>,
+    /// Vehicles by plate, as [`plate_key`] has it; a plate may be that of several, in other colours.
+    pub vehicles_by_plate: Arc<HashMap<String, Vec<VehicleId>>>,
     /// Points that are another node's: whose, and their id there. They are kept and shown here, and judged there.
     pub mirrored: Arc<HashMap<PointId, (NodeId, PointId)>>,
     /// The same the other way round: what a node's point is called here.
@@ -134,7 +137,17 @@ impl Snapshot {
             if self.vehicle_by_phone.get(&vehicle.phone) != Some(&vehicle.id) {
                 Arc::make_mut(&mut self.vehicle_by_phone).insert(vehicle.phone.clone(), vehicle.id);
             }
-            Arc::make_mut(&mut self.vehicles).insert(vehicle.id, Arc::new(vehicle));
+            let (id, plate) = (vehicle.id, plate_key(&vehicle.plate));
+            let before = Arc::make_mut(&mut self.vehicles).insert(id, Arc::new(vehicle)).map(|v| plate_key(&v.plate));
+            if before.as_ref() != Some(&plate) {
+                let by_plate = Arc::make_mut(&mut self.vehicles_by_plate);
+                if let Some(left) = before.and_then(|before| by_plate.get_mut(&before)) {
+                    left.retain(|v| *v != id);
+                }
+                if !plate.is_empty() {
+                    by_plate.entry(plate).or_default().push(id);
+                }
+            }
         }
         for Mirrored { origin, remote, local } in rows.mirrored {
             let there = (origin, PointId::new(remote));
@@ -202,6 +215,11 @@ impl Snapshot {
 /// The shard of everything that an enterprise owns.
 fn shard_of(enterprise: EnterpriseId) -> u16 {
     shard(Some(enterprise), 1, 0)
+}
+
+/// The shard of what another platform says in its own name.
+pub(crate) fn shard_of_platform(name: &str) -> u16 {
+    shard(None, 3, name.bytes().fold(7, |sum: i64, byte| sum.wrapping_mul(31).wrapping_add(i64::from(byte))))
 }
 
 /// Spreads ids over shards: the finalizer of SplitMix64 (Steele, Lea, Flood 2014), so that neighbouring ids part.

@@ -34,7 +34,7 @@ pub(crate) struct Header {
     /// First record of the group it was synced with; version 1: itself.
     pub(crate) group: Lsn,
     readings: usize,
-    positions: usize,
+    pub(crate) positions: usize,
     pub(crate) notes: usize,
 }
 
@@ -71,6 +71,11 @@ impl Header {
             positions: if positions.is_empty() { Vec::new() } else { decode_positions(positions)? },
             notes: notes.to_vec(),
         })
+    }
+    /// The positions alone.
+    pub(crate) fn positions(&self, frame: &[u8]) -> Option<Vec<anlan_model::Position>> {
+        let (positions, _) = frame.get(HEADER..)?.get(self.readings..)?.split_at_checked(self.positions)?;
+        if positions.is_empty() { Some(Vec::new()) } else { decode_positions(positions) }
     }
     /// The notes alone.
     pub(crate) fn notes<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {

@@ -41,7 +41,7 @@ pub use backup::cut_staged;
 pub use error::HistoryError;
 pub use merge::{Haste, Keeper, Merged};
 pub use query::Figure;
-pub use read::{Note, Reader, Tail, TailNotes};
+pub use read::{Note, Reader, Tail, TailNotes, TailPositions};
 pub use repair::{Lost, RepairReport, repair};
 pub use retention::{Announce, Archived, Dropping, Hold, Left, Policy, Thinned};
 pub use verify::{Finding, VerifyReport, verify};

@@ -109,6 +109,10 @@ impl Reader {
     pub fn tail_notes(&self, after: Lsn) -> TailNotes {
         TailNotes { follow: Follow::new(Arc::clone(&self.shared), after) }
     }
+    /// Like [`Reader::tail`], only records with positions, readings not decoded.
+    pub fn tail_positions(&self, after: Lsn) -> TailPositions {
+        TailPositions { follow: Follow::new(Arc::clone(&self.shared), after) }
+    }
 
     /// What memory holds of the point in the range, settled, and the blocks that may hold more. Taken under one lock, so that a seal cannot
     /// hide readings between the two.
@@ -568,5 +572,26 @@ impl Iterator for TailNotes {
         let found =
             self.follow.next_with(|h| h.notes > 0, |header, bytes| Some((header.shard, header.now, header.notes(bytes)?.to_vec())))?;
         Some(found.map(|(lsn, (shard, now, notes))| Note { lsn, shard, now, notes }))
+    }
+}
+
+/// Durable records that carry positions, in log order: number, domain time and positions of each. Otherwise like [`TailNotes`].
+#[derive(Debug)]
+pub struct TailPositions {
+    follow: Follow,
+}
+
+impl TailPositions {
+    /// The record up to which everything has been looked at.
+    pub fn seen(&self) -> Lsn {
+        self.follow.after
+    }
+}
+
+impl Iterator for TailPositions {
+    type Item = Result<(Lsn, Timestamp, Vec<Position>), HistoryError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.follow.next_with(|h| h.positions > 0, |header, bytes| Some((header.now, header.positions(bytes)?)))?;
+        Some(found.map(|(lsn, (now, positions))| (lsn, now, positions)))
     }
 }

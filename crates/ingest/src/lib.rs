@@ -16,6 +16,7 @@ mod downlink;
 mod enrol;
 pub mod http;
 pub mod jt808;
+pub mod jt809;
 mod limits;
 pub mod mqtt;
 mod offer;

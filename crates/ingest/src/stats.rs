@@ -20,11 +20,13 @@ pub enum Protocol {
     Http,
     /// Modbus TCP, which we poll.
     Modbus,
+    /// JT/T 809, with platforms below and above.
+    Jt809,
 }
 
 impl Protocol {
     /// All of them, in the order of [`LinkStats::links`].
-    pub const ALL: [Self; 4] = [Self::Mqtt, Self::Jt808, Self::Http, Self::Modbus];
+    pub const ALL: [Self; 5] = [Self::Mqtt, Self::Jt808, Self::Http, Self::Modbus, Self::Jt809];
     /// The label in metrics, logs, batches and on the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Protocol {
             Self::Jt808 => "jt808",
             Self::Http => "http",
             Self::Modbus => "modbus",
+            Self::Jt809 => "jt809",
         }
     }
 }
@@ -223,7 +226,7 @@ impl LinkStats {
     pub fn link(&self, protocol: Protocol) -> &Link {
         &self.links[protocol as usize]
     }
-    /// All links: MQTT, JT/T 808, HTTP, Modbus.
+    /// All links: MQTT, JT/T 808, HTTP, Modbus, JT/T 809.
     pub fn links(&self) -> &[Link] {
         &self.links
     }

@@ -14,8 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::warn;
 
 use crate::Context;
@@ -124,7 +123,8 @@ impl Wire {
         Ok(())
     }
 
-    fn owed(&self) -> usize {
+    /// Bytes that wait to go out.
+    pub(crate) fn owed(&self) -> usize {
         self.output.len() - self.written
     }
 
@@ -228,14 +228,24 @@ impl Wire {
     }
 }
 
+impl Stream {
+    /// The other end.
+    pub(crate) fn peer(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.peer_addr(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+        }
+    }
+}
+
 /// Shakes hands, if the listener speaks TLS; a stranger has as long for it as for a first message.
-async fn shake_hands(stream: TcpStream, tls: Option<&TlsAcceptor>, limits: &Limits) -> io::Result<Stream> {
+pub(crate) async fn shake_hands(stream: TcpStream, tls: Option<&TlsAcceptor>, limits: &Limits) -> io::Result<Stream> {
     // Acknowledgements are small and somebody waits for each of them.
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = tls else { return Ok(Stream::Plain(stream)) };
     let within = Duration::from_millis(limits.first_message_timeout_ms);
     match tokio::time::timeout(within, acceptor.accept(stream)).await {
-        Ok(accepted) => accepted.map(|stream| Stream::Tls(Box::new(stream))),
+        Ok(accepted) => accepted.map(|stream| Stream::Tls(Box::new(stream.into()))),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")),
     }
 }

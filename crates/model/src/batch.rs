@@ -10,6 +10,8 @@ use crate::{DeviceId, PointId, Quality, Timestamp};
 pub enum Trust {
     /// Nobody vouches for it (an unknown JT/T 808 phone number in `accept` mode).
     Open,
+    /// Another platform that logged in said so over JT/T 809; the terminal itself proved nothing here.
+    Platform,
     /// A known number that gave the authentication code it was issued.
     Listed,
     /// A credential was checked.
@@ -21,13 +23,14 @@ impl Trust {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Platform => "platform",
             Self::Listed => "listed",
             Self::Authenticated => "authenticated",
         }
     }
     /// The trust named by `word`.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Open, Self::Listed, Self::Authenticated].into_iter().find(|t| t.as_str() == word)
+        [Self::Open, Self::Platform, Self::Listed, Self::Authenticated].into_iter().find(|t| t.as_str() == word)
     }
 }
 
@@ -47,6 +50,11 @@ pub enum Source {
         phone: String,
         /// How it was believed.
         trust: Trust,
+    },
+    /// Another platform in its own name, over JT/T 809; it brings events alone.
+    Platform {
+        /// As the operator calls it.
+        name: String,
     },
 }
 
@@ -160,6 +168,13 @@ pub enum SourceEvent {
     PollRestored {
         /// Address and unit.
         address: String,
+    },
+    /// Another platform said something over JT/T 809 that is no position: a duty check, a supervision, an alarm, how its links are.
+    Platform {
+        /// Kind word of the event, such as `platform_check`.
+        kind: &'static str,
+        /// What it said, as JSON text.
+        detail: String,
     },
     /// A terminal or device answered a command.
     CommandAnswer {

@@ -10,6 +10,7 @@ pub mod id;
 pub mod modbus;
 pub mod node;
 pub mod noun;
+pub mod platform;
 pub mod reading;
 pub mod scope;
 pub mod time;

@@ -55,7 +55,7 @@ const en: Shape = {
     never: 'Nothing received yet',
     since: 'Nothing received since {at}; what is shown may be out of date.',
     last: 'Last heard {at}',
-    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808', modbus: 'Modbus TCP' },
+    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808', modbus: 'Modbus TCP', jt809: 'JT/T 809' },
   },
   level: {
     red: 'Red',
@@ -178,9 +178,10 @@ const en: Shape = {
   },
   trust: {
     open: 'unauthenticated',
+    platform: 'by a platform',
     listed: 'listed',
     authenticated: 'authenticated',
-    hint: { open: 'The terminal names itself; nobody checked', listed: 'The terminal is adopted and gave its code in the clear', authenticated: 'The terminal is adopted and gave its code over TLS' },
+    hint: { open: 'The terminal names itself; nobody checked', platform: 'Passed on by another platform that logged in (JT/T 809); the terminal itself was not checked here', listed: 'The terminal is adopted and gave its code in the clear', authenticated: 'The terminal is adopted and gave its code over TLS' },
   },
   role: {
     administrator: 'Administrator',
@@ -299,6 +300,14 @@ const en: Shape = {
     poll_failed: 'Polling failed',
     link_refused: 'Refused from a node below (not its territory)',
     poll_restored: 'Polling restored',
+    platform_up: 'Platform logged in',
+    platform_down: 'Platform link down',
+    platform_check: 'Duty check by a platform',
+    platform_letter: 'Letter between platforms',
+    platform_supervision: 'Alarm to be dealt with (supervision)',
+    platform_alarm: 'Alarm reported by a platform',
+    platform_answer: 'Answer of a platform',
+    platform_lost_positions: 'Platform says positions were lost',
   },
   filter: {
     search: 'Search',

@@ -52,7 +52,7 @@ export default {
     never: '尚未收到任何数据',
     since: '自 {at} 起没有收到数据，画面可能已过时。',
     last: '最后收到 {at}',
-    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808', modbus: 'Modbus TCP' },
+    name: { mqtt: 'MQTT', http: 'HTTP', jt808: 'JT/T 808', modbus: 'Modbus TCP', jt809: 'JT/T 809' },
   },
   level: {
     red: '红',
@@ -175,9 +175,10 @@ export default {
   },
   trust: {
     open: '未认证',
+    platform: '平台转发',
     listed: '已登记',
     authenticated: '已认证',
-    hint: { open: '终端自报身份，未核实', listed: '终端在册，鉴权码经明文线路核对', authenticated: '终端在册，鉴权码经加密线路核对' },
+    hint: { open: '终端自报身份，未核实', platform: '由已登录的其他平台（JT/T 809）转发，终端本身未经本平台核实', listed: '终端在册，鉴权码经明文线路核对', authenticated: '终端在册，鉴权码经加密线路核对' },
   },
   role: {
     administrator: '系统管理员',
@@ -296,6 +297,14 @@ export default {
     poll_failed: '轮询失败',
     link_refused: '下级上报被拒绝（越权）',
     poll_restored: '轮询恢复',
+    platform_up: '平台已登录',
+    platform_down: '平台链路断开',
+    platform_check: '平台查岗',
+    platform_letter: '平台间报文',
+    platform_supervision: '报警督办',
+    platform_alarm: '平台报送的报警',
+    platform_answer: '平台应答',
+    platform_lost_positions: '平台补报定位丢失情况',
   },
   filter: {
     search: '查找',

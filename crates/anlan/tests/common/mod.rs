@@ -156,6 +156,11 @@ impl Server {
         answer(self.agent.put(format!("{}{path}", self.http)).header("Authorization", &format!("Bearer {}", self.token)).send_json(body))
     }
 
+    /// `PATCH`, status and JSON.
+    pub fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
+        answer(self.agent.patch(format!("{}{path}", self.http)).header("Authorization", &format!("Bearer {}", self.token)).send_json(body))
+    }
+
     /// An enterprise in 红塔区; its id.
     pub fn enterprise(&self, code: &str) -> String {
         let (status, body) = self.post(

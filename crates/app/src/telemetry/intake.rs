@@ -20,7 +20,7 @@ use super::pressure::Class;
 use super::shard::{Bound, BoundReading};
 use crate::App;
 use crate::media::Desk;
-use crate::registry::{Snapshot, Touched};
+use crate::registry::{Snapshot, Touched, shard_of_platform};
 
 /// Batches that may wait for something to be created.
 const SLOW_QUEUE: usize = 20_000;
@@ -57,15 +57,20 @@ fn source_key(source: &Source) -> String {
     match source {
         Source::Device { device, .. } => format!("d{device}"),
         Source::Terminal { phone, .. } => format!("t{phone}"),
+        Source::Platform { name } => format!("p{name}"),
     }
 }
 
 /// Whether an adopted terminal proved itself in another way (in the clear, over TLS) than its vehicle shows. A registration proves
-/// nothing, so *open* changes nothing.
+/// nothing, so *open* changes nothing; what a platform says changes *open* alone, or a vehicle heard both ways would change with every message.
 fn is_believed_anew(snapshot: &Snapshot, source: &Source) -> bool {
     let Source::Terminal { phone, trust } = source else { return false };
     let vehicle = snapshot.vehicle_by_phone.get(phone).and_then(|id| snapshot.vehicles.get(id));
-    *trust > Trust::Open && vehicle.is_some_and(|v| v.adopted && v.trust != *trust)
+    match trust {
+        Trust::Open => false,
+        Trust::Platform => vehicle.is_some_and(|v| v.trust == Trust::Open),
+        Trust::Listed | Trust::Authenticated => vehicle.is_some_and(|v| v.adopted && v.trust != *trust),
+    }
 }
 
 impl Intake for AppIntake {
@@ -141,6 +146,7 @@ fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
             Some(vehicle) => (snapshot.shard_of_vehicle(vehicle.id), phone.clone(), vehicle.enterprise),
             None => return Err(batch),
         },
+        Source::Platform { name } => (shard_of_platform(name), name.clone(), None),
     };
     let mut readings = Vec::with_capacity(batch.readings.len());
     if let Source::Device { device, .. } = &batch.source
@@ -165,7 +171,7 @@ fn bind(snapshot: &Snapshot, batch: Batch) -> Result<(u16, Bound), Batch> {
     }
     let vehicle = match &batch.source {
         Source::Terminal { phone, .. } => snapshot.vehicle_by_phone.get(phone).copied(),
-        Source::Device { .. } => None,
+        Source::Device { .. } | Source::Platform { .. } => None,
     };
     let positions = vehicle.map(|id| batch.positions.into_iter().map(|p| (id, p)).collect()).unwrap_or_default();
     let effects = batch.events.into_iter().map(|event| effect(event, &source, enterprise, batch.received_at)).collect();
@@ -198,6 +204,9 @@ fn effect(event: SourceEvent, source: &str, enterprise: Option<anlan_model::Ente
             ("poll_failed", serde_json::json!({ "address": address, "reason": reason, "detail": detail, "codes": codes }))
         }
         SourceEvent::PollRestored { address } => ("poll_restored", serde_json::json!({ "address": address })),
+        SourceEvent::Platform { kind, detail } => {
+            return Effect::Event(DataEvent { at, kind: kind.to_owned(), subject: source.to_owned(), detail, enterprise });
+        }
         SourceEvent::Driver { status, name } => ("driver", serde_json::json!({ "status": status, "name": name })),
     };
     Effect::Event(DataEvent { at, kind: kind.to_owned(), subject: source.to_owned(), detail: detail.to_string(), enterprise })
@@ -299,7 +308,7 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
                 metrics::counter!("telemetry_unknown_point_total").increment((before - batch.readings.len()) as u64);
             }
             // Registered a moment ago, perhaps; the renewed registry will tell.
-            Source::Device { .. } => {}
+            Source::Device { .. } | Source::Platform { .. } => {}
             Source::Terminal { phone, trust } => {
                 let new = !snapshot.vehicle_by_phone.contains_key(phone) && n_open + phones.len() < app.settings.vehicles_open_max;
                 if new || is_believed_anew(&snapshot, &batch.source) {
@@ -309,7 +318,7 @@ async fn create(app: &App, batches: &mut [Batch]) -> Result<(), StoreError> {
         }
     }
     // Only a person adopts; a terminal that authenticated was adopted before.
-    let seen: Vec<_> = phones.iter().map(|(phone, trust)| Seen { phone, trust: *trust, adopted: *trust > Trust::Open }).collect();
+    let seen: Vec<_> = phones.iter().map(|(phone, trust)| Seen { phone, trust: *trust, adopted: *trust > Trust::Platform }).collect();
     let mut touched = Vec::new();
     let created = async {
         let (mut some, mut n) = (Vec::new(), 0);

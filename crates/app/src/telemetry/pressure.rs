@@ -60,6 +60,8 @@ impl Class {
         match &batch.source {
             Source::Device { device, .. } if has_readings && !snapshot.ruled.contains(device) => Self::Plain,
             Source::Device { .. } => Self::Ruled,
+            // Duty checks and alarms that another platform reports.
+            Source::Platform { .. } => Self::Urgent,
             Source::Terminal { phone, .. } => {
                 let vehicle = snapshot.vehicle_by_phone.get(phone).and_then(|id| snapshot.vehicles.get(id));
                 let is_dangerous = vehicle.is_some_and(|v| v.carries_dangerous_goods()) && !batch.positions.is_empty();

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::wire::{DRAIN, Moved, Stream, Wire, listen};
 use crate::{Context, Protocol, Reason};
 
-mod session;
+pub(crate) mod session;
 mod udp;
 
 pub use udp::serve as serve_udp;

@@ -1048,7 +1048,7 @@ fn batch_bodies(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The position as the rest of the house takes it. Coordinates that are no place become 0, 0 without a fix: an alarm bit must
 /// not be lost because of them, and a vehicle must not jump. The raw body is in quarantine then.
-fn raw_position(position: &Position, body: &[u8], backfill: bool) -> RawPosition {
+pub(crate) fn raw_position(position: &Position, body: &[u8], backfill: bool) -> RawPosition {
     /// Status bit 1: the receiver has a fix.
     const FIXED: u32 = 1 << 1;
     let (lat_e6, lon_e6, status_bits) =

@@ -9,6 +9,7 @@
 mod frame;
 mod json;
 mod message;
+mod position;
 pub mod session;
 mod tables;
 
@@ -18,3 +19,4 @@ pub use frame::{
 };
 pub use json::{decode_human, decode_jsonl_line, message_json, message_name};
 pub use message::{Content, Message, Part, Vehicle, body, decode, decode_sub};
+pub use position::{Placed, position_record, positions, timed};

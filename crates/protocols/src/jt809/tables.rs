@@ -94,7 +94,7 @@ const REGISTER_2019: Layout = Layout::new(
 );
 
 /// The year is a binary number (07DC is 2012), not BCD. Coordinates are as the sender has them, civil time is Beijing's.
-const POSITION: Layout = Layout::new(
+pub(super) const POSITION: Layout = Layout::new(
     "position",
     &[
         u8("encrypted"),
