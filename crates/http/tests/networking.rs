@@ -26,7 +26,7 @@ fn said(all: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 async fn advance(node: &Node, s: i64) {
-    node.app.clock.advance(s * 1_000_000).unwrap();
+    ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": s}))).await.ok(200);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_group_its_targets_and_their_sources_are_data() {
     assert_eq!(bad("?region=x").await, "region.unknown");
     assert_eq!(bad("?format=pdf").await, "word.unknown");
     assert_eq!(bad("/missing?rate=x").await, "word.unknown");
-    assert_eq!(bad("/missing?rate=built&cursor=x").await, "cursor.invalid");
+    assert_eq!(bad("/missing?rate=built&cursor=x").await, "cursor.malformed");
     let page = node.get("/api/v1/networking/missing?rate=built&limit=1").await;
     assert_eq!((&page["missing"][0]["code"], &page["next"]), (&json!("E1"), &json!(e1)));
     let next = node.get(&format!("/api/v1/networking/missing?rate=built&limit=1&cursor={e1}")).await;
