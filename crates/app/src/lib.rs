@@ -29,6 +29,7 @@ pub mod link;
 pub mod live;
 pub mod media;
 pub mod modbus;
+pub mod networking;
 pub mod node;
 pub mod order;
 pub mod pack;
@@ -115,6 +116,8 @@ pub struct App {
     pub health: health::Health,
     /// A turn per question about many points: each takes a core for a while.
     many: tokio::sync::Semaphore,
+    /// Readings of the last day, as counted for completeness.
+    received: networking::Received,
     /// Changes under way, see [`App::see_through`].
     changes: tokio_util::task::TaskTracker,
     /// Wakes the housekeeping of the history.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anlan_domain::calendar::Calendar;
+use anlan_domain::networking::Networking;
 pub use anlan_domain::pack::folder::{Folder, PackMeta, Wrong};
 use anlan_domain::register::{Exchange, FieldType, Kind, check_together};
 use anlan_model::{Clock as _, Permission, Scope};
@@ -30,6 +31,8 @@ const DEPTH_MAX: usize = 8;
 const PACKS_MAX: usize = 200;
 /// Word of the pack that is part of the program.
 pub const BASE: &str = "base";
+/// Word of the region's pack, whose data is part of the program too.
+const REGION: &str = "region-yuxi";
 
 /// Setting: hash of what each built-in register is, by which its records are kept; JSON.
 const RENEWED: &str = "base_pack";
@@ -42,11 +45,13 @@ const TOLD: &str = "record_exchange";
 #[folder = "../../packs/base"]
 struct Base;
 
-/// The registers of every pack that is on.
+/// The registers of every pack that is on, and what they ask of the network.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
     /// By word, with the word of the pack.
     pub kinds: BTreeMap<String, (Arc<Kind>, String)>,
+    /// Who should be on the network, by the word of the pack.
+    networking: BTreeMap<String, Networking>,
 }
 
 impl Registers {
@@ -61,7 +66,9 @@ impl Registers {
         if let Some(wrong) = base.wrong.first() {
             return Err(AppError { source: Some(wrong.to_string().into()), ..AppError::new(Refusal::Internal, "internal") });
         }
-        registers.add(BASE, base.kinds);
+        registers.add(BASE, base);
+        let region = crate::rules::networking().map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
+        registers.networking.insert(REGION.to_owned(), region);
         let on = store.packs().await?.into_iter().filter(|pack| pack.enabled);
         let mut left: Vec<(String, Folder)> = on.map(|pack| (pack.id, Folder::check(&pack.files))).collect();
         // In rounds: a pack may open registers of another, in whatever order their names stand.
@@ -70,7 +77,7 @@ impl Registers {
             left.retain_mut(|(id, folder)| {
                 let fits = folder.wrong.is_empty() && registers.against(folder).is_empty();
                 if fits {
-                    registers.add(id, std::mem::take(&mut folder.kinds));
+                    registers.add(id, std::mem::take(folder));
                 }
                 !fits
             });
@@ -95,14 +102,56 @@ impl Registers {
         store.set_registers(self.kinds.values().map(|(kind, _)| Arc::clone(kind)));
     }
 
-    fn add(&mut self, pack: &str, kinds: Vec<Kind>) {
-        self.kinds.extend(kinds.into_iter().map(|kind| (kind.id.clone(), (Arc::new(kind), pack.to_owned()))));
+    fn add(&mut self, pack: &str, folder: Folder) {
+        self.kinds.extend(folder.kinds.into_iter().map(|kind| (kind.id.clone(), (Arc::new(kind), pack.to_owned()))));
+        self.networking.extend(folder.networking.map(|networking| (pack.to_owned(), networking)));
     }
 
-    /// Without the registers of one pack.
+    /// Whether anything of a pack is used.
+    fn uses(&self, pack: &str) -> bool {
+        self.networking.contains_key(pack) || self.kinds.values().any(|(_, of)| of == pack)
+    }
+
+    /// Without what one pack brings.
     fn without(&self, pack: &str) -> Self {
         let kinds = self.kinds.iter().filter(|(_, (_, of))| of != pack);
-        Self { kinds: kinds.map(|(id, kind)| (id.clone(), kind.clone())).collect() }
+        let networking = self.networking.iter().filter(|(of, _)| *of != pack);
+        Self {
+            kinds: kinds.map(|(id, kind)| (id.clone(), kind.clone())).collect(),
+            networking: networking.map(|(of, networking)| (of.clone(), networking.clone())).collect(),
+        }
+    }
+
+    /// Who should be on the network and what is asked of them: the built-in pack first, then the region's, then the others in order of words.
+    pub fn networking(&self) -> Networking {
+        let mut all = Networking::default();
+        let built_in = [BASE, REGION].into_iter().filter_map(|pack| self.networking.get(pack));
+        let others = self.networking.iter().filter(|(pack, _)| ![BASE, REGION].contains(&pack.as_str())).map(|(_, networking)| networking);
+        built_in.chain(others).for_each(|networking| all.join(networking));
+        all
+    }
+
+    /// What speaks against who should be on the network: groups that nobody describes, registers and states that nobody brings.
+    fn against_networking(&self, folder: &Folder) -> Vec<Wrong> {
+        let mut all = self.networking();
+        if let Some(networking) = &folder.networking {
+            all.join(networking);
+        }
+        let kind_of = |id: &str| self.kinds.get(id).map(|(kind, _)| kind.as_ref()).or_else(|| folder.kinds.iter().find(|kind| kind.id == id));
+        let at = |field: &str, reason| Wrong { file: "networking.toml".to_owned(), line: 0, field: field.to_owned(), reason };
+        let mut wrong: Vec<Wrong> =
+            all.unknown_groups().into_iter().map(|group| at("group", format!("nobody describes the group {group:?}"))).collect();
+        for part in all.groups.iter().flat_map(|group| &group.is.of) {
+            let Some(register) = &part.register else { continue };
+            match kind_of(register) {
+                None => wrong.push(at("register", format!("there is no register {register:?}"))),
+                Some(kind) => {
+                    let unknown = part.states.iter().filter(|state| kind.state(state).is_none());
+                    wrong.extend(unknown.map(|state| at("states", format!("the register {register:?} has no state {state:?}"))));
+                }
+            }
+        }
+        wrong
     }
 
     /// What speaks against these kinds beside the others.
@@ -120,7 +169,7 @@ impl Registers {
             field: breach.field,
             reason: breach.reason,
         });
-        twice.chain(together).collect()
+        twice.chain(together).chain(self.against_networking(folder)).collect()
     }
 
     /// The kind of this word.
@@ -216,7 +265,8 @@ pub async fn list(app: &App, scope: &Scope) -> Result<Vec<PackView>, AppError> {
         views.push(view(app, &found, Some(gone), &registers));
     }
     // Data of the region, of the simulator: nothing of it is switched.
-    let found = found.iter().filter(|found| !found.folder.kinds.is_empty() || !found.folder.wrong.is_empty());
+    let is_switched = |folder: &Folder| !folder.kinds.is_empty() || folder.networking.is_some() || !folder.wrong.is_empty();
+    let found = found.iter().filter(|found| is_switched(&found.folder));
     views.extend(found.map(|found| view(app, found, kept.iter().find(|row| row.id == found.id), &registers)));
     Ok(views)
 }
@@ -226,7 +276,7 @@ fn view(app: &App, found: &Found, row: Option<&PackRow>, registers: &Registers) 
     let state = match row.filter(|row| row.enabled) {
         _ if found.id == BASE => PackState::BuiltIn,
         // On, and none of its registers is there: it was left out at the start.
-        Some(row) if row.hash == found.hash && !registers.kinds.values().any(|(_, pack)| *pack == found.id) => {
+        Some(row) if row.hash == found.hash && !registers.uses(&found.id) => {
             wrong.extend(registers.against(&found.folder));
             PackState::Broken
         }

@@ -25,7 +25,7 @@ const WINDOWS_MAX: i64 = 11_520;
 
 /// Most points × hours that one question about many may cover where stored hours answer: 100,000 points for ten days, some seconds of a
 /// core.
-const POINT_HOURS_MAX: i64 = 24_000_000;
+pub(crate) const POINT_HOURS_MAX: i64 = 24_000_000;
 /// The same where every reading is looked at.
 const POINT_HOURS_READ_MAX: i64 = 240_000;
 /// Most points of one ranking.
@@ -118,7 +118,7 @@ impl Window {
 
 /// Seconds of silence after which a point counts as stale: its period times the factor of the pack's rule. `None` = never, because
 /// the period is unknown or no rule speaks.
-fn stale_after_s(app: &App, point: &Point) -> Option<f64> {
+pub(crate) fn stale_after_s(app: &App, point: &Point) -> Option<f64> {
     let speaks = |word: &String| word == "*" || *word == point.kind;
     let rule = app.rules.rules.iter().find(|r| r.kind == RuleKind::Stale.as_str() && r.applies_to.iter().any(speaks))?;
     (point.period_s > 0.0).then(|| point.period_s * rule.factor.unwrap_or(1.0))

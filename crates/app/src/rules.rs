@@ -1,6 +1,7 @@
 //! The built-in packs: rule book, divisions and map of the region, compiled into the binary so that one file is enough to run.
 
 use anlan_domain::division::{DivisionError, Divisions};
+use anlan_domain::networking::Networking;
 use anlan_domain::pack::{PackError, RuleBook};
 use anlan_domain::road::RoadRules;
 
@@ -18,6 +19,14 @@ pub fn built_in() -> Result<RuleBook, PackError> {
 /// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
 pub fn road() -> Result<RoadRules, PackError> {
     RoadRules::parse(include_str!("../../../packs/base/road.toml"))
+}
+
+/// What the region asks of the network, beside `packs/base`.
+///
+/// # Errors
+/// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
+pub fn networking() -> Result<Networking, PackError> {
+    Networking::parse(include_str!("../../../packs/region-yuxi/networking.toml"))
 }
 
 /// Counties of the region as GeoJSON, with its provenance block.

@@ -154,6 +154,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         orders: tokio::sync::Notify::new(),
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),
+        received: crate::networking::Received::default(),
         changes: TaskTracker::new(),
         keep: crate::keep::Bell::default(),
         dropping: Arc::default(),

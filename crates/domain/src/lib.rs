@@ -11,6 +11,7 @@ pub mod credit_code;
 pub mod division;
 pub mod duty;
 pub mod major_hazard;
+pub mod networking;
 pub mod pack;
 pub mod register;
 pub mod road;

@@ -287,6 +287,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "该测点的单位是 {unit}，其限值按此单位设置；请先修改测点。",
         "The point's unit is {unit} and its limits are set in it; change the point first.",
     ),
+    ("networking.group", "没有分组“{group}”。", "There is no group “{group}”."),
     ("node.above", "该节点在本节点之上，不能作为下级接入。", "That node stands above this one and cannot join below it."),
     ("node.elsewhere", "该数据由“{node}”维护，请在该节点修改。", "This is kept by {node}; change it there."),
     ("node.enterprise_of_region", "只有企业节点才指定企业。", "Only an enterprise's node names an enterprise."),

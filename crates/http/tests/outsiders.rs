@@ -272,6 +272,8 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /exports/{id}" | "delete /exports/{id}" => (format!("/exports/{}", w.export), None, Refused),
         "get /exports/{id}/files/{part}" => (format!("/exports/{}/files/1", w.export), None, Refused),
         // The network belongs to the whole node.
+        "get /networking" => ("/networking".into(), None, Empty("divisions")),
+        "get /networking/missing" => ("/networking/missing?rate=built".into(), None, Empty("missing")),
         "get /nodes" => ("/nodes".into(), None, Empty("nodes")),
         "put /nodes/{id}" => (format!("/nodes/{}", w.child), Some(json!({"revision": 1, "paused": true})), Refused),
         "post /nodes/{id}/revoke" => (format!("/nodes/{}/revoke", w.child), Some(json!({"reason": "x"})), Refused),

@@ -86,7 +86,7 @@ pub enum ImportedEnterprise {
     Elsewhere,
 }
 
-const COLUMNS: &str = "e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.revision";
+pub(crate) const COLUMNS: &str = "e.id, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.revision";
 
 impl Store {
     /// A page of enterprises under the scope, in order of ids.
@@ -357,7 +357,7 @@ fn read_row(row: &Row) -> Result<EnterpriseRow, StoreError> {
     })
 }
 
-fn read(row: &Row) -> Result<Enterprise, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Enterprise, StoreError> {
     Ok(Enterprise {
         id: row.get("id")?,
         code: row.get("code")?,

@@ -14,6 +14,7 @@ mod inbox;
 mod invitation;
 mod line;
 mod migrate;
+mod networking;
 mod node;
 mod order;
 mod pack;
@@ -75,6 +76,7 @@ pub use invitation::{Claim, InvitationRow, InvitationState, NewInvitation};
 pub use ledger::LedgerRow;
 pub use media::{MediaRow, NewMedia};
 pub use merge::{MergeConflict, MergeWish, Merged};
+pub use networking::{NetworkingFilter, NetworkingRow};
 pub use node::{Admission, Neighbour, NodeChange, NodeRow, NodeState, Relation, Resume};
 pub use order::{
     AnsweredRecord, NewOrder, Order, OrderAnswer, OrderDirection, OrderFilter, OrderKind, OrderProblem, OrderRow, OrderState, OrderTarget,

@@ -35,6 +35,7 @@ export const router = createRouter({
     { path: '/registers/:kind/:id/print', component: () => import('@/areas/register/PrintPage.vue'), meta: { title: 'print.title', bare: true } },
     { path: '/duty', component: () => import('@/areas/duty/DutyPage.vue'), meta: { title: 'nav.duty' } },
     { path: '/network', component: () => import('@/areas/network/NetworkPage.vue'), meta: { title: 'nav.network' } },
+    { path: '/network/rates', component: () => import('@/areas/network/NetworkingPage.vue'), meta: { title: 'networking.title' } },
     { path: '/network/proofs', component: () => import('@/areas/network/ProofPage.vue'), meta: { title: 'network.proofs' } },
     { path: '/network/orders', component: () => import('@/areas/network/OrderPage.vue'), meta: { title: 'nav.orders' } },
     { path: '/enterprises', component: () => import('@/areas/enterprise/EnterpriseListPage.vue'), meta: { title: 'nav.enterprises' } },

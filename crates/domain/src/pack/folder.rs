@@ -11,6 +11,7 @@ use super::{RuleBook, is_word, line_of};
 use crate::calendar::Calendar;
 use crate::division::{DivisionError, Divisions};
 use crate::major_hazard::Tables;
+use crate::networking::Networking;
 use crate::register::Kind;
 use crate::road::RoadRules;
 
@@ -63,6 +64,8 @@ pub struct Folder {
     pub meta: Option<PackMeta>,
     /// Registers that could be read, in order of their words.
     pub kinds: Vec<Kind>,
+    /// Who should be on the network, if it says so.
+    pub networking: Option<Networking>,
     /// Files that were understood.
     pub n_checked: usize,
     /// Cases that were run.
@@ -105,6 +108,15 @@ impl Folder {
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));
+        }
+        if let Some(table) = text("networking.toml") {
+            match Networking::parse(table) {
+                Ok(networking) => {
+                    folder.networking = Some(networking);
+                    folder.understood("networking.toml", None);
+                }
+                Err(error) => folder.understood("networking.toml", Some(error.to_string())),
+            }
         }
         if let Some(regions) = text("regions.csv") {
             folder.n_checked += 1;

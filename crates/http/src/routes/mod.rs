@@ -17,6 +17,7 @@ mod hold;
 mod live;
 mod media;
 mod modbus;
+mod networking;
 mod node;
 mod order;
 mod pack;
@@ -122,6 +123,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(alarm::get))
         .routes(routes!(alarm::acknowledge))
         .routes(routes!(alarm::close))
+        .routes(routes!(networking::get))
+        .routes(routes!(networking::missing))
         .routes(routes!(node::list))
         .routes(routes!(node::update))
         .routes(routes!(node::revoke))
