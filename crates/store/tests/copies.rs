@@ -568,7 +568,7 @@ async fn copies_follow_their_enterprise_and_are_verified() {
         // It moves with it.
         let revision = county.enterprise(&Scope::node(), into.id).await.unwrap().enterprise.revision;
         let change = EnterpriseChange {
-            revision: into.revision,
+            revision,
             name: Some("新名".into()),
             region: Some(region("530423")),
             ..EnterpriseChange::default()
