@@ -567,12 +567,8 @@ async fn copies_follow_their_enterprise_and_are_verified() {
         is_sound(&county).await;
         // It moves with it.
         let revision = county.enterprise(&Scope::node(), into.id).await.unwrap().enterprise.revision;
-        let change = EnterpriseChange {
-            revision,
-            name: Some("新名".into()),
-            region: Some(region("530423")),
-            ..EnterpriseChange::default()
-        };
+        let change =
+            EnterpriseChange { revision, name: Some("新名".into()), region: Some(region("530423")), ..EnterpriseChange::default() };
         let changed = county.update_enterprise(&admin(), into.id, &change, later(6)).await;
         assert!(changed.is_ok(), "{changed:?}");
         let moved = only(&county).await;
