@@ -567,12 +567,8 @@ async fn copies_follow_their_enterprise_and_are_verified() {
         is_sound(&county).await;
         // It moves with it.
         let revision = county.enterprise(&Scope::node(), into.id).await.unwrap().enterprise.revision;
-        let change = EnterpriseChange {
-            revision: into.revision,
-            name: Some("新名".into()),
-            region: Some(region("530423")),
-            ..EnterpriseChange::default()
-        };
+        let change =
+            EnterpriseChange { revision, name: Some("新名".into()), region: Some(region("530423")), ..EnterpriseChange::default() };
         let changed = county.update_enterprise(&admin(), into.id, &change, later(6)).await;
         assert!(changed.is_ok(), "{changed:?}");
         let moved = only(&county).await;
@@ -585,6 +581,89 @@ async fn copies_follow_their_enterprise_and_are_verified() {
         assert_eq!(county.verify_records().await.unwrap().1, [copy.id]);
         tamper(&url, "DELETE FROM record_gram; DELETE FROM record_index; DELETE FROM record WHERE home IS NOT NULL").await;
         assert_eq!(county.verify_records().await.unwrap().1, [copy.id]);
+    })
+    .await;
+}
+
+/// Number, title, state, revision and title of the record above, of each.
+fn seen(rows: &[RecordRow]) -> Vec<(String, String, i64, Option<String>)> {
+    let mut seen: Vec<_> =
+        rows.iter().map(|row| (row.title.clone(), row.state.clone(), row.revision, row.parent.clone().map(|(.., title)| title))).collect();
+    seen.sort();
+    seen
+}
+
+/// Random changes of records, registers and enterprises below, carried in short pieces with repeats and new beginnings: in the end each level has what may be there,
+/// as it is at home.
+#[tokio::test]
+async fn whatever_becomes_of_records_below_stands_above_in_the_end() {
+    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_130_u64);
+    println!("SEED={seed}");
+    on_both(|county| async move {
+        let mut state = seed;
+        let mut random = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let (plant, _p, e) = plant_below(&county).await;
+        let (city, _c) = other().await;
+        be(&city, CITY, "市局", NodeLevel::City, Some("5304")).await;
+        join(&city, &county, COUNTY, NodeLevel::County, Some("530402"), None).await;
+        let mut ids: Vec<RecordId> = Vec::new();
+        for step in 1..=120_i64 {
+            match random(8) {
+                0..=2 => {
+                    let above = (!ids.is_empty() && random(2) == 0).then(|| ids[random(ids.len() as u64) as usize]);
+                    ids.push(make(&plant, "listing", e, &put(&format!("新{step}"), json!({"funds_yuan": step}), json!([])), above).await);
+                }
+                3 | 4 if !ids.is_empty() => {
+                    let id = ids[random(ids.len() as u64) as usize];
+                    let state = if random(2) == 0 { "listed" } else { "delisted" };
+                    let put =
+                        RecordPut { state: state.into(), is_open: state == "listed", ..put(&format!("改{step}"), json!({}), json!([])) };
+                    act(&plant, id, &put, later(step)).await;
+                }
+                5 => {
+                    plant.set_registers(registers(["none", "county", "city"][random(3) as usize]));
+                    plant.tell_records("listing", later(step)).await.unwrap();
+                }
+                6 => {
+                    let row = plant.enterprise(&Scope::node(), e).await.unwrap().enterprise;
+                    let change =
+                        EnterpriseChange { revision: row.revision, name: Some(format!("厂{step}")), ..EnterpriseChange::default() };
+                    plant.update_enterprise(&Scope::node(), e, &change, later(step)).await.unwrap();
+                }
+                _ => {}
+            }
+            let (from, to, peer) = if random(2) == 0 { (&plant, &county, plant_peer()) } else { (&county, &city, county_peer()) };
+            match random(4) {
+                0 => to.reset_inbox(peer.id).await.unwrap(),
+                1 => {}
+                n => {
+                    let after = to.inbox(peer.id).await.unwrap().feed;
+                    let entries = from.feed(UP, after, n as u32).await.unwrap();
+                    if let Some(last) = entries.last() {
+                        assert_eq!(to.apply_feed(&peer, after, last.seq, &entries, later(step)).await.unwrap().refused, []);
+                        assert!(!to.apply_feed(&peer, after, last.seq, &entries, later(step)).await.unwrap().is_new, "a repeat");
+                    }
+                }
+            }
+        }
+        for exchange in ["city", "county", "none", "city"] {
+            plant.set_registers(registers(exchange));
+            plant.tell_records("listing", later(200)).await.unwrap();
+            for (from, to, peer) in [(&plant, &county, plant_peer()), (&county, &city, county_peer())] {
+                assert_eq!(carry(from, UP, to, &peer, later(200)).await, []);
+            }
+            let want = seen(&all(&plant).await);
+            assert!(want.len() > 20);
+            let at = |reaches: bool| if reaches { want.clone() } else { Vec::new() };
+            assert_eq!(seen(&all(&county).await), at(exchange != "none"), "{exchange}");
+            assert_eq!(seen(&all(&city).await), at(exchange == "city"), "{exchange}");
+            for store in [&plant, &county, &city] {
+                is_sound(store).await;
+            }
+        }
     })
     .await;
 }

@@ -2765,7 +2765,10 @@ export interface components {
         };
         /** @description A step of a record's life. */
         HistoryEntry: {
-            /** @description `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`. */
+            /**
+             * @description `create`, `update`, `escalate` (somebody was told of the deadline), `take_over`, `merge` (of two enterprises), `redivide`, `receive` (its home told
+             *     of it).
+             */
             action: string;
             at: components["schemas"]["At"];
             /** @description Old and new value by field. */
@@ -4088,6 +4091,7 @@ export interface components {
             fields: {
                 [key: string]: unknown;
             };
+            home: null | components["schemas"]["RecordHome"];
             id: string;
             kind: string;
             /** @description Empty = the register numbers nothing. */
@@ -4102,12 +4106,26 @@ export interface components {
             retained_until: string | null;
             /** @description That day is over; nothing is deleted by itself. */
             retention_over: boolean;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Counts every change, at its home.
+             */
             revision: number;
             /** @description A state of the register. */
             state: string;
             title: string;
             updated_at: components["schemas"]["At"];
+        };
+        /** @description A step of a record of another node. */
+        RecordAct: {
+            /** @description Name of who took it; may be empty. */
+            by: string;
+            /** @description What it is called at its home; may be empty. */
+            name: string;
+            name_en: string;
+            /** @description `YYYY-MM-DD`. */
+            on: string;
+            transition: string;
         };
         /** @description A new record, by its first transition. */
         RecordBody: {
@@ -4124,12 +4142,16 @@ export interface components {
         };
         /** @description A record with what stands around it. */
         RecordDetail: components["schemas"]["Record"] & {
+            /** @description Of a copy: its steps, oldest first; the newest ones, if `left_out` has `@acts`. */
+            acts: components["schemas"]["RecordAct"][];
             /** @description Every file that an act bound to it, also those that its fields no longer name. */
             attachments: components["schemas"]["Attachment"][];
             /** @description Transitions that the asker's roles would allow, but a guard does not, whatever is filled in. */
             blocked: components["schemas"]["BlockedTransition"][];
             /** @description Records below it, without their fields. */
             children: components["schemas"]["Record"][];
+            /** @description Of a copy: fields that were too long to be told. */
+            left_out: string[];
             /** @description Names of the people in its fields, acts and files, by id. */
             people: {
                 [key: string]: string;
@@ -4145,6 +4167,16 @@ export interface components {
         RecordEnterprise: {
             id: string;
             name: string;
+        };
+        /** @description The node whose record it is. */
+        RecordHome: {
+            id: string;
+            name: string;
+            /** @description What its state is called there, for a register that is off here or of another version; may be empty. */
+            state_name: string;
+            state_name_en: string;
+            /** @description When the copy here was last told anew. */
+            told_at: components["schemas"]["At"];
         };
         /** @description A page of records. */
         RecordList: {
@@ -4315,6 +4347,8 @@ export interface components {
             columns: components["schemas"]["RegisterField"][];
             /** @description Follows from other fields; nobody fills it. */
             computed: boolean;
+            /** @description Up to which level it goes between nodes, where that is not as far as its register, or for a column as its field: `none`, `county`, `city`, `province`. */
+            exchange: string | null;
             hint: string;
             hint_en: string;
             id: string;
