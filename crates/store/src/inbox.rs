@@ -26,7 +26,7 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 7] = ["node", "enterprise", "device", "point", "alarm", "proof", "handling"];
+const KINDS: [&str; 9] = ["node", "enterprise", "device", "point", "alarm", "proof", "handling", "pack", "roster"];
 /// One event says this often that a neighbour's entries are refused.
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -97,7 +97,7 @@ pub struct Mirrored {
 }
 
 /// Why an entry is not taken.
-enum Fault {
+pub(crate) enum Fault {
     /// It is refused; the others go on.
     Refused(&'static str),
     /// Nothing can be applied now.
@@ -261,10 +261,10 @@ struct Mark {
 }
 
 /// An application under way.
-struct Apply<'a> {
-    change: Change<'a>,
+pub(crate) struct Apply<'a> {
+    pub(crate) change: Change<'a>,
     peer: &'a Peer,
-    own: NodeId,
+    pub(crate) own: NodeId,
     is_parent: bool,
     /// Nodes heard through the peer.
     below: BTreeSet<NodeId>,
@@ -315,6 +315,8 @@ impl Apply<'_> {
         match (self.is_parent, entry.kind.as_str()) {
             (true, "node") => self.node_above(parse(&entry.body)?).await,
             (true, "handling") => self.handling(parse(&entry.body)?).await,
+            (true, "pack") => self.pack(origin, id, parse(&entry.body)?).await,
+            (true, "roster") => self.roster(origin, parse(&entry.body)?).await,
             (false, "node") => self.node_below(origin, parse(&entry.body)?).await,
             (false, "enterprise") => {
                 self.may_speak_for(origin)?;
@@ -351,7 +353,7 @@ impl Apply<'_> {
     }
 
     /// That the peer may speak for this node: it is itself, or is heard through it.
-    fn may_speak_for(&self, origin: NodeId) -> Result<(), Fault> {
+    pub(crate) fn may_speak_for(&self, origin: NodeId) -> Result<(), Fault> {
         if origin == self.peer.id || self.below.contains(&origin) { Ok(()) } else { Err(Fault::Refused("origin")) }
     }
 
@@ -364,7 +366,7 @@ impl Apply<'_> {
         if may { Ok(()) } else { Err(Fault::Refused("territory")) }
     }
 
-    fn count(&mut self, noun: &'static str) {
+    pub(crate) fn count(&mut self, noun: &'static str) {
         *self.counts.entry(noun).or_default() += 1;
     }
 
@@ -861,7 +863,7 @@ fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
 }
 
 /// That texts are short and hold no control characters (PostgreSQL keeps no NUL); `true` = and are not empty.
-fn texts(texts: &[(&String, bool)]) -> Result<(), Fault> {
+pub(crate) fn texts(texts: &[(&String, bool)]) -> Result<(), Fault> {
     let sound = |(text, required): &(&String, bool)| {
         text.chars().count() <= TEXT_MAX
             && !(*required && text.is_empty())

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0013_duty", include_str!("../migrations/0013_duty.sql")),
     ("0014_export", include_str!("../migrations/0014_export.sql")),
     ("0015_link", include_str!("../migrations/0015_link.sql")),
+    ("0019_networking", include_str!("../migrations/0019_networking.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

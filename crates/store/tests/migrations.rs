@@ -158,6 +158,19 @@ INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0
             ("SELECT COUNT(*) AS n FROM alarm WHERE home IS NULL", 1),
         ],
     },
+    Step {
+        name: "0019_networking",
+        digest: "01df20027302f870476dd12668d40d10acd2d90a520e330b376922439e5aab70",
+        rows: "INSERT INTO pack_offer (origin, pack, hash, n_pieces, offered_by, offered_at_us) VALUES ('0199f3c27f007abc8def0123456789ab', 'p', 'h', 1, '张三', 15);
+INSERT INTO pack_piece (subject, origin, pack, place, hash, body) VALUES ('0199f3c27f007abc8def0123456789ab/p/0', '0199f3c27f007abc8def0123456789ab', 'p', 0, 'h', '{}');
+INSERT INTO duty_told (region, desk) VALUES ('530402', 'watch');
+INSERT INTO roster (origin, body, at_us) VALUES ('0199f3c27f007abc8def0123456789ab', '{\"shifts\":[]}', 16);",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM pack_offer AS o JOIN pack_piece AS p ON p.origin = o.origin AND p.pack = o.pack WHERE o.withdrawn = 0", 1),
+            ("SELECT COUNT(*) AS n FROM duty_told", 1),
+            ("SELECT COUNT(*) AS n FROM roster", 1),
+        ],
+    },
 ];
 
 #[test]
