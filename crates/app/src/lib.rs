@@ -41,6 +41,7 @@ pub mod region;
 pub mod registry;
 pub mod retention;
 pub mod road;
+pub mod roster;
 pub mod rules;
 pub mod second_factor;
 pub mod settings;

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anlan_domain::networking::{Basis, Counted, Facts, Figures, Group, Heard, Missing, Networking, Rate, Standing, Target, Way, expected_of_day, missing};
+use anlan_domain::networking::{
+    Basis, Counted, Facts, Figures, Group, Heard, Missing, Networking, Rate, Standing, Target, Way, expected_of_day, missing,
+};
 use anlan_domain::road::rules::Sourced;
 use anlan_history::Figure;
 use anlan_model::noun::{Device, Enterprise, Point};
@@ -262,7 +264,8 @@ impl Eyes<'_> {
     }
 
     fn stands(&self, row: &NodeRow) -> Standing {
-        let is_connected = || row.relation == Relation::Child && self.app.network.get().is_some_and(|network| network.heard(row.id).connected);
+        let is_connected =
+            || row.relation == Relation::Child && self.app.network.get().is_some_and(|network| network.heard(row.id).connected);
         let limit_us = self.heard.node_silent_s.saturating_mul(SECOND_US);
         match (row.state, row.paused, row.seen_at) {
             (NodeState::Revoked, _, _) => Standing::Revoked,

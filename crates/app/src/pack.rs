@@ -4,6 +4,8 @@
 //! is in it, and from then on the node uses the files as they were then, out of its database: what changes in the folder later changes nothing
 //! until somebody switches it on again. A pack with anything wrong, or that does not fit the others, is refused. Start at [`Registers::load`].
 
+pub mod offer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,7 +69,8 @@ impl Registers {
             return Err(AppError { source: Some(wrong.to_string().into()), ..AppError::new(Refusal::Internal, "internal") });
         }
         registers.add(BASE, base);
-        let region = crate::rules::networking().map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
+        let region =
+            crate::rules::networking().map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
         registers.networking.insert(REGION.to_owned(), region);
         let on = store.packs().await?.into_iter().filter(|pack| pack.enabled);
         let mut left: Vec<(String, Folder)> = on.map(|pack| (pack.id, Folder::check(&pack.files))).collect();
@@ -137,7 +140,8 @@ impl Registers {
         if let Some(networking) = &folder.networking {
             all.join(networking);
         }
-        let kind_of = |id: &str| self.kinds.get(id).map(|(kind, _)| kind.as_ref()).or_else(|| folder.kinds.iter().find(|kind| kind.id == id));
+        let kind_of =
+            |id: &str| self.kinds.get(id).map(|(kind, _)| kind.as_ref()).or_else(|| folder.kinds.iter().find(|kind| kind.id == id));
         let at = |field: &str, reason| Wrong { file: "networking.toml".to_owned(), line: 0, field: field.to_owned(), reason };
         let mut wrong: Vec<Wrong> =
             all.unknown_groups().into_iter().map(|group| at("group", format!("nobody describes the group {group:?}"))).collect();
@@ -324,6 +328,12 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
     // One switch at a time: each is checked against the others.
     let _turn = app.switching.lock().await;
     let found = found(app).await?.into_iter().find(|found| found.id == id && id != BASE).ok_or_else(AppError::not_found)?;
+    enable_found(app, &act, found, hash).await
+}
+
+/// The same for a pack wherever it was found; the caller holds the turn.
+async fn enable_found(app: &App, act: &Scope, found: Found, hash: &str) -> Result<(), AppError> {
+    let id = found.id.as_str();
     if found.hash != hash {
         return Err(AppError::conflict("pack.changed").on("hash"));
     }
@@ -356,7 +366,7 @@ pub async fn enable(app: &App, scope: &Scope, id: &str, hash: &str) -> Result<()
         };
         return Err(AppError { kind: Refusal::Invalid, problems: wrong.iter().take(50).map(problem).collect(), source: None });
     }
-    app.store.put_pack(&act, id, hash, Some((&found.files, signed_by.as_deref())), app.clock.now()).await?;
+    app.store.put_pack(act, id, hash, Some((&found.files, signed_by.as_deref())), app.clock.now()).await?;
     renew(app).await?;
     // What lists, searches, tasks and deadlines know of its records follows from the register: from the new one now.
     for kind in &found.folder.kinds {

@@ -173,6 +173,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(export::run(app.clone(), intake_stop.clone()));
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
     tasks.spawn(order::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(crate::roster::run(app.clone(), intake_stop.clone()));
     pack::begin_base(&app).await?;
     tasks.spawn(pack::renew_at_start(app.clone()));
     tasks.spawn(region::run(app.clone(), intake_stop.clone()));

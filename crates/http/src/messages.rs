@@ -363,6 +363,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "包由 {key} 签名，不在信任的公钥之中；确认来源后，由运维人员加入 packs.trusted_keys。",
         "The pack is signed by {key}, which is not trusted here; the operator adds it to packs.trusted_keys once its origin is certain.",
     ),
+    ("pack.too_large", "该包过大，不能经联网下发。", "The pack is too large to travel to the nodes below."),
     (
         "pack.unsigned",
         "包没有签名；本节点只启用由 packs.trusted_keys 中的公钥签名的包。",

@@ -49,7 +49,8 @@ async fn an_enterprise_is_built_when_heard_and_off_the_network_when_silent() {
     advance(&node, 181).await;
     assert_eq!(total(&node, "").await[..3], [(1, 2), (0, 2), (0, 2)]);
     let list = node.get("/api/v1/networking/missing?rate=networked").await;
-    assert_eq!((&list["missing"][0]["reason"], &list["missing"][0]["since"]), (&json!("silent"), &json!("2026-11-23T00:00:00.000000Z")));
+    assert_eq!(list["missing"][0]["reason"], "silent");
+    assert!(text(&list["missing"][0]["since"]).starts_with("2026-11-23T00:00:0"), "the clock of the test goes on: {list}");
     assert_eq!(list["reasons"], json!([{"reason": "no_device", "n": 1}, {"reason": "silent", "n": 1}]));
     let view = node.get("/api/v1/networking").await;
     let divisions: Vec<_> = view["divisions"].as_array().unwrap().iter().map(|d| (text(&d["key"]), shares(d)[0])).collect();
@@ -70,10 +71,17 @@ async fn a_group_its_targets_and_their_sources_are_data() {
     node.admin("POST", "/api/v1/enterprises", gas).await.ok(201);
     let view = node.get("/api/v1/networking?group=high_risk").await;
     let target = &view["targets"][1];
-    assert_eq!((&target["rate"], &target["at_least"], &target["by"], &target["confidence"]), (&json!("networked"), &json!(0.9), &json!("2015-12-31"), &json!("verified")));
+    assert_eq!(
+        (&target["rate"], &target["at_least"], &target["by"], &target["confidence"]),
+        (&json!("networked"), &json!(0.9), &json!("2015-12-31"), &json!("verified"))
+    );
     assert_eq!(target["source"], "玉溪市“十二五”安全生产规划 四（一）");
     let networked = &view["total"]["rates"][1];
-    assert_eq!((&networked["of"], &networked["at_least"], &networked["met"]), (&json!(1), &json!(0.9), &json!(false)), "gas is no high-risk industry");
+    assert_eq!(
+        (&networked["of"], &networked["at_least"], &networked["met"]),
+        (&json!(1), &json!(0.9), &json!(false)),
+        "gas is no high-risk industry"
+    );
     let ids: Vec<String> = view["groups"].as_array().unwrap().iter().map(|g| text(&g["id"])).collect();
     assert_eq!(ids, ["all", "high_risk", "major_hazard"]);
     assert_eq!(total(&node, "group=major_hazard").await[0], (0, 0));

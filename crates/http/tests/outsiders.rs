@@ -199,6 +199,9 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "post /alarms/{id}/acknowledge" => (format!("/alarms/{a}/acknowledge"), Some(json!({"note": "x"})), Refused),
         "post /alarms/{id}/close" => (format!("/alarms/{a}/close"), Some(json!({"reason": "x"})), Refused),
         "get /duty/shifts" => ("/duty/shifts".into(), None, Empty("shifts")),
+        // Who is on duty above is told so that everybody below can call; of this node's own desks it says nothing to others.
+        "get /duty/above" => ("/duty/above".into(), None, Empty("told")),
+        "put /duty/told" => ("/duty/told".into(), Some(json!({"region": HERE, "desk": "watch", "told": true})), Refused),
         "get /duty/now" => ("/duty/now".into(), None, Empty("desks")),
         "post /duty/shifts" => {
             let body = json!({"region": HERE, "desk": "watch", "user": u, "from": "2026-12-01T00:00:00Z", "to": "2026-12-01T12:00:00Z"});
@@ -301,6 +304,9 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /notifications" => ("/notifications".into(), None, Empty("notifications")),
         "post /notifications/read" => ("/notifications/read".into(), Some(json!({"up_to": "1"})), Common),
         "get /people" => (format!("/people?enterprise={e}"), None, Refused),
+        "get /pack-offers" => ("/pack-offers".into(), None, Empty("offers")),
+        "post /pack-offers/{origin}/{id}/enable" => (format!("/pack-offers/{}/x/enable", w.child), Some(json!({"hash": "x"})), Refused),
+        "put /packs/{id}/below" => ("/packs/x/below".into(), Some(json!({"offered": true})), Refused),
         "post /packs/{id}/enable" => ("/packs/x/enable".into(), Some(json!({"hash": "x"})), Refused),
         "post /packs/{id}/disable" => ("/packs/x/disable".into(), None, Refused),
         _ => return None,

@@ -297,6 +297,11 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
         Ok(())
     }
 
+    /// This node's id, once it has one.
+    pub(crate) fn own(&self) -> Option<anlan_model::NodeId> {
+        self.network.get().own
+    }
+
     /// Whose row a row of `enterprise` is.
     pub(crate) async fn holder(&mut self, enterprise: Option<EnterpriseId>) -> Result<Holder, StoreError> {
         let Some(id) = enterprise else { return Ok(Holder::NONE) };

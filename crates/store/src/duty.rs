@@ -359,7 +359,8 @@ ON CONFLICT (shift_id) DO UPDATE SET text = excluded.text, n_alarms = excluded.n
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        crate::roster::tell(&mut self.change).await?;
         self.change.commit().await
     }
 
@@ -412,6 +413,9 @@ pub(crate) async fn redivide(store: &Store, redivision: &Redivision, now: Timest
         let detail = redivision.reason(difference(&canonical(before.id, &before.shift, before.revision), &row));
         change.record("redivide", "duty_shift", before.id, &after.region, detail, row).await?;
     }
+    // What is made known of the division is so under its new code.
+    let put = "INSERT INTO duty_told (region, desk) SELECT $1, t.desk FROM duty_told AS t WHERE t.region = $2 ON CONFLICT (region, desk) DO NOTHING";
+    change.change.tx.run(sql(put).bind(&redivision.to).bind(&redivision.from)).await?;
     change.commit().await?;
     Ok(rows.len() as u64)
 }

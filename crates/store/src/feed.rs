@@ -32,7 +32,7 @@ const ROWS: usize = 100;
 pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
-    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`.
+    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`, `pack`, `roster`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -317,6 +317,9 @@ pub(crate) struct Told {
     pub(crate) records: Changed,
     orders: BTreeSet<OrderId>,
     answers: BTreeSet<OrderId>,
+    pieces: BTreeSet<String>,
+    rosters: BTreeSet<NodeId>,
+    newcomers: BTreeSet<NodeId>,
 }
 
 impl Told {
@@ -363,6 +366,18 @@ impl Told {
     pub(crate) fn answer(&mut self, id: OrderId) {
         self.answers.insert(id);
     }
+    /// A piece of a pack that is offered, or that it is offered no more.
+    pub(crate) fn piece(&mut self, subject: String) {
+        self.pieces.insert(subject);
+    }
+    /// Who is on duty changed.
+    pub(crate) fn roster(&mut self, origin: NodeId) {
+        self.rosters.insert(origin);
+    }
+    /// A child that knows nothing yet: it is told what every child was.
+    pub(crate) fn newcomer(&mut self, id: NodeId) {
+        self.newcomers.insert(id);
+    }
     /// Notes the row of an outbox entry.
     pub(crate) fn row(&mut self, kind: &str, body: &Json) {
         let id = body["id"].as_i64();
@@ -405,10 +420,21 @@ impl Told {
         }
         if self.above_changed {
             let chain = above(tx).await?;
-            for row in tx.rows(sql("SELECT id FROM node WHERE relation = 'child' ORDER BY id")).await? {
-                let child: NodeId = row.get("id")?;
+            for child in children(tx).await? {
                 out.put_all(&child.to_string(), chain.clone());
             }
+        }
+        if !self.pieces.is_empty() || !self.rosters.is_empty() {
+            let (pieces, rosters) = (Vec::from_iter(self.pieces), Vec::from_iter(self.rosters));
+            let mut down = if pieces.is_empty() { Vec::new() } else { packs(tx, &pieces).await? };
+            down.extend(if rosters.is_empty() { Vec::new() } else { duties(tx, &rosters).await? });
+            for child in children(tx).await? {
+                out.put_all(&child.to_string(), down.clone());
+            }
+        }
+        for child in &self.newcomers {
+            out.put_all(&child.to_string(), packs(tx, &[]).await?);
+            out.put_all(&child.to_string(), duties(tx, &[]).await?);
         }
         out.write(tx, standing.base).await
     }
@@ -822,6 +848,29 @@ ORDER BY n.id"
     tx.rows(sql(&q)).await?.iter().map(node).collect()
 }
 
+async fn children(tx: &mut Tx) -> Result<Vec<NodeId>, StoreError> {
+    let rows = tx.rows(sql("SELECT id FROM node WHERE relation = 'child' ORDER BY id")).await?;
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
+/// These pieces of packs, or all there are; what they say is looked up when they are sent.
+async fn packs(tx: &mut Tx, subjects: &[String]) -> Result<Vec<Entry>, StoreError> {
+    const SELECT: &str = "SELECT p.subject FROM pack_piece AS p WHERE 1 = 1";
+    let rows = match subjects {
+        [] => tx.rows(sql(&format!("{SELECT}\nORDER BY p.origin, p.pack, p.place"))).await?,
+        some => among(tx, SELECT, "p.subject", some).await?,
+    };
+    rows.iter().map(|row| Ok(("pack", row.get("subject")?, String::new()))).collect()
+}
+
+/// These rosters, or all there are.
+async fn duties(tx: &mut Tx, origins: &[NodeId]) -> Result<Vec<Entry>, StoreError> {
+    let mut q = sql("SELECT origin, body FROM roster WHERE 1 = 1");
+    q.and_in("origin", origins);
+    q.push("\nORDER BY origin", &[]);
+    tx.rows(q).await?.iter().map(|row| Ok(("roster", format!("{}/roster", row.get::<NodeId>("origin")?), row.get("body")?))).collect()
+}
+
 async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result<Vec<Entry>, StoreError> {
     let mut out = Vec::new();
     for (origin, day, holder) in keys {
@@ -923,7 +972,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn feed(&self, way: &str, after: i64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        let q = sql("SELECT seq, kind, subject, body FROM link_feed WHERE way = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+        // A pack is as large as it is: every way names its pieces, and they are kept once.
+        let q = sql("SELECT f.seq, f.kind, f.subject, COALESCE(p.body, f.body) AS body FROM link_feed AS f
+LEFT JOIN pack_piece AS p ON f.kind = 'pack' AND p.subject = f.subject
+WHERE f.way = $1 AND f.seq > $2
+ORDER BY f.seq
+LIMIT $3");
         let rows = self.db.rows(q.bind(way).bind(after).bind(i64::from(limit))).await?;
         rows.iter()
             .map(|row| Ok(FeedEntry { seq: row.get("seq")?, kind: row.get("kind")?, subject: row.get("subject")?, body: row.get("body")? }))

@@ -31,7 +31,8 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 11] = ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer"];
+const KINDS: [&str; 13] =
+    ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer", "pack", "roster"];
 /// Points that one combination looks at, at most.
 const MEMBERS_MAX: usize = 64;
 /// One event says this often that a neighbour's entries are refused.
@@ -337,6 +338,8 @@ impl Apply<'_> {
             // From the wrong side they are refused as what they are.
             (_, "order") => self.order(origin, id, &entry.body).await,
             (_, "answer") => self.answer(origin, id, &entry.body).await,
+            (true, "pack") => self.pack(origin, id, parse(&entry.body)?).await,
+            (true, "roster") => self.roster(origin, parse(&entry.body)?).await,
             (false, "node") => self.node_below(origin, parse(&entry.body)?).await,
             (false, "enterprise") => {
                 self.may_speak_for(origin)?;
@@ -385,7 +388,7 @@ impl Apply<'_> {
     }
 
     /// That the peer may speak for this node: it is itself, or is heard through it.
-    fn may_speak_for(&self, origin: NodeId) -> Result<(), Fault> {
+    pub(crate) fn may_speak_for(&self, origin: NodeId) -> Result<(), Fault> {
         if origin == self.peer.id || self.below.contains(&origin) { Ok(()) } else { Err(Fault::Refused("origin")) }
     }
 

@@ -16,6 +16,7 @@ mod line;
 mod migrate;
 mod networking;
 mod node;
+mod offer;
 mod order;
 mod pack;
 mod page;
@@ -44,6 +45,7 @@ pub mod quarantine;
 pub mod region;
 mod retention;
 pub mod road;
+mod roster;
 pub mod second_factor;
 pub mod session;
 pub mod setting;
@@ -78,6 +80,7 @@ pub use media::{MediaRow, NewMedia};
 pub use merge::{MergeConflict, MergeWish, Merged};
 pub use networking::{NetworkingFilter, NetworkingRow};
 pub use node::{Admission, Neighbour, NodeChange, NodeRow, NodeState, Relation, Resume};
+pub use offer::PackOfferRow;
 pub use order::{
     AnsweredRecord, NewOrder, Order, OrderAnswer, OrderDirection, OrderFilter, OrderKind, OrderProblem, OrderRow, OrderState, OrderTarget,
     OrderWithdrawal, OrderedBy, OrderedEnterprise, OrderedRecord, OrderedStep, regulators,
@@ -94,6 +97,7 @@ pub use record::{
 pub use region::{Moved, Redivision};
 pub use retention::{DroppedDay, RetentionDrop};
 pub use road::{RoadBy, RoadDay, RoadSums};
+pub use roster::{RosterRow, RosterShift};
 pub use second_factor::SecondFactor;
 pub use session::{NewSession, Session, SignInFailures};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};

@@ -56,7 +56,9 @@ impl Store {
         filter: &NetworkingFilter,
         registers: &BTreeSet<String>,
     ) -> Result<Vec<NetworkingRow>, StoreError> {
-        let mut q = sql(&format!("SELECT {COLUMNS}, r.name AS region_name FROM enterprise AS e LEFT JOIN region AS r ON r.code = e.region WHERE 1 = 1"));
+        let mut q = sql(&format!(
+            "SELECT {COLUMNS}, r.name AS region_name FROM enterprise AS e LEFT JOIN region AS r ON r.code = e.region WHERE 1 = 1"
+        ));
         filtered(&mut q, scope, filter);
         q.push("\nORDER BY e.id", &[]);
         let mut found = Vec::new();
@@ -66,7 +68,9 @@ impl Store {
         }
         let place: BTreeMap<EnterpriseId, usize> = found.iter().enumerate().map(|(i, row)| (row.enterprise.id, i)).collect();
 
-        let mut q = sql(&format!("SELECT e.id, COUNT(*) AS n FROM device AS d INNER JOIN enterprise AS e ON e.id = d.enterprise_id WHERE {NO_HEARTBEAT}"));
+        let mut q = sql(&format!(
+            "SELECT e.id, COUNT(*) AS n FROM device AS d INNER JOIN enterprise AS e ON e.id = d.enterprise_id WHERE {NO_HEARTBEAT}"
+        ));
         filtered(&mut q, scope, filter);
         q.push("\nGROUP BY e.id", &[]);
         for row in self.db.rows(q).await? {
@@ -77,7 +81,8 @@ impl Store {
         if registers.is_empty() {
             return Ok(found);
         }
-        let mut q = sql("SELECT DISTINCT e.id, k.kind, k.state FROM record AS k INNER JOIN enterprise AS e ON e.id = k.enterprise_id WHERE 1 = 1");
+        let mut q =
+            sql("SELECT DISTINCT e.id, k.kind, k.state FROM record AS k INNER JOIN enterprise AS e ON e.id = k.enterprise_id WHERE 1 = 1");
         let kinds: Vec<&str> = registers.iter().map(String::as_str).collect();
         q.and_in("k.kind", &kinds);
         filtered(&mut q, scope, filter);

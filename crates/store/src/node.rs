@@ -457,6 +457,7 @@ pub(crate) async fn admit(change: &mut Change<'_>, new: &Neighbour, admission: &
     // It begins anew: what was known of an earlier life of it says nothing.
     change.tx.run(sql("DELETE FROM link_inbox WHERE node = $1").bind(new.id)).await?;
     change.told.above();
+    change.told.newcomer(new.id);
     change.told.node_below(new.id);
     heartbeat(change, new).await
 }
@@ -534,8 +535,12 @@ async fn refuse_others(change: &mut Change<'_>, id: NodeId, relation: Relation) 
     if known.is_none_or(|known| known == relation || known == Relation::Behind) { Ok(()) } else { Err(StoreError::Taken { field: "node" }) }
 }
 
-/// Removes the parent and those above it.
+/// Removes the parent and those above it, and what they offered and said.
 async fn forget_above(change: &mut Change<'_>) -> Result<(), StoreError> {
+    if let Some(own) = change.own() {
+        crate::offer::forget_above(change, own).await?;
+        crate::roster::forget_above(change, own).await?;
+    }
     change
         .tx
         .run(sql("DELETE FROM node WHERE relation = 'behind' AND via IN (SELECT p.id FROM node AS p WHERE p.relation = 'parent')"))

@@ -185,6 +185,19 @@ FROM enterprise;",
 SELECT '0199f3c2-7f00-7abc-8def-0123456789ab', n.id, n.id, 'question', e.id, e.region, 'sent', '{}', 21 FROM node AS n, enterprise AS e;",
         counts: &[("SELECT COUNT(*) AS n FROM link_order AS o JOIN enterprise AS e ON e.id = o.enterprise_id WHERE o.made_at_us = 21", 1)],
     },
+    Step {
+        name: "0019_networking",
+        digest: "01df20027302f870476dd12668d40d10acd2d90a520e330b376922439e5aab70",
+        rows: "INSERT INTO pack_offer (origin, pack, hash, n_pieces, offered_by, offered_at_us) VALUES ('0199f3c27f007abc8def0123456789ab', 'p', 'h', 1, '张三', 15);
+INSERT INTO pack_piece (subject, origin, pack, place, hash, body) VALUES ('0199f3c27f007abc8def0123456789ab/p/0', '0199f3c27f007abc8def0123456789ab', 'p', 0, 'h', '{}');
+INSERT INTO duty_told (region, desk) VALUES ('530402', 'watch');
+INSERT INTO roster (origin, body, at_us) VALUES ('0199f3c27f007abc8def0123456789ab', '{\"shifts\":[]}', 16);",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM pack_offer AS o JOIN pack_piece AS p ON p.origin = o.origin AND p.pack = o.pack WHERE o.withdrawn = 0", 1),
+            ("SELECT COUNT(*) AS n FROM duty_told", 1),
+            ("SELECT COUNT(*) AS n FROM roster", 1),
+        ],
+    },
 ];
 
 #[test]

@@ -29,7 +29,8 @@ const PLACES: [(&str, &str, &str); 5] = [
 /// Enterprises in two counties; E1 has two devices, one of them from below, and two heartbeats; E4 one; E2 and E4 a record each.
 async fn city(store: &Store, url: &str) {
     for (code, of, sector) in PLACES {
-        let new = NewEnterprise { code: code.into(), name: format!("企业{code}"), region: region(of), sector: sector.into(), place: None };
+        let new =
+            NewEnterprise { code: code.into(), name: format!("企业{code}"), region: region(of), sector: sector.into(), place: None };
         store.create_enterprise(&Scope::node(), &new, NOW).await.unwrap();
     }
     tamper(
@@ -64,7 +65,11 @@ async fn devices_and_records_are_counted_and_heartbeats_are_not() {
         city(&store, &url).await;
         let all = seen(&store, &Scope::node(), &NetworkingFilter::default(), &["major_hazard"]).await;
         assert_eq!(codes(&all), ["E1", "E2", "E3", "E4", "E5"]);
-        assert_eq!(all.iter().map(|row| row.devices).collect::<Vec<_>>(), [2, 0, 0, 1, 0], "a device may be called as it likes where it is none of a node");
+        assert_eq!(
+            all.iter().map(|row| row.devices).collect::<Vec<_>>(),
+            [2, 0, 0, 1, 0],
+            "a device may be called as it likes where it is none of a node"
+        );
         let kept: Vec<usize> = all.iter().map(|row| row.records.len()).collect();
         assert_eq!(kept, [0, 1, 0, 0, 0], "only of registers that were asked for");
         assert!(all[1].records.contains(&("major_hazard".to_owned(), "filed".to_owned())));
@@ -79,7 +84,9 @@ async fn the_parts_are_the_whole_and_an_outsider_sees_none() {
     on_both_at(async |store, url| {
         city(&store, &url).await;
         let whole = seen(&store, &Scope::node(), &NetworkingFilter::default(), &["licence"]).await;
-        let sum = |rows: &[NetworkingRow]| (rows.len(), rows.iter().map(|r| r.devices).sum::<i64>(), rows.iter().map(|r| r.records.len()).sum::<usize>());
+        let sum = |rows: &[NetworkingRow]| {
+            (rows.len(), rows.iter().map(|r| r.devices).sum::<i64>(), rows.iter().map(|r| r.records.len()).sum::<usize>())
+        };
         let sectors = ["hazchem", "mine", "gas"];
         let counties = ["530402", "530423"];
         let mut parts = vec![Vec::new(); 4];

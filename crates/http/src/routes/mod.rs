@@ -19,6 +19,7 @@ mod media;
 mod modbus;
 mod networking;
 mod node;
+mod offer;
 mod order;
 mod pack;
 mod point;
@@ -28,6 +29,7 @@ mod region;
 mod register;
 mod retention;
 mod road;
+mod roster;
 mod rule;
 mod session;
 mod sheet;
@@ -112,6 +114,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(road::track))
         .routes(routes!(road::ratios))
         .routes(routes!(duty::now))
+        .routes(routes!(roster::above))
+        .routes(routes!(roster::put_told))
         .routes(routes!(duty::list, duty::create))
         .routes(routes!(duty::repeat))
         .routes(routes!(duty::update))
@@ -181,5 +185,8 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(pack::list))
         .routes(routes!(pack::enable))
         .routes(routes!(pack::disable))
+        .routes(routes!(offer::put_below))
+        .routes(routes!(offer::list))
+        .routes(routes!(offer::enable))
         .routes(routes!(live::live))
 }

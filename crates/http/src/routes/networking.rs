@@ -266,7 +266,10 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, Query(query): Query
         view.divisions.iter().map(|(code, name, figures)| row(Some(code.to_string()), Some(name.clone()), figures, &view)).collect();
     let total = row(None, None, &view.total, &view);
     if csv {
-        return Ok(csv::file(figures_csv(&view, divisions.iter().chain([&total])), &format!("networking-{}.csv", view.now.micros() / 1_000_000)));
+        return Ok(csv::file(
+            figures_csv(&view, divisions.iter().chain([&total])),
+            &format!("networking-{}.csv", view.now.micros() / 1_000_000),
+        ));
     }
     let targets = view.targets.iter().map(|target| NetworkingTarget {
         rate: target.is.rate.as_str(),
@@ -296,7 +299,8 @@ fn figures_csv<'a>(view: &networking::View, rows: impl Iterator<Item = &'a Netwo
     let mut csv = Csv::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
     for row in rows {
         let key = row.key.clone().unwrap_or_else(|| "*".to_owned());
-        let mut cells = vec![view.now.to_string(), view.group.clone(), key, row.name.clone().unwrap_or_default(), row.enterprises.to_string()];
+        let mut cells =
+            vec![view.now.to_string(), view.group.clone(), key, row.name.clone().unwrap_or_default(), row.enterprises.to_string()];
         let share = |rate: &RateDto| rate.share.map(|share| share.to_string()).unwrap_or_default();
         cells.extend(row.rates.iter().flat_map(|rate| [rate.n.to_string(), rate.of.to_string(), share(rate)]));
         csv.row(&cells);

@@ -132,7 +132,7 @@ pub(crate) struct PackList {
 #[serde(deny_unknown_fields)]
 pub(crate) struct EnableBody {
     /// `hash` of the list; other files by now are refused.
-    hash: String,
+    pub(crate) hash: String,
 }
 
 /// Lists the built-in pack and those in the operator's folder.
