@@ -407,8 +407,7 @@ async fn take(app: &App, row: &OrderRow) -> Result<bool, AppError> {
     let owner = RecordOwner { enterprise: row.enterprise, ..record::of_region(row.region.clone()) };
     // A stranger: no person here, the same for ever, and nobody at another node can pass for them.
     let by = format!("{}/{}", row.origin, row.order.by.user);
-    let name = format!("{}（{}）", row.order.by.name, row.origin_name);
-    let scope = Scope { user: None, name, grants: grants_of(&owner, &roles) };
+    let scope = Scope { user: None, name: row.orderer(), grants: grants_of(&owner, &roles) };
     let now = app.clock.now();
     let mut change = app.store.change_records(&scope, now).await?;
     if change.order(row.id).await?.is_none() {

@@ -347,9 +347,15 @@ async fn people<'a>(
 ) -> Result<BTreeMap<String, String>, StoreError> {
     let is_person = |id: &&String| kind.field(id).is_some_and(|field| matches!(field.of, FieldType::Person));
     let named = fields.iter().filter(|(id, _)| is_person(id)).filter_map(|(_, value)| value.as_str());
-    let ids: BTreeSet<i64> = named.chain(acted).filter_map(|id| id.parse().ok()).collect();
+    let all: BTreeSet<&str> = named.chain(acted).collect();
+    let ids: BTreeSet<i64> = all.iter().filter_map(|id| id.parse().ok()).collect();
     let rows = among(tx, "SELECT u.id, u.name FROM users AS u WHERE 1 = 1", "u.id", &Vec::from_iter(ids)).await?;
-    rows.iter().map(|row| Ok((row.get::<i64>("id")?.to_string(), row.get("name")?))).collect()
+    let mut people: BTreeMap<String, String> =
+        rows.iter().map(|row| Ok((row.get::<i64>("id")?.to_string(), row.get("name")?))).collect::<Result<_, StoreError>>()?;
+    for stranger in all {
+        people.extend(crate::order::name_of(tx, stranger).await?.map(|name| (stranger.to_owned(), name)));
+    }
+    Ok(people)
 }
 
 /// Ids of this node as what they mean: names, titles, files as they are called. What means nothing any more is left out.

@@ -410,7 +410,14 @@ impl Apply<'_> {
         self.change.tx.row(q.bind(origin).bind(kind).bind(remote)).await?.map(|row| row.get("local_id")).transpose()
     }
 
-    pub(crate) async fn mirror(&mut self, origin: NodeId, kind: &'static str, remote: i64, local: i64, mark: Option<&str>) -> Result<(), StoreError> {
+    pub(crate) async fn mirror(
+        &mut self,
+        origin: NodeId,
+        kind: &'static str,
+        remote: i64,
+        local: i64,
+        mark: Option<&str>,
+    ) -> Result<(), StoreError> {
         let put = sql("INSERT INTO mirror (node, kind, remote_id, local_id, mark) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id, mark = COALESCE(excluded.mark, mirror.mark)");
         self.change.tx.run(put.bind(origin).bind(kind).bind(remote).bind(local).bind(mark)).await.map(drop)

@@ -615,6 +615,28 @@ LIMIT $2");
     }
 }
 
+/// What whoever orders is called where their order is carried out.
+fn orderer(order: &Order, origin_name: &str) -> String {
+    format!("{}（{origin_name}）", order.by.name)
+}
+
+/// Name of a stranger `NODE/USER` who ordered something here; `None` for anybody else.
+pub(crate) async fn name_of(tx: &mut Tx, by: &str) -> Result<Option<String>, StoreError> {
+    let Some((node, user)) = by.split_once('/') else { return Ok(None) };
+    let Ok(node) = node.parse::<NodeId>() else { return Ok(None) };
+    let q = sql("SELECT o.body FROM link_order AS o WHERE o.origin = $1 AND o.body LIKE $2 ORDER BY o.id DESC LIMIT 1");
+    let Some(row) = tx.row(q.bind(node).bind(format!("%\"user\":\"{user}\"%"))).await? else { return Ok(None) };
+    let order: Order = row.json("body")?;
+    Ok((order.by.user == user).then(|| orderer(&order, &order.origin_name)))
+}
+
+impl OrderRow {
+    /// What whoever gave it is called here.
+    pub fn orderer(&self) -> String {
+        orderer(&self.order, &self.origin_name)
+    }
+}
+
 impl RecordChange<'_> {
     /// An order that this node is to carry out; `None` = it was settled or taken back meanwhile. It stays so until the change commits.
     ///

@@ -77,6 +77,8 @@ pub struct RecordHome {
     pub name: String,
     /// When the copy was last told anew.
     pub told_at: Timestamp,
+    /// Its id there; `None` = it is not known there any more.
+    pub record: Option<i64>,
 }
 
 impl RecordRow {
@@ -209,11 +211,12 @@ pub(crate) fn and_seen(q: &mut Sql, scope: &Scope) {
 const COLUMNS: &str =
     "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, e.lon, e.lat, r.region, n.name AS region_name, r.sector, r.state,
   r.is_open, r.due_on, r.escalated, r.parent_id, p.kind AS parent_kind, p.title AS parent_title, r.body, r.created_at_us, r.updated_at_us, r.revision,
-  r.home, r.told_at_us, h.name AS home_name";
+  r.home, r.told_at_us, h.name AS home_name, m.remote_id AS home_record";
 const JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
 LEFT JOIN region AS n ON n.code = r.region
 LEFT JOIN record AS p ON p.id = r.parent_id
-LEFT JOIN node AS h ON h.id = r.home";
+LEFT JOIN node AS h ON h.id = r.home
+LEFT JOIN mirror AS m ON m.kind = 'record' AND m.local_id = r.id";
 
 impl Store {
     /// One record.
@@ -584,6 +587,7 @@ fn read(row: &Row) -> Result<RecordRow, StoreError> {
                 id,
                 name: row.get::<Option<String>>("home_name")?.unwrap_or_else(|| id.to_string()),
                 told_at: row.get("told_at_us")?,
+                record: row.get::<Option<i64>>("home_record")?.filter(|id| *id > 0),
             }),
         },
     })

@@ -41,6 +41,8 @@ pub(crate) struct RecordHome {
     name: String,
     /// When the copy here was last told anew.
     told_at: At,
+    /// Its id there, by which it is ordered to be brought on; `null` = it is not known there any more.
+    record: Option<String>,
     /// What its state is called there, for a register that is off here or of another version; may be empty.
     state_name: String,
     state_name_en: String,
@@ -127,7 +129,14 @@ pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
     let retained_until = record::retained_until(app, &row);
     let home = row.home.as_ref().map(|home| {
         let Copied { state_name, state_name_en, .. } = copied(&row.body);
-        RecordHome { id: home.id.to_string(), name: home.name.clone(), told_at: home.told_at.into(), state_name, state_name_en }
+        RecordHome {
+            id: home.id.to_string(),
+            name: home.name.clone(),
+            told_at: home.told_at.into(),
+            record: home.record.map(|id| id.to_string()),
+            state_name,
+            state_name_en,
+        }
     });
     let fields = match row.body {
         Value::Object(mut body) if with_fields => match body.remove("fields") {

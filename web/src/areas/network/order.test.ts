@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { formItems } from '@/areas/register/kind'
 import { KIND } from '@/areas/register/fixture'
-import { ORDER_SIGNS, type OrderWord, orderWord, sendable, unsendable } from './order'
+import { ORDER_SIGNS, type OrderWord, orderWord, sendable, stepsOf, unsendable } from './order'
 
 const step = (id: string) => formItems(KIND, KIND.transitions.find((x) => x.id === id)!)
 
@@ -29,5 +29,13 @@ describe('orders', () => {
     expect(unsendable(step('report'))).toEqual([])
     expect(sendable(step('assign')).map((i) => i.field.id)).toEqual(['what', 'due_on', 'funds'])
     expect(unsendable(step('assign')).map((i) => i.field.id)).toEqual(['responsible'])
+  })
+  it('ask_a_record_there_for_the_steps_of_a_regulator_alone', () => {
+    const [first, ...others] = KIND.transitions
+    const kind = { ...KIND, transitions: [{ ...first!, who: ['supervisor', 'safety_manager'] }, ...others] }
+    const state = first!.from[0]!
+    expect(stepsOf(kind, state, ['supervisor']).map((s) => s.id)).toEqual([first!.id])
+    expect(stepsOf(kind, state, ['safety_manager'])).toEqual([])
+    expect(stepsOf(kind, 'nowhere', ['supervisor'])).toEqual([])
   })
 })

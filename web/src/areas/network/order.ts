@@ -1,7 +1,7 @@
 // Orders (交办) as a page shows them: in words that need no colour, and what of a register's form can go to another node.
 import type { OrderView } from '@/api/types'
 import type { FormItem } from '@/areas/register/kind'
-import type { Field } from '@/areas/register/types'
+import type { Field, Register, Transition } from '@/areas/register/types'
 
 /** Roles in which somebody gives orders; those that count where the order is carried out. */
 export const REGULATORS = ['supervisor', 'inspector', 'leader'] as const
@@ -35,3 +35,6 @@ const isLocal = (field: Field) => field.type === 'person' || field.type === 'rec
 export const sendable = (items: readonly FormItem[]): FormItem[] => items.filter((item) => !isLocal(item.field))
 /** What it needs and cannot be sent: such a step is taken there, by people. */
 export const unsendable = (items: readonly FormItem[]): FormItem[] => items.filter((item) => item.required && isLocal(item.field))
+/** The steps from a state that somebody with these roles may order to be taken. */
+export const stepsOf = (kind: Register, state: string, roles: readonly string[]): Transition[] =>
+  kind.transitions.filter((t) => t.from.includes(state) && t.who.some((who) => (REGULATORS as readonly string[]).includes(who) && roles.includes(who)))
