@@ -77,7 +77,7 @@ WHERE n.relation <> 'self'");
             let level = NodeLevel::parse(&level);
             found.push(RosterRow { origin: row.get("origin")?, name: row.get("name")?, level, at: row.get("at_us")?, shifts: body.shifts });
         }
-        found.sort_by(|a, b| (a.level, a.origin).cmp(&(b.level, b.origin)));
+        found.sort_by_key(|roster| (roster.level, roster.origin));
         Ok(found)
     }
 
