@@ -225,6 +225,11 @@ impl Model {
         let notes: Vec<Vec<u8>> = reader.tail_notes(anlan_history::Lsn(after)).map(|n| n.expect("follows").notes).collect();
         let want: Vec<Vec<u8>> = self.records[after as usize..].iter().map(|r| r.notes.clone()).filter(|n| !n.is_empty()).collect();
         assert_eq!(notes, want);
+        let mut tail = reader.tail_positions(anlan_history::Lsn(after));
+        let got: Vec<_> = tail.by_ref().map(|p| p.expect("follows")).map(|(lsn, now, positions)| (lsn.0, now, positions)).collect();
+        let numbered = (after + 1..).zip(&self.records[after as usize..]).filter(|(_, r)| !r.positions.is_empty());
+        assert_eq!(got, numbered.map(|(n, r)| (n, r.now, r.positions.clone())).collect::<Vec<_>>());
+        assert_eq!(tail.seen(), reader.durable());
     }
 }
 

@@ -1020,7 +1020,7 @@ fn is_taken_in_parts(id: u16) -> bool {
 }
 
 /// Defects after which something of the message is missing or doubtful; the others are habits of makers.
-fn is_worth_a_look(code: &str) -> bool {
+pub(crate) fn is_worth_a_look(code: &str) -> bool {
     matches!(code, "truncated" | "latitude" | "longitude" | "item_truncated" | "count" | "batch_item")
 }
 

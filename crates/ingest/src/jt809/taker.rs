@@ -26,7 +26,7 @@ use super::line::{Line, Step, connect, seconds, step};
 use super::settings::{Agreed, Password, Platform};
 use super::{Lamps, Pace, detail, event_of, unhandled};
 use crate::jt808::Unknown;
-use crate::jt808::session::raw_position;
+use crate::jt808::session::{is_worth_a_look, raw_position};
 use crate::offer::Content;
 use crate::trust::{masked, normal_phone};
 use crate::wire::{DRAIN, Moved, Stream, Wire, listen};
@@ -391,7 +391,14 @@ impl Pair {
         let effects = self.session.on(Event::Heard(link, &message), self.now_us());
         for effect in effects {
             match effect {
-                Effect::Business(_, message) => self.business(&message, frame),
+                Effect::Business(_, message) => {
+                    // As with JT/T 808: an alarm bit is not lost for a bad place, and a person can look at what came.
+                    if let Some(defect) = defects.iter().find(|d| is_worth_a_look(d.code) || d.code == "position") {
+                        self.refuse(Reason::Unreadable, format_args!("{} at byte {} of a body", defect.code, defect.at));
+                        self.put_aside(format!("message {:#06x}: {} at byte {}", message.business, defect.code, defect.at), &frame.body);
+                    }
+                    self.business(&message, frame);
+                }
                 other => self.effect(other),
             }
         }
