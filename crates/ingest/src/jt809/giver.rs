@@ -130,6 +130,8 @@ struct Pair {
     open: Option<Open>,
     connecting: Option<Connecting>,
     candidates: JoinSet<Option<(Line, Frame)>>,
+    /// One that showed its code before the answer to our login was read: the two connections may overtake each other.
+    early: Option<(Line, Frame)>,
     /// Where the main link leads to.
     peer: Option<IpAddr>,
     /// The code that the answer to our login gave.
@@ -189,6 +191,7 @@ impl Pair {
             open: None,
             connecting: None,
             candidates: JoinSet::new(),
+            early: None,
             peer: None,
             verify: None,
             desk: Desk::new(ctx.clone(), &name),
@@ -269,7 +272,7 @@ impl Pair {
                 }
                 Some(found) = self.candidates.join_next(), if !self.candidates.is_empty() => {
                     if let Ok(Some((line, frame))) = found {
-                        self.candidate(line, &frame);
+                        self.candidate(line, frame);
                     }
                 }
                 read = async { match &mut self.reading { Some(reading) => reading.await, None => std::future::pending().await } } => {
@@ -368,7 +371,7 @@ impl Pair {
         // What was not confirmed may be lost on the way: it is given again.
         self.outbox.clear();
         self.marks.clear();
-        (self.live, self.gap, self.reading) = (None, None, None);
+        (self.live, self.gap, self.reading, self.early) = (None, None, None, None);
         self.cursor = self.confirmed.clone();
         if was_up {
             let detail = json!({ "platform": self.name, "way": "above" }).to_string();
@@ -434,8 +437,12 @@ impl Pair {
         });
     }
 
-    fn candidate(&mut self, mut line: Line, frame: &Frame) {
-        let (message, _) = line.read(frame);
+    fn candidate(&mut self, mut line: Line, frame: Frame) {
+        if self.main.is_some() && !self.session.ready(Link::Main) && self.early.is_none() {
+            self.early = Some((line, frame));
+            return;
+        }
+        let (message, _) = line.read(&frame);
         let right = self.session.ready(Link::Main)
             && message.business == 0x9001
             && self.verify.is_some()
@@ -466,6 +473,9 @@ impl Pair {
         let owed = self.cursor.owed();
         info!(protocol = "jt809", upper = self.name, owed, "logged in at {}; {owed} records of the log are owed from before", self.name);
         self.desk.event(&self.name.clone(), "platform_up", json!({ "platform": self.name, "way": "above" }).to_string());
+        if let Some((line, frame)) = self.early.take() {
+            self.candidate(line, frame);
+        }
     }
 
     fn cut(&mut self, link: Link) {
