@@ -39,7 +39,8 @@ impl Fleet for AppFleet {
     }
 
     fn vehicles(&self) -> Vec<VehicleId> {
-        let mut all: Vec<_> = self.0.registry.look().vehicles.keys().copied().collect();
+        let snapshot = self.0.registry.look();
+        let mut all: Vec<_> = snapshot.vehicles.values().filter(|v| !v.is_elsewhere()).map(|v| v.id).collect();
         all.sort_unstable();
         all
     }

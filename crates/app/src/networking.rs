@@ -213,8 +213,8 @@ async fn reckon(app: &App, scope: &Scope, question: &Question) -> Result<Reckone
             let from = snapshot.mirrored.get(id).map(|(origin, _)| *origin);
             eyes.look(point, ways.entry(from).or_insert_with(|| eyes.way(from)));
             if let (Some(sum), Some(counts), Some(promised)) = (&mut expected, &received, expected_of_day(point.period_s)) {
-                *sum += promised;
-                facts.received += counts.get(id).copied().unwrap_or(0).min(promised);
+                *sum = promised.saturating_add(*sum);
+                facts.received = facts.received.saturating_add(counts.get(id).copied().unwrap_or(0).min(promised));
             }
         }
         facts.ways = ways.into_values().collect();

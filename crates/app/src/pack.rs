@@ -444,6 +444,9 @@ pub(crate) async fn begin_base(app: &App) -> Result<(), AppError> {
 async fn tell_again(app: &App) -> Result<(), AppError> {
     // Whoever comes to be above is told of everything.
     if app.store.parent_node().is_none() {
+        if app.store.setting(TOLD).await?.is_some_and(|told| told != "{}") {
+            app.store.put_setting(&Scope::node(), TOLD, "{}", app.clock.now()).await?;
+        }
         return Ok(());
     }
     let registers = app.registers.load_full();

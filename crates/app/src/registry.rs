@@ -53,7 +53,7 @@ pub struct Snapshot {
     pub ruled: Arc<HashSet<DeviceId>>,
     /// Vehicles by phone.
     pub vehicle_by_phone: Arc<HashMap<String, VehicleId>>,
-    /// Vehicles by plate, as [`plate_key`] has it; a plate may be that of several, in other colours.
+    /// Vehicles by plate, as [`plate_key`] has it; a plate may be that of several, in other colours. Without those of other nodes.
     pub vehicles_by_plate: Arc<HashMap<String, Vec<VehicleId>>>,
     /// Points that are another node's: whose, and their id there. They are kept and shown here, and judged there.
     pub mirrored: Arc<HashMap<PointId, (NodeId, PointId)>>,
@@ -137,8 +137,10 @@ impl Snapshot {
             if self.vehicle_by_phone.get(&vehicle.phone) != Some(&vehicle.id) {
                 Arc::make_mut(&mut self.vehicle_by_phone).insert(vehicle.phone.clone(), vehicle.id);
             }
-            let (id, plate) = (vehicle.id, plate_key(&vehicle.plate));
-            let before = Arc::make_mut(&mut self.vehicles).insert(id, Arc::new(vehicle)).map(|v| plate_key(&v.plate));
+            // Nobody speaks here for a vehicle of another node.
+            let key = |v: &Vehicle| if v.is_elsewhere() { String::new() } else { plate_key(&v.plate) };
+            let (id, plate) = (vehicle.id, key(&vehicle));
+            let before = Arc::make_mut(&mut self.vehicles).insert(id, Arc::new(vehicle)).map(|v| key(&v));
             if before.as_ref() != Some(&plate) {
                 let by_plate = Arc::make_mut(&mut self.vehicles_by_plate);
                 if let Some(left) = before.and_then(|before| by_plate.get_mut(&before)) {

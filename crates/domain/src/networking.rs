@@ -446,8 +446,8 @@ impl Share {
         (self.of > 0).then(|| self.n as f64 / self.of as f64)
     }
     fn add(&mut self, n: u64, of: u64) {
-        self.n += n;
-        self.of += of;
+        self.n = self.n.saturating_add(n);
+        self.of = self.of.saturating_add(of);
     }
 }
 

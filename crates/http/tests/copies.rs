@@ -120,7 +120,7 @@ async fn a_record_of_a_node_below_is_shown_as_a_copy_and_changed_there() {
     enable(&county).await;
     let list = county.get(DRILLS).await;
     let row = &list["records"][0];
-    let home = json!({"id": peer.id.to_string(), "name": "镇安监站", "told_at": row["home"]["told_at"], "state_name": "已计划", "state_name_en": "Planned"});
+    let home = json!({"id": peer.id.to_string(), "name": "镇安监站", "told_at": row["home"]["told_at"], "record": id, "state_name": "已计划", "state_name_en": "Planned"});
     assert_eq!((&row["home"], &row["title"], &row["state"]), (&home, &json!("灭火"), &json!("planned")));
     assert_eq!(row["fields"], json!({"subject": "灭火", "leader": "manager", "minutes": 20.0}));
     assert_eq!((&list["people"], &row["due_on"], &row["number"]), (&json!({}), &json!("2026-11-26"), &json!("YL-530402-2026-001")));

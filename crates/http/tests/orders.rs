@@ -156,7 +156,7 @@ async fn an_order_is_given_to_who_stands_for_it_and_its_answer_is_read_here() {
     assert_eq!(node.get(&format!("/api/v1/orders/{}", text(&asked["id"]))).await["confirmed"], true);
     let audit = node.get("/api/v1/audit?noun=order").await;
     let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
-    assert_eq!(acts, ["withdraw", "create", "create"]);
+    assert_eq!(acts, ["withdraw", "answer", "create", "create"]);
 }
 
 /// This node as a county below a city.

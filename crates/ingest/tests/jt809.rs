@@ -568,6 +568,37 @@ async fn wrong_logins_are_told_what_is_wrong_and_closed() {
     check_login(CODE, login(USER, "", "", 0), 4).await;
 }
 
+/// Whoever tries many passwords at once waits for the first as long as for one.
+#[tokio::test]
+async fn a_login_behind_a_wrong_one_is_not_looked_at() {
+    let files = Files::new();
+    let taking = take(&files, PLAIN_2011, below(&files, PLAIN_2011), fleet_of_two(), Unknown::Refuse).await;
+    let mut platform = Bytes::connect(taking.address).await;
+    platform.send(&login(USER, "wrong", "", 0)).await;
+    platform.send(&login(USER, "s3cret-9", "", 0)).await;
+    let answer = platform.hear().await;
+    assert_eq!((answer.business, answer.record().unwrap().number("result")), (0x1002, Some(4)));
+    assert!(platform.client.closes().await);
+    taking.stop().await;
+}
+
+#[tokio::test]
+async fn who_never_pauses_is_counted_all_the_same() {
+    let files = Files::new();
+    let taking = take(&files, PLAIN_2011, below(&files, PLAIN_2011), fleet_of_two(), Unknown::Refuse).await;
+    let mut platform = Bytes::login(taking.address).await;
+    let mut heard = None;
+    for n in 0..500 {
+        platform.send(&platform.position(0x1202, "云F12345", n)).await;
+        if let Ok(message) = tokio::time::timeout(Duration::from_millis(20), platform.hear()).await {
+            heard = Some(message.business);
+            break;
+        }
+    }
+    assert_eq!(heard, Some(0x9101));
+    taking.stop().await;
+}
+
 #[tokio::test]
 async fn an_address_of_no_platform_is_closed_unheard() {
     let files = Files::new();

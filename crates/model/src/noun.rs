@@ -178,7 +178,7 @@ pub struct CombinationMember {
 pub struct Vehicle {
     /// Id.
     pub id: VehicleId,
-    /// Terminal phone number, digits without leading zeros; unique.
+    /// Terminal phone number, digits without leading zeros; unique. Of another node: the first eight digits of its id, a colon, and the number there.
     pub phone: String,
     /// Licence plate; empty until known.
     pub plate: String,
@@ -199,6 +199,10 @@ pub struct Vehicle {
 }
 
 impl Vehicle {
+    /// Its terminal speaks to another node: where it is, is known there.
+    pub fn is_elsewhere(&self) -> bool {
+        self.phone.contains(':')
+    }
     /// Its kind says that it carries dangerous goods (JT/T 617): its positions are shed last.
     pub fn carries_dangerous_goods(&self) -> bool {
         self.kind == "hazmat"

@@ -273,7 +273,15 @@ async fn own_body(tx: &mut Tx, row: &Row, own: NodeId, level: NodeLevel, kind: &
     let stored: Json = row.json("body")?;
     let mut fields = stored["fields"].as_object().cloned().unwrap_or_default();
     // What the register does not know, nobody has said how far it goes.
-    fields.retain(|id, _| kind.field(id).is_some());
+    fields.retain(|id, value| {
+        let Some(field) = kind.field(id) else { return false };
+        if let FieldType::Table { columns, .. } = &field.of {
+            for row in value.as_array_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
+                row.retain(|cell, _| columns.iter().any(|column| column.id == *cell));
+            }
+        }
+        true
+    });
     rules.narrow(&mut fields, level);
     let acts = stored["acts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut left_out = Vec::new();

@@ -33,6 +33,8 @@ const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
 const KINDS: [&str; 13] =
     ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer", "pack", "roster"];
+/// Seconds between readings, as far as they are believed.
+const PERIOD_S: std::ops::RangeInclusive<f64> = 0.001..=31.0 * 86_400.0;
 /// Points that one combination looks at, at most.
 const MEMBERS_MAX: usize = 64;
 /// One event says this often that a neighbour's entries are refused.
@@ -433,7 +435,9 @@ ON CONFLICT (node, kind, remote_id) DO UPDATE SET local_id = excluded.local_id, 
             }
             self.unname(origin, "enterprise", remote).await?;
         }
-        let q = sql("UPDATE mirror SET remote_id = $1 WHERE node = $2 AND kind = 'enterprise' AND mark = $3 RETURNING local_id");
+        let q = sql("UPDATE mirror SET remote_id = $1 WHERE node = $2 AND kind = 'enterprise' AND remote_id = (
+  SELECT MAX(m.remote_id) FROM mirror AS m WHERE m.node = $2 AND m.kind = 'enterprise' AND m.mark = $3)
+RETURNING local_id");
         let row = self.change.tx.row(q.bind(remote).bind(origin).bind(mark)).await?;
         row.map(|row| row.get("local_id")).transpose()
     }
@@ -479,8 +483,8 @@ WHERE node = $3 AND kind = $4 AND remote_id = $5";
         let merged: Option<EnterpriseId> = row.get("merged_into")?;
         let home: Option<String> = row.get("home")?;
         let is_mine = home.as_deref().is_some_and(|home| home.is_empty() || home == origin.to_string());
-        if !is_mine {
-            // Another's: it is only named here. Not one of a territory that the peer does not speak for.
+        if home.as_deref() != Some(origin.to_string().as_str()) {
+            // Another's, or nobody's yet. Not one of a territory that the peer does not speak for.
             self.vouches(&body.code, &there)?;
         }
         if known.is_none() && is_mine && mark.is_some() {
@@ -646,7 +650,8 @@ WHERE m.node = $1 AND m.kind = 'point' AND m.remote_id = $2");
             name: body.name.clone(),
             unit: body.unit.clone(),
             kind: body.kind.clone(),
-            period_s: body.period_s,
+            // 0 = unknown.
+            period_s: Some(body.period_s).filter(|s| PERIOD_S.contains(s)).unwrap_or(0.0),
             range_low: body.range_low,
             range_high: body.range_high,
             limits: body.limits.clone(),
@@ -958,11 +963,14 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
             texts(&[(&body.name, true)])?;
             let before =
                 self.change.tx.row(sql("SELECT level FROM node WHERE id = $1").bind(body.id)).await?.ok_or(StoreError::NotFound)?;
-            if before.word("level", NodeLevel::parse)? != body.level {
+            // What may go no further than a level goes to none that only says now that it is that: whoever is lower than was agreed joins anew.
+            let before = before.word("level", NodeLevel::parse)?;
+            let level = body.level.max(before);
+            if level != before {
                 self.change.told.records.note_every();
             }
             let update = sql("UPDATE node SET name = $1, level = $2, region = $3 WHERE id = $4");
-            let update = update.bind(body.name.as_str()).bind(body.level.as_str()).bind(region).bind(body.id);
+            let update = update.bind(body.name.as_str()).bind(level.as_str()).bind(region).bind(body.id);
             self.change.tx.run(update).await?;
             self.done.nodes.push(body.id);
         } else {

@@ -244,7 +244,7 @@ impl Apply<'_> {
         let known = tx.row(sql("SELECT hash FROM pack_offer WHERE origin = $1 AND pack = $2").bind(origin).bind(pack)).await?;
         match known {
             None => {
-                let q = sql("SELECT COUNT(*) AS n FROM pack_offer WHERE origin <> $1").bind(self.own);
+                let q = sql("SELECT COUNT(*) AS n FROM pack_offer WHERE origin <> $1 AND n_pieces > 0").bind(self.own);
                 if tx.row(q).await?.ok_or(StoreError::NotFound)?.get::<i64>("n")? >= OFFERS_MAX {
                     return Err(Fault::Refused("size"));
                 }

@@ -410,10 +410,27 @@ fn read(row: &Row) -> Result<OrderRow, StoreError> {
     })
 }
 
+/// `AND (…)`: orders that a grant holds. Who stands for an enterprise alone sees what it is asked here, not what authorities ask each other about it.
+fn and_seen(q: &mut Sql, scope: &Scope) {
+    if scope.node_wide() || scope.grants.is_empty() {
+        q.and_visible(scope, OWNER);
+        return;
+    }
+    for (i, grant) in scope.grants.iter().enumerate() {
+        q.push(if i == 0 { "\n  AND ((" } else { " OR (" }, &[]);
+        q.grant(grant, OWNER);
+        if grant.enterprise.is_some() {
+            q.push(" AND o.via IS NOT NULL AND t.relation = 'self'", &[]);
+        }
+        q.push(")", &[]);
+    }
+    q.push(")", &[]);
+}
+
 fn one(scope: &Scope, id: OrderId) -> Sql {
     let mut q = sql(SELECT);
     q.push("\n  AND o.id = {}", &[&id]);
-    q.and_visible(scope, OWNER);
+    and_seen(&mut q, scope);
     q
 }
 
@@ -424,7 +441,7 @@ impl Store {
     /// [`StoreError::Cursor`], [`StoreError::Database`].
     pub async fn orders(&self, scope: &Scope, filter: &OrderFilter, paging: &Paging) -> Result<Page<OrderRow>, StoreError> {
         let mut q = sql(SELECT);
-        q.and_visible(scope, OWNER);
+        and_seen(&mut q, scope);
         match filter.direction {
             None => {}
             Some(OrderDirection::Sent) => drop(q.push("\n  AND o.via IS NULL", &[])),
@@ -561,6 +578,7 @@ ORDER BY n.region, n.name, n.id";
     pub async fn orders_to_do(&self) -> Result<Vec<OrderId>, StoreError> {
         let q = sql("SELECT o.id FROM link_order AS o
 INNER JOIN node AS n ON n.id = o.target AND n.relation = 'self'
+INNER JOIN node AS p ON p.id = o.via AND p.relation = 'parent'
 WHERE o.state = 'received' AND o.kind IN ('open', 'act')
 ORDER BY o.id
 LIMIT $1");
@@ -593,25 +611,19 @@ LIMIT $1");
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn tell_orders(&self, child: NodeId) -> Result<(), StoreError> {
+    pub async fn tell_orders(&self, child: NodeId, now: Timestamp) -> Result<(), StoreError> {
+        let node = Scope::node();
+        // In line with every other change: what is read here is not older than what was told.
+        let mut change = self.change(&node, now).await?;
         let q = sql("SELECT o.id FROM link_order AS o
 INNER JOIN node AS n ON n.id = o.target
 WHERE (o.said IS NULL OR (o.state = 'withdrawn' AND o.said <> o.state)) AND CASE n.relation WHEN 'child' THEN n.id ELSE n.via END = $1
 ORDER BY o.id DESC
 LIMIT $2");
-        let rows = self.db.rows(q.bind(child).bind(AT_ONCE)).await?;
-        if rows.is_empty() {
-            return Ok(());
+        for row in change.tx.rows(q.bind(child).bind(AT_ONCE)).await? {
+            change.told.order(row.get("id")?);
         }
-        let mut told = crate::feed::Told::default();
-        for row in &rows {
-            told.order(row.get("id")?);
-        }
-        let mut tx = self.db.begin().await?;
-        let put = told.put(&mut tx, self.network.get()).await?;
-        tx.commit().await?;
-        self.network.grew(put);
-        Ok(())
+        change.commit().await
     }
 }
 
@@ -697,6 +709,11 @@ async fn in_node(change: &mut Change<'_>, id: OrderId) -> Result<Option<OrderRow
 }
 
 async fn to_do(change: &mut Change<'_>, id: OrderId) -> Result<Option<OrderRow>, StoreError> {
+    // Whoever was left orders nothing here any more.
+    let q = sql("SELECT o.id FROM link_order AS o INNER JOIN node AS p ON p.id = o.via AND p.relation = 'parent' WHERE o.id = $1").bind(id);
+    if change.tx.row(q).await?.is_none() {
+        return Ok(None);
+    }
     let row = in_node(change, id).await?;
     Ok(row.filter(|row| row.direction == OrderDirection::Received && row.state == OrderState::Received))
 }
@@ -747,7 +764,10 @@ WHERE 1 = 1";
 
 /// What targets said, for those above who gave the orders.
 pub(crate) async fn up(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<Vec<Entry>, StoreError> {
-    const UP: &str = "SELECT o.id, o.origin, o.answer FROM link_order AS o WHERE o.via IS NOT NULL AND o.answer IS NOT NULL";
+    // To whoever it came from, not to one who stands above since.
+    const UP: &str = "SELECT o.id, o.origin, o.answer FROM link_order AS o
+INNER JOIN node AS p ON p.id = o.via AND p.relation = 'parent'
+WHERE o.answer IS NOT NULL";
     among(tx, UP, "o.id", &Vec::from_iter(ids)).await?.iter().map(|row| passed("answer", row, "answer")).collect()
 }
 
@@ -916,6 +936,9 @@ impl Apply<'_> {
             return Err(Fault::Refused("origin"));
         }
         let said = check_answer(&answer, &before.order.kind)?;
+        if said == OrderState::Withdrawn && before.order.withdrawn.is_none() {
+            return Err(Fault::Refused("body"));
+        }
         // One that was restored from a backup begins anew; what it said last stays said until it says as much again.
         if before.answer.as_ref() == Some(&answer) || (before.state.is_settled() && !said.is_settled()) {
             return Ok(());
@@ -927,6 +950,12 @@ impl Apply<'_> {
         self.change.tx.run(update).await?;
         self.change.told.answer(id);
         self.count("order");
+        if said.is_settled() {
+            // A last word is kept as it was said, also one that another follows, of a target that was restored.
+            let after = in_node(&mut self.change, id).await?.ok_or(StoreError::NotFound)?;
+            let detail = json!({"from": self.peer.id.to_string(), "state": answer.state, "by": answer.by, "text": answer.text});
+            record(&mut self.change, "answer", &after, detail).await?;
+        }
         Ok(())
     }
 }

@@ -300,12 +300,33 @@ async fn what_an_older_release_refused_arrives_once_it_is_newer() {
         line.county.apply_feed(&peer(CITY, NodeLevel::City, "5304"), have, end, &[], later(5)).await.unwrap();
         line.round().await;
         assert_eq!(line.states(order_id(1)).await, [SENT, None, None]);
-        line.city.tell_orders(COUNTY).await.unwrap();
+        line.city.tell_orders(COUNTY, NOW).await.unwrap();
         line.round().await;
         assert_eq!(line.states(order_id(1)).await, [RECEIVED, RECEIVED, None]);
         let before = line.ends().await;
-        line.city.tell_orders(COUNTY).await.unwrap();
+        line.city.tell_orders(COUNTY, NOW).await.unwrap();
         assert_eq!(line.ends().await, before, "what was confirmed is not told again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_was_left_orders_and_learns_nothing_any_more() {
+    on_both(|county| async move {
+        let line = Line::around(county).await;
+        give(&line.city, 1, question(COUNTY, "530402")).await;
+        give(&line.city, 2, opening(COUNTY, "530402")).await;
+        line.round().await;
+        assert_eq!(line.county.orders_to_do().await.unwrap(), [order_id(2)]);
+        line.county.leave_parent(&Scope::node(), later(5)).await.unwrap();
+        assert_eq!(line.county.orders_to_do().await.unwrap(), []);
+        let (another, _directory) = other().await;
+        be(&another, OTHER, "另一市局", NodeLevel::City, "5304").await;
+        join(&another, &line.county, COUNTY, NodeLevel::County, "530402").await;
+        let scope = Scope { name: "王五".into(), ..Scope::node() };
+        line.county.answer_order(&scope, order_id(1), "好", later(9)).await.unwrap();
+        let told = line.county.feed(UP, 0, 1_000).await.unwrap();
+        assert!(!told.is_empty() && told.iter().all(|entry| entry.kind != "answer"), "the question was another's");
     })
     .await;
 }
@@ -376,6 +397,8 @@ async fn nobody_is_obeyed_or_believed_beyond_their_place() {
         for (body, why) in [
             (json!({"state": "done", "at": 1}), "body"),
             (json!({"state": "sent", "at": 1}), "body"),
+            // Nobody took it back.
+            (json!({"state": "withdrawn", "at": 1}), "body"),
             (json!({"state": "answered", "at": 1, "text": "a\u{0}"}), "body"),
             (json!({"state": "answered"}), "body"),
         ] {

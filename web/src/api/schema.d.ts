@@ -355,6 +355,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/duty/above": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who is on duty above. */
+        get: operations["list_duty_above"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/duty/now": {
         parameters: {
             query?: never;
@@ -486,6 +503,23 @@ export interface paths {
         put?: never;
         /** Exchanges the people of two shifts. */
         post: operations["swap"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duty/told": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Makes the shifts of a desk known to the nodes below, or no more. */
+        put: operations["tell_duty_below"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -770,6 +804,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/networking": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The four figures of this node's territory, reckoned now. */
+        get: operations["get_networking"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/networking/missing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Enterprises that are missing from a figure, and why. */
+        get: operations["list_networking_missing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/nodes": {
         parameters: {
             query?: never;
@@ -958,6 +1026,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pack-offers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists packs offered by the nodes above, and by this one to those below. */
+        get: operations["list_pack_offers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/pack-offers/{origin}/{id}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Switches on what a node above offers, with the same checks as a pack of the folder. */
+        post: operations["accept_pack_offer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/packs": {
         parameters: {
             query?: never;
@@ -968,6 +1070,23 @@ export interface paths {
         /** Lists the built-in pack and those in the operator's folder. */
         get: operations["list"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/packs/{id}/below": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Offers a pack that is on to the nodes below, or takes the offer back. */
+        put: operations["offer_pack_below"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1985,7 +2104,7 @@ export interface components {
             handlings: components["schemas"]["AlarmHandling"][];
             /** @description From late or back-filled data. */
             historic: boolean;
-            home: null | components["schemas"]["AlarmHome"];
+            home: null | components["schemas"]["Home"];
             /** @description UUIDv7. */
             id: string;
             /** @description `hh`, `h`, `l`, `ll`, `rate`, `stale`, `out_of_range`, `terminal_bit`, `overspeed`, `flat_line`, `combination`. */
@@ -2045,13 +2164,6 @@ export interface components {
             /** @description Empty = unknown here. */
             name: string;
             node: string;
-        };
-        /** @description The node that judged an alarm. */
-        AlarmHome: {
-            id: string;
-            level: null | components["schemas"]["NodeLevel"];
-            /** @description Empty = unknown here. */
-            name: string;
         };
         /** @description A page of alarms, newest raised first. */
         AlarmList: {
@@ -2126,6 +2238,11 @@ export interface components {
         AuditList: {
             entries: components["schemas"]["AuditEntry"][];
             next: string | null;
+        };
+        /** @description Whether the nodes below are offered the pack. */
+        BelowBody: {
+            /** @description `true` offers it as it is on now, `false` takes the offer back. */
+            offered: boolean;
         };
         /** @description A transition that cannot be taken now, and why. */
         BlockedTransition: {
@@ -2403,6 +2520,7 @@ export interface components {
             enterprise_name: string | null;
             /** @description May name other devices of its enterprise. */
             gateway: boolean;
+            home: null | components["schemas"]["Home"];
             id: string;
             last_at: null | components["schemas"]["At"];
             may_backfill: boolean;
@@ -2469,6 +2587,35 @@ export interface components {
             positions_at: null | components["schemas"]["At"];
             readings_at: null | components["schemas"]["At"];
             rollups_at: null | components["schemas"]["At"];
+        };
+        /** @description Who is on duty at a node above. */
+        DutyAbove: {
+            /** @description When it was heard here. */
+            at: components["schemas"]["At"];
+            level: null | components["schemas"]["NodeLevel"];
+            name: string;
+            node: string;
+            /** @description On now or to come, in order of divisions, desks and beginnings. */
+            shifts: components["schemas"]["DutyAboveShift"][];
+        };
+        /** @description What the nodes above say, and what those below are told. */
+        DutyAboveList: {
+            /** @description The nearest first. */
+            above: components["schemas"]["DutyAbove"][];
+            /** @description Desks of the caller's divisions whose shifts the nodes below are told; empty for who makes no rotas. */
+            told: components["schemas"]["DutyToldDesk"][];
+        };
+        /** @description A shift at a node above. */
+        DutyAboveShift: {
+            /** @description `watch`, `leader`, `on_call`. */
+            desk: string;
+            from: components["schemas"]["At"];
+            people: string[];
+            /** @description May be empty. */
+            phone: string;
+            region: string;
+            region_name: string;
+            to: components["schemas"]["At"];
         };
         /** @description What was read. */
         DutyConfirmBody: {
@@ -2630,6 +2777,18 @@ export interface components {
             with: string;
             /** Format: int64 */
             with_revision: number;
+        };
+        /** @description Whether the nodes below are told who is on duty at a desk. */
+        DutyToldBody: {
+            /** @description `watch`, `leader`, `on_call`. */
+            desk: string;
+            region: string;
+            told: boolean;
+        };
+        /** @description A desk of a division. */
+        DutyToldDesk: {
+            desk: string;
+            region: string;
         };
         /** @description Whose turn it is. */
         DutyTurn: {
@@ -2837,6 +2996,13 @@ export interface components {
         HoldList: {
             holds: components["schemas"]["Hold"][];
             next: string | null;
+        };
+        /** @description The node at which something is kept: here it is read-only. */
+        Home: {
+            id: string;
+            level: null | components["schemas"]["NodeLevel"];
+            /** @description Empty = unknown here. */
+            name: string;
         };
         /** @description Alarms raised in one hour. */
         HourCounts: {
@@ -3362,6 +3528,141 @@ export interface components {
             task: boolean;
             title: string;
         };
+        /** @description The figures of this node's territory, as far as the caller may see. */
+        Networking: {
+            /** @description Domain time of the figures. */
+            as_of: components["schemas"]["At"];
+            /** @description Civil day of completeness in Beijing; `null` = there are more points than are counted, and the rate is of nothing. */
+            day: string | null;
+            /** @description One step below the division that was asked for, or this node's own. */
+            divisions: components["schemas"]["NetworkingRow"][];
+            /** @description The group that was counted. */
+            group: string;
+            groups: components["schemas"]["NetworkingGroup"][];
+            /** @description Where those two come from. */
+            heard: components["schemas"]["NetworkingSource"];
+            /**
+             * Format: int64
+             * @description A node that was not heard so many seconds is silent.
+             */
+            node_silent_s: number;
+            /**
+             * Format: int64
+             * @description A point without a period is online so long after a reading.
+             */
+            point_without_period_s: number;
+            sectors: components["schemas"]["NetworkingRow"][];
+            targets: components["schemas"]["NetworkingTarget"][];
+            total: components["schemas"]["NetworkingRow"];
+        };
+        /** @description Enterprises that should be on the network. */
+        NetworkingGroup: components["schemas"]["NetworkingSource"] & {
+            id: string;
+            name: string;
+            name_en: string;
+            /** @description `group`: the networked rate is of everybody in it; `built`: of those that have a monitoring system. */
+            networked_of: string;
+            /** @description Whom any of these holds. */
+            of: components["schemas"]["NetworkingPart"][];
+        };
+        /** @description An enterprise that is not counted, or not in full. */
+        NetworkingMissing: {
+            code: string;
+            /** @description Of the enterprise. */
+            id: string;
+            /**
+             * Format: int64
+             * @description So many points are silent, or readings did not come.
+             */
+            n: number | null;
+            name: string;
+            /** @description The node that it is about. */
+            node: string | null;
+            node_name: string | null;
+            /**
+             * @description `no_device`, `no_point`, `never_heard`, `withheld`, `silent`, `node_silent`, `node_never`, `node_paused`, `node_frozen`, `node_revoked`,
+             *     `points_silent`, `readings`.
+             */
+            reason: string;
+            region: string;
+            region_name: string | null;
+            sector: string;
+            since: null | components["schemas"]["At"];
+        };
+        /** @description Who is missing, in order of ids. */
+        NetworkingMissingList: {
+            missing: components["schemas"]["NetworkingMissing"][];
+            next: string | null;
+            /** @description Of all pages. */
+            reasons: components["schemas"]["NetworkingReason"][];
+        };
+        /** @description One shape of a group; exactly one of the three is said. */
+        NetworkingPart: {
+            everyone: boolean;
+            /** @description Whoever has a record of this register, */
+            register: string | null;
+            sectors: string[];
+            /** @description in one of these states; empty = in any. */
+            states: string[];
+        };
+        /** @description So many of so many. */
+        NetworkingRate: {
+            /**
+             * Format: double
+             * @description What is asked; `null` = nobody asks.
+             */
+            at_least: number | null;
+            /** @description Whether that is reached; `null` if nobody asks or there is nothing to count. */
+            met: boolean | null;
+            /**
+             * Format: int64
+             * @description Enterprises; points; readings.
+             */
+            n: number;
+            /** Format: int64 */
+            of: number;
+            /** @description `built`, `networked`, `online`, `complete`. */
+            rate: string;
+            /**
+             * Format: double
+             * @description From 0 to 1; `null` of nothing.
+             */
+            share: number | null;
+        };
+        /** @description How many enterprises for a reason. */
+        NetworkingReason: {
+            /** Format: int64 */
+            n: number;
+            reason: string;
+        };
+        /** @description The four figures of a division or sector, or of all. */
+        NetworkingRow: {
+            /** Format: int64 */
+            enterprises: number;
+            /** @description Code of the division or word of the sector; `null` = all. */
+            key: string | null;
+            /** @description Of the division. */
+            name: string | null;
+            rates: components["schemas"]["NetworkingRate"][];
+        };
+        /** @description Where a row of a table comes from. */
+        NetworkingSource: {
+            /** @description `verified`, `verified-secondary`, `product`, `unverified`. */
+            confidence: string;
+            /** @description In force since; may be empty. */
+            effective: string;
+            note: string;
+            /** @description Standard and clause; `product` = a choice of this product. */
+            source: string;
+        };
+        /** @description What is asked of the group. */
+        NetworkingTarget: components["schemas"]["NetworkingSource"] & {
+            /** Format: double */
+            at_least: number;
+            /** @description ISO date; empty = always. */
+            by: string;
+            rate: string;
+        };
         /** @description A secret for an authenticator; told this once. */
         NewSecondFactor: {
             /** @description Base32, for typing in. */
@@ -3618,9 +3919,49 @@ export interface components {
             state: components["schemas"]["PackStateDto"];
             version: string;
         };
+        /** @description A difference from what is on to what is offered. */
+        PackChange: {
+            /** @description `added`, `removed`, `changed`, `moved`. */
+            change: string;
+            /** @description Path in the pack. */
+            file: string;
+            /** @description In one line. */
+            text: string;
+        };
         /** @description Every pack. */
         PackList: {
             packs: components["schemas"]["Pack"][];
+        };
+        /** @description A pack that is offered. */
+        PackOffer: {
+            /** @description `true`: this node offers it to those below; `false`: one above offers it. */
+            below: boolean;
+            changes: components["schemas"]["PackChange"][];
+            /** @description Node that offers it, and the pack: one offer. */
+            id: string;
+            /** @description Differences beyond those that are told. */
+            more_changes: number;
+            offered_at: components["schemas"]["At"];
+            offered_by: string;
+            /** @description These very files are on. */
+            on: boolean;
+            origin: string;
+            /** @description `null` = unknown here. */
+            origin_name: string | null;
+            /** @description As it would be here: `available`, `changed` from what is on, `enabled` = on already, `broken` = would be refused. */
+            pack: components["schemas"]["Pack"];
+            /** Format: int64 */
+            pieces: number;
+            /**
+             * Format: int64
+             * @description Of the pieces, so many have come.
+             */
+            pieces_here: number;
+        };
+        /** @description Every offer. */
+        PackOfferList: {
+            /** @description Those of nodes above first. */
+            offers: components["schemas"]["PackOffer"][];
         };
         /** @description What is wrong with a pack, and where. */
         PackProblem: {
@@ -4172,6 +4513,8 @@ export interface components {
         RecordHome: {
             id: string;
             name: string;
+            /** @description Its id there, by which it is ordered to be brought on; `null` = it is not known there any more. */
+            record: string | null;
             /** @description What its state is called there, for a register that is off here or of another version; may be empty. */
             state_name: string;
             state_name_en: string;
@@ -4926,6 +5269,7 @@ export interface components {
             /** @description Operator. */
             enterprise: string | null;
             enterprise_name: string | null;
+            home: null | components["schemas"]["Home"];
             id: string;
             /** @description Such as `coach`, `hazmat`; empty = unknown. */
             kind: string;
@@ -5962,6 +6306,34 @@ export interface operations {
             };
         };
     };
+    list_duty_above: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DutyAboveList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     now: {
         parameters: {
             query?: {
@@ -6311,6 +6683,36 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Problems"];
                 };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    tell_duty_below: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DutyToldBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Refused */
             default: {
@@ -7032,6 +7434,87 @@ export interface operations {
             };
         };
     };
+    get_networking: {
+        parameters: {
+            query?: {
+                /** @description Word of a group; left out = the first. */
+                group?: string;
+                /** @description In this division. */
+                region?: string;
+                /** @description Of this sector. */
+                sector?: string;
+                /** @description `json` (left out) or `csv`. */
+                format?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Networking"];
+                    "text/csv": string;
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_networking_missing: {
+        parameters: {
+            query: {
+                /** @description `built`, `networked`, `online`, `complete`. */
+                rate: string;
+                /** @description Word of a group; left out = the first. */
+                group?: string;
+                /** @description In this division. */
+                region?: string;
+                /** @description Of this sector. */
+                sector?: string;
+                /** @description `json` (left out) or `csv`: a file of at most 5,000 rows. */
+                format?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworkingMissingList"];
+                    "text/csv": string;
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     list_nodes: {
         parameters: {
             query?: never;
@@ -7468,6 +7951,75 @@ export interface operations {
             };
         };
     };
+    list_pack_offers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackOfferList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    accept_pack_offer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                origin: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnableBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: never;
@@ -7483,6 +8035,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PackList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    offer_pack_below: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BelowBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
             /** @description Refused */

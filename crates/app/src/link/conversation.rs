@@ -457,7 +457,7 @@ impl Conversation {
                     info!(node.id = %self.peer.id, "in conversation with {} ({})", self.peer.id, hello.software);
                     self.service.met(self.side, &self.peer, &hello).await;
                     if self.side == Side::Parent {
-                        app.store.tell_orders(self.peer.id).await?;
+                        app.store.tell_orders(self.peer.id, app.clock.now()).await?;
                     }
                 }
                 Effect::Alive(pulse) => self.talk.log_behind.store(pulse.log_waits, Ordering::Relaxed),

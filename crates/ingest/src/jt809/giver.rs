@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -140,8 +140,10 @@ struct Pair {
     closing: JoinSet<()>,
     lamps: Lamps,
     file: CursorFile,
-    /// What was put on the socket.
+    /// What was read to be given; it is on the socket but for the outbox.
     cursor: Cursor,
+    /// A place up to which all of it is on the socket.
+    sent: Cursor,
     /// What the other side has read, as its last answered heartbeat says.
     confirmed: Cursor,
     saved: (Cursor, Instant),
@@ -199,6 +201,7 @@ impl Pair {
             lamps: Lamps::new(&name),
             file,
             confirmed: cursor.clone(),
+            sent: cursor.clone(),
             saved: (cursor.clone(), now),
             saving: None,
             marks: VecDeque::new(),
@@ -233,18 +236,25 @@ impl Pair {
     async fn run(&mut self) {
         let ctx = self.ctx.clone();
         let mut leaves_by: Option<Instant> = None;
+        let mut tick = Instant::now();
         loop {
             self.cut(Link::Main);
             self.cut(Link::Other);
             self.give(leaves_by.is_some());
+            // By its own clock, however much there is to give.
             let now = Instant::now();
+            if now >= tick {
+                tick = now + Duration::from_millis(100).min(self.pace.look);
+                self.desk.tick(now);
+                self.on(Event::Tick);
+                self.save();
+            }
             if let Some(by) = leaves_by {
                 let is_done = self.outbox.is_empty() && self.marks.is_empty() && self.cursor == self.confirmed && !self.desk.waits();
                 if now >= by || is_done || !self.session.ready(Link::Main) {
                     break;
                 }
             }
-            let tick = now + Duration::from_millis(100).min(self.pace.look);
             let wake = [self.desk.wakes_at(), leaves_by].into_iter().flatten().fold(tick, Instant::min);
             tokio::select! {
                 biased;
@@ -267,9 +277,7 @@ impl Pair {
                     self.connecting = None;
                     self.connected(connected);
                 }
-                accepted = async { match &self.listener { Some(listener) => listener.accept().await, None => std::future::pending().await } } => {
-                    self.accepted(accepted);
-                }
+                (stream, address) = accept(self.listener.as_ref()) => self.accepted(stream, address),
                 Some(found) = self.candidates.join_next(), if !self.candidates.is_empty() => {
                     if let Ok(Some((line, frame))) = found {
                         self.candidate(line, frame);
@@ -287,11 +295,7 @@ impl Pair {
                     self.was_saved(saved);
                 }
                 Some(_) = self.closing.join_next(), if !self.closing.is_empty() => {}
-                () = tokio::time::sleep_until(wake) => {
-                    self.desk.tick(Instant::now());
-                    self.on(Event::Tick);
-                    self.save();
-                }
+                () = tokio::time::sleep_until(wake) => tick = tick.min(Instant::now()),
             }
         }
         self.leave().await;
@@ -348,8 +352,12 @@ impl Pair {
 
     fn send(&mut self, link: Link, message: &Message) {
         if message.business == 0x1005 {
-            self.marks.push_back(self.cursor.clone());
-            self.marked = (self.cursor.clone(), Instant::now());
+            // The session beats by its own clock, also while something waits in the outbox.
+            if self.outbox.is_empty() {
+                self.sent = self.cursor.clone();
+            }
+            self.marks.push_back(self.sent.clone());
+            self.marked = (self.sent.clone(), Instant::now());
         }
         let clock = self.ctx.clock.clone();
         let Some(line) = self.line(link) else { return };
@@ -373,6 +381,7 @@ impl Pair {
         self.marks.clear();
         (self.live, self.gap, self.reading, self.early) = (None, None, None, None);
         self.cursor = self.confirmed.clone();
+        self.sent = self.confirmed.clone();
         if was_up {
             let detail = json!({ "platform": self.name, "way": "above" }).to_string();
             self.desk.event(&self.name.clone(), "platform_down", detail);
@@ -408,8 +417,7 @@ impl Pair {
     }
 
     /// Somebody connects where the other link is awaited; until it shows the code it is nothing.
-    fn accepted(&mut self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
-        let Ok((stream, address)) = accepted else { return };
+    fn accepted(&mut self, stream: TcpStream, address: SocketAddr) {
         let ip = address.ip();
         let expected = if self.upper.addresses.is_empty() {
             self.peer.is_some_and(|peer| peer.to_canonical() == ip.to_canonical())
@@ -779,4 +787,16 @@ fn as_sent(p: &Position) -> jt808::Position {
         items_raw: p.items.clone(),
     };
     timed(position, p.device_at.unwrap_or(p.event_at))
+}
+
+/// The next connection; without a listener none ever comes.
+async fn accept(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
+    let Some(listener) = listener else { return std::future::pending().await };
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // Out of descriptors, say: it is tried again, not at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }

@@ -44,6 +44,10 @@ const LOGIN_MAX: usize = 1 << 10;
 const VEHICLES_MAX: usize = 100_000;
 /// The other link may take this long to open.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked what is due.
+const TICK: Duration = Duration::from_millis(100);
+/// Heartbeats that wait for what came before them to be kept; beyond it no more is read.
+const BEATS_MAX: usize = 64;
 
 struct Taker {
     ctx: Arc<Context>,
@@ -251,23 +255,28 @@ impl Pair {
         let (ctx, token) = (self.ctx().clone(), self.token.clone());
         let logs_in_by = self.started + Duration::from_millis(ctx.limits.first_message_timeout_ms);
         let mut leaves_by: Option<Instant> = None;
+        let mut tick = self.started;
         loop {
             if leaves_by.is_none() {
                 self.cut(Link::Main);
                 self.cut(Link::Other);
             }
             self.answer_beats();
+            // By its own clock: whoever sends without a pause holds up nothing.
+            let now = Instant::now();
+            if now >= tick || self.judged.as_ref().is_some_and(|(at, _)| *at <= now) {
+                tick = now + TICK;
+                self.tick(now);
+            }
             if let Some(end) = self.end.take() {
                 return end;
             }
             if leaves_by.is_some_and(|by| !self.desk.waits() || Instant::now() >= by) {
                 return End::Stopping;
             }
-            let now = Instant::now();
             if !self.session.ready(Link::Main) && now >= logs_in_by && self.judged.is_none() {
                 return End::Refused(Reason::Idle, "no login in time".into());
             }
-            let tick = now + Duration::from_millis(100);
             let wake =
                 [self.desk.wakes_at(), self.judged.as_ref().map(|(at, _)| *at), leaves_by].into_iter().flatten().fold(tick, Instant::min);
             tokio::select! {
@@ -296,7 +305,8 @@ impl Pair {
                     self.connected(connected);
                 }
                 Some(_) = self.closing.join_next(), if !self.closing.is_empty() => {}
-                () = tokio::time::sleep_until(wake) => self.tick(Instant::now()),
+                // A tick that came early is made up for at once.
+                () = tokio::time::sleep_until(wake) => tick = tick.min(Instant::now()),
             }
         }
     }
@@ -353,7 +363,8 @@ impl Pair {
 
     /// Takes frames that were read, as long as there is room for what they say.
     fn cut(&mut self, link: Link) {
-        while self.end.is_none() && self.desk.has_room() {
+        // One login at a time: what follows a wrong one waits as long as its answer.
+        while self.end.is_none() && self.judged.is_none() && self.desk.has_room() && self.beats.len() < BEATS_MAX {
             match self.line(link).as_mut().and_then(Line::cut) {
                 None => return,
                 Some(Ok(frame)) => self.frame(link, &frame),
