@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test there is, one closing line `N passed, N failed, N skipped`.
 //!
 //! Order: what is missing (exit 2 before any test) → rules of the house → console → Rust on both databases → faults → network → browser, and beside
-//! these three instruction budgets → fuzz targets.
+//! the last two instruction budgets → fuzz targets.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -74,17 +74,17 @@ pub fn run(install: bool) -> anyhow::Result<ExitCode> {
     rust(&mut tally)?;
     // The binary that the Rust tests have just used.
     let binary = shell::target_dir().join("debug/anlan");
-    // Who waits for nodes and pages leaves a core to who compiles and counts.
+    tally.part("faults", |tally| {
+        tally.one("faults", faults::short(binary.clone()));
+        tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
+        tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Dirsync));
+    });
+    // Who waits for nodes and pages leaves a core to who compiles and counts. Power cuts wait for a write, and want the machine for themselves.
     let beside = std::thread::spawn(|| {
         let mut tally = Tally::default();
         tally.part("budgets", budgets);
         tally.part("fuzz", fuzz);
         tally
-    });
-    tally.part("faults", |tally| {
-        tally.one("faults", faults::short(binary.clone()));
-        tally.one("without the log's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Fsync));
-        tally.one("without the directory's sync power cuts lose data", faults::must_fail(binary.clone(), Break::Dirsync));
     });
     tally.part("netlab", |tally| tally.one("a network in trouble", netlab::short(binary)));
     let opened = tally.part("browser", browser);
