@@ -28,14 +28,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (is_sound, report) = simulate(&shell::root(), args.seeds)?;
     let mut n_unmissed = 0;
     if args.without_each {
-        let source = fs::read_to_string(shell::root().join(SESSION))?;
-        for (what, text) in mutants(&source) {
-            let copy = shell::target_dir().join("simulate");
-            lay_out(&copy, &text)?;
-            let (passes, report) = simulate(&copy, args.seeds.min(300))?;
-            n_unmissed += u64::from(passes);
-            let verdict = if passes { "NOT MISSED" } else { "missed" };
-            println!("without \"{what}\": {verdict} ({})", report.lines().last().unwrap_or("it did not even build or end"));
+        for file in MARKED {
+            let source = fs::read_to_string(shell::root().join(file))?;
+            for (what, text) in mutants(&source) {
+                let copy = shell::target_dir().join("simulate");
+                lay_out(&copy, file, &text)?;
+                let (passes, report) = simulate(&copy, args.seeds.min(300))?;
+                n_unmissed += u64::from(passes);
+                let verdict = if passes { "NOT MISSED" } else { "missed" };
+                println!("without \"{what}\": {verdict} ({})", report.lines().last().unwrap_or("it did not even build or end"));
+            }
         }
     }
     println!("{report}");
@@ -43,7 +45,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-const SESSION: &str = "crates/link/src/session.rs";
+/// What the simulation runs, with lines that it must not do without.
+const MARKED: [&str; 2] = ["crates/link/src/session.rs", "crates/domain/src/transfer.rs"];
+/// Where those are.
+const ROOMS: [&str; 2] = ["link", "domain"];
 const MARK: &str = "// safety: ";
 
 /// Runs the test of a work tree; whether it passed, and what it found.
@@ -90,20 +95,22 @@ fn mutants(source: &str) -> Vec<(String, String)> {
     marked.collect()
 }
 
-/// A workspace of the one crate, its session replaced, everything else where it is.
-fn lay_out(copy: &Path, session: &str) -> anyhow::Result<()> {
+/// A workspace of these rooms, one file replaced, everything else where it is.
+fn lay_out(copy: &Path, file: &str, text: &str) -> anyhow::Result<()> {
     let root = shell::root();
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let elsewhere = format!("path = \"{}/crates/", root.display());
-    let manifest = manifest
+    let mut manifest = manifest
         .replace("path = \"crates/", &elsewhere)
-        .replace(&format!("{elsewhere}link\""), "path = \"crates/link\"")
-        .replace("members = [\"crates/*\", \"xtask\"]", "members = [\"crates/link\"]");
+        .replace("members = [\"crates/*\", \"xtask\"]", "members = [\"crates/link\", \"crates/domain\"]");
     let _ = fs::remove_dir_all(copy.join("crates"));
-    copy_dir(&root.join("crates/link"), &copy.join("crates/link"))?;
+    for room in ROOMS {
+        manifest = manifest.replace(&format!("{elsewhere}{room}\""), &format!("path = \"crates/{room}\""));
+        copy_dir(&root.join("crates").join(room), &copy.join("crates").join(room))?;
+    }
     fs::write(copy.join("Cargo.toml"), manifest)?;
     fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock"))?;
-    fs::write(copy.join(SESSION), session).context("write the copy")
+    fs::write(copy.join(file), text).context("write the copy")
 }
 
 fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {

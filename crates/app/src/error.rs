@@ -140,6 +140,7 @@ impl From<StoreError> for AppError {
             StoreError::Elsewhere { place } => Self::invalid("combination.elsewhere", &format!("members[{place}].point")),
             StoreError::Combined { name } => Self::conflict("device.combined").on("enterprise").with("name", name),
             StoreError::Mirrored { node } => Self::conflict("node.elsewhere").with("node", node),
+            StoreError::Moving { node } => Self::conflict("node.moving").with("node", node),
             StoreError::TooMany { most } => Self::conflict("combination.too_many").with("max", most),
             StoreError::LastAdministrator => Self::conflict("user.last_administrator"),
             StoreError::Cursor => Self::invalid("cursor.malformed", "cursor"),

@@ -50,6 +50,7 @@ pub mod signing;
 pub mod summary;
 pub mod telemetry;
 mod totp;
+pub mod transfer;
 pub mod user;
 pub mod validate;
 pub mod vehicle;
@@ -113,6 +114,8 @@ pub struct App {
     pub commands: Arc<tokio::sync::Notify>,
     /// Wakes the reconciler of orders when one came from above.
     pub orders: tokio::sync::Notify,
+    /// What is handed over to this node.
+    pub transfers: transfer::Heard,
     /// Clock and proof of life, as last measured.
     pub health: health::Health,
     /// A turn per question about many points: each takes a core for a while.

@@ -4,6 +4,7 @@
 //! decide stands still until the change has committed. Days are civil days in Beijing, of domain time. Start at [`act`].
 
 mod take_over;
+mod taking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use anlan_domain::register::{
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
-pub use anlan_store::{FieldIs, Nameable, NotificationRow, RecordFilter, RecordHome, RecordOwner, RecordPut, RecordRow, TaskCounts};
+pub use anlan_store::{
+    Elsewhere, FieldIs, Nameable, NotificationRow, RecordFilter, RecordHome, RecordOwner, RecordPut, RecordRow, TaskCounts,
+};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -24,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use take_over::{Duties, Named, TakenOver, duties, take_over};
+pub use taking::elsewhere_in;
+pub(crate) use taking::take_all;
 
 use crate::App;
 use crate::clock::day_of;
@@ -91,6 +96,8 @@ pub struct RecordView {
     pub people: BTreeMap<UserId, String>,
     /// Records that its fields name, as far as the asker sees them.
     pub references: References,
+    /// People, records and files at its former home that it names.
+    pub elsewhere: BTreeMap<String, Elsewhere>,
 }
 
 /// Records by their ids, as others name them.
@@ -324,8 +331,8 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let by = scope.user.map(|id| id.to_string()).unwrap_or_default();
     let related = Related { parent, children: below };
     let (mut possible, mut blocked) = (Vec::new(), Vec::new());
-    // A copy is read-only: what its home may do is nobody's business here.
-    let roles = if row.home.is_some() { Vec::new() } else { roles };
+    // A copy is read-only: what its home may do is nobody's business here. So is what is being handed over.
+    let roles = if row.must_be_own().is_err() { Vec::new() } else { roles };
     for (transition, failed) in kind.possible(&record, &by, &roles, app.today(), &related, &app.calendar) {
         match failed.as_slice() {
             [] => possible.push(transition.id.clone()),
@@ -339,7 +346,8 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     ids.extend(attachments.iter().map(|row| row.file.by));
     let people = app.store.names_of(&ids.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
     let references = references_in(app, scope, &kind.id, std::slice::from_ref(&row)).await?;
-    Ok(RecordView { row, possible, blocked, children, attachments, people, references })
+    let elsewhere = elsewhere_in(app, std::slice::from_ref(&row)).await?;
+    Ok(RecordView { row, possible, blocked, children, attachments, people, references, elsewhere })
 }
 
 /// What was done to a record, newest first, and the people and records that it names.
@@ -1093,8 +1101,8 @@ pub async fn renew(app: &App, kind: &str) -> Result<(), AppError> {
     let mut paging = Paging { cursor: None, limit: PORTION };
     loop {
         let page = app.store.records(&node, kind, &RecordFilter::default(), &paging).await?;
-        // Copies follow the register of their home.
-        let ids: Vec<RecordId> = page.items.iter().filter(|row| row.home.is_none()).map(|row| row.id).collect();
+        // Copies follow the register of their home, and what is being handed over that of whoever keeps it then.
+        let ids: Vec<RecordId> = page.items.iter().filter(|row| row.must_be_own().is_ok()).map(|row| row.id).collect();
         // One that is broken, or whose key is another's by now, keeps none of the others waiting.
         let is_of_one = |failure: &AppError| matches!(failure.kind, Refusal::Internal | Refusal::Conflict | Refusal::NotFound);
         match renew_some(app, kind, &ids).await {

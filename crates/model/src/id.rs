@@ -114,6 +114,8 @@ uuids! {
     AlarmId,
     /// An order (交办) to a node below: a UUIDv7, made once where it is given.
     OrderId,
+    /// A transfer of home (主管移交) to a node below: a UUIDv7, made once where it is given.
+    TransferId,
 }
 
 fn write_uuid(b: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {

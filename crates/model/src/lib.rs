@@ -25,7 +25,8 @@ pub use batch::{
 };
 pub use geo::{RegionCode, Wgs84};
 pub use id::{
-    AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, OrderId, PointId, RecordId, SiteId, UserId, VehicleId,
+    AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, OrderId, PointId, RecordId, SiteId, TransferId,
+    UserId, VehicleId,
 };
 pub use node::{NodeId, NodeLevel};
 pub use noun::PointSet;

@@ -297,6 +297,11 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
         Ok(())
     }
 
+    /// The registers of this node.
+    pub(crate) fn registers(&self) -> crate::copy::Registers {
+        self.network.registers()
+    }
+
     /// This node's id, once it has one.
     pub(crate) fn own(&self) -> Option<anlan_model::NodeId> {
         self.network.get().own

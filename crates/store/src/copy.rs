@@ -109,6 +109,9 @@ pub(crate) struct WithdrawnBody {
     pub(crate) kind: String,
     #[serde(default)]
     pub(crate) withdrawn: bool,
+    /// It has another home now, under this subject: what there is of it goes on as that. A release before that knows this takes it for withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved_to: Option<String>,
 }
 
 /// Records that changed in a transaction, for the parent.
@@ -119,6 +122,8 @@ pub(crate) struct Changed {
     ids: Vec<RecordId>,
     /// Copies that are no longer here: kind by subject.
     gone: BTreeMap<String, (i64, String)>,
+    /// Those that have another home: id, kind and where to, by their subject until now.
+    moved: BTreeMap<String, (i64, String, String)>,
     every: bool,
 }
 
@@ -136,6 +141,9 @@ impl Changed {
     pub(crate) fn note_gone(&mut self, origin: NodeId, remote: i64, kind: &str) {
         self.gone.insert(format!("{origin}/{remote}"), (remote, kind.to_owned()));
     }
+    pub(crate) fn note_moved(&mut self, subject: String, id: i64, kind: &str, to: &str) {
+        self.moved.insert(subject, (id, kind.to_owned(), to.to_owned()));
+    }
 
     /// What is to be told of them to a parent of this level: only what is not told already.
     pub(crate) async fn entries(self, tx: &mut Tx, own: NodeId, level: NodeLevel) -> Result<Vec<Entry>, StoreError> {
@@ -151,6 +159,13 @@ impl Changed {
         ids.retain(|id| seen.insert(*id));
         ids.reverse();
         let mut out = Vec::new();
+        // Before what the new home says of them.
+        let subjects: Vec<String> = self.moved.keys().cloned().collect();
+        let before = told(tx, &subjects).await?;
+        for (subject, (id, kind, to)) in self.moved.iter().filter(|(subject, _)| before.contains_key(*subject)) {
+            let body = WithdrawnBody { id: *id, kind: kind.clone(), withdrawn: true, moved_to: Some(to.clone()) };
+            out.push(entry("record", origin_of(subject, own), *id, &body)?);
+        }
         for piece in ids.chunks(PIECE) {
             let states = states(tx, own, level, &self.registers, piece).await?;
             let subjects: Vec<String> = states.iter().map(|state| state.subject.clone()).collect();
@@ -181,7 +196,7 @@ fn origin_of(subject: &str, own: NodeId) -> NodeId {
 }
 
 fn withdrawal(subject: &str, own: NodeId, id: i64, kind: &str) -> Result<Entry, StoreError> {
-    entry("record", origin_of(subject, own), id, &WithdrawnBody { id, kind: kind.to_owned(), withdrawn: true })
+    entry("record", origin_of(subject, own), id, &WithdrawnBody { id, kind: kind.to_owned(), withdrawn: true, moved_to: None })
 }
 
 /// Bodies of these subjects as they stand in the feed.
@@ -204,9 +219,9 @@ const SELECT: &str =
   r.updated_at_us, r.revision, r.home, m.node AS m_node, m.remote_id AS m_remote,
   me.remote_id AS e_remote, me.mark AS e_remote_mark";
 
-/// In the order of `ids`. An own record whose register is off is left as it was told.
-async fn states(tx: &mut Tx, own: NodeId, level: NodeLevel, registers: &Registers, ids: &[RecordId]) -> Result<Vec<State>, StoreError> {
-    let select = format!(
+/// Records with what is told of their owners.
+fn select_told() -> String {
+    format!(
         "{SELECT}, {OWNER}
 FROM record AS r
 LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
@@ -214,9 +229,22 @@ LEFT JOIN mirror AS m ON m.kind = 'record' AND m.local_id = r.id
 LEFT JOIN mirror AS me ON me.node = r.home AND me.kind = 'enterprise' AND me.remote_id = (
   SELECT MIN(x.remote_id) FROM mirror AS x WHERE x.node = r.home AND x.kind = 'enterprise' AND x.local_id = e.id)
 WHERE 1 = 1"
-    );
+    )
+}
+
+/// An own record as a copy of it would stand here, all of it, in whose stead that goes on from now; `None`: its register is off.
+pub(crate) async fn as_told(tx: &mut Tx, own: NodeId, registers: &Registers, id: RecordId) -> Result<Option<String>, StoreError> {
+    let rows = among(tx, &select_told(), "r.id", &[id]).await?;
+    let row = rows.first().ok_or(StoreError::NotFound)?;
+    let Some(register) = registers.get(&row.get::<String>("kind")?) else { return Ok(None) };
+    let body = own_body(tx, row, own, None, register, rules_of(register, registers)).await?;
+    serde_json::to_string(&body).map(Some).map_err(|e| StoreError::Corrupt(format!("a record: {e}")))
+}
+
+/// In the order of `ids`. An own record whose register is off is left as it was told.
+async fn states(tx: &mut Tx, own: NodeId, level: NodeLevel, registers: &Registers, ids: &[RecordId]) -> Result<Vec<State>, StoreError> {
     let mut found = BTreeMap::new();
-    for row in among(tx, &select, "r.id", ids).await? {
+    for row in among(tx, &select_told(), "r.id", ids).await? {
         let id: RecordId = row.get("id")?;
         let kind: String = row.get("kind")?;
         if row.get::<Option<NodeId>>("home")?.is_some() {
@@ -226,7 +254,7 @@ WHERE 1 = 1"
         } else if let Some(register) = registers.get(&kind) {
             let rules = rules_of(register, registers);
             let goes = register.owner != Owner::Everyone && rules.up_to.reaches(level);
-            let body = if goes { Some(own_body(tx, &row, own, level, register, rules).await?) } else { None };
+            let body = if goes { Some(own_body(tx, &row, own, Some(level), register, rules).await?) } else { None };
             found.insert(id, State { subject: format!("{own}/{id}"), id: id.get(), kind, body });
         }
     }
@@ -268,7 +296,15 @@ fn passed_on(row: &Row, remote: i64, level: NodeLevel) -> Result<Option<RecordBo
     Ok(Some(fitting(body)?))
 }
 
-async fn own_body(tx: &mut Tx, row: &Row, own: NodeId, level: NodeLevel, kind: &Kind, rules: Rules) -> Result<RecordBody, StoreError> {
+/// As it goes to a node of this level; `None` = all of it.
+async fn own_body(
+    tx: &mut Tx,
+    row: &Row,
+    own: NodeId,
+    level: Option<NodeLevel>,
+    kind: &Kind,
+    rules: Rules,
+) -> Result<RecordBody, StoreError> {
     let id: i64 = row.get("id")?;
     let stored: Json = row.json("body")?;
     let mut fields = stored["fields"].as_object().cloned().unwrap_or_default();
@@ -282,7 +318,9 @@ async fn own_body(tx: &mut Tx, row: &Row, own: NodeId, level: NodeLevel, kind: &
         }
         true
     });
-    rules.narrow(&mut fields, level);
+    if let Some(level) = level {
+        rules.narrow(&mut fields, level);
+    }
     let acts = stored["acts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut left_out = Vec::new();
     if acts.len() > ACTS_MAX {
@@ -307,7 +345,7 @@ async fn own_body(tx: &mut Tx, row: &Row, own: NodeId, level: NodeLevel, kind: &
     let is_told = |entry: &IndexEntry| {
         let field = kind.field(&entry.field);
         let by_id = field.is_none_or(|field| matches!(field.of, FieldType::Person | FieldType::Record { .. }));
-        entry.field != RETAINED_UNTIL && !by_id && rules.lets(&entry.field, level)
+        entry.field != RETAINED_UNTIL && !by_id && level.is_none_or(|level| rules.lets(&entry.field, level))
     };
     let mut index = Vec::new();
     for row in tx.rows(sql("SELECT i.field, i.text, i.num FROM record_index AS i WHERE i.record_id = $1 ORDER BY i.field").bind(id)).await?
@@ -339,7 +377,7 @@ async fn own_body(tx: &mut Tx, row: &Row, own: NodeId, level: NodeLevel, kind: &
         created_at: row.get("created_at_us")?,
         updated_at: row.get("updated_at_us")?,
         revision: row.get("revision")?,
-        rules: rules.beyond(level),
+        rules: level.map_or_else(|| rules.clone(), |level| rules.beyond(level)),
         text: row.get("own_text")?,
         index,
         left_out,
@@ -360,8 +398,12 @@ async fn people<'a>(
     let rows = among(tx, "SELECT u.id, u.name FROM users AS u WHERE 1 = 1", "u.id", &Vec::from_iter(ids)).await?;
     let mut people: BTreeMap<String, String> =
         rows.iter().map(|row| Ok((row.get::<i64>("id")?.to_string(), row.get("name")?))).collect::<Result<_, StoreError>>()?;
-    for stranger in all {
-        people.extend(crate::order::name_of(tx, stranger).await?.map(|name| (stranger.to_owned(), name)));
+    for stranger in all.into_iter().filter(|id| id.contains('/')) {
+        let named = match crate::transfer::elsewhere(tx, "person", stranger).await? {
+            Some(known) => Some(known.name),
+            None => crate::order::name_of(tx, stranger).await?,
+        };
+        people.extend(named.map(|name| (stranger.to_owned(), name)));
     }
     Ok(people)
 }
@@ -373,23 +415,32 @@ async fn worded(tx: &mut Tx, kind: &Kind, fields: &mut Map<String, Json>, people
         let said = match &field.of {
             FieldType::Person => value.as_str().and_then(|id| people.get(id)).map(|name| json!(name)),
             FieldType::Record { of, .. } => {
-                let Some(id) = value.as_str().and_then(|id| id.parse::<i64>().ok()) else {
-                    fields.remove(&field.id);
-                    continue;
-                };
-                let q = sql("SELECT r.title FROM record AS r WHERE r.id = $1 AND r.kind = $2").bind(id).bind(of.as_str());
-                tx.row(q).await?.map(|row| row.get::<String>("title")).transpose()?.map(|title| json!(title))
+                let said = value.as_str().unwrap_or_default();
+                match said.parse::<i64>() {
+                    Ok(id) => {
+                        let q = sql("SELECT r.title FROM record AS r WHERE r.id = $1 AND r.kind = $2").bind(id).bind(of.as_str());
+                        tx.row(q).await?.map(|row| row.get::<String>("title")).transpose()?.map(|title| json!(title))
+                    }
+                    Err(_) => crate::transfer::elsewhere(tx, "record", said).await?.map(|known| json!(known.name)),
+                }
             }
             FieldType::File { .. } => {
-                let ids: Vec<i64> = value.as_array().into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()).collect();
+                let said: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+                let ids: Vec<i64> = said.iter().filter_map(|id| id.parse().ok()).collect();
                 let select = "SELECT a.id, a.name, a.media_type, a.bytes, a.sha256 FROM attachment AS a WHERE 1 = 1";
                 let mut files = BTreeMap::new();
                 for row in among(tx, select, "a.id", &ids).await? {
                     let file = json!({"name": row.get::<String>("name")?, "media_type": row.get::<String>("media_type")?,
                         "bytes": row.get::<i64>("bytes")?, "sha256": row.get::<String>("sha256")?});
-                    files.insert(row.get::<i64>("id")?, file);
+                    files.insert(row.get::<i64>("id")?.to_string(), file);
                 }
-                Some(Json::Array(ids.iter().filter_map(|id| files.remove(id)).collect()))
+                for id in said.iter().filter(|id| id.contains('/')) {
+                    if let Some(mut known) = crate::transfer::elsewhere(tx, "file", id).await? {
+                        known.detail["name"] = json!(known.name);
+                        files.insert((*id).to_owned(), known.detail);
+                    }
+                }
+                Some(Json::Array(said.iter().filter_map(|id| files.remove(*id)).collect()))
             }
             _ => continue,
         };
@@ -479,9 +530,12 @@ impl Apply<'_> {
     /// A record of a node below, or that there is none any more. What is told is newest: feeds go on in order, and whoever is read anew was set back, by a backup
     /// that was put back, and says how it stands since.
     pub(crate) async fn record(&mut self, origin: NodeId, remote: i64, body: &str) -> Result<(), Fault> {
-        let WithdrawnBody { id, kind, withdrawn } = crate::inbox::parse(body)?;
+        let WithdrawnBody { id, kind, withdrawn, moved_to } = crate::inbox::parse(body)?;
         if id != remote {
             return Err(Fault::Refused("subject"));
+        }
+        if let Some(to) = moved_to {
+            return self.moved(origin, remote, &kind, &to).await;
         }
         if withdrawn {
             return self.withdrawn(origin, remote, &kind).await;
@@ -638,6 +692,35 @@ WHERE id = $17");
         let last = body.acts.last().map(|act| json!({"transition": act.transition, "by": act.by, "on": act.on}));
         let detail = json!({"from": self.peer.id.to_string(), "to": body.state, "revision": body.revision, "act": last});
         self.change.record(AuditEntry { action, noun: "record", subject: id.to_string(), detail, row, holder }).await?;
+        self.change.told.records.note(id);
+        self.done.records.push(id);
+        self.count("record");
+        Ok(())
+    }
+
+    /// Its home says that it is another's now: what stands here goes on as that.
+    async fn moved(&mut self, origin: NodeId, remote: i64, kind: &str, to: &str) -> Result<(), Fault> {
+        let (node, there) = crate::inbox::subject_of(to)?;
+        self.may_speak_for(node)?;
+        let Some(id) = self.local(origin, "record", remote).await?.map(RecordId::new) else { return Ok(()) };
+        // It came from there before: of the two, that one goes on.
+        if self.local(node, "record", there).await?.is_some() {
+            return self.withdrawn(origin, remote, kind).await;
+        }
+        let q = sql("SELECT r.kind, r.enterprise_id, r.region, r.sector FROM record AS r WHERE r.id = $1").bind(id);
+        let row = self.change.tx.row(q).await?.ok_or(StoreError::NotFound)?;
+        if row.get::<String>("kind")? != kind {
+            return Ok(());
+        }
+        self.change.tx.run(sql("UPDATE record SET home = $1, above = NULL WHERE id = $2").bind(node).bind(id)).await?;
+        self.change.tx.run(sql("DELETE FROM mirror WHERE kind = 'record' AND local_id = $1").bind(id)).await?;
+        self.mirror(node, "record", there, id.get(), None).await?;
+        let region: String = row.get("region")?;
+        let holder = Holder { enterprise: row.get("enterprise_id")?, region: RegionCode::new(&region), sector: row.get("sector")? };
+        let detail = json!({"from": self.peer.id.to_string(), "home": node.to_string(), "record": there});
+        let row = crate::record::canonical_of(&mut self.change.tx, id).await?;
+        self.change.record(AuditEntry { action: "transfer", noun: "record", subject: id.to_string(), detail, row, holder }).await?;
+        self.change.told.records.note_moved(format!("{origin}/{remote}"), remote, kind, to);
         self.change.told.records.note(id);
         self.done.records.push(id);
         self.count("record");

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anlan_model::{
-    AlarmId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, NodeId, OrderId, PointId, RecordId, RegionCode, Timestamp, UserId,
-    VehicleId,
+    AlarmId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, NodeId, OrderId, PointId, RecordId, RegionCode, Timestamp, TransferId,
+    UserId, VehicleId,
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -294,6 +294,7 @@ to_value! {
     Text: RegionCode = |v| v.as_str().to_owned();
     Text: AlarmId = |v| v.to_string();
     Text: OrderId = |v| v.to_string();
+    Text: TransferId = |v| v.to_string();
     Text: NodeId = |v| v.to_string();
     Blob: [u8] = |v| v.to_vec();
     Blob: [u8; 32] = |v| v.to_vec();
@@ -342,6 +343,7 @@ from_value! {
     Text -> RegionCode = |v| RegionCode::new(v);
     Text -> AlarmId = |v| v.parse().ok();
     Text -> OrderId = |v| v.parse().ok();
+    Text -> TransferId = |v| v.parse().ok();
     Text -> NodeId = |v| v.parse().ok();
     Blob -> Vec<u8> = |v| Some(v.clone());
     Blob -> [u8; 32] = |v| v.as_slice().try_into().ok();

@@ -197,11 +197,11 @@ impl Store {
             let is_visible = scope.holds(Some(before.id), Some(&before.region), Some(&before.sector));
             // One of another node is told of by that.
             match crate::inbox::must_be_own_enterprise(&mut change.tx, before.id).await {
-                Err(StoreError::Mirrored { .. }) if is_visible && !is_same => {
+                Err(StoreError::Mirrored { .. } | StoreError::Moving { .. }) if is_visible && !is_same => {
                     answers.push(ImportedEnterprise::Elsewhere);
                     continue;
                 }
-                Ok(()) | Err(StoreError::Mirrored { .. }) => {}
+                Ok(()) | Err(StoreError::Mirrored { .. } | StoreError::Moving { .. }) => {}
                 Err(failure) => return Err(failure),
             }
             answers.push(match (is_visible, is_same) {
@@ -269,13 +269,18 @@ pub(crate) async fn entomb(change: &mut Change<'_>, from: &Enterprise, into: &En
     change.record(entry("merge", &stays, detail, row)).await
 }
 
-async fn insert(change: &mut Change<'_>, new: &NewEnterprise) -> Result<Enterprise, StoreError> {
+/// By which it is known where its id has come to be another's.
+pub(crate) fn new_mark() -> Result<String, StoreError> {
     let mut mark = [0_u8; 16];
     getrandom::fill(&mut mark).map_err(|e| StoreError::Database(sqlx::Error::Io(e.into())))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(mark)))
+}
+
+pub(crate) async fn insert(change: &mut Change<'_>, new: &NewEnterprise) -> Result<Enterprise, StoreError> {
     let insert = sql("INSERT INTO enterprise (code, name, region, sector, lon, lat, mark) VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING id, code, name, region, sector, lon, lat, revision");
     let insert = insert.bind(new.code.as_str()).bind(new.name.as_str()).bind(&new.region).bind(new.sector.as_str());
-    let insert = insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat)).bind(format!("{:032x}", u128::from_be_bytes(mark)));
+    let insert = insert.bind(new.place.map(|p| p.lon)).bind(new.place.map(|p| p.lat)).bind(new_mark()?);
     let row = change.tx.row(insert).await?;
     let made = read(&row.ok_or(StoreError::NotFound)?)?;
     let after = canonical(&made);
@@ -284,7 +289,7 @@ RETURNING id, code, name, region, sector, lon, lat, revision");
     Ok(made)
 }
 
-async fn change_to(change: &mut Change<'_>, before: Enterprise, wanted: &EnterpriseChange) -> Result<Enterprise, StoreError> {
+pub(crate) async fn change_to(change: &mut Change<'_>, before: Enterprise, wanted: &EnterpriseChange) -> Result<Enterprise, StoreError> {
     let scope = change.scope;
     let after = Enterprise {
         id: before.id,

@@ -45,6 +45,12 @@ pub enum StoreError {
         /// Name of that node.
         node: String,
     },
+    /// The row is being handed over: nobody changes it until it is known who keeps it.
+    #[error("the row is being handed over to {node}")]
+    Moving {
+        /// Name of the node that is to keep it.
+        node: String,
+    },
     /// There are as many as there may be.
     #[error("there are {most} already")]
     TooMany {

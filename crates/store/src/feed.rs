@@ -32,7 +32,8 @@ const ROWS: usize = 100;
 pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
-    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`, `pack`, `roster`.
+    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`, `pack`, `roster`,
+    /// `transfer`, `transferred`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -146,6 +147,9 @@ pub(crate) struct EnterpriseBody {
     pub(crate) sector: String,
     pub(crate) lon: Option<f64>,
     pub(crate) lat: Option<f64>,
+    /// Where its home has moved: node, a slash, its id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved_to: Option<String>,
 }
 
 /// A device; `id` is that at its home.
@@ -320,6 +324,9 @@ pub(crate) struct Told {
     pieces: BTreeSet<String>,
     rosters: BTreeSet<NodeId>,
     newcomers: BTreeSet<NodeId>,
+    /// On which way; before all others.
+    direct: Vec<(String, Entry)>,
+    moved_enterprises: Vec<Entry>,
 }
 
 impl Told {
@@ -378,6 +385,14 @@ impl Told {
     pub(crate) fn newcomer(&mut self, id: NodeId) {
         self.newcomers.insert(id);
     }
+    /// Put as it is.
+    pub(crate) fn direct(&mut self, way: String, entry: Entry) {
+        self.direct.push((way, entry));
+    }
+    /// To those above: it has another home now. Before what that says of it.
+    pub(crate) fn moved_enterprise(&mut self, entry: Entry) {
+        self.moved_enterprises.push(entry);
+    }
     /// Notes the row of an outbox entry.
     pub(crate) fn row(&mut self, kind: &str, body: &Json) {
         let id = body["id"].as_i64();
@@ -401,8 +416,12 @@ impl Told {
     pub(crate) async fn put(self, tx: &mut Tx, standing: Standing) -> Result<Put, StoreError> {
         let Some(own) = standing.own.filter(|_| standing.has_others) else { return Ok(Put::default()) };
         let mut out = Entries::default();
+        for (way, entry) in self.direct.into_iter().filter(|(way, _)| way != UP || standing.parent.is_some()) {
+            out.put_all(&way, vec![entry]);
+        }
         if let Some(level) = standing.parent_level {
             out.put_all(UP, nodes(tx, &Vec::from_iter(self.nodes_below)).await?);
+            out.put_all(UP, self.moved_enterprises);
             out.put_all(UP, enterprises(tx, own, &Vec::from_iter(self.enterprises)).await?);
             out.put_all(UP, devices(tx, own, &Vec::from_iter(self.devices)).await?);
             out.put_all(UP, points(tx, own, &Vec::from_iter(self.points)).await?);
@@ -590,6 +609,7 @@ pub(crate) fn owner(row: &Row, is_own: bool) -> Result<Option<EnterpriseBody>, S
         sector: row.get("e_sector")?,
         lon: row.get("e_lon")?,
         lat: row.get("e_lat")?,
+        moved_to: None,
     }))
 }
 
@@ -921,6 +941,15 @@ WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.
         Ok(())
     })
     .await?;
+    // Before all that follows from it.
+    let words = sql("SELECT t.origin, w.transfer_id, w.place, w.body FROM transfer_word AS w
+INNER JOIN transfer AS t ON t.id = w.transfer_id
+ORDER BY w.transfer_id, w.place");
+    pieces(tx, standing, registers, words, |told, row| {
+        told.direct(UP.to_owned(), crate::transfer::word(row)?);
+        Ok(())
+    })
+    .await?;
     pieces(tx, standing, registers, sql("SELECT id FROM enterprise ORDER BY id"), |told, row| {
         told.enterprise(row.get("id")?);
         Ok(())
@@ -1003,8 +1032,8 @@ LIMIT $3");
         Ok(row.get::<i64>("n")?.unsigned_abs())
     }
 
-    /// Drops from a way what is over and was told, up to this number: alarms that ended, comparisons that were made and orders that were settled before then, and
-    /// what was done about those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again. Records
+    /// Drops from a way what is over and was told, up to this number: alarms that ended, comparisons that were made, orders that were settled and what was handed
+    /// over before then, and what was done about those alarms. They stay what they are here and there; a neighbour restored from an older backup would not hear of them again. Records
     /// stay in it: by what was told of one it is known that it must be withdrawn.
     ///
     /// # Errors
@@ -1015,9 +1044,11 @@ LIMIT $3");
     SELECT COALESCE(a.home, n.id) || '/' || a.id FROM alarm AS a INNER JOIN node AS n ON n.relation = 'self' WHERE a.returned_at_us < $3))
   OR (kind = 'proof' AND subject IN (SELECT p.origin || '/' || p.day || '/' || p.holder FROM proof AS p WHERE p.at_us < $4))
   OR (kind IN ('order', 'answer') AND subject IN (
-    SELECT o.origin || '/' || o.id FROM link_order AS o WHERE o.said = o.state AND o.ended_at_us < $5)))";
+    SELECT o.origin || '/' || o.id FROM link_order AS o WHERE o.said = o.state AND o.ended_at_us < $5))
+  OR (kind = 'transfer' AND EXISTS (
+    SELECT 1 FROM transfer AS t WHERE t.ended_at_us < $6 AND link_feed.subject LIKE t.origin || '/' || t.id || '/%')))";
         let mut tx = self.db.begin().await?;
-        let n = tx.run(sql(TRIM).bind(way).bind(told).bind(before).bind(before).bind(before)).await?;
+        let n = tx.run(sql(TRIM).bind(way).bind(told).bind(before).bind(before).bind(before).bind(before)).await?;
         tx.commit().await?;
         Ok(n)
     }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anlan_model::noun::Point;
 use anlan_model::{
-    AlarmId, DeviceId, EnterpriseId, Level, NodeId, NodeLevel, PointId, RecordId, RegionCode, RuleKind, Scope, Subject, Timestamp, Trust,
-    VehicleId, Wgs84,
+    AlarmId, DeviceId, EnterpriseId, Level, NodeId, NodeLevel, PointId, RecordId, RegionCode, RuleKind, Scope, Subject, Timestamp,
+    TransferId, Trust, VehicleId, Wgs84,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -31,8 +31,23 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 13] =
-    ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer", "pack", "roster"];
+const KINDS: [&str; 15] = [
+    "node",
+    "enterprise",
+    "device",
+    "point",
+    "vehicle",
+    "alarm",
+    "proof",
+    "record",
+    "handling",
+    "order",
+    "answer",
+    "pack",
+    "roster",
+    "transfer",
+    "transferred",
+];
 /// Seconds between readings, as far as they are believed.
 const PERIOD_S: std::ops::RangeInclusive<f64> = 0.001..=31.0 * 86_400.0;
 /// Points that one combination looks at, at most.
@@ -74,6 +89,8 @@ pub struct Applied {
     pub nodes: Vec<NodeId>,
     /// Orders for this node came, or were taken back.
     pub orders: bool,
+    /// Enterprises that were handed over to this node, to be taken now.
+    pub transfers: Vec<TransferId>,
     /// Entries that were refused.
     pub refused: Vec<Refused>,
 }
@@ -269,7 +286,7 @@ pub(crate) async fn must_be_own(tx: &mut Tx, kind: &'static str, id: i64) -> Res
 /// That an enterprise is this node's own.
 pub(crate) async fn must_be_own_enterprise(tx: &mut Tx, id: EnterpriseId) -> Result<(), StoreError> {
     let q = sql("SELECT e.home, n.name FROM enterprise AS e INNER JOIN node AS n ON n.id = e.home WHERE e.id = $1");
-    let Some(row) = tx.row(q.bind(id)).await? else { return Ok(()) };
+    let Some(row) = tx.row(q.bind(id)).await? else { return crate::transfer::must_stand(tx, id).await };
     Err(StoreError::Mirrored { node: row.get("name")? })
 }
 
@@ -340,13 +357,18 @@ impl Apply<'_> {
             // From the wrong side they are refused as what they are.
             (_, "order") => self.order(origin, id, &entry.body).await,
             (_, "answer") => self.answer(origin, id, &entry.body).await,
+            (_, "transfer") => self.transfer(origin, id, &entry.body).await,
+            (_, "transferred") => self.transferred(origin, id, &entry.body).await,
             (true, "pack") => self.pack(origin, id, parse(&entry.body)?).await,
             (true, "roster") => self.roster(origin, parse(&entry.body)?).await,
             (false, "node") => self.node_below(origin, parse(&entry.body)?).await,
             (false, "enterprise") => {
                 self.may_speak_for(origin)?;
-                let body = parse(&entry.body)?;
-                self.enterprise(origin, number()?, &body).await
+                let body: EnterpriseBody = parse(&entry.body)?;
+                match &body.moved_to {
+                    Some(to) => self.enterprise_moved(origin, number()?, &body, to).await,
+                    None => self.enterprise(origin, number()?, &body).await,
+                }
             }
             (false, "device") => {
                 self.may_speak_for(origin)?;
@@ -521,7 +543,31 @@ WHERE id = $8",
         Ok(())
     }
 
-    fn touched_enterprise(&mut self, id: EnterpriseId) {
+    /// Its home says that it is another's now.
+    async fn enterprise_moved(&mut self, origin: NodeId, remote: i64, body: &EnterpriseBody, to: &str) -> Result<(), Fault> {
+        let (region, _) = checked_enterprise(body)?;
+        self.vouches(&body.code, &region)?;
+        let (node, there) = subject_of(to)?;
+        self.may_speak_for(node)?;
+        let known = self.enterprise_of(origin, remote, body.mark.as_deref()).await?;
+        let q = match known {
+            Some(local) => sql("SELECT e.id, e.home, e.region FROM enterprise AS e WHERE e.id = $1").bind(local),
+            None => sql("SELECT e.id, e.home, e.region FROM enterprise AS e WHERE e.code = $1").bind(body.code.as_str()),
+        };
+        let Some(row) = self.change.tx.row(q).await? else { return Ok(()) };
+        if row.get::<Option<String>>("home")?.as_deref() != Some(origin.to_string().as_str()) {
+            return Ok(());
+        }
+        self.vouches(&body.code, &row.get("region")?)?;
+        let id: EnterpriseId = row.get("id")?;
+        self.change.tx.run(sql("UPDATE enterprise SET home = $1 WHERE id = $2").bind(node).bind(id)).await?;
+        self.mirror(node, "enterprise", there, id.get(), None).await?;
+        self.change.told.moved_enterprise(crate::feed::entry("enterprise", origin, remote, body)?);
+        self.touched_enterprise(id);
+        Ok(())
+    }
+
+    pub(crate) fn touched_enterprise(&mut self, id: EnterpriseId) {
         self.change.told.enterprise(id);
         self.done.enterprises.push(id);
         self.count("enterprise");
@@ -1028,6 +1074,12 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_
         self.change.told.proof(origin, &body.day, body.holder);
         Ok(())
     }
+}
+
+/// A subject: node of origin, a slash, its id there.
+pub(crate) fn subject_of(text: &str) -> Result<(NodeId, i64), Fault> {
+    let (node, id) = text.split_once('/').ok_or(Fault::Refused("body"))?;
+    Ok((node.parse().map_err(|_| Fault::Refused("body"))?, id.parse().map_err(|_| Fault::Refused("body"))?))
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {

@@ -54,6 +54,7 @@ mod sight;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfer;
 pub mod user;
 pub mod vehicle;
 
@@ -101,6 +102,7 @@ pub use roster::{RosterRow, RosterShift};
 pub use second_factor::SecondFactor;
 pub use session::{NewSession, Session, SignInFailures};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
+pub use transfer::{Elsewhere, GivenEnterprise, GivenRecord, TransferDoc, TransferPreview, TransferRow};
 pub use user::{NewUser, UserChange};
 pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
 

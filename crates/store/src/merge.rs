@@ -78,6 +78,9 @@ impl Store {
         if ![&from, &into].into_iter().all(|e| scope.holds(None, Some(&e.region), Some(&e.sector))) {
             return Err(StoreError::OutOfScope);
         }
+        for one in [from.id, into.id] {
+            crate::transfer::must_stand(&mut change.tx, one).await?;
+        }
         check_revision(from.revision, wish.from_revision)?;
         check_revision(into.revision, wish.into_revision)?;
         let mut merged = Merged { conflicts: conflicts(&mut change, from.id, into.id).await?, ..Merged::default() };

@@ -66,6 +66,10 @@ pub struct RecordRow {
     pub revision: i64,
     /// Of a copy: where it is kept. Here it is read-only, and its body says names instead of ids.
     pub home: Option<RecordHome>,
+    /// It is being handed over to the node that is called so: nobody changes it until it is known who keeps it.
+    pub moving_to: Option<String>,
+    /// It was handed over to this node: what its home before is called, and how many of its steps are of that time.
+    pub former: Option<(String, usize)>,
 }
 
 /// The node whose record it is.
@@ -85,9 +89,13 @@ impl RecordRow {
     /// That it may be changed here.
     ///
     /// # Errors
-    /// [`StoreError::Mirrored`] for a copy.
+    /// [`StoreError::Mirrored`] for a copy, [`StoreError::Moving`] while it is being handed over.
     pub fn must_be_own(&self) -> Result<(), StoreError> {
-        self.home.as_ref().map_or(Ok(()), |home| Err(StoreError::Mirrored { node: home.name.clone() }))
+        match (&self.home, &self.moving_to) {
+            (Some(home), _) => Err(StoreError::Mirrored { node: home.name.clone() }),
+            (None, Some(node)) => Err(StoreError::Moving { node: node.clone() }),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Whether its last day in time is before `today`, ISO.
@@ -211,12 +219,16 @@ pub(crate) fn and_seen(q: &mut Sql, scope: &Scope) {
 const COLUMNS: &str =
     "r.id, r.kind, r.number, r.title, r.enterprise_id, e.name AS enterprise_name, e.lon, e.lat, r.region, n.name AS region_name, r.sector, r.state,
   r.is_open, r.due_on, r.escalated, r.parent_id, p.kind AS parent_kind, p.title AS parent_title, r.body, r.created_at_us, r.updated_at_us, r.revision,
-  r.home, r.told_at_us, h.name AS home_name, m.remote_id AS home_record";
+  r.home, r.told_at_us, h.name AS home_name, m.remote_id AS home_record, r.transfer, w.name AS moving_name, r.former, f.name AS former_name,
+  r.former_acts";
 const JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = r.enterprise_id
 LEFT JOIN region AS n ON n.code = r.region
 LEFT JOIN record AS p ON p.id = r.parent_id
 LEFT JOIN node AS h ON h.id = r.home
-LEFT JOIN mirror AS m ON m.kind = 'record' AND m.local_id = r.id";
+LEFT JOIN mirror AS m ON m.kind = 'record' AND m.local_id = r.id
+LEFT JOIN transfer AS t ON t.id = r.transfer
+LEFT JOIN node AS w ON w.id = t.target
+LEFT JOIN node AS f ON f.id = r.former";
 
 impl Store {
     /// One record.
@@ -352,7 +364,7 @@ WHERE r.kind = $2")
         if kinds.is_empty() {
             return Ok(Vec::new());
         }
-        let mut q = sql("SELECT r.id FROM record AS r WHERE r.remind_on <= $1 AND r.home IS NULL").bind(today);
+        let mut q = sql("SELECT r.id FROM record AS r WHERE r.remind_on <= $1 AND r.home IS NULL AND r.transfer IS NULL").bind(today);
         q.and_in("r.kind", kinds);
         q.push("\nORDER BY r.remind_on, r.id\nLIMIT {}", &[&i64::from(limit)]);
         self.db.rows(q).await?.iter().map(|row| row.get("id")).collect()
@@ -416,8 +428,10 @@ WHERE r.kind = $2")
         after: RecordId,
         limit: u32,
     ) -> Result<Vec<RecordRow>, StoreError> {
-        let mut q =
-            sql(&format!("SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1 AND r.home IS NULL AND r.kind = $1")).bind(kind);
+        let mut q = sql(&format!(
+            "SELECT {COLUMNS}\nFROM record AS r\n{JOINS}\nWHERE r.is_open = 1 AND r.home IS NULL AND r.transfer IS NULL AND r.kind = $1"
+        ))
+        .bind(kind);
         // A person field is in no index unless lists are narrowed by it; the body is JSON as serde writes it.
         for (i, field) in fields.iter().enumerate() {
             let pattern = format!("%\"{field}\":\"{user}\"%");
@@ -589,6 +603,17 @@ fn read(row: &Row) -> Result<RecordRow, StoreError> {
                 told_at: row.get("told_at_us")?,
                 record: row.get::<Option<i64>>("home_record")?.filter(|id| *id > 0),
             }),
+        },
+        moving_to: match row.get::<Option<String>>("transfer")? {
+            None => None,
+            Some(_) => Some(row.get::<Option<String>>("moving_name")?.unwrap_or_default()),
+        },
+        former: match row.get::<Option<String>>("former")? {
+            None => None,
+            Some(id) => {
+                let acts = row.get::<Option<i64>>("former_acts")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                Some((row.get::<Option<String>>("former_name")?.unwrap_or(id), acts))
+            }
         },
     })
 }

@@ -198,6 +198,21 @@ INSERT INTO roster (origin, body, at_us) VALUES ('0199f3c27f007abc8def0123456789
             ("SELECT COUNT(*) AS n FROM roster", 1),
         ],
     },
+    Step {
+        name: "0020_transfer",
+        digest: "69e31dff04b244c35e3eb43e9832872b643c984257e2722baadadd148ab64905",
+        rows: "INSERT INTO transfer (id, origin, target, enterprise_id, state, head, problems, made_at_us) SELECT '01234567-89ab-7def-8123-456789abcdef', '0199f3c27f007abc8def0123456789ab', '0199f3c27f007abc8def0123456789ac', id, 'offered', '{}', '[]', 17 FROM enterprise;
+INSERT INTO transfer_piece (transfer_id, place, data) SELECT id, 0, 'x' FROM transfer;
+INSERT INTO transfer_word (transfer_id, place, body) SELECT id, 0, '{}' FROM transfer;
+UPDATE enterprise SET transfer = '01234567-89ab-7def-8123-456789abcdef';
+INSERT INTO elsewhere (kind, subject, name, detail) VALUES ('person', '0199f3c27f007abc8def0123456789ab/1', '张三', 'null');",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM enterprise AS e JOIN transfer AS t ON t.id = e.transfer JOIN transfer_piece AS p ON p.transfer_id = t.id", 1),
+            ("SELECT COUNT(*) AS n FROM transfer_word", 1),
+            ("SELECT COUNT(*) AS n FROM elsewhere WHERE name = '张三'", 1),
+            ("SELECT COUNT(*) AS n FROM transfer_secret WHERE LENGTH(secret) = 32", 1),
+        ],
+    },
 ];
 
 #[test]

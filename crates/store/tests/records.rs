@@ -186,6 +186,8 @@ async fn a_record_is_kept_as_it_was_put_and_each_change_leaves_its_trace() {
             updated_at: NOW,
             revision: 1,
             home: None,
+            moving_to: None,
+            former: None,
         };
         assert_eq!(row, want);
         assert_eq!(store.records_below(&node, above).await.unwrap(), [want]);

@@ -458,6 +458,7 @@ impl Conversation {
                     self.service.met(self.side, &self.peer, &hello).await;
                     if self.side == Side::Parent {
                         app.store.tell_orders(self.peer.id, app.clock.now()).await?;
+                        app.store.tell_transfers(self.peer.id, app.clock.now()).await?;
                     }
                 }
                 Effect::Alive(pulse) => self.talk.log_behind.store(pulse.log_waits, Ordering::Relaxed),
@@ -620,6 +621,7 @@ async fn keep_feed(service: &Service, peer: &Peer, feed: Feed) -> Option<u64> {
     if applied.orders {
         app.orders.notify_one();
     }
+    app.transfers.add(&applied.transfers);
     Some(number(applied.feed))
 }
 

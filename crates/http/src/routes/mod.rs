@@ -36,6 +36,7 @@ mod sheet;
 mod status;
 mod summary;
 mod test_clock;
+mod transfer;
 mod user;
 mod vehicle;
 
@@ -186,6 +187,9 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(pack::enable))
         .routes(routes!(pack::disable))
         .routes(routes!(offer::put_below))
+        .routes(routes!(transfer::list, transfer::make))
+        .routes(routes!(transfer::preview))
+        .routes(routes!(transfer::withdraw))
         .routes(routes!(offer::list))
         .routes(routes!(offer::enable))
         .routes(routes!(live::live))

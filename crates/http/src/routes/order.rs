@@ -62,11 +62,11 @@ pub(crate) struct OrderStep {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OrderReason {
     /// Stable word for programs; of the target's release.
-    code: String,
+    pub(crate) code: String,
     /// A sentence for people, in the accepted language.
-    detail: String,
+    pub(crate) detail: String,
     /// Path of the field.
-    field: Option<String>,
+    pub(crate) field: Option<String>,
 }
 
 /// What the target says of an order.

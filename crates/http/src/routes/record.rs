@@ -96,6 +96,35 @@ pub(crate) struct Record {
     /// Of a read-only copy; `null` = it is this node's own. Fields of a copy say names of people and titles of records instead of ids, and files as
     /// `{"name", "media_type", "bytes", "sha256"}` each.
     home: Option<RecordHome>,
+    /// It is being handed over to the node that is called so, and nobody changes it until it is known who keeps it; `null` = it is not.
+    moving_to: Option<String>,
+    /// It was handed over to this node by the one that is called so; `null` = it began here. In its fields people of that time are `NODE/ID`, records `NODE/record/ID`, files
+    /// `NODE/file/ID`.
+    former: Option<String>,
+}
+
+/// A person, record or file at a record's former home.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NamedElsewhere {
+    /// `person`, `record`, `file`.
+    kind: String,
+    name: String,
+    /// Of a file, whose bytes are there; `null` = it is none.
+    media_type: Option<String>,
+    bytes: Option<i64>,
+    sha256: Option<String>,
+}
+
+fn named_elsewhere(all: BTreeMap<String, record::Elsewhere>) -> BTreeMap<String, NamedElsewhere> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let one = |of: record::Elsewhere| NamedElsewhere {
+        media_type: text(&of.detail["media_type"]),
+        bytes: of.detail["bytes"].as_i64(),
+        sha256: text(&of.detail["sha256"]),
+        kind: of.kind,
+        name: of.name,
+    };
+    all.into_iter().map(|(subject, of)| (subject, one(of))).collect()
 }
 
 /// What stands in the body of a copy beside its fields.
@@ -166,6 +195,8 @@ pub(crate) fn record(app: &App, row: RecordRow, with_fields: bool) -> Record {
         created_at: row.created_at.into(),
         updated_at: row.updated_at.into(),
         home,
+        moving_to: row.moving_to,
+        former: row.former.map(|(name, _)| name),
     }
 }
 
@@ -212,7 +243,9 @@ pub(crate) struct RecordDetail {
     people: BTreeMap<String, String>,
     /// Records that its fields name, by id, as far as the asker sees them.
     references: BTreeMap<String, RecordReference>,
-    /// Of a copy: its steps, oldest first; the newest ones, if `left_out` has `@acts`.
+    /// What its fields name at its former home, by how it stands in them.
+    elsewhere: BTreeMap<String, NamedElsewhere>,
+    /// Of a copy: its steps, oldest first; the newest ones, if `left_out` has `@acts`. Of a record that was handed over to this node: those of before.
     acts: Vec<RecordAct>,
     /// Of a copy: fields that were too long to be told.
     left_out: Vec<String>,
@@ -226,6 +259,8 @@ pub(crate) struct RecordList {
     people: BTreeMap<String, String>,
     /// Records that their fields name, by id, as far as the asker sees them.
     references: BTreeMap<String, RecordReference>,
+    /// What their fields name at former homes, by how it stands in them.
+    elsewhere: BTreeMap<String, NamedElsewhere>,
     next: Option<String>,
 }
 
@@ -302,8 +337,9 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, kind: PathId, pair
     let people = record::people_in(&app, &kind.0, &page.items).await?;
     let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
     let references = references(record::references_in(&app, &caller.scope, &kind.0, &page.items).await?);
+    let elsewhere = named_elsewhere(record::elsewhere_in(&app, &page.items).await?);
     let records = page.items.into_iter().map(|row| record(&app, row, true)).collect();
-    Ok(Json(RecordList { records, people, references, next: page.next }))
+    Ok(Json(RecordList { records, people, references, elsewhere, next: page.next }))
 }
 
 /// A new record, by its first transition.
@@ -356,9 +392,23 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/registers/{kind}/records/{id}", tag = "register", params(("kind" = String, Path), ("id" = String, Path)), responses((status = 200, body = RecordDetail)))]
 pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Answer<RecordDetail> {
     let (kind, id): (String, RecordId) = path.read()?;
-    let RecordView { row, possible, blocked, children, attachments, people, references: named } =
+    let RecordView { row, possible, blocked, children, attachments, people, references: named, elsewhere } =
         record::get(&app, &caller.scope, &kind, id).await?;
-    let Copied { acts, left_out, .. } = copied(if row.home.is_some() { &row.body } else { &Value::Null });
+    let Copied { mut acts, left_out, .. } = copied(if row.home.is_some() { &row.body } else { &Value::Null });
+    if let Some((_, n)) = row.former.as_ref().filter(|_| row.home.is_none()) {
+        let kind = app.registers.load().kind(&kind)?;
+        let of_before = record::read(&kind, &row)?.acts.into_iter().take(*n);
+        acts.extend(of_before.map(|act| {
+            let transition = kind.transition(&act.transition);
+            RecordAct {
+                name: transition.map(|t| t.name.clone()).unwrap_or_default(),
+                name_en: transition.map(|t| t.name_en.clone()).unwrap_or_default(),
+                by: elsewhere.get(&act.by).map(|of| of.name.clone()).unwrap_or_default(),
+                on: act.on.to_string(),
+                transition: act.transition,
+            }
+        }));
+    }
     Ok(Json(RecordDetail {
         acts,
         left_out,
@@ -372,6 +422,7 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Ans
         attachments: attachments.into_iter().map(Into::into).collect(),
         people: people.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
         references: references(named),
+        elsewhere: named_elsewhere(elsewhere),
     }))
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Start at [`run`]; [`World::check`] says what must be true in the end.
 
+mod homes;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
@@ -130,6 +132,7 @@ struct Durable {
     inbox: BTreeMap<usize, Inbox>,
     /// The last comparison with a child: equal or not, by origin and day.
     verdicts: BTreeMap<(usize, i32), bool>,
+    homes: homes::Homes,
 }
 
 impl Durable {
@@ -239,6 +242,8 @@ enum Event {
     Tick(usize),
     Produce(usize),
     Handle(usize),
+    Manage(usize),
+    Take { node: usize, run: u64, transfer: u64 },
     Trouble,
     Start(usize),
     Mend(u64),
@@ -282,6 +287,8 @@ pub struct World {
     doubled: BTreeSet<usize>,
     /// Starts of a neighbour that a node believed, in order, since a person last decided.
     met: BTreeMap<(usize, usize), Vec<u64>>,
+    /// How often each thing was changed, wherever that was.
+    changes: BTreeMap<u64, u32>,
     report: Report,
 }
 
@@ -317,6 +324,7 @@ impl World {
             went_back: BTreeSet::new(),
             doubled: BTreeSet::new(),
             met: BTreeMap::new(),
+            changes: BTreeMap::new(),
             report: Report::default(),
         };
         // City, counties, and what lies below them: 0 is the city.
@@ -416,6 +424,8 @@ impl World {
             Event::Tick(node) => self.tick(node),
             Event::Produce(node) => self.produce(node),
             Event::Handle(node) => self.handle(node),
+            Event::Manage(node) => self.manage(node),
+            Event::Take { node, run, transfer } => self.take(node, run, transfer),
             Event::Trouble => self.trouble(),
             Event::Mend(connection) if connection > u64::MAX / 2 => (0..self.nodes.len()).for_each(|node| self.unfreeze(node)),
             Event::Mend(connection) => self.lose(connection),
@@ -443,6 +453,7 @@ impl World {
         self.soon(S, Event::Tick(node));
         self.soon(S, Event::Produce(node));
         self.soon(10 * S, Event::Handle(node));
+        self.soon(10 * S, Event::Manage(node));
     }
 
     /// Power goes: sessions and work under way are lost, the other ends may not notice.
@@ -736,6 +747,9 @@ impl World {
                     inbox.known = hello.incarnation;
                     inbox.have.feed_of = hello.incarnation;
                     inbox.have.feed = inbox.have.feed.min(feed);
+                    if is_from_below {
+                        self.tell_transfers(node, peer);
+                    }
                     continue;
                 }
                 Effect::Freeze(why) => {
@@ -934,6 +948,9 @@ impl World {
                     self.put_up(node, entry.subject.clone(), String::new());
                 }
             }
+            "thing" => self.hear_of_thing(node, rest, &entry.body),
+            "transfer" => self.hear_of_transfer(node, rest, &entry.body),
+            "transferred" => self.hear_word(node, rest, &entry.body),
             _ => {
                 let alarm: u64 = rest.parse().expect("an alarm");
                 let theirs = read_alarm(&entry.body);
@@ -1081,6 +1098,7 @@ impl World {
             let Some(parent) = self.nodes[node].parent else { continue };
             self.compare_levels(node, parent);
         }
+        self.check_homes();
     }
 
     fn compare_levels(&mut self, node: usize, parent: usize) {

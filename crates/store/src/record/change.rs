@@ -373,6 +373,11 @@ WHERE id = $3");
         insert_grams(&mut self.change, kind, id, grams).await
     }
 
+    /// As [`RecordChange::create`] and [`RecordChange::update`] end, after a change beside them.
+    pub(crate) async fn retold(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
+        self.finish(id, action, owner, detail).await
+    }
+
     async fn finish(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
         let row = canonical_of(&mut self.change.tx, id).await?;
         self.changed.push(id);
