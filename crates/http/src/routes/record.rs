@@ -115,6 +115,10 @@ pub(crate) struct NamedElsewhere {
     sha256: Option<String>,
 }
 
+fn people_of(all: &BTreeMap<String, record::Elsewhere>) -> impl Iterator<Item = (String, String)> {
+    all.iter().filter(|(_, of)| of.kind == "person").map(|(subject, of)| (subject.clone(), of.name.clone()))
+}
+
 fn named_elsewhere(all: BTreeMap<String, record::Elsewhere>) -> BTreeMap<String, NamedElsewhere> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let one = |of: record::Elsewhere| NamedElsewhere {
@@ -335,9 +339,10 @@ pub(crate) async fn list(AppRef(app): AppRef, caller: Caller, kind: PathId, pair
     let (filter, paging) = asked(&app, &kind.0, pairs)?;
     let page = record::list(&app, &caller.scope, &kind.0, &filter, &paging).await?;
     let people = record::people_in(&app, &kind.0, &page.items).await?;
-    let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
+    let elsewhere = record::elsewhere_in(&app, &page.items).await?;
+    let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).chain(people_of(&elsewhere)).collect();
     let references = references(record::references_in(&app, &caller.scope, &kind.0, &page.items).await?);
-    let elsewhere = named_elsewhere(record::elsewhere_in(&app, &page.items).await?);
+    let elsewhere = named_elsewhere(elsewhere);
     let records = page.items.into_iter().map(|row| record(&app, row, true)).collect();
     Ok(Json(RecordList { records, people, references, elsewhere, next: page.next }))
 }
@@ -420,7 +425,7 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, path: Path2) -> Ans
             .collect(),
         children: children.into_iter().map(|row| record(&app, row, false)).collect(),
         attachments: attachments.into_iter().map(Into::into).collect(),
-        people: people.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
+        people: people.into_iter().map(|(id, name)| (id.to_string(), name)).chain(people_of(&elsewhere)).collect(),
         references: references(named),
         elsewhere: named_elsewhere(elsewhere),
     }))

@@ -1,7 +1,7 @@
 // Reading a copy of another node's record: its fields say names instead of ids, and its register may be another version of the one here.
 // Pure. Start at [`copiedKind`].
 import { nameIn } from './kind'
-import type { Field, Fields, Register, RegisterRecord, Value } from './types'
+import type { Field, Fields, NamedElsewhere, Register, RegisterRecord, Value } from './types'
 
 /** Words for what a file is called and what it is. */
 export interface FileWords {
@@ -50,6 +50,16 @@ export function copiedField(field: Field, value: Value | undefined, words: FileW
     default:
       return typeof value === 'object' ? text : field
   }
+}
+
+/** A field of a record that was handed over: records of before are texts, files of before stand apart, since their bytes are where they were. */
+export function fromBefore(field: Field, value: Value | undefined, elsewhere: Readonly<Record<string, NamedElsewhere>>): { field: Field; value: Value | undefined; files: NamedElsewhere[] } {
+  if (field.type === 'record' && typeof value === 'string' && elsewhere[value]) return { field: { ...field, type: 'text' }, value: elsewhere[value].name, files: [] }
+  if (field.type === 'file' && Array.isArray(value)) {
+    const there = (id: unknown) => (typeof id === 'string' ? elsewhere[id] : undefined)
+    return { field, value: value.filter((id) => !there(id)) as Value, files: value.map(there).filter((file) => file !== undefined) }
+  }
+  return { field, value, files: [] }
 }
 
 /** The register as a copy is read by: each field as what is in it, and those that are not known here by their words. */

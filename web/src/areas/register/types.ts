@@ -15,6 +15,8 @@ export type Transition = Schemas['RegisterTransition']
 export type Attachment = Schemas['Attachment']
 /** A record that another names. */
 export type RecordReference = Schemas['RecordReference']
+/** A person, record or file at the former home of a record. */
+export type NamedElsewhere = Schemas['NamedElsewhere']
 export type Person = Schemas['Person']
 export type Notification = Schemas['Notification']
 export type NotificationPage = Schemas['NotificationList']
