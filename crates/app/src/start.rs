@@ -152,6 +152,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         orders: tokio::sync::Notify::new(),
+        submitting: tokio::sync::Notify::new(),
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),
         received: crate::networking::Received::default(),
@@ -173,6 +174,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(export::run(app.clone(), intake_stop.clone()));
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
     tasks.spawn(order::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(crate::submission::run(app.clone(), intake_stop.clone()));
     tasks.spawn(crate::roster::run(app.clone(), intake_stop.clone()));
     pack::begin_base(&app).await?;
     tasks.spawn(pack::renew_at_start(app.clone()));

@@ -15,3 +15,4 @@ pub mod networking;
 pub mod pack;
 pub mod register;
 pub mod road;
+pub mod submission;
