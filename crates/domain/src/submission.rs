@@ -356,3 +356,6 @@ impl Template {
         self.has(|place| matches!(place, Place::Seq(_)))
     }
 }
+
+#[cfg(test)]
+mod tests;

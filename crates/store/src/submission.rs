@@ -620,6 +620,8 @@ WHERE target = $1",
         if n == 0 && one.is_some() {
             return Err(StoreError::NotFound);
         }
+        // Somebody has looked: nothing waits for its pause any more.
+        change.tx.run(sql("UPDATE submission_item SET next_at_us = 0 WHERE target = $1 AND state = 'waiting' AND next_at_us > 0").bind(name)).await?;
         change.tx.run(sql("UPDATE submission_target SET next_at_us = 0 WHERE name = $1").bind(name)).await?;
         let row = json!({"name": name, "object": one.map(|(object, _)| object), "subject": one.map(|(_, subject)| subject), "subjects": n});
         change.tell("submission", &row).await?;

@@ -172,7 +172,8 @@ fn value(field: &Field, thing: &Json) -> Result<Out, Refusal> {
             if number.fract() != 0.0 || number.abs() > 9_007_199_254_740_992.0 {
                 return Err(refuse("type", &text));
             }
-            Out::Number(format!("{number:.0}"))
+            // Whole and within 2^53, as was seen to.
+            Out::Number((number as i64).to_string())
         }
         As::Decimal(digits) => {
             let digits = *digits;
