@@ -182,7 +182,7 @@ fn nothing_is_lost_or_reordered_whatever_the_platform_and_kills_do() {
         Does::Say(302, ""),
     ]);
     let wrong = server.put("/api/v1/submissions/province", &json!({"on": true, "hash": "other"}));
-    assert_eq!((wrong.0, &wrong.1["problems"][0]["code"]), (409, &json!("submission.changed")), "{wrong:?}");
+    assert_eq!((wrong.0, &wrong.1["errors"][0]["code"]), (409, &json!("submission.changed")), "{wrong:?}");
     switch_on(&server, "province");
     server.wait("a failure", |s| (target(s, "province")["state"] == "failing").then_some(()));
     let failing = target(&server, "province");
@@ -282,7 +282,7 @@ fn what_is_refused_is_put_aside_alone_and_another_version_goes_wholly() {
     let of = |list: &Value| list["packs"].as_array().unwrap().iter().find(|p| p["id"] == "submission-example").unwrap().clone();
     assert!(list.to_string().contains("gives another text from character"), "{list}");
     let (status, body) = server.post("/api/v1/packs/submission-example/enable", &json!({"hash": of(&list)["hash"]}));
-    assert_eq!(status, 422, "{body}");
+    assert_eq!(status, 400, "{body}");
     assert_eq!(target(&server, "province")["mapping"]["version"], "1", "what is on stays on");
     // With its cases brought along it is switched on, and everything goes anew.
     let cases = std::fs::read_to_string(pack.join("cases.toml")).unwrap();

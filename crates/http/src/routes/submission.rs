@@ -228,6 +228,8 @@ pub(crate) struct ItemsQuery {
 #[derive(Serialize, ToSchema)]
 #[schema(as = SubmissionItem)]
 pub(crate) struct ItemDto {
+    /// Object, a slash, the subject.
+    id: String,
     object: String,
     /// Id here.
     subject: String,
@@ -245,6 +247,7 @@ pub(crate) struct ItemDto {
 impl From<SubmissionItem> for ItemDto {
     fn from(item: SubmissionItem) -> Self {
         Self {
+            id: format!("{}/{}", item.object, item.subject),
             object: item.object,
             subject: item.subject,
             state: item.state,
