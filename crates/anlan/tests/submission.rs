@@ -109,7 +109,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &to) } else { drop(std::fs::copy(entry.path(), to).unwrap()) }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
@@ -139,7 +143,7 @@ fn switch_on(server: &Server, id: &str) {
 }
 
 /// A node with the example pack in its folder and both targets.
-fn node(url: &str, files: &Path) -> Server {
+fn node(url: &str, files: &Path, timeout_s: u32) -> Server {
     let data = files.join("data");
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs/submission-example"), &data.join("packs/submission-example"));
     std::fs::create_dir(files.join("out")).unwrap();
@@ -147,7 +151,7 @@ fn node(url: &str, files: &Path) -> Server {
     let config = files.join("anlan.toml");
     let at = files.display();
     let text = format!(
-        "[[submission.target]]\nname = \"province\"\nsubmission = \"example-province\"\nurl = \"{url}\"\nsecret_file = \"{at}/secret\"\ntimeout_s = 2\n\
+        "[[submission.target]]\nname = \"province\"\nsubmission = \"example-province\"\nurl = \"{url}\"\nsecret_file = \"{at}/secret\"\ntimeout_s = {timeout_s}\n\
          [[submission.target]]\nname = \"city\"\nsubmission = \"example-city\"\ndir = \"{at}/out\"\n"
     );
     std::fs::write(&config, text).unwrap();
@@ -156,7 +160,8 @@ fn node(url: &str, files: &Path) -> Server {
 
 fn points(server: &Server, enterprise: &str, codes: std::ops::Range<usize>) -> String {
     let (id, _) = server.device("D1", Some(enterprise));
-    let points: Vec<Value> = codes.map(|n| json!({"code": format!("P{n:03}"), "name": format!("压力{n:03}"), "unit": "MPa", "period_s": 5})).collect();
+    let points: Vec<Value> =
+        codes.map(|n| json!({"code": format!("P{n:03}"), "name": format!("压力{n:03}"), "unit": "MPa", "period_s": 5})).collect();
     let (status, body) = server.put(&format!("/api/v1/devices/{id}/points"), &json!({"points": points}));
     assert_eq!(status, 200, "{body}");
     id
@@ -166,7 +171,7 @@ fn points(server: &Server, enterprise: &str, codes: std::ops::Range<usize>) -> S
 fn nothing_is_lost_or_reordered_whatever_the_platform_and_kills_do() {
     let files = tempfile::tempdir().unwrap();
     let (platform, url) = Platform::start();
-    let mut server = node(&url, files.path());
+    let mut server = node(&url, files.path(), 2);
     let owner = server.enterprise("E1");
     points(&server, &owner, 0..50);
     assert_eq!(target(&server, "province")["state"], "unknown", "no pack brings the mapping");
@@ -213,22 +218,24 @@ fn nothing_is_lost_or_reordered_whatever_the_platform_and_kills_do() {
         (taken["P007"].last().unwrap()["pointName"] == "改名3").then_some(())
     });
     let taken = platform.taken("/api/v1/point", "pointCode");
-    let names: Vec<&str> = taken["P007"].iter().map(|thing| thing["pointName"].as_str().unwrap()).filter(|name| name.starts_with("改")).collect();
+    let names: Vec<&str> =
+        taken["P007"].iter().map(|thing| thing["pointName"].as_str().unwrap()).filter(|name| name.starts_with("改")).collect();
     assert!(names.is_sorted(), "in order: {names:?}");
     for asked in platform.asked.lock().unwrap().iter() {
         assert_eq!(asked.headers["authorization"], "Bearer s3cret-word");
         assert_eq!(asked.headers["idempotency-key"].len(), 32);
     }
     // The same content has the same key, however often it went.
-    let mut keys: BTreeMap<String, String> = BTreeMap::new();
+    let mut keys: BTreeMap<String, Value> = BTreeMap::new();
     for asked in platform.asked.lock().unwrap().iter() {
         let key = asked.headers["idempotency-key"].clone();
-        let before = keys.insert(key, asked.body.to_string());
-        assert!(before.is_none_or(|before| before == asked.body.to_string()));
+        let before = keys.insert(key, asked.body.clone());
+        assert!(before.is_none_or(|before| before == asked.body));
     }
     // The log tells all of it, and no secret.
     let log = server.get("/api/v1/submission-attempts?target=province&limit=1000");
-    let outcomes: std::collections::BTreeSet<&str> = log["attempts"].as_array().unwrap().iter().map(|a| a["outcome"].as_str().unwrap()).collect();
+    let outcomes: std::collections::BTreeSet<&str> =
+        log["attempts"].as_array().unwrap().iter().map(|a| a["outcome"].as_str().unwrap()).collect();
     assert!(outcomes.contains("accepted") && outcomes.contains("failed"), "{outcomes:?}");
     assert!(!log.to_string().contains("s3cret"));
     let (code, took) = server.stop();
@@ -240,7 +247,7 @@ fn nothing_is_lost_or_reordered_whatever_the_platform_and_kills_do() {
 fn what_is_refused_is_put_aside_alone_and_another_version_goes_wholly() {
     let files = tempfile::tempdir().unwrap();
     let (platform, url) = Platform::start();
-    let server = node(&url, files.path());
+    let server = node(&url, files.path(), 2);
     let owner = server.enterprise("E1");
     points(&server, &owner, 0..10);
     // Without an enterprise it cannot be said in the platform's words.
@@ -259,7 +266,8 @@ fn what_is_refused_is_put_aside_alone_and_another_version_goes_wholly() {
     let unfit = reasons.iter().find(|r| r["code"] == "unfit").unwrap();
     assert_eq!(unfit["refusals"][0], json!({"field": "company.code", "code": "missing", "value": "enterprise.code"}));
     // What would go is shown to the last character.
-    let subject = items["items"].as_array().unwrap().iter().find(|i| i["reason"]["code"] == "refused").unwrap()["subject"].as_str().unwrap();
+    let subject =
+        items["items"].as_array().unwrap().iter().find(|i| i["reason"]["code"] == "refused").unwrap()["subject"].as_str().unwrap();
     let preview = server.get(&format!("/api/v1/submissions/province/preview?object=point&subject={subject}"));
     let text = preview["text"].as_str().unwrap();
     assert!(text.starts_with("{\"version\":\"1.0\",\"data\":[{\"pointId\":") && text.contains("\"pointCode\":\"P003\""), "{preview}");
@@ -303,7 +311,7 @@ fn records_become_files_that_are_never_half_there() {
     let files = tempfile::tempdir().unwrap();
     let (_, url) = Platform::start();
     let out = files.path().join("out");
-    let mut server = node(&url, files.path());
+    let mut server = node(&url, files.path(), 2);
     let owner = server.enterprise("E1");
     // A watcher that reads every file the moment it sees it: each must be whole.
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -315,7 +323,10 @@ fn records_become_files_that_are_never_half_there() {
                 let name = entry.file_name().into_string().unwrap();
                 if !name.starts_with('.') {
                     let text = std::fs::read_to_string(entry.path()).unwrap();
-                    assert!(text.starts_with('\u{feff}') && text.ends_with("\r\n") && text.matches("\r\n").count() >= 2, "{name}: {text:?}");
+                    assert!(
+                        text.starts_with('\u{feff}') && text.ends_with("\r\n") && text.matches("\r\n").count() >= 2,
+                        "{name}: {text:?}"
+                    );
                     looks += 1;
                 }
             }
@@ -330,7 +341,8 @@ fn records_become_files_that_are_never_half_there() {
     assert_eq!(status, 201, "{session}");
     let (admin, supervisor) = (server.token().to_owned(), session["token"].as_str().unwrap().to_owned());
     let report = |server: &mut Server, n: usize| {
-        let fields = json!({"description": format!("配电箱, 门\"{n}\""), "place": "二车间", "found_on": "2026-11-22", "source": "condition"});
+        let fields =
+            json!({"description": format!("配电箱, 门\"{n}\""), "place": "二车间", "found_on": "2026-11-22", "source": "condition"});
         let body = json!({"enterprise": owner, "transition": "report", "fields": fields});
         server.use_token(&supervisor);
         let (status, made) = server.post("/api/v1/registers/hidden_danger/records", &body);
@@ -367,4 +379,23 @@ fn records_become_files_that_are_never_half_there() {
     });
     let names: Vec<String> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().all(|name| name.starts_with("hidden_danger-20") && name.ends_with(".csv")), "{names:?}");
+}
+
+#[test]
+fn a_node_that_stops_does_not_wait_for_a_platform_that_is_silent() {
+    let files = tempfile::tempdir().unwrap();
+    let (platform, url) = Platform::start();
+    let mut server = node(&url, files.path(), 120);
+    let owner = server.enterprise("E1");
+    points(&server, &owner, 0..3);
+    enable_pack(&server);
+    platform.does.lock().unwrap().push_back(Does::Sleep(Duration::from_secs(60)));
+    switch_on(&server, "province");
+    server.wait("a call that is out", |_| platform.does.lock().unwrap().is_empty().then_some(()));
+    let (code, took) = server.stop();
+    assert_eq!(code, Some(0));
+    assert!(took.as_secs() < 10, "stopped in {took:?}");
+    // What was out goes again.
+    server.restart();
+    server.wait("all three", |_| (platform.taken("/api/v1/point", "pointCode").len() == 3).then_some(()));
 }

@@ -176,8 +176,7 @@ impl Registers {
 
     /// What speaks against submissions: words that are taken, registers, states and fields that nobody brings, what goes no further than a lower level.
     fn against_submissions(&self, folder: &Folder) -> Vec<Wrong> {
-        let find =
-            |id: &str| self.kinds.get(id).map(|(kind, _)| kind.as_ref()).or_else(|| folder.kinds.iter().find(|kind| kind.id == id));
+        let find = |id: &str| self.kinds.get(id).map(|(kind, _)| kind.as_ref()).or_else(|| folder.kinds.iter().find(|kind| kind.id == id));
         let at = |id: &str| format!("submissions/{id}/submission.toml");
         let twice = folder.submissions.iter().filter_map(|submission| {
             let (_, pack, _) = self.submissions.get(&submission.id)?;
@@ -264,6 +263,8 @@ pub struct PackView {
     pub is_trusted: bool,
     /// Its registers: word, Chinese and English name.
     pub registers: Vec<(String, String, String)>,
+    /// Its submissions: word, Chinese and English name, version.
+    pub submissions: Vec<[String; 4]>,
     /// What is wrong with what lies in the folder.
     pub wrong: Vec<Wrong>,
     /// By whom it was last switched.
@@ -303,7 +304,9 @@ pub async fn list(app: &App, scope: &Scope) -> Result<Vec<PackView>, AppError> {
         views.push(view(app, &found, Some(gone), &registers));
     }
     // Data of the region, of the simulator: nothing of it is switched.
-    let is_switched = |folder: &Folder| !folder.kinds.is_empty() || folder.networking.is_some() || !folder.submissions.is_empty() || !folder.wrong.is_empty();
+    let is_switched = |folder: &Folder| {
+        !folder.kinds.is_empty() || folder.networking.is_some() || !folder.submissions.is_empty() || !folder.wrong.is_empty()
+    };
     let found = found.iter().filter(|found| is_switched(&found.folder));
     views.extend(found.map(|found| view(app, found, kept.iter().find(|row| row.id == found.id), &registers)));
     Ok(views)
@@ -342,6 +345,9 @@ fn view(app: &App, found: &Found, row: Option<&PackRow>, registers: &Registers) 
         is_trusted: matches!(&found.signature, Signature::By(key) if app.settings.trusted_keys.contains(key)),
         signature: found.signature.clone(),
         registers: found.folder.kinds.iter().map(|kind| (kind.id.clone(), kind.name.clone(), kind.name_en.clone())).collect(),
+        submissions: (found.folder.submissions.iter())
+            .map(|s| [s.id.clone(), s.name.clone(), s.name_en.clone(), s.version.clone()])
+            .collect(),
         wrong,
         changed_by: row.map(|row| row.changed_by.clone()),
         changed_at: row.map(|row| row.changed_at),

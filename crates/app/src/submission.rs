@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use anlan_domain::submission::{Filling, Format, Object, Of, Refusal, Rendered, Submission, Transport};
 use anlan_model::{Clock as _, Permission, PointId, Quality, Scope, Timestamp};
-pub use anlan_store::{SubmissionAttemptFilter, SubmissionAttemptRow, SubmissionItem, SubmissionTargetRow};
 use anlan_store::{
     NewSubmissionAttempt, SubmissionHolder, SubmissionNow, SubmissionPut, SubmissionSettled, SubmissionTargetAfter, SubmissionThing,
     SubmissionWant,
 };
+pub use anlan_store::{SubmissionAttemptFilter, SubmissionAttemptRow, SubmissionItem, SubmissionTargetRow};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::App;
-use crate::error::{AppError, Kind};
+use crate::error::AppError;
 use crate::validate::{Page, Paging};
 use send::{Delivery, Sender};
 
@@ -139,10 +139,7 @@ impl Target {
     }
 
     fn takes(&self, submission: &Submission) -> bool {
-        matches!(
-            (&self.place, &submission.transport),
-            (Place::Url { .. }, Transport::Call(_)) | (Place::Dir(_), Transport::File { .. })
-        )
+        matches!((&self.place, &submission.transport), (Place::Url { .. }, Transport::Call(_)) | (Place::Dir(_), Transport::File { .. }))
     }
 }
 
@@ -156,8 +153,9 @@ impl Settings {
         let mut targets = Vec::new();
         for t in &self.target {
             let fail = |why: &str| Err(SettingsError::Value { name: t.name.clone(), why: why.to_owned() });
-            let is_name =
-                !t.name.is_empty() && t.name.len() <= 32 && t.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            let is_name = !t.name.is_empty()
+                && t.name.len() <= 32
+                && t.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
             if !is_name {
                 return fail("a name has 1 to 32 small letters, digits and -");
             }
@@ -185,7 +183,9 @@ impl Settings {
             let place = match (&t.url, &t.dir) {
                 (Some(url), None) => {
                     if !is_url(url) {
-                        return fail("url begins with https:// and a host, without user, ? or #; http:// is for 127.0.0.1, [::1] and localhost alone");
+                        return fail(
+                            "url begins with https:// and a host, without user, ? or #; http:// is for 127.0.0.1, [::1] and localhost alone",
+                        );
                     }
                     let ca = t.ca.as_ref().map(|path| read("ca", path)).transpose()?;
                     if ca.as_deref().is_some_and(|pem| send::roots(pem).is_empty()) {
@@ -349,8 +349,11 @@ pub async fn switch(app: &App, scope: &Scope, name: &str, on: bool, hash: &str) 
         let put = SubmissionPut { name, submission: &target.submission, version: "", hash: "", wants: None };
         return Ok(app.store.put_submission_target(&act, &put, app.clock.now()).await?);
     }
-    let (submission, _, now) =
-        app.registers.load().submission(&target.submission).ok_or_else(|| AppError::conflict("submission.unknown").with("submission", &target.submission))?;
+    let (submission, _, now) = app
+        .registers
+        .load()
+        .submission(&target.submission)
+        .ok_or_else(|| AppError::conflict("submission.unknown").with("submission", &target.submission))?;
     if now != hash {
         return Err(AppError::conflict("submission.changed").on("hash"));
     }
@@ -432,21 +435,16 @@ pub async fn preview(app: &App, scope: &Scope, name: &str, object: &str, subject
         return Err(AppError::not_found());
     }
     let target = target(app, name)?;
-    let (submission, ..) =
-        app.registers.load().submission(&target.submission).ok_or_else(|| AppError::conflict("submission.unknown").with("submission", &target.submission))?;
+    let (submission, ..) = app
+        .registers
+        .load()
+        .submission(&target.submission)
+        .ok_or_else(|| AppError::conflict("submission.unknown").with("submission", &target.submission))?;
     let object = submission.object(object).ok_or_else(AppError::not_found)?;
     let item = app.store.submission_item(&scope, name, &object.id, subject).await?;
     let mut things = things(app, &scope, &submission, object, &[subject.to_owned()]).await?;
-    let mut preview = Preview {
-        key: None,
-        text: None,
-        digest: None,
-        is_wanted: false,
-        is_here: false,
-        refusals: Vec::new(),
-        item,
-        to: target.place(),
-    };
+    let mut preview =
+        Preview { key: None, text: None, digest: None, is_wanted: false, is_here: false, refusals: Vec::new(), item, to: target.place() };
     let Some(SubmissionThing { thing, .. }) = things.remove(subject) else { return Ok(preview) };
     preview.is_here = true;
     preview.is_wanted = submission.wants(object, &thing);
@@ -516,6 +514,15 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
     for target in app.settings.submissions.clone() {
         tasks.spawn(serve(app.clone(), target, stop.clone()));
     }
+    match app.store.submission_targets(&Scope::node()).await {
+        Ok(rows) => {
+            let known = |name: &str| app.settings.submissions.iter().any(|target| target.name == name);
+            for row in rows.iter().filter(|row| row.enabled && !known(&row.name)) {
+                warn!("submission.target {} is on and no longer in the configuration: what changes waits for it", row.name);
+            }
+        }
+        Err(failure) => warn!(error = &failure as &dyn std::error::Error, "the targets of submissions could not be read"),
+    }
     if tasks.is_empty() {
         return;
     }
@@ -546,8 +553,13 @@ async fn serve(app: Arc<App>, target: Target, stop: CancellationToken) {
     let mut served = Served { sender: Sender::new(&target), target, looked: HashMap::new(), topped_up: None };
     let mut was_failing = false;
     loop {
-        match round(&app, &mut served, &stop).await {
-            Ok(()) => was_failing = false,
+        let round = tokio::select! {
+            () = stop.cancelled() => return,
+            round = round(&app, &mut served, &stop) => round,
+        };
+        match round {
+            Ok(true) => continue,
+            Ok(false) => was_failing = false,
             Err(failure) if !was_failing => {
                 was_failing = true;
                 let name = &served.target.name;
@@ -563,25 +575,26 @@ async fn serve(app: Arc<App>, target: Target, stop: CancellationToken) {
     }
 }
 
-async fn round(app: &App, served: &mut Served, stop: &CancellationToken) -> Result<(), AppError> {
+/// Whether more waits than a round takes.
+async fn round(app: &App, served: &mut Served, stop: &CancellationToken) -> Result<bool, AppError> {
     let node = Scope::node();
     let name = served.target.name.clone();
-    let Some((submission, _, hash)) = app.registers.load().submission(&served.target.submission) else { return Ok(()) };
+    let Some((submission, _, hash)) = app.registers.load().submission(&served.target.submission) else { return Ok(false) };
     if !served.target.takes(&submission) {
-        return Ok(());
+        return Ok(false);
     }
     let row = |rows: Vec<SubmissionTargetRow>| rows.into_iter().find(|row| row.name == name && row.enabled);
-    let Some(mut kept) = row(app.store.submission_targets(&node).await?) else { return Ok(()) };
+    let Some(mut kept) = row(app.store.submission_targets(&node).await?) else { return Ok(false) };
     if (kept.submission.as_str(), kept.hash.as_str()) != (submission.id.as_str(), hash.as_str()) {
         // Another version is on by now, by an administrator's act upon its pack: everything goes anew.
         let _turn = app.switching.lock().await;
         let (Some(_), Some((submission, _, hash))) =
             (row(app.store.submission_targets(&node).await?), app.registers.load().submission(&served.target.submission))
         else {
-            return Ok(());
+            return Ok(false);
         };
         info!("submission {} is of version {} now: everything goes to {name} anew", submission.id, submission.version);
-        return fill(app, &node, &served.target, &submission, &hash).await;
+        return fill(app, &node, &served.target, &submission, &hash).await.map(|()| true);
     }
     if served.topped_up.is_none_or(|at| at.elapsed() >= TIDY) {
         app.store.top_up_submission(&name, app.clock.now()).await?;
@@ -592,19 +605,21 @@ async fn round(app: &App, served: &mut Served, stop: &CancellationToken) -> Resu
     }
     app.store.stamp_submission(&name, app.clock.now()).await?;
     if kept.next_at > app.clock.now() {
-        return Ok(());
+        return Ok(false);
     }
+    let mut is_more = false;
     for object in &submission.objects {
-        for _ in 0..TEXTS_MAX {
+        for n in 1..=TEXTS_MAX {
             if stop.is_cancelled() || !step(app, served, &submission, object, &mut kept, &hash).await? {
                 break;
             }
             if kept.next_at > app.clock.now() {
-                return Ok(());
+                return Ok(false);
             }
+            is_more |= n == TEXTS_MAX;
         }
     }
-    Ok(())
+    Ok(is_more)
 }
 
 /// Queues points whose newest reading is another than at the last look.
@@ -768,7 +783,7 @@ async fn deliver(
                 SubmissionNow::Aside { reason: detail.clone() }
             }
             Delivery::Failed { answered, .. } => {
-                let alone = item.alone || (*answered && item.n_tries >= 1);
+                let alone = item.alone || item.n_tries >= if *answered { 1 } else { 3 };
                 SubmissionNow::Again { at: now.plus_us(pause(item.n_tries)), alone, reason: detail.clone() }
             }
         };
@@ -793,6 +808,14 @@ async fn deliver(
             if kept.n_failures > 0 {
                 info!("submissions to {} are taken again", put.name);
             }
+            // Nobody was there: that says nothing of what was tried meanwhile, and it goes next. What was answered waits for its time.
+            let code = kept
+                .reason
+                .take()
+                .and_then(|reason| serde_json::from_str::<serde_json::Value>(&reason).ok()?["code"].as_str().map(str::to_owned));
+            if code.is_some_and(|code| ["no_answer", "not_written", "no_secret"].contains(&code.as_str())) {
+                app.store.hurry_submission(put.name).await?;
+            }
             (kept.n_failures, kept.failing_since, kept.next_at, kept.taken_at) = (0, None, Timestamp::EPOCH, Some(now));
         }
         SubmissionTargetAfter::Failed { next_at, reason } => {
@@ -801,6 +824,7 @@ async fn deliver(
             }
             kept.n_failures += 1;
             kept.next_at = next_at;
+            kept.reason = Some(reason);
         }
         SubmissionTargetAfter::Same => {}
     }
@@ -812,12 +836,6 @@ fn content_type(format: &Format) -> &'static str {
     match format {
         Format::Json { .. } => "application/json; charset=utf-8",
         Format::Csv { .. } => "text/csv; charset=utf-8",
-    }
-}
-
-impl From<SettingsError> for AppError {
-    fn from(error: SettingsError) -> Self {
-        Self { source: Some(error.into()), ..Self::new(Kind::Internal, "internal") }
     }
 }
 
@@ -839,7 +857,15 @@ mod tests {
         check("", "say one of url and dir");
         check("url = \"https://x\"\ndir = \"/x\"", "say one of url and dir");
         check("dir = \"x\"", "an absolute path");
-        for url in ["http://10.0.0.1/x", "http://localhost.evil.example", "https://", "https://u:p@host", "https://h/?k=1", "ftp://h", "http://127.0.0.1@evil.example"] {
+        for url in [
+            "http://10.0.0.1/x",
+            "http://localhost.evil.example",
+            "https://",
+            "https://u:p@host",
+            "https://h/?k=1",
+            "ftp://h",
+            "http://127.0.0.1@evil.example",
+        ] {
             check(&format!("url = \"{url}\""), "url begins with https://");
         }
         check("url = \"https://x\"\ntimeout_s = 0", "timeout_s is 1 to 300");

@@ -88,7 +88,11 @@ async fn every_kind_of_thing_goes_out_and_again_when_it_changes() {
     let device = node.device("D1", Some(&enterprise)).await;
     node.point(&device, "GT-101").await;
     node.reading(&device, "GT-101", 60.0).await;
-    node.app.store.ensure_vehicle("13900000001", anlan_model::Trust::Listed, true, anlan_model::Clock::now(&*node.app.clock)).await.unwrap();
+    node.app
+        .store
+        .ensure_vehicle("13900000001", anlan_model::Trust::Listed, true, anlan_model::Clock::now(&*node.app.clock))
+        .await
+        .unwrap();
     let supervisor = node.person("reports", json!([{"role": "supervisor", "region": HERE}])).await;
     let fields = json!({"description": "配电箱门缺失", "place": "二车间", "found_on": "2026-11-22", "source": "condition"});
     let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
@@ -133,7 +137,9 @@ async fn every_kind_of_thing_goes_out_and_again_when_it_changes() {
     let gone = node.get("/api/v1/submissions/there/preview?object=enterprise&subject=99").await;
     assert_eq!((&gone["here"], &gone["text"]), (&json!(false), &Value::Null));
     for path in ["preview?object=nothing&subject=1", "items?state=nothing"] {
-        assert!(ask(&node.router, "GET", &format!("/api/v1/submissions/there/{path}"), Some(&node.admin), None).await.status.is_client_error());
+        assert!(
+            ask(&node.router, "GET", &format!("/api/v1/submissions/there/{path}"), Some(&node.admin), None).await.status.is_client_error()
+        );
     }
     let resend = node.admin("POST", "/api/v1/submissions/there/resend", json!({"object": "enterprise"})).await;
     assert_eq!(resend.refused(400), [("field.missing".to_owned(), "subject".to_owned())]);

@@ -45,7 +45,7 @@ CREATE TABLE submission_item (
     sent_at_us {{BIGINT}},
     PRIMARY KEY (target, object, subject)
 );
-CREATE INDEX submission_item_due ON submission_item (target, object, state, next_at_us, since_us, subject);
+CREATE INDEX submission_item_due ON submission_item (target, object, state, since_us, subject);
 
 -- Every attempt.
 CREATE TABLE submission_attempt (

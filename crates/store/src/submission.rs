@@ -284,7 +284,9 @@ pub(crate) async fn note(tx: &mut Tx, network: &Network, told: &Told) -> Result<
             Some(Of::Point) => told.point_ids().map(|id| id.to_string()).collect(),
             Some(Of::Vehicle) => told.vehicle_ids().map(|id| id.to_string()).collect(),
             Some(Of::Alarm) => told.alarm_ids().map(|id| id.to_string()).collect(),
-            Some(Of::Record) => registers.iter().filter(|(_, kind)| Some(*kind) == want.register.as_ref()).map(|(id, _)| id.to_string()).collect(),
+            Some(Of::Record) => {
+                registers.iter().filter(|(_, kind)| Some(*kind) == want.register.as_ref()).map(|(id, _)| id.to_string()).collect()
+            }
             Some(Of::Latest) | None => BTreeSet::new(),
         };
         put(tx, target, &want.object, &Vec::from_iter(subjects)).await?;
@@ -491,7 +493,7 @@ ON CONFLICT (name) DO UPDATE SET enabled = excluded.enabled, submission = exclud
     pub async fn submission_due(&self, name: &str, object: &str, now: Timestamp, limit: u32) -> Result<Vec<SubmissionItem>, StoreError> {
         let q = format!(
             "{ITEM} AND i.object = $2 AND i.state = 'waiting' AND i.next_at_us <= $3 AND i.since_us > 0
-ORDER BY i.next_at_us, i.since_us, i.subject
+ORDER BY i.since_us, i.subject
 LIMIT $4"
         );
         self.db.rows(sql(&q).bind(name).bind(object).bind(now).bind(i64::from(limit))).await?.iter().map(item).collect()
@@ -505,7 +507,8 @@ LIMIT $4"
         if !scope.node_wide() {
             return Ok(Vec::new());
         }
-        let q = sql("SELECT object, state, COUNT(*) AS n FROM submission_item WHERE target = $1 GROUP BY object, state ORDER BY object, state");
+        let q =
+            sql("SELECT object, state, COUNT(*) AS n FROM submission_item WHERE target = $1 GROUP BY object, state ORDER BY object, state");
         let rows = self.db.rows(q.bind(name)).await?;
         rows.iter().map(|row| Ok((row.get("object")?, row.get("state")?, row.get("n")?))).collect()
     }
@@ -542,7 +545,13 @@ LIMIT $4"
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn submission_item(&self, scope: &Scope, name: &str, object: &str, subject: &str) -> Result<Option<SubmissionItem>, StoreError> {
+    pub async fn submission_item(
+        &self,
+        scope: &Scope,
+        name: &str,
+        object: &str,
+        subject: &str,
+    ) -> Result<Option<SubmissionItem>, StoreError> {
         if !scope.node_wide() {
             return Ok(None);
         }
@@ -580,14 +589,17 @@ LIMIT $4"
             let insert = sql("INSERT INTO submission_attempt (at_us, target, submission, version, object, subject, subject_key, digest, batch, outcome, detail, enterprise_id, region, sector)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
             let insert = insert.bind(now).bind(put.name).bind(put.submission).bind(put.version).bind(one.object.as_str());
-            let insert = insert.bind(one.subject.as_str()).bind(attempt.key.as_str()).bind(attempt.digest.as_str()).bind(attempt.batch.as_str());
+            let insert =
+                insert.bind(one.subject.as_str()).bind(attempt.key.as_str()).bind(attempt.digest.as_str()).bind(attempt.batch.as_str());
             let insert = insert.bind(attempt.outcome).bind(attempt.detail.as_str()).bind(attempt.holder.enterprise);
             tx.run(insert.bind(attempt.holder.region.clone()).bind(attempt.holder.sector.clone())).await?;
         }
         match after {
             SubmissionTargetAfter::Same => {}
             SubmissionTargetAfter::Taken => {
-                let update = sql("UPDATE submission_target SET n_failures = 0, failing_since_us = NULL, reason = NULL, next_at_us = 0, taken_at_us = $1 WHERE name = $2");
+                let update = sql(
+                    "UPDATE submission_target SET n_failures = 0, failing_since_us = NULL, reason = NULL, next_at_us = 0, taken_at_us = $1 WHERE name = $2",
+                );
                 tx.run(update.bind(now).bind(put.name)).await?;
             }
             SubmissionTargetAfter::Failed { next_at, reason } => {
@@ -621,13 +633,36 @@ WHERE target = $1",
             return Err(StoreError::NotFound);
         }
         // Somebody has looked: nothing waits for its pause any more.
-        change.tx.run(sql("UPDATE submission_item SET next_at_us = 0 WHERE target = $1 AND state = 'waiting' AND next_at_us > 0").bind(name)).await?;
+        change
+            .tx
+            .run(sql("UPDATE submission_item SET next_at_us = 0 WHERE target = $1 AND state = 'waiting' AND next_at_us > 0").bind(name))
+            .await?;
         change.tx.run(sql("UPDATE submission_target SET next_at_us = 0 WHERE name = $1").bind(name)).await?;
         let row = json!({"name": name, "object": one.map(|(object, _)| object), "subject": one.map(|(_, subject)| subject), "subjects": n});
         change.tell("submission", &row).await?;
-        change.record(Entry { action: "resend", noun: "submission", subject: name.to_owned(), detail: row.clone(), row, holder: Holder::NONE }).await?;
+        change
+            .record(Entry {
+                action: "resend",
+                noun: "submission",
+                subject: name.to_owned(),
+                detail: row.clone(),
+                row,
+                holder: Holder::NONE,
+            })
+            .await?;
         change.commit().await?;
         Ok(n)
+    }
+
+    /// What was tried in vain is due at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn hurry_submission(&self, name: &str) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        tx.run(sql("UPDATE submission_item SET next_at_us = 0 WHERE target = $1 AND state = 'waiting' AND next_at_us > 0").bind(name))
+            .await?;
+        tx.commit().await
     }
 
     /// Attempts under the scope, newest first.
@@ -670,16 +705,22 @@ WHERE 1 = 1");
         })
     }
 
-    /// Drops attempts made before then, and the oldest beyond so many of a target; how many.
+    /// Drops attempts made before then, and the oldest beyond so many of a target; how many. Alarms that ended before then leave the queues, if they do not wait.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn trim_submission_attempts(&self, before: Timestamp, most: i64) -> Result<u64, StoreError> {
         let mut tx = self.db.begin().await?;
+        let over = sql(
+            "DELETE FROM submission_item WHERE state IN ('sent', 'unwanted', 'gone') AND subject IN (SELECT a.id FROM alarm AS a WHERE a.returned_at_us < $1)",
+        );
+        tx.run(over.bind(before)).await?;
         let mut n = tx.run(sql("DELETE FROM submission_attempt WHERE at_us < $1").bind(before)).await?;
         for row in tx.rows(sql("SELECT name FROM submission_target ORDER BY name")).await? {
             let name: String = row.get("name")?;
-            let q = sql("SELECT id FROM submission_attempt WHERE target = $1 ORDER BY id DESC LIMIT 1 OFFSET $2").bind(name.as_str()).bind(most);
+            let q = sql("SELECT id FROM submission_attempt WHERE target = $1 ORDER BY id DESC LIMIT 1 OFFSET $2")
+                .bind(name.as_str())
+                .bind(most);
             let Some(oldest) = tx.row(q).await? else { continue };
             let delete = sql("DELETE FROM submission_attempt WHERE target = $1 AND id <= $2").bind(name.as_str());
             n += tx.run(delete.bind(oldest.get::<i64>("id")?)).await?;
@@ -773,13 +814,20 @@ WHERE (d.id IS NULL OR {NO_HEARTBEAT})",
         Ok(things)
     }
 
-    async fn submitted_records(&self, register: &str, level: NodeLevel, ids: &[String]) -> Result<BTreeMap<String, SubmissionThing>, StoreError> {
+    async fn submitted_records(
+        &self,
+        register: &str,
+        level: NodeLevel,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, SubmissionThing>, StoreError> {
         let ids: Vec<RecordId> = ids.iter().filter_map(|id| id.parse().ok().map(RecordId::new)).collect();
         // Of a node in no network too: then nothing bears its id.
         let own = self.network.get().own.unwrap_or(NodeId::new(0));
         let mut tx = self.db.begin().await?;
         let mut told = crate::copy::told_by_id(&mut tx, own, level, &self.network.registers(), register, &ids).await?;
-        let select = format!("SELECT r.id, r.region AS r_region, r.sector AS r_sector, {OWNED} FROM record AS r LEFT JOIN enterprise AS e ON e.id = r.enterprise_id {REGION}\nWHERE 1 = 1");
+        let select = format!(
+            "SELECT r.id, r.region AS r_region, r.sector AS r_sector, {OWNED} FROM record AS r LEFT JOIN enterprise AS e ON e.id = r.enterprise_id {REGION}\nWHERE 1 = 1"
+        );
         let rows = crate::feed::among(&mut tx, &select, "r.id", &ids).await?;
         drop(tx);
         let mut things = BTreeMap::new();
@@ -808,7 +856,10 @@ fn settle(name: &str, one: &SubmissionSettled, now: Timestamp) -> Sql {
             // True whatever happened since; whether anything waits is another question.
             q.push("digest = {}, sent_at_us = {}, ", &[digest, &now]);
             q.push("n_tries = CASE WHEN revision = {} THEN 0 ELSE n_tries END, ", &[&revision]);
-            q.push("failed_since_us = NULL, alone = 0, reason = NULL, state = CASE WHEN revision = {} THEN 'sent' ELSE state END", &[&revision]);
+            q.push(
+                "failed_since_us = NULL, alone = 0, reason = NULL, state = CASE WHEN revision = {} THEN 'sent' ELSE state END",
+                &[&revision],
+            );
             q.push(WHERE, &[&name, &object, &subject]);
         }
         SubmissionNow::Unchanged | SubmissionNow::Unwanted | SubmissionNow::Gone => {
@@ -827,7 +878,10 @@ fn settle(name: &str, one: &SubmissionSettled, now: Timestamp) -> Sql {
             q.push(" AND revision = {}", &[&revision]);
         }
         SubmissionNow::Again { at, alone, reason } => {
-            q.push("n_tries = n_tries + 1, failed_since_us = COALESCE(failed_since_us, {}), next_at_us = {}, alone = {}, reason = {}", &[&now, at, alone, reason]);
+            q.push(
+                "n_tries = n_tries + 1, failed_since_us = COALESCE(failed_since_us, {}), next_at_us = {}, alone = {}, reason = {}",
+                &[&now, at, alone, reason],
+            );
             q.push(WHERE, &[&name, &object, &subject]);
             q.push(" AND revision = {}", &[&revision]);
         }
@@ -842,8 +896,7 @@ const DEVICE: &str = "d.id AS d_id, d.code AS d_code, d.name AS d_name, d.protoc
 const DEVICE_JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = d.enterprise_id LEFT JOIN region AS g ON g.code = e.region";
 const POINT: &str = "p.id AS p_id, p.code AS p_code, p.name AS p_name, p.unit AS p_unit, p.kind AS p_kind, p.site AS p_site, p.period_s, p.range_low, p.range_high,
   p.limits, p.confirmed, p.lon AS p_lon, p.lat AS p_lat";
-const POINT_JOINS: &str =
-    "INNER JOIN device AS d ON d.id = p.device_id LEFT JOIN enterprise AS e ON e.id = d.enterprise_id LEFT JOIN region AS g ON g.code = e.region";
+const POINT_JOINS: &str = "INNER JOIN device AS d ON d.id = p.device_id LEFT JOIN enterprise AS e ON e.id = d.enterprise_id LEFT JOIN region AS g ON g.code = e.region";
 const VEHICLE: &str = "v.id AS v_id, v.phone AS v_phone, v.plate AS v_plate, v.kind AS v_kind, v.region AS v_region, v.speed_limit_kmh";
 const VEHICLE_JOINS: &str = "LEFT JOIN enterprise AS e ON e.id = v.enterprise_id LEFT JOIN region AS g ON g.code = e.region";
 

@@ -200,7 +200,7 @@ INSERT INTO roster (origin, body, at_us) VALUES ('0199f3c27f007abc8def0123456789
     },
     Step {
         name: "0021_submission",
-        digest: "a443e65d4facb82461d241ce3696b38391ae1154a08dc24582e4bc2e1b29b0cd",
+        digest: "7abf33c181459827af353300607accd9f632cd1a50646954cf29f787ab80a386",
         rows: "INSERT INTO submission_target (name, enabled, submission, version, hash, wants, changed_by, changed_at_us) VALUES ('province', 1, 's', '1', 'h', '[{\"object\":\"alarm\",\"of\":\"alarm\"}]', '张三', 17);
 INSERT INTO submission_item (target, object, subject, revision, state) VALUES ('province', 'alarm', 'a', 1, 'waiting');
 INSERT INTO submission_attempt (at_us, target, submission, version, object, subject, subject_key, digest, batch, outcome, detail) VALUES (18, 'province', 's', '1', 'alarm', 'a', 'k', 'd', 'b', 'failed', '{}');",

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anlan_domain::register::Kind;
 use anlan_domain::submission::Of;
 use anlan_model::noun::Grant;
-use anlan_model::{AlarmChange, AlarmId, Effect, Level, NodeLevel, PointId, RaisedAlarm, RegionCode, Role, RuleKind, Scope, Subject, Timestamp, Trust};
+use anlan_model::{
+    AlarmChange, AlarmId, Effect, Level, NodeLevel, PointId, RaisedAlarm, RegionCode, Role, RuleKind, Scope, Subject, Timestamp, Trust,
+};
 use anlan_store::testing::{number, on_both_at, tamper};
 use anlan_store::*;
 use serde_json::{Value, json};
@@ -182,7 +184,10 @@ async fn everything_waits_once_and_then_what_changes() {
         let change = EnterpriseChange { revision: owner.revision, name: Some("改名".into()), ..EnterpriseChange::default() };
         again.update_enterprise(&node, owner.id, &change, later(3)).await.unwrap();
         again.ensure_vehicle("13900000002", Trust::Listed, true, NOW).await.unwrap();
-        again.project(2, &[Effect::Alarm(AlarmChange::Returned { id: AlarmId::new(1), at: later(3) }), raised(2, 2, later(3))]).await.unwrap();
+        again
+            .project(2, &[Effect::Alarm(AlarmChange::Returned { id: AlarmId::new(1), at: later(3) }), raised(2, 2, later(3))])
+            .await
+            .unwrap();
         let id = record(&again, owner.id, json!({"subject": "库区"})).await;
         let counts: Vec<usize> = {
             let mut counts = Vec::new();
@@ -201,7 +206,10 @@ async fn everything_waits_once_and_then_what_changes() {
         change.commit().await.unwrap();
         again.settle_submission(&put("1", None), &[sent(&item)], &SubmissionTargetAfter::Taken, later(5)).await.unwrap();
         let left = waiting(&again, Of::Record, later(6)).await;
-        assert_eq!((left.len(), left[0].revision, left[0].sent_at, left[0].digest.as_deref()), (1, item.revision + 1, Some(later(5)), Some("d")));
+        assert_eq!(
+            (left.len(), left[0].revision, left[0].sent_at, left[0].digest.as_deref()),
+            (1, item.revision + 1, Some(later(5)), Some("d"))
+        );
         // A failure waits for its time, and a change does not.
         let again_at = SubmissionNow::Again { at: later(60), alone: true, reason: "{}".into() };
         let failed = SubmissionTargetAfter::Failed { next_at: later(30), reason: "{}".into() };
@@ -213,7 +221,10 @@ async fn everything_waits_once_and_then_what_changes() {
         assert_eq!((target.n_failures, target.failing_since, target.next_at), (1, Some(later(7)), later(30)));
         // Aside: not before a person says so.
         let aside = SubmissionNow::Aside { reason: "{}".into() };
-        again.settle_submission(&put("1", None), &[settled(&held, aside, "refused")], &SubmissionTargetAfter::Same, later(61)).await.unwrap();
+        again
+            .settle_submission(&put("1", None), &[settled(&held, aside, "refused")], &SubmissionTargetAfter::Same, later(61))
+            .await
+            .unwrap();
         assert_eq!(waiting(&again, Of::Record, later(1_000)).await, []);
         let page = again.submission_items(&node, "province", "aside", None, &Paging::all()).await.unwrap();
         assert_eq!(page.items.len(), 1);
@@ -227,7 +238,8 @@ async fn everything_waits_once_and_then_what_changes() {
         again.put_submission_target(&node, &put("2", None), later(65)).await.unwrap();
         again.ensure_vehicle("13900000003", Trust::Listed, true, NOW).await.unwrap();
         assert_eq!(number(&again, "SELECT COUNT(*) AS n FROM submission_item").await, 0, "off: nothing waits");
-        let audit = again.audit(&node, &AuditFilter { noun: Some("submission".into()), ..AuditFilter::default() }, &Paging::all()).await.unwrap();
+        let audit =
+            again.audit(&node, &AuditFilter { noun: Some("submission".into()), ..AuditFilter::default() }, &Paging::all()).await.unwrap();
         let acts: Vec<&str> = audit.items.iter().rev().map(|entry| entry.action.as_str()).collect();
         assert_eq!(acts, ["enable", "resend", "enable", "disable"]);
         assert!(again.verify_audit(None).await.unwrap().complete);
@@ -319,7 +331,10 @@ async fn whoever_is_elsewhere_sees_no_attempt_and_no_queue() {
         let refused = store.put_submission_target(&here, &put("2", Some(&wants)), NOW).await;
         assert!(matches!(refused, Err(StoreError::OutOfScope)));
         assert!(matches!(store.resend_submission(&here, "province", None, NOW).await, Err(StoreError::OutOfScope)));
-        assert!(matches!(store.submission_things(&here, Of::Point, None, NodeLevel::City, &["1".into()]).await, Err(StoreError::OutOfScope)));
+        assert!(matches!(
+            store.submission_things(&here, Of::Point, None, NodeLevel::City, &["1".into()]).await,
+            Err(StoreError::OutOfScope)
+        ));
         // What was refused changed nothing: changes still wait for the version that is on.
         store.ensure_vehicle("13900000009", Trust::Listed, true, NOW).await.unwrap();
         assert_eq!(waiting(&store, Of::Vehicle, later(9)).await.len(), 2);

@@ -5147,6 +5147,8 @@ export interface components {
             /** @description SHA-256 of what was last taken. */
             digest: string | null;
             failed_since: null | components["schemas"]["At"];
+            /** @description Object, a slash, the subject. */
+            id: string;
             /**
              * Format: int64
              * @description Tries that failed since it last changed.

@@ -77,9 +77,10 @@ impl Sender {
                 let written = tokio::task::spawn_blocking(move || (write(&dir, &name, text.as_bytes()), name)).await;
                 match written {
                     Ok((Ok(()), name)) => Delivery::Taken { outcome: "sent", detail: json!({ "code": "written", "file": name }) },
-                    Ok((Err(error), name)) => {
-                        Delivery::Failed { answered: false, detail: json!({"code": "not_written", "file": name, "says": error.to_string()}) }
-                    }
+                    Ok((Err(error), name)) => Delivery::Failed {
+                        answered: false,
+                        detail: json!({"code": "not_written", "file": name, "says": error.to_string()}),
+                    },
                     Err(error) => Delivery::Failed { answered: false, detail: json!({"code": "not_written", "says": error.to_string()}) },
                 }
             }
@@ -91,10 +92,19 @@ impl Sender {
                     headers.push((name.clone(), submission.fill(template, &filling)));
                 }
                 let (agent, put) = (self.agent.clone(), call.put);
-                let asked = tokio::task::spawn_blocking(move || ask(&agent, put, &url, &headers, &text)).await;
-                match asked {
-                    Ok(asked) => judge(call, asked, &secret),
-                    Err(error) => Delivery::Failed { answered: false, detail: json!({"code": "no_answer", "says": error.to_string()}) },
+                // A thread of its own, not one of the runtime's: a node that stops does not wait for a platform that does not answer. What is lost by that goes again.
+                let (told, answer) = tokio::sync::oneshot::channel();
+                let began = std::thread::Builder::new().name("submission".to_owned()).spawn(move || {
+                    let _ = told.send(ask(&agent, put, &url, &headers, &text));
+                });
+                match (began, answer.await) {
+                    (Ok(_), Ok(asked)) => judge(call, asked, &secret),
+                    (Err(error), _) => {
+                        Delivery::Failed { answered: false, detail: json!({"code": "no_answer", "says": error.to_string()}) }
+                    }
+                    (Ok(_), Err(error)) => {
+                        Delivery::Failed { answered: false, detail: json!({"code": "no_answer", "says": error.to_string()}) }
+                    }
                 }
             }
             // Looked at before anything is sent.
@@ -191,7 +201,12 @@ mod tests {
         let verdict = |status: &[u16], word: &str| Verdict { status: status.to_vec(), json: Some(("data.code".into(), vec![word.into()])) };
         let text = include_str!("../../../../packs/submission-example/submissions/example-province/submission.toml");
         let Ok(Submission { transport: Transport::Call(call), .. }) = Submission::parse(text) else { panic!("a call") };
-        Call { accepted: verdict(&[200, 201], "0"), refused: refused.then(|| verdict(&[200], "E1")), says: Some("data.message".into()), ..call }
+        Call {
+            accepted: verdict(&[200, 201], "0"),
+            refused: refused.then(|| verdict(&[200], "E1")),
+            says: Some("data.message".into()),
+            ..call
+        }
     }
 
     #[test]
@@ -216,7 +231,10 @@ mod tests {
         check(302, "", "unclear");
         let told = check(200, &"<html>s3cret".repeat(200), "unclear");
         assert!(told["says"].as_str().is_some_and(|says| says.chars().count() <= WORDS_CHARS));
-        assert!(matches!(judge(&call(false), Ok((200, r#"{"data":{"code":"E1"}}"#.to_owned())), ""), Delivery::Failed { answered: true, .. }));
+        assert!(matches!(
+            judge(&call(false), Ok((200, r#"{"data":{"code":"E1"}}"#.to_owned())), ""),
+            Delivery::Failed { answered: true, .. }
+        ));
         assert!(matches!(judge(&call(true), Err((false, "refused".to_owned())), ""), Delivery::Failed { answered: false, .. }));
     }
 

@@ -94,7 +94,8 @@ impl Submission {
         }
         let mut found: Vec<String> = refusals.iter().map(|r| format!("{}: {}", r.field, r.code)).collect();
         let mut expected = case.refused.clone();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         match &case.gives {
             Some(_) if !refusals.is_empty() => {
                 let told: Vec<String> = refusals.iter().map(ToString::to_string).collect();

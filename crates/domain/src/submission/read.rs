@@ -486,6 +486,13 @@ fn read_call(call: RawCall, batch: &Batch, r: &mut Reading<'_>) -> Option<Call> 
     });
     let accepted = read_verdict(&call.accepted, "call.accepted", r);
     let refused = call.refused.as_ref().map(|verdict| read_verdict(verdict, "call.refused", r));
+    // What is wrong with the caller, the way or the hour says nothing of the thing: all of them would be put aside.
+    let of_others = |status: &u16| [401, 403, 407, 408, 429].contains(status) || *status >= 500;
+    if refused.as_ref().is_some_and(|refused| refused.status.iter().any(of_others)) {
+        call.refused.iter().for_each(|told| {
+            r.tell_at(told, "call.refused", "status: 401, 403, 407, 408, 429 and 5xx say nothing of the thing; they are failures")
+        });
+    }
     if refused.as_ref().is_some_and(|refused| *refused == accepted) {
         call.refused.iter().for_each(|told| r.tell_at(told, "call.refused", "is the same as call.accepted"));
     }
@@ -888,7 +895,9 @@ impl Submission {
         let mut breaches = Vec::new();
         for object in &self.objects {
             let Some((register, states)) = &object.register else { continue };
-            let mut tell = |line, field: String, reason: String| breaches.push(Breach { line, field: format!("object.{}.{field}", object.id), reason });
+            let mut tell = |line, field: String, reason: String| {
+                breaches.push(Breach { line, field: format!("object.{}.{field}", object.id), reason })
+            };
             let Some(kind) = find(register) else {
                 tell(object.line, "register".to_owned(), format!("there is no register {register:?}; switch on the pack that brings it"));
                 continue;
@@ -916,9 +925,14 @@ impl Submission {
                     Some(Turn { from: UnitOf::Source(source), .. }) => Some(source),
                     _ => None,
                 };
-                source.map(|source| (source, Some(field))).into_iter().chain(unit.map(|unit| (unit, None))).map(move |(s, f)| (field.line, field.to.as_str(), s, f))
+                source
+                    .map(|source| (source, Some(field)))
+                    .into_iter()
+                    .chain(unit.map(|unit| (unit, None)))
+                    .map(move |(s, f)| (field.line, field.to.as_str(), s, f))
             });
-            let around = std::iter::once((object.line, "key", &object.key, None)).chain(object.only.iter().map(|(source, _)| (object.line, "only", source, None)));
+            let around = std::iter::once((object.line, "key", &object.key, None))
+                .chain(object.only.iter().map(|(source, _)| (object.line, "only", source, None)));
             for (line, to, source, field) in around.chain(of_fields) {
                 let Some(path) = source.strip_prefix("fields.") else { continue };
                 let (id, part) = path.split_once('.').map_or((path, None), |(id, part)| (id, Some(part)));
@@ -929,13 +943,18 @@ impl Submission {
                 };
                 let said = rules.fields.get(id).copied().unwrap_or(rules.up_to);
                 let named = match &declared.of {
-                    FieldType::Record { of, .. } => find(of).filter(|of| of.owner != Owner::Everyone).map(|of| of.exchange.unwrap_or_default()),
+                    FieldType::Record { of, .. } => {
+                        find(of).filter(|of| of.owner != Owner::Everyone).map(|of| of.exchange.unwrap_or_default())
+                    }
                     _ => None,
                 };
                 let most = named.map_or(said, |named| named.min(said));
                 if rules.up_to.reaches(self.level) && !most.reaches(self.level) {
-                    let reason =
-                        format!("{id:?} goes no further than {:?} (exchange), and the platform is of the level {:?}", most.as_str(), self.level.as_str());
+                    let reason = format!(
+                        "{id:?} goes no further than {:?} (exchange), and the platform is of the level {:?}",
+                        most.as_str(),
+                        self.level.as_str()
+                    );
                     tell(line, at.clone(), reason);
                 }
                 if let Some(reason) = unfit(declared, part, field) {

@@ -81,7 +81,10 @@ impl Submission {
         let text = match &self.format {
             Format::Json { omits } => {
                 let mut members = Vec::new();
-                values.into_iter().filter(|(_, out)| !(*omits && matches!(out, Out::Null))).for_each(|(to, out)| put(&mut members, to, out));
+                values
+                    .into_iter()
+                    .filter(|(_, out)| !(*omits && matches!(out, Out::Null)))
+                    .for_each(|(to, out)| put(&mut members, to, out));
                 let mut text = String::new();
                 Out::Members(members).write(&mut text);
                 text

@@ -171,7 +171,9 @@ impl Of {
             Self::Enterprise => &[],
             Self::Device | Self::Vehicle | Self::Record => &[("enterprise", Self::Enterprise)],
             Self::Point => &[("device", Self::Device), ("enterprise", Self::Enterprise)],
-            Self::Alarm => &[("point", Self::Point), ("device", Self::Device), ("vehicle", Self::Vehicle), ("enterprise", Self::Enterprise)],
+            Self::Alarm => {
+                &[("point", Self::Point), ("device", Self::Device), ("vehicle", Self::Vehicle), ("enterprise", Self::Enterprise)]
+            }
             Self::Latest => &[("point", Self::Point), ("device", Self::Device), ("enterprise", Self::Enterprise)],
         }
     }

@@ -397,7 +397,12 @@ pub(crate) async fn items(AppRef(app): AppRef, caller: Caller, id: PathId, Query
 
 /// What would go of one subject now, to the last character.
 #[utoipa::path(get, path = "/submissions/{id}/preview", tag = "submission", operation_id = "preview_submission", params(("id" = String, Path), PreviewQuery), responses((status = 200, body = SubmissionPreview)))]
-pub(crate) async fn preview(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<PreviewQuery>) -> Answer<SubmissionPreview> {
+pub(crate) async fn preview(
+    AppRef(app): AppRef,
+    caller: Caller,
+    id: PathId,
+    Query(query): Query<PreviewQuery>,
+) -> Answer<SubmissionPreview> {
     let found = submission::preview(&app, &caller.scope, &id.0, &query.object, &query.subject).await?;
     let refusals = found.refusals.into_iter().map(|r| SubmissionRefusal { field: r.field, code: r.code, value: r.value });
     Ok(Json(SubmissionPreview {
