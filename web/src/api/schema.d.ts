@@ -4019,6 +4019,7 @@ export interface components {
             /** @description The key that signed it. */
             signed_by: string | null;
             state: components["schemas"]["PackStateDto"];
+            submissions: components["schemas"]["PackSubmission"][];
             version: string;
         };
         /** @description A difference from what is on to what is offered. */
@@ -4089,6 +4090,13 @@ export interface components {
          * @enum {string}
          */
         PackStateDto: "built_in" | "enabled" | "changed" | "available" | "broken";
+        /** @description A submission of a pack. */
+        PackSubmission: {
+            id: string;
+            name: string;
+            name_en: string;
+            version: string;
+        };
         /** @description Which parent to join. */
         ParentBody: {
             /** @description Its host and port. */
