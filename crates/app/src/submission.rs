@@ -546,11 +546,13 @@ struct Served {
     sender: Sender,
     /// Newest readings: when each object last looked, and up to which commit.
     looked: HashMap<String, (Timestamp, u64)>,
+    /// When the target was switched, as last seen: then everything is looked at anew.
+    switched: Option<Timestamp>,
     topped_up: Option<std::time::Instant>,
 }
 
 async fn serve(app: Arc<App>, target: Target, stop: CancellationToken) {
-    let mut served = Served { sender: Sender::new(&target), target, looked: HashMap::new(), topped_up: None };
+    let mut served = Served { sender: Sender::new(&target), target, looked: HashMap::new(), switched: None, topped_up: None };
     let mut was_failing = false;
     loop {
         let round = tokio::select! {
@@ -599,6 +601,9 @@ async fn round(app: &App, served: &mut Served, stop: &CancellationToken) -> Resu
     if served.topped_up.is_none_or(|at| at.elapsed() >= TIDY) {
         app.store.top_up_submission(&name, app.clock.now()).await?;
         served.topped_up = Some(std::time::Instant::now());
+    }
+    if served.switched.replace(kept.changed_at) != Some(kept.changed_at) {
+        served.looked.clear();
     }
     for object in submission.objects.iter().filter(|object| object.of == Of::Latest) {
         look(app, served, object).await?;

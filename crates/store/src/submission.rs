@@ -320,13 +320,19 @@ ON CONFLICT (target, object, subject) DO NOTHING";
 
 async fn fill(tx: &mut Tx, target: &str, want: &SubmissionWant, otherwise: &str, now: Timestamp) -> Result<u64, StoreError> {
     let Some(of) = Of::parse(&want.of) else { return Ok(0) };
+    if of == Of::Latest {
+        // Who has a reading, telemetry says; what was taken before says nothing of another version.
+        let forget = sql("UPDATE submission_item SET digest = NULL WHERE target = $1 AND object = $2");
+        return tx.run(forget.bind(target).bind(want.object.as_str())).await;
+    }
     let from = match of {
         Of::Enterprise => "enterprise AS x WHERE x.merged_into IS NULL".to_owned(),
         Of::Device => format!("device AS d WHERE {NO_HEARTBEAT}"),
-        Of::Point | Of::Latest => format!("point AS x INNER JOIN device AS d ON d.id = x.device_id WHERE {NO_HEARTBEAT}"),
+        Of::Point => format!("point AS x INNER JOIN device AS d ON d.id = x.device_id WHERE {NO_HEARTBEAT}"),
         Of::Vehicle => "vehicle AS x WHERE 1 = 1".to_owned(),
         Of::Alarm => "alarm AS x WHERE (x.returned_at_us IS NULL OR x.raised_at_us >= $3)".to_owned(),
         Of::Record => "record AS x WHERE x.kind = $3".to_owned(),
+        Of::Latest => return Ok(0),
     };
     let id = if of == Of::Device { "d.id" } else { "x.id" };
     let insert = format!(
