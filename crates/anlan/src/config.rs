@@ -26,6 +26,8 @@ pub struct Config {
     pub jt808: Jt808,
     /// JT/T 809: platforms below and above.
     pub jt809: anlan_ingest::jt809::Settings,
+    /// Submissions to platforms that are no nodes.
+    pub submission: anlan_app::submission::Settings,
     /// Certificates of the device listeners.
     pub tls: Tls,
     /// Devices that are polled over Modbus TCP.
@@ -419,6 +421,8 @@ impl Config {
             },
             archive: self.archive.clone(),
             access: self.access.clone(),
+            // Checked, and given, where the node starts.
+            submissions: Vec::new(),
         }
     }
 }
@@ -473,6 +477,12 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "list of tables",
         "上级平台：name、address、access_code、user_id、password_file、edition、plate_colour，ca 或 plain，可选 m1、ia1、ic1、listen、announce、announce_port、addresses、platform_id、region；见 jt809.md",
         "platforms above: name, address, access_code, user_id, password_file, edition, plate_colour, ca or plain; m1, ia1, ic1, listen, announce, announce_port, addresses, platform_id, region; see jt809.md",
+    ),
+    (
+        "submission.target",
+        "list of tables",
+        "报送目标：name、submission，以及 url（接口）或 dir（文件目录），可选 secret_file、ca、timeout_s；见 submission.md",
+        "targets of submissions: name, submission, and url (calls) or dir (files); secret_file, ca, timeout_s; see submission.md",
     ),
     ("tls.certificate", "path", "设备接入用的 PEM 证书链；缺省与控制台相同", "PEM chain shown to devices; absent: the console's"),
     ("tls.key", "path", "设备接入证书的私钥", "PEM key of that certificate"),

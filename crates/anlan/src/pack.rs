@@ -72,7 +72,7 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
     match command {
         PackCommand::Check { packs } => {
             let mut is_sound = true;
-            let (mut kinds, mut has_base) = (Vec::new(), false);
+            let (mut kinds, mut submissions, mut has_base) = (Vec::new(), Vec::new(), false);
             for pack in packs {
                 let (folder, unreadable) = match collect(&pack) {
                     Ok(files) => (Folder::check(&files), None),
@@ -84,10 +84,12 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
                 is_sound &= n_wrong == 0;
                 let verdict = if n_wrong == 0 { "sound".to_owned() } else { format!("{n_wrong} wrong") };
                 let Folder { n_checked, n_cases, n_others, .. } = folder;
-                let (name, n) = (pack.display(), folder.kinds.len());
-                println!("{name}: {n_checked} files checked, {n} registers with {n_cases} cases, {n_others} other files: {verdict}");
+                let (name, n, n_submissions) = (pack.display(), folder.kinds.len(), folder.submissions.len());
+                let of = if n_submissions == 0 { String::new() } else { format!(" and {n_submissions} submissions") };
+                println!("{name}: {n_checked} files checked, {n} registers{of} with {n_cases} cases, {n_others} other files: {verdict}");
                 has_base |= folder.meta.is_some_and(|meta| meta.id == BASE);
                 kinds.extend(folder.kinds);
+                submissions.extend(folder.submissions);
             }
             // What they say of each other and of the built-in pack: kinds that are opened, states of the records around.
             if !has_base {
@@ -96,6 +98,12 @@ pub fn run(command: PackCommand) -> anyhow::Result<ExitCode> {
             for (kind, breach) in if is_sound { check_together(&kinds) } else { Vec::new() } {
                 is_sound = false;
                 println!("registers/{kind}/register.toml:{breach}");
+            }
+            for submission in if is_sound { submissions } else { Vec::new() } {
+                for breach in submission.against(|id| kinds.iter().find(|kind: &&Kind| kind.id == id)) {
+                    is_sound = false;
+                    println!("submissions/{}/submission.toml:{breach}", submission.id);
+                }
             }
             Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

@@ -252,6 +252,7 @@ impl Node {
         let store = Store::open(&store_url(&config, &args.data)).await.context("open the database")?;
         let mut settings = config.settings(demo);
         settings.packs.get_or_insert_with(|| args.data.join("packs"));
+        settings.submissions = config.submission.check().map_err(|e| BadConfiguration(anyhow::Error::new(e)))?;
         let running = anlan_app::start(&args.data, store, clock, settings).await?;
         let app = running.app.clone();
 

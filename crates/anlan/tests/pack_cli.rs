@@ -30,12 +30,15 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn our_packs_are_sound() {
-    let all: Vec<String> =
-        ["base", "demo", "occupational-health", "region-yuxi"].iter().map(|p| packs().join(p).display().to_string()).collect();
+    let all: Vec<String> = ["base", "demo", "occupational-health", "region-yuxi", "submission-example"]
+        .iter()
+        .map(|p| packs().join(p).display().to_string())
+        .collect();
     let (code, text) = pack(&[&["check"], all.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat());
     assert_eq!(code, 0, "{text}");
-    assert_eq!(text.matches(": sound").count(), 4, "{text}");
+    assert_eq!(text.matches(": sound").count(), 5, "{text}");
     assert!(text.contains("9 registers with 33 cases"), "{text}");
+    assert!(text.contains("0 registers and 2 submissions with 12 cases"), "{text}");
 }
 
 #[test]

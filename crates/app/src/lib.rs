@@ -47,6 +47,7 @@ pub mod second_factor;
 pub mod settings;
 pub mod sheet;
 pub mod signing;
+pub mod submission;
 pub mod summary;
 pub mod telemetry;
 mod totp;
@@ -116,6 +117,8 @@ pub struct App {
     pub orders: tokio::sync::Notify,
     /// What is handed over to this node.
     pub transfers: transfer::Heard,
+    /// Wakes the senders of submissions when somebody switched or asked for one.
+    pub submitting: tokio::sync::Notify,
     /// Clock and proof of life, as last measured.
     pub health: health::Health,
     /// A turn per question about many points: each takes a core for a while.

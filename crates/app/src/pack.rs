@@ -14,6 +14,7 @@ use anlan_domain::calendar::Calendar;
 use anlan_domain::networking::Networking;
 pub use anlan_domain::pack::folder::{Folder, PackMeta, Wrong};
 use anlan_domain::register::{Exchange, FieldType, Kind, check_together};
+use anlan_domain::submission::Submission;
 use anlan_model::{Clock as _, Permission, Scope};
 use anlan_store::{PackRow, Store};
 use sha2::{Digest as _, Sha256};
@@ -54,6 +55,8 @@ pub struct Registers {
     pub kinds: BTreeMap<String, (Arc<Kind>, String)>,
     /// Who should be on the network, by the word of the pack.
     networking: BTreeMap<String, Networking>,
+    /// Submissions by word, with the word of the pack and the hash of the text.
+    submissions: BTreeMap<String, (Arc<Submission>, String, String)>,
 }
 
 impl Registers {
@@ -108,20 +111,28 @@ impl Registers {
     fn add(&mut self, pack: &str, folder: Folder) {
         self.kinds.extend(folder.kinds.into_iter().map(|kind| (kind.id.clone(), (Arc::new(kind), pack.to_owned()))));
         self.networking.extend(folder.networking.map(|networking| (pack.to_owned(), networking)));
+        self.submissions.extend(folder.submissions.into_iter().map(|submission| {
+            let hash = crate::submission::digest_of(&submission.text);
+            (submission.id.clone(), (Arc::new(submission), pack.to_owned(), hash))
+        }));
     }
 
     /// Whether anything of a pack is used.
     fn uses(&self, pack: &str) -> bool {
-        self.networking.contains_key(pack) || self.kinds.values().any(|(_, of)| of == pack)
+        self.networking.contains_key(pack)
+            || self.kinds.values().any(|(_, of)| of == pack)
+            || self.submissions.values().any(|(_, of, _)| of == pack)
     }
 
     /// Without what one pack brings.
     fn without(&self, pack: &str) -> Self {
         let kinds = self.kinds.iter().filter(|(_, (_, of))| of != pack);
         let networking = self.networking.iter().filter(|(of, _)| *of != pack);
+        let submissions = self.submissions.iter().filter(|(_, (_, of, _))| of != pack);
         Self {
             kinds: kinds.map(|(id, kind)| (id.clone(), kind.clone())).collect(),
             networking: networking.map(|(of, networking)| (of.clone(), networking.clone())).collect(),
+            submissions: submissions.map(|(id, submission)| (id.clone(), submission.clone())).collect(),
         }
     }
 
@@ -158,6 +169,28 @@ impl Registers {
         wrong
     }
 
+    /// A submission, the word of its pack and the hash of its text.
+    pub fn submission(&self, id: &str) -> Option<(Arc<Submission>, String, String)> {
+        self.submissions.get(id).cloned()
+    }
+
+    /// What speaks against submissions: words that are taken, registers, states and fields that nobody brings, what goes no further than a lower level.
+    fn against_submissions(&self, folder: &Folder) -> Vec<Wrong> {
+        let find = |id: &str| self.kinds.get(id).map(|(kind, _)| kind.as_ref()).or_else(|| folder.kinds.iter().find(|kind| kind.id == id));
+        let at = |id: &str| format!("submissions/{id}/submission.toml");
+        let twice = folder.submissions.iter().filter_map(|submission| {
+            let (_, pack, _) = self.submissions.get(&submission.id)?;
+            let reason = format!("{:?} is a submission of the pack {pack:?}", submission.id);
+            Some(Wrong { file: at(&submission.id), line: 0, field: "id".to_owned(), reason })
+        });
+        let all = self.submissions.values().map(|(submission, ..)| submission.as_ref()).chain(&folder.submissions);
+        let breaches = all.flat_map(|submission| {
+            let wrong = submission.against(find).into_iter();
+            wrong.map(|b| Wrong { file: at(&submission.id), line: b.line, field: b.field, reason: b.reason })
+        });
+        twice.chain(breaches).collect()
+    }
+
     /// What speaks against these kinds beside the others.
     fn against(&self, folder: &Folder) -> Vec<Wrong> {
         let at = |kind: &str| format!("registers/{kind}/register.toml");
@@ -173,7 +206,7 @@ impl Registers {
             field: breach.field,
             reason: breach.reason,
         });
-        twice.chain(together).chain(self.against_networking(folder)).collect()
+        twice.chain(together).chain(self.against_networking(folder)).chain(self.against_submissions(folder)).collect()
     }
 
     /// The kind of this word.
@@ -230,6 +263,8 @@ pub struct PackView {
     pub is_trusted: bool,
     /// Its registers: word, Chinese and English name.
     pub registers: Vec<(String, String, String)>,
+    /// Its submissions: word, Chinese and English name, version.
+    pub submissions: Vec<[String; 4]>,
     /// What is wrong with what lies in the folder.
     pub wrong: Vec<Wrong>,
     /// By whom it was last switched.
@@ -269,7 +304,9 @@ pub async fn list(app: &App, scope: &Scope) -> Result<Vec<PackView>, AppError> {
         views.push(view(app, &found, Some(gone), &registers));
     }
     // Data of the region, of the simulator: nothing of it is switched.
-    let is_switched = |folder: &Folder| !folder.kinds.is_empty() || folder.networking.is_some() || !folder.wrong.is_empty();
+    let is_switched = |folder: &Folder| {
+        !folder.kinds.is_empty() || folder.networking.is_some() || !folder.submissions.is_empty() || !folder.wrong.is_empty()
+    };
     let found = found.iter().filter(|found| is_switched(&found.folder));
     views.extend(found.map(|found| view(app, found, kept.iter().find(|row| row.id == found.id), &registers)));
     Ok(views)
@@ -308,6 +345,9 @@ fn view(app: &App, found: &Found, row: Option<&PackRow>, registers: &Registers) 
         is_trusted: matches!(&found.signature, Signature::By(key) if app.settings.trusted_keys.contains(key)),
         signature: found.signature.clone(),
         registers: found.folder.kinds.iter().map(|kind| (kind.id.clone(), kind.name.clone(), kind.name_en.clone())).collect(),
+        submissions: (found.folder.submissions.iter())
+            .map(|s| [s.id.clone(), s.name.clone(), s.name_en.clone(), s.version.clone()])
+            .collect(),
         wrong,
         changed_by: row.map(|row| row.changed_by.clone()),
         changed_at: row.map(|row| row.changed_at),

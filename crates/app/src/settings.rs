@@ -50,6 +50,9 @@ pub struct Settings {
     pub trusted_keys: Vec<crate::signing::PublicKey>,
     /// How long telemetry is kept.
     pub retention: Retention,
+    /// Where submissions may go, checked.
+    #[serde(skip)]
+    pub submissions: Vec<crate::submission::Target>,
     /// Pictures, sounds and films of terminals.
     pub media: Media,
     /// Files of records.
@@ -236,6 +239,7 @@ impl Default for Settings {
             packs: None,
             trusted_keys: Vec::new(),
             retention: Retention::default(),
+            submissions: Vec::new(),
             media: Media::default(),
             attachments: Attachments::default(),
             archive: ArchiveSettings::default(),

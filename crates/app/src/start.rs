@@ -153,6 +153,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         commands: Arc::new(tokio::sync::Notify::new()),
         orders: tokio::sync::Notify::new(),
         transfers: crate::transfer::Heard::default(),
+        submitting: tokio::sync::Notify::new(),
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),
         received: crate::networking::Received::default(),
@@ -175,6 +176,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(record::run(app.clone(), intake_stop.clone()));
     tasks.spawn(order::run(app.clone(), intake_stop.clone()));
     tasks.spawn(crate::transfer::run(app.clone(), intake_stop.clone()));
+    tasks.spawn(crate::submission::run(app.clone(), intake_stop.clone()));
     tasks.spawn(crate::roster::run(app.clone(), intake_stop.clone()));
     pack::begin_base(&app).await?;
     tasks.spawn(pack::renew_at_start(app.clone()));

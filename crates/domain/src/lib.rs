@@ -15,4 +15,5 @@ pub mod networking;
 pub mod pack;
 pub mod register;
 pub mod road;
+pub mod submission;
 pub mod transfer;

@@ -517,6 +517,17 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "数据库暂时不可用：监测数据仍在接收，暂不能修改或处置。",
         "The database does not answer: readings are still kept, acting must wait.",
     ),
+    (
+        "submission.changed",
+        "该报送映射的内容已变化，请重新查看后再开启。",
+        "The mapping is another by now; read it again before you switch it on.",
+    ),
+    (
+        "submission.misfit",
+        "该报送映射以{transport}方式报送，与配置中的目标不符：接口报送须配 url，文件报送须配 dir。",
+        "The mapping goes by {transport}, and the target in the configuration does not: calls need a url, files a dir.",
+    ),
+    ("submission.unknown", "没有报送映射 {submission}，或其所在的包未启用。", "There is no mapping {submission}, or its pack is off."),
     ("text.empty", "不能为空。", "Must not be empty."),
     ("text.invisible", "含有不可见的控制字符。", "Holds control or invisible characters."),
     ("text.too_long", "超过长度上限 {max}。", "Longer than {max}."),

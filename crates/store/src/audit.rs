@@ -328,6 +328,7 @@ RETURNING id, at_us, user_id, name, action, noun, subject, detail, enterprise_id
         self.tx.run(head.bind(self.n_entries).bind(self.hash)).await?;
         let before = self.network.get();
         let now = if self.renames { standing_in(&mut self.tx, before).await? } else { before };
+        crate::submission::note(&mut self.tx, &self.network, &self.told).await?;
         let put = self.told.put(&mut self.tx, now).await?;
         let moving = self.moves.then(|| self.sight.moving());
         let projecting = (!self.standing.is_empty()).then(|| self.sight.projecting());

@@ -131,6 +131,9 @@ impl Changed {
     pub(crate) fn by(registers: Registers) -> Self {
         Self { registers, ..Self::default() }
     }
+    pub(crate) fn noted(&self) -> &[RecordId] {
+        &self.ids
+    }
     pub(crate) fn note(&mut self, id: RecordId) {
         self.ids.push(id);
     }
@@ -259,6 +262,23 @@ async fn states(tx: &mut Tx, own: NodeId, level: NodeLevel, registers: &Register
         }
     }
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// What may go of records of one register to somebody of this level, by their ids here; those that may not go are left out.
+pub(crate) async fn told_by_id(
+    tx: &mut Tx,
+    own: NodeId,
+    level: NodeLevel,
+    registers: &Registers,
+    register: &str,
+    ids: &[RecordId],
+) -> Result<BTreeMap<RecordId, RecordBody>, StoreError> {
+    let mut told = BTreeMap::new();
+    for id in ids {
+        let states = states(tx, own, level, registers, std::slice::from_ref(id)).await?;
+        told.extend(states.into_iter().filter(|state| state.kind == register).filter_map(|state| Some((*id, state.body?))));
+    }
+    Ok(told)
 }
 
 /// What a register says, and what follows from those that its fields name: the title of a record goes no further than the record. What is everybody's, such as

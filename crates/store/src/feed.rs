@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::copy::{Changed, Registers};
 use crate::db::{Db, PIECE, Row, Sql, ToValue, Tx, sql};
+use crate::submission::Wants;
 use crate::{Store, StoreError};
 
 /// The way to the parent.
@@ -43,7 +44,7 @@ pub struct FeedEntry {
 
 /// Who this node is to others, as last committed; shared by every clone of a store.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Network(Arc<RwLock<Standing>>, Grown, Arc<RwLock<Registers>>);
+pub(crate) struct Network(Arc<RwLock<Standing>>, Grown, Arc<RwLock<Registers>>, Arc<RwLock<Wants>>);
 
 /// Tells that feeds have grown, and how far, as committed.
 #[derive(Clone, Debug)]
@@ -90,6 +91,13 @@ impl Network {
     pub(crate) fn set_registers(&self, registers: Registers) {
         *self.2.write().unwrap_or_else(PoisonError::into_inner) = registers;
     }
+    /// What the targets of submissions want.
+    pub(crate) fn wants(&self) -> Wants {
+        self.3.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    pub(crate) fn set_wants(&self, wants: Wants) {
+        *self.3.write().unwrap_or_else(PoisonError::into_inner) = wants;
+    }
     /// What was put is committed.
     pub(crate) fn grew(&self, put: Put) {
         if put.0.is_empty() {
@@ -107,6 +115,7 @@ impl Network {
         let rows = db.rows(sql(STANDING)).await?;
         let network = Self::default();
         network.set(standing(&rows)?);
+        network.set_wants(crate::submission::read_wants(db).await?);
         Ok(network)
     }
 }
@@ -353,6 +362,21 @@ impl Told {
     /// It was handled here, or above: its home must learn of it.
     pub(crate) fn handled(&mut self, id: AlarmId) {
         self.handled_here_or_above.push(id);
+    }
+    pub(crate) fn enterprise_ids(&self) -> impl Iterator<Item = &EnterpriseId> {
+        self.enterprises.iter()
+    }
+    pub(crate) fn device_ids(&self) -> impl Iterator<Item = &DeviceId> {
+        self.devices.iter()
+    }
+    pub(crate) fn point_ids(&self) -> impl Iterator<Item = &PointId> {
+        self.points.iter()
+    }
+    pub(crate) fn vehicle_ids(&self) -> impl Iterator<Item = &VehicleId> {
+        self.vehicles.iter()
+    }
+    pub(crate) fn alarm_ids(&self) -> impl Iterator<Item = &AlarmId> {
+        self.alarms.iter()
     }
     /// A child, or one behind a child.
     pub(crate) fn node_below(&mut self, id: NodeId) {

@@ -51,6 +51,7 @@ pub mod session;
 pub mod setting;
 pub mod setup;
 mod sight;
+mod submission;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -101,6 +102,10 @@ pub use road::{RoadBy, RoadDay, RoadSums};
 pub use roster::{RosterRow, RosterShift};
 pub use second_factor::SecondFactor;
 pub use session::{NewSession, Session, SignInFailures};
+pub use submission::{
+    NewSubmissionAttempt, SubmissionAttemptFilter, SubmissionAttemptRow, SubmissionHolder, SubmissionItem, SubmissionNow, SubmissionPut,
+    SubmissionSettled, SubmissionTargetAfter, SubmissionTargetRow, SubmissionThing, SubmissionWant,
+};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
 pub use transfer::{Elsewhere, GivenEnterprise, GivenRecord, TransferDoc, TransferPreview, TransferRow};
 pub use user::{NewUser, UserChange};

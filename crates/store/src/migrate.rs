@@ -29,6 +29,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0018_order", include_str!("../migrations/0018_order.sql")),
     ("0019_networking", include_str!("../migrations/0019_networking.sql")),
     ("0020_transfer", include_str!("../migrations/0020_transfer.sql")),
+    ("0021_submission", include_str!("../migrations/0021_submission.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

@@ -34,7 +34,7 @@ pub struct NetworkingFilter {
 }
 
 /// A device that is no heartbeat of a node, here or below: those are called `node-` and eight digits, behind the node's own sign where they are another's.
-const NO_HEARTBEAT: &str = "NOT (d.protocol = 'link' AND (d.code LIKE 'node-________' OR d.code LIKE '________:node-________'))";
+pub(crate) const NO_HEARTBEAT: &str = "NOT (d.protocol = 'link' AND (d.code LIKE 'node-________' OR d.code LIKE '________:node-________'))";
 
 fn filtered(q: &mut Sql, scope: &Scope, filter: &NetworkingFilter) {
     q.push("\n  AND e.merged_into IS NULL", &[]).and_visible(scope, Owner::ENTERPRISE);

@@ -64,9 +64,10 @@ impl Store {
         tx.run(sql("UPDATE projection SET position = $1 WHERE shard = 0").bind(reached)).await?;
         let network = self.network.get();
         let mut told = Told::default();
-        if network.parent.is_some() {
+        if network.parent.is_some() || !self.network.wants().is_empty() {
             changed.iter().for_each(|id| told.alarm(*id));
         }
+        crate::submission::note(&mut tx, &self.network, &told).await?;
         let put = told.put(&mut tx, network).await?;
         let projecting = self.sight.projecting();
         tx.commit().await?;

@@ -213,6 +213,18 @@ INSERT INTO elsewhere (kind, subject, name, detail) VALUES ('person', '0199f3c27
             ("SELECT COUNT(*) AS n FROM transfer_secret WHERE LENGTH(secret) = 32", 1),
         ],
     },
+    Step {
+        name: "0021_submission",
+        digest: "7abf33c181459827af353300607accd9f632cd1a50646954cf29f787ab80a386",
+        rows: "INSERT INTO submission_target (name, enabled, submission, version, hash, wants, changed_by, changed_at_us) VALUES ('province', 1, 's', '1', 'h', '[{\"object\":\"alarm\",\"of\":\"alarm\"}]', '张三', 17);
+INSERT INTO submission_item (target, object, subject, revision, state) VALUES ('province', 'alarm', 'a', 1, 'waiting');
+INSERT INTO submission_attempt (at_us, target, submission, version, object, subject, subject_key, digest, batch, outcome, detail) VALUES (18, 'province', 's', '1', 'alarm', 'a', 'k', 'd', 'b', 'failed', '{}');",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM submission_target WHERE enabled = 1 AND n_failures = 0", 1),
+            ("SELECT COUNT(*) AS n FROM submission_item WHERE since_us = 0 AND next_at_us = 0 AND n_tries = 0", 1),
+            ("SELECT COUNT(*) AS n FROM submission_attempt", 1),
+        ],
+    },
 ];
 
 #[test]

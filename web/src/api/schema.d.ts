@@ -1764,6 +1764,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/submission-attempts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every attempt, newest first, of what the caller sees. */
+        get: operations["list_submission_attempts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/submissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the targets of the configuration, with what goes there and how it stands. */
+        get: operations["list_submissions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/submissions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Switches a target on or off. */
+        put: operations["put_submission"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/submissions/{id}/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Subjects of a target in a state. */
+        get: operations["list_submission_items"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/submissions/{id}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What would go of one subject now, to the last character. */
+        get: operations["preview_submission"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/submissions/{id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a subject once more, or everything that is aside. */
+        post: operations["resend_submission"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/summary": {
         parameters: {
             query?: never;
@@ -3917,6 +4019,7 @@ export interface components {
             /** @description The key that signed it. */
             signed_by: string | null;
             state: components["schemas"]["PackStateDto"];
+            submissions: components["schemas"]["PackSubmission"][];
             version: string;
         };
         /** @description A difference from what is on to what is offered. */
@@ -3987,6 +4090,13 @@ export interface components {
          * @enum {string}
          */
         PackStateDto: "built_in" | "enabled" | "changed" | "available" | "broken";
+        /** @description A submission of a pack. */
+        PackSubmission: {
+            id: string;
+            name: string;
+            name_en: string;
+            version: string;
+        };
         /** @description Which parent to join. */
         ParentBody: {
             /** @description Its host and port. */
@@ -4818,6 +4928,17 @@ export interface components {
         ReplyBody: {
             text: string;
         };
+        /** @description What is to be sent once more. */
+        ResendBody: {
+            /** @description With `subject`: that one; without: everything that is aside. */
+            object?: string | null;
+            subject?: string | null;
+        };
+        /** @description How many subjects wait anew. */
+        Resent: {
+            /** Format: int64 */
+            subjects: number;
+        };
         /** @description What happened to a frozen node. */
         ResumeBody: {
             /** @description `restored`: it was set back to a backup; `replaced`: another machine stands in its place. */
@@ -4996,6 +5117,182 @@ export interface components {
             idle_s: number;
             place: components["schemas"]["Place"];
             to_at: null | components["schemas"]["At"];
+        };
+        /** @description An attempt to submit one subject. */
+        SubmissionAttempt: {
+            at: components["schemas"]["At"];
+            /** @description The same for all that went with it; `{idempotency}` of the mapping. */
+            batch: string;
+            detail: components["schemas"]["SubmissionReason"];
+            /** @description SHA-256 of what was sent of it; empty = nothing was. */
+            digest: string;
+            id: string;
+            /** @description Its key at the platform; empty = it has none. */
+            key: string;
+            object: string;
+            /** @description `sent`: the file lies there; `accepted`, `refused`: the platform said so; `failed`; `unfit`: it could not be said in the platform's words. */
+            outcome: string;
+            /** @description Id here. */
+            subject: string;
+            submission: string;
+            target: string;
+            version: string;
+        };
+        /** @description Attempts, newest first. */
+        SubmissionAttemptList: {
+            attempts: components["schemas"]["SubmissionAttempt"][];
+            next: string | null;
+        };
+        /** @description Whether a target is on. */
+        SubmissionBody: {
+            /** @description Of the mapping that was read; not needed to switch off. */
+            hash?: string | null;
+            /** @description `true` submits everything there is and then what changes; `false` stops and forgets what waits. */
+            on: boolean;
+        };
+        /** @description A subject in the queue of a target. */
+        SubmissionItem: {
+            /** @description SHA-256 of what was last taken. */
+            digest: string | null;
+            failed_since: null | components["schemas"]["At"];
+            /** @description Object, a slash, the subject. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Tries that failed since it last changed.
+             */
+            n_tries: number;
+            next_at: null | components["schemas"]["At"];
+            object: string;
+            reason: null | components["schemas"]["SubmissionReason"];
+            sent_at: null | components["schemas"]["At"];
+            state: string;
+            /** @description Id here. */
+            subject: string;
+        };
+        /** @description Subjects of a target. */
+        SubmissionItemList: {
+            items: components["schemas"]["SubmissionItem"][];
+            next: string | null;
+        };
+        /** @description Every target. */
+        SubmissionList: {
+            submissions: components["schemas"]["SubmissionTarget"][];
+        };
+        /** @description What is declared of a submission. */
+        SubmissionMapping: {
+            clause: string;
+            confidence: string;
+            /** @description From which the layout was read; empty = none is named. */
+            document: string;
+            effective: string;
+            /** @description By which it is switched on. */
+            hash: string;
+            /** @description Of the platform: what goes no further stays. */
+            level: string;
+            name: string;
+            name_en: string;
+            note: string;
+            objects: components["schemas"]["SubmissionObject"][];
+            /** @description The pack that brings it. */
+            pack: string;
+            platform: string;
+            platform_en: string;
+            /** @description `file` or `call`. */
+            transport: string;
+            version: string;
+        };
+        /** @description A kind of thing that goes, and how many of them stand how. */
+        SubmissionObject: {
+            /**
+             * Format: int64
+             * @description Not sent before a person or a change says so.
+             */
+            aside: number;
+            /**
+             * Format: int64
+             * @description No longer here, or not to go.
+             */
+            gone: number;
+            id: string;
+            /** @description `enterprise`, `device`, `point`, `vehicle`, `alarm`, `record`, `latest`. */
+            of: string;
+            /** @description Of records. */
+            register: string | null;
+            /** Format: int64 */
+            sent: number;
+            /**
+             * Format: int64
+             * @description Left out by the mapping.
+             */
+            unwanted: number;
+            /** Format: int64 */
+            waiting: number;
+        };
+        /** @description What would go of one subject now. */
+        SubmissionPreview: {
+            digest: string | null;
+            /** @description It is here, and may go to the platform's level. */
+            here: boolean;
+            item: null | components["schemas"]["SubmissionItem"];
+            key: string | null;
+            refusals: components["schemas"]["SubmissionRefusal"][];
+            /** @description To the last character; `null` = nothing goes. */
+            text: string | null;
+            /** @description Address or path, without secrets; the count of files stands as 0. */
+            to: string;
+            /** @description The mapping does not leave it out. */
+            wanted: boolean;
+        };
+        /** @description Why something did not go out as it should. */
+        SubmissionReason: {
+            /**
+             * @description `unfit`: it cannot be said in the platform's words; `refused`, `unclear`, `no_answer`, `not_written`, `no_secret`, `misfit`; `accepted` and `written` of what
+             *     went well.
+             */
+            code: string;
+            /** @description The file that was written. */
+            file: string | null;
+            /** @description Of `unfit`: everything that stands against it. */
+            refusals: components["schemas"]["SubmissionRefusal"][];
+            /** @description The platform's words, or those of the machine. */
+            says: string | null;
+            /**
+             * Format: int64
+             * @description Of an answer.
+             */
+            status: number | null;
+        };
+        /** @description A field that cannot be said. */
+        SubmissionRefusal: {
+            /** @description `missing`, `too_long`, `type`, `code`, `unit`. */
+            code: string;
+            /** @description Of the platform's layout; `key` = its key there. */
+            field: string;
+            value: string;
+        };
+        /** @description A target of submissions. */
+        SubmissionTarget: {
+            changed_at: null | components["schemas"]["At"];
+            changed_by: string | null;
+            failing_since: null | components["schemas"]["At"];
+            /** @description Its name in the configuration. */
+            id: string;
+            mapping: null | components["schemas"]["SubmissionMapping"];
+            /** Format: int64 */
+            n_failures: number;
+            next_at: null | components["schemas"]["At"];
+            /** @description Address or directory. */
+            place: string;
+            reason: null | components["schemas"]["SubmissionReason"];
+            /** @description `off`, `idle`, `sending`, `failing`, `unknown` (no mapping), `misfit` (files to an address, or calls to a directory). */
+            state: string;
+            submission: string;
+            taken_at: null | components["schemas"]["At"];
+            /** @description `file` or `call`: how the target is reached. */
+            transport: string;
+            /** @description The version that was last switched on or filled for; `null` = it was never on. */
+            version_on: string | null;
         };
         /** @description Everything the first screen counts, as far as the caller may see. */
         Summary: {
@@ -9683,6 +9980,216 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_submission_attempts: {
+        parameters: {
+            query?: {
+                target?: string;
+                object?: string;
+                subject?: string;
+                /** @description `sent`, `accepted`, `refused`, `failed`, `unfit`. */
+                outcome?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubmissionAttemptList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_submissions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubmissionList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    put_submission: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubmissionBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_submission_items: {
+        parameters: {
+            query?: {
+                /** @description `waiting`, `sent`, `aside` (default), `unwanted`, `gone`. */
+                state?: string;
+                object?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubmissionItemList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    preview_submission: {
+        parameters: {
+            query: {
+                object: string;
+                /** @description Id here. */
+                subject: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubmissionPreview"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    resend_submission: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResendBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Resent"];
                 };
             };
             /** @description Refused */

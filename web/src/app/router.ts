@@ -38,6 +38,7 @@ export const router = createRouter({
     { path: '/network/rates', component: () => import('@/areas/network/NetworkingPage.vue'), meta: { title: 'networking.title' } },
     { path: '/network/proofs', component: () => import('@/areas/network/ProofPage.vue'), meta: { title: 'network.proofs' } },
     { path: '/network/transfers', component: () => import('@/areas/network/TransferPage.vue'), meta: { title: 'transfer.title' } },
+    { path: '/network/submissions', component: () => import('@/areas/network/SubmissionPage.vue'), meta: { title: 'submission.title' } },
     { path: '/network/orders', component: () => import('@/areas/network/OrderPage.vue'), meta: { title: 'nav.orders' } },
     { path: '/enterprises', component: () => import('@/areas/enterprise/EnterpriseListPage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/enterprises/:id', component: () => import('@/areas/enterprise/EnterprisePage.vue'), meta: { title: 'nav.enterprises' } },

@@ -12,8 +12,9 @@ use crate::calendar::Calendar;
 use crate::division::{DivisionError, Divisions};
 use crate::major_hazard::Tables;
 use crate::networking::Networking;
-use crate::register::Kind;
+use crate::register::{CaseFailure, Kind};
 use crate::road::RoadRules;
+use crate::submission::Submission;
 
 /// What `pack.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -66,6 +67,8 @@ pub struct Folder {
     pub kinds: Vec<Kind>,
     /// Who should be on the network, if it says so.
     pub networking: Option<Networking>,
+    /// Submissions that could be read, in order of their words.
+    pub submissions: Vec<Submission>,
     /// Files that were understood.
     pub n_checked: usize,
     /// Cases that were run.
@@ -129,8 +132,46 @@ impl Folder {
         for name in registers {
             folder.register(name, text(&format!("registers/{name}/register.toml")), text(&format!("registers/{name}/cases.toml")));
         }
+        let submissions: BTreeSet<&str> =
+            files.keys().filter_map(|path| path.strip_prefix("submissions/")?.rsplit_once('/').map(|(folder, _)| folder)).collect();
+        for name in submissions {
+            folder.submission(name, text(&format!("submissions/{name}/submission.toml")), text(&format!("submissions/{name}/cases.toml")));
+        }
         folder.n_others = files.len() - folder.n_checked;
         folder
+    }
+
+    fn submission(&mut self, name: &str, submission: Option<&str>, cases: Option<&str>) {
+        let (at, at_cases) = (format!("submissions/{name}/submission.toml"), format!("submissions/{name}/cases.toml"));
+        let Some(submission) = submission else { return self.tell(&at, 0, "", "is missing") };
+        self.n_checked += 1 + usize::from(cases.is_some());
+        let submission = match Submission::parse(submission) {
+            Ok(submission) => submission,
+            Err(breaches) => {
+                self.wrong.extend(breaches.into_iter().map(|b| Wrong { file: at.clone(), line: b.line, field: b.field, reason: b.reason }));
+                return;
+            }
+        };
+        if name != submission.id {
+            self.tell(&at, 0, "id", &format!("is {:?}, but the folder is another", submission.id));
+        }
+        let ran = cases.map(|cases| submission.run_cases(cases));
+        self.cases(&at_cases, ran, "is missing: a submission comes with its cases");
+        self.submissions.push(submission);
+    }
+
+    fn cases(&mut self, at: &str, ran: Option<Result<usize, Vec<CaseFailure>>>, missing: &str) {
+        match ran {
+            None => self.tell(at, 0, "", missing),
+            Some(Ok(n)) => self.n_cases += n,
+            Some(Err(failures)) => {
+                let wrong = |f: CaseFailure| {
+                    let field = if f.case.is_empty() { String::new() } else { format!("case {:?}", f.case) };
+                    Wrong { file: at.to_owned(), line: f.line, field, reason: f.reason }
+                };
+                self.wrong.extend(failures.into_iter().map(wrong));
+            }
+        }
     }
 
     fn register(&mut self, name: &str, register: Option<&str>, cases: Option<&str>) {
@@ -147,17 +188,8 @@ impl Folder {
         if name != kind.id {
             self.tell(&at, 0, "kind", &format!("is {:?}, but the folder is another", kind.id));
         }
-        match cases.map(|cases| kind.run_cases(cases)) {
-            None => self.tell(&at_cases, 0, "", "is missing: a register comes with its cases"),
-            Some(Ok(n)) => self.n_cases += n,
-            Some(Err(failures)) => {
-                let wrong = |f: crate::register::CaseFailure| {
-                    let field = if f.case.is_empty() { String::new() } else { format!("case {:?}", f.case) };
-                    Wrong { file: at_cases.clone(), line: f.line, field, reason: f.reason }
-                };
-                self.wrong.extend(failures.into_iter().map(wrong));
-            }
-        }
+        let ran = cases.map(|cases| kind.run_cases(cases));
+        self.cases(&at_cases, ran, "is missing: a register comes with its cases");
         self.kinds.push(kind);
     }
 

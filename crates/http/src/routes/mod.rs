@@ -34,6 +34,7 @@ mod rule;
 mod session;
 mod sheet;
 mod status;
+mod submission;
 mod summary;
 mod test_clock;
 mod transfer;
@@ -143,6 +144,12 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(order::get))
         .routes(routes!(order::answer))
         .routes(routes!(order::withdraw))
+        .routes(routes!(submission::list))
+        .routes(routes!(submission::put))
+        .routes(routes!(submission::resend))
+        .routes(routes!(submission::items))
+        .routes(routes!(submission::preview))
+        .routes(routes!(submission::attempts))
         .routes(routes!(proof::list))
         .routes(routes!(proof::get))
         .routes(routes!(proof::again))

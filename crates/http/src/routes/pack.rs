@@ -68,6 +68,15 @@ pub(crate) struct PackRegister {
     name_en: String,
 }
 
+/// A submission of a pack.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PackSubmission {
+    id: String,
+    name: String,
+    name_en: String,
+    version: String,
+}
+
 /// A pack.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Pack {
@@ -83,6 +92,7 @@ pub(crate) struct Pack {
     /// The key that signed it.
     signed_by: Option<String>,
     registers: Vec<PackRegister>,
+    submissions: Vec<PackSubmission>,
     problems: Vec<PackProblem>,
     /// By whom it was last switched.
     changed_by: Option<String>,
@@ -113,6 +123,11 @@ impl From<PackView> for Pack {
                 PackState::Available => PackStateDto::Available,
                 PackState::Broken => PackStateDto::Broken,
             },
+            submissions: view
+                .submissions
+                .into_iter()
+                .map(|[id, name, name_en, version]| PackSubmission { id, name, name_en, version })
+                .collect(),
             registers: view.registers.into_iter().map(|(kind, name, name_en)| PackRegister { kind, name, name_en }).collect(),
             problems: view.wrong.into_iter().map(Into::into).collect(),
             changed_by: view.changed_by,
