@@ -115,18 +115,23 @@ fn goes_along(kind: &Kind, level: NodeLevel) -> bool {
 /// Takes what is heard of, until stopped.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
-        for id in app.transfers.all() {
-            match settle(&app, id).await {
-                Ok(()) => app.transfers.is_over(id),
-                Err(failure) => {
-                    warn!(transfer.id = %id, error = &failure as &dyn std::error::Error, "transfer {id} could not be taken; it is tried again");
-                }
-            }
-        }
+        take_heard(&app).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.transfers.bell.notified() => {}
             () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Takes or refuses everything that was heard of; what cannot be now waits. Running twice does no harm.
+pub async fn take_heard(app: &App) {
+    for id in app.transfers.all() {
+        match settle(app, id).await {
+            Ok(()) => app.transfers.is_over(id),
+            Err(failure) => {
+                warn!(transfer.id = %id, error = &failure as &dyn std::error::Error, "transfer {id} could not be taken; it is tried again");
+            }
         }
     }
 }
