@@ -10,7 +10,7 @@ use anlan_model::{DeviceId, Kept, Quality, Timestamp};
 
 use super::*;
 use crate::telemetry::linked::tests::Node;
-use crate::telemetry::linked::{Linked, unarchived};
+use crate::telemetry::linked::{Linked, Unarchived, unarchived};
 use crate::telemetry::piece::{self, LogPieces};
 use crate::telemetry::shard::SubjectConfig;
 
@@ -55,6 +55,8 @@ impl Bench {
             engine: node.handle.clone(),
             durable: node.durable.clone(),
             known: Arc::new(move || shown.clone()),
+            dropping: Arc::default(),
+            clock: Arc::new(crate::clock::AppClock::real()),
         };
         let ledger = Arc::new(Ledger::open(sources).await.unwrap());
         Self { node, ledger, store, known, own, whole, running: None }
@@ -92,9 +94,9 @@ impl Bench {
             let here = |there| self.known.here(self.own, origin, there).unwrap();
             readings.extend(rows.into_iter().map(|r| Reading { point: here(r.point), ..r }));
         }
-        let (readings, n_known) = unarchived(&self.whole, readings).unwrap();
-        let linked = Linked::new(&self.known, readings, Box::new(|_| {}));
-        let kept = self.node.link(linked.readings).unwrap();
+        let Unarchived { readings, n_known, days } = unarchived(&self.whole, readings).unwrap();
+        let linked = Linked { archived: days, ..Linked::new(&self.known, readings, Box::new(|_| {})) };
+        let kept = self.node.link_all(linked).unwrap();
         Kept { repeated: kept.repeated + n_known, ..kept }
     }
 

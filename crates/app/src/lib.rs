@@ -49,6 +49,7 @@ pub mod sheet;
 pub mod signing;
 pub mod summary;
 pub mod telemetry;
+pub mod thinned;
 mod totp;
 pub mod user;
 pub mod validate;
@@ -125,6 +126,8 @@ pub struct App {
     pub keep: keep::Bell,
     /// Held while retention drops something.
     pub dropping: Arc<std::sync::Mutex<()>>,
+    /// What of it is open.
+    pub thinning: thinned::Open,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
     /// Last durable log position, as it grows.

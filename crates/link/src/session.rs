@@ -271,6 +271,8 @@ pub struct Session {
     /// The part of it that comes next, and whether one is being kept.
     next_part: u32,
     day_keeping: bool,
+    /// Days of which readings gave way at the other: it was told once, and has no more to send.
+    thinned: BTreeSet<Day>,
 }
 
 impl Session {
@@ -318,6 +320,7 @@ impl Session {
             n_unanswered: 0,
             next_part: 0,
             day_keeping: false,
+            thinned: BTreeSet::new(),
             mine: hello.clone(),
             limits,
         };
@@ -363,7 +366,7 @@ impl Session {
             _ if !self.met => {}
             Message::Feed(feed) => self.keep_feed(feed, &mut out),
             Message::FeedKept(upto) => self.feed_arrived(upto),
-            Message::Log(_) | Message::DayPart(_) | Message::Claim(_) | Message::Again(_) if self.without_log => {}
+            Message::Log(_) | Message::DayPart(_) | Message::Claim(_) | Message::Again(_) | Message::Thinned(..) if self.without_log => {}
             Message::Log(log) if self.side == Side::Parent => self.keep_log(log, &mut out),
             Message::LogKept(ranges) if self.side == Side::Child => self.log_arrived(&ranges),
             Message::Gone(first, last) if self.side == Side::Parent => self.skip(first, last, &mut out),
@@ -374,6 +377,7 @@ impl Session {
             Message::DayKept(day, part) if self.side == Side::Child => self.day_arrived(day, part),
             Message::Points(day) if self.side == Side::Child => out.push(Effect::TellPoints(day)),
             Message::PointsOf(day, points) if self.side == Side::Parent => out.push(Effect::Points(day, points)),
+            Message::Thinned(day, _) if self.side == Side::Parent => _ = self.thinned.insert(day),
             Message::Pulse(pulse) => out.push(Effect::Alive(pulse)),
             Message::Renew(request) if self.side == Side::Parent => out.push(Effect::Renew(request)),
             Message::Renewed(chain) if self.side == Side::Child => out.push(Effect::Renewed(chain)),
@@ -862,8 +866,9 @@ impl Session {
         out.push(Effect::Compare(claim));
     }
 
-    /// What is held here of the days of the claim, in their order; nothing: it cannot be said now, and the other claims again.
-    pub fn compared(&mut self, ours: Vec<DayDigest>) -> Vec<Effect> {
+    /// What is held here of the days of the claim, in their order; nothing: it cannot be said now, and the other claims again. `thinned`: days of which
+    /// all that is counted gave way to its hours here, so that nothing of them can be taken again.
+    pub fn compared(&mut self, ours: Vec<DayDigest>, thinned: &BTreeSet<Day>) -> Vec<Effect> {
         let mut out = Vec::new();
         let Some(claim) = self.comparing.take().filter(|claim| !self.closed && claim.days.len() == ours.len()) else { return out };
         out.push(Effect::Send(Message::Verdict(Claim { at: claim.at, days: ours.clone() })));
@@ -871,6 +876,9 @@ impl Session {
             let day = Day { origin: theirs.origin, day: theirs.day };
             if theirs.digest == ours.digest {
                 self.asked.remove(&day);
+                continue;
+            }
+            if thinned.contains(&day) || self.thinned.contains(&day) {
                 continue;
             }
             // What they have and we do not can be sent; what we have more stays, and shows.

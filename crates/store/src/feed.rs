@@ -32,7 +32,7 @@ const ROWS: usize = 100;
 pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
-    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`, `pack`, `roster`.
+    /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`, `pack`, `roster`, `thinned`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -314,6 +314,7 @@ pub(crate) struct Told {
     nodes_below: BTreeSet<NodeId>,
     above_changed: bool,
     proofs: BTreeSet<(NodeId, String, NodeId)>,
+    thinned: BTreeSet<(NodeId, String, NodeId)>,
     pub(crate) records: Changed,
     orders: BTreeSet<OrderId>,
     answers: BTreeSet<OrderId>,
@@ -357,6 +358,9 @@ impl Told {
     }
     pub(crate) fn proof(&mut self, origin: NodeId, day: &str, holder: NodeId) {
         self.proofs.insert((origin, day.to_owned(), holder));
+    }
+    pub(crate) fn thinned(&mut self, origin: NodeId, day: &str, holder: NodeId) {
+        self.thinned.insert((origin, day.to_owned(), holder));
     }
     /// It is to go on to its target, if that is below.
     pub(crate) fn order(&mut self, id: OrderId) {
@@ -409,6 +413,7 @@ impl Told {
             out.put_all(UP, vehicles(tx, own, &Vec::from_iter(self.vehicles)).await?);
             out.put_all(UP, alarms(tx, own, &self.alarms).await?);
             out.put_all(UP, proofs(tx, self.proofs).await?);
+            out.put_all(UP, crate::thinned::entries(tx, self.thinned).await?);
             out.put_all(UP, self.records.entries(tx, own, level).await?);
             out.put_all(UP, crate::order::up(tx, &self.answers).await?);
         }
@@ -955,6 +960,12 @@ WHERE n.relation = 'child' OR (n.relation = 'behind' AND n.via NOT IN (SELECT p.
     let proofs = sql("SELECT origin, day, holder FROM proof ORDER BY day, origin, holder");
     pieces(tx, standing, registers, proofs, |told, row| {
         told.proof(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
+        Ok(())
+    })
+    .await?;
+    let thinned = sql("SELECT origin, day, holder FROM thinned_day ORDER BY day, origin, holder");
+    pieces(tx, standing, registers, thinned, |told, row| {
+        told.thinned(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
         Ok(())
     })
     .await?;

@@ -31,8 +31,8 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 13] =
-    ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer", "pack", "roster"];
+const KINDS: [&str; 14] =
+    ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer", "pack", "roster", "thinned"];
 /// Seconds between readings, as far as they are believed.
 const PERIOD_S: std::ops::RangeInclusive<f64> = 0.001..=31.0 * 86_400.0;
 /// Points that one combination looks at, at most.
@@ -384,6 +384,17 @@ impl Apply<'_> {
             (false, "proof") => {
                 self.may_speak_for(origin)?;
                 self.proof(origin, parse(&entry.body)?).await
+            }
+            (false, "thinned") => {
+                self.may_speak_for(origin)?;
+                let body: crate::thinned::ThinnedBody = parse(&entry.body)?;
+                self.may_speak_for(body.holder)?;
+                if body.origin != origin || !crate::thinned::is_sound(&body) {
+                    return Err(Fault::Refused("body"));
+                }
+                crate::thinned::keep(&mut self.change.tx, &body).await?;
+                self.change.told.thinned(origin, &body.day, body.holder);
+                Ok(())
             }
             _ => Err(Fault::Refused("kind")),
         }

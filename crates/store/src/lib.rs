@@ -51,6 +51,7 @@ pub mod session;
 pub mod setting;
 pub mod setup;
 mod sight;
+mod thinned;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -102,6 +103,7 @@ pub use second_factor::SecondFactor;
 pub use session::{NewSession, Session, SignInFailures};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
 pub use user::{NewUser, UserChange};
+pub use thinned::{Counted, ThinnedPart, ThinnedRow, Thinning};
 pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
 
 /// A handle on the database; cheap to clone.

@@ -198,6 +198,18 @@ INSERT INTO roster (origin, body, at_us) VALUES ('0199f3c27f007abc8def0123456789
             ("SELECT COUNT(*) AS n FROM roster", 1),
         ],
     },
+    Step {
+        name: "0022_thinned",
+        digest: "91ad30dedb883a127b7bc7492863ba0dff11d4ebcc9434335a08147a4ba9c94c",
+        rows: "INSERT INTO thinned_day (origin, day, holder, n_readings, sum, n_hours, hours_sum, why, at_us)
+VALUES ('0199f3c27f007abc8def0123456789ab', '2026-10-01', '0199f3c27f007abc8def0123456789ab', 3, '00000000000000000000000000000003', 1, '00000000000000000000000000000001', 'disk', 17);
+INSERT INTO thinning (id, body) VALUES (0, '{}');
+INSERT INTO told_day (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0123456789ab', '2026-10-01', 3, '00000000000000000000000000000003');",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM thinned_day AS t JOIN told_day AS d ON d.origin = t.origin AND d.day = t.day WHERE t.at_us = 17", 1),
+            ("SELECT COUNT(*) AS n FROM thinning", 1),
+        ],
+    },
 ];
 
 #[test]

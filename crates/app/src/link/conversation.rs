@@ -3,7 +3,7 @@
 //! One task owns the session. What takes time runs beside it and answers as [`Done`]; what is said goes through a writer of its own, so that
 //! reading never waits for sending. Both are bounded by the session's windows. Start at [`talk`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ use tracing::{info, warn};
 use super::Service;
 use crate::ledger::{Ledger, LedgerError};
 use crate::registry::{Snapshot, Touched};
-use crate::telemetry::linked::{Linked, unarchived};
+use crate::telemetry::linked::{Linked, Unarchived, unarchived};
+use crate::thinned;
 use crate::telemetry::piece::{self, BadPiece, DayCursor, LogPieces, PieceError};
 
 /// How often time passes for a session (real time): for a child, whose cap is filled by it, and for a parent, who has a thousand of them.
@@ -89,7 +90,7 @@ enum Done {
     FeedKept(Option<u64>),
     LogKept(Log, bool),
     DayKept(Day, u32, bool, bool),
-    Compared(Vec<DayDigest>),
+    Compared(Vec<DayDigest>, BTreeSet<Day>),
     Say(Message),
     Nonsense(String),
 }
@@ -321,7 +322,7 @@ impl Conversation {
             Done::FeedKept(upto) => self.session.feed_kept(upto),
             Done::LogKept(log, is_kept) => self.session.log_kept(&log, is_kept),
             Done::DayKept(day, part, is_last, is_kept) => self.session.day_kept(day, part, is_last, is_kept),
-            Done::Compared(ours) => self.session.compared(ours),
+            Done::Compared(ours, thinned) => self.session.compared(ours, &thinned),
             Done::Say(message) => vec![Effect::Send(message)],
             Done::Nonsense(what) => {
                 warn!(node.id = %self.peer.id, "a neighbour sends what cannot be understood: {what}");
@@ -420,16 +421,22 @@ impl Conversation {
                     let days: Vec<Day> = claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).collect();
                     self.beside(async move {
                         match ledger.verdict(&days).await {
-                            Ok(ours) => Done::Compared(ours.days),
+                            Ok(ours) => {
+                                let unequal = claim.days.iter().zip(&ours.days).filter(|(theirs, ours)| theirs.digest != ours.digest);
+                                let thinned = thinned::gone(&app.store, unequal.map(|(_, ours)| *ours).collect()).await;
+                                Done::Compared(ours.days, thinned)
+                            }
                             Err(failure) => {
                                 warn!(error = &failure as &dyn std::error::Error, "the ledger says nothing");
-                                Done::Compared(Vec::new())
+                                Done::Compared(Vec::new(), BTreeSet::new())
                             }
                         }
                     });
                 }
                 Effect::Compared(claim, ours) => {
-                    if self.side == Side::Parent {
+                    if self.side == Side::Child {
+                        self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours).await });
+                    } else {
                         let (service, peer) = (self.service.clone(), self.peer.id);
                         self.service.tasks.spawn(async move {
                             // One after the other: the newest comparison stands.
@@ -520,8 +527,19 @@ impl Conversation {
         let cursor = if part == 0 { Some(None) } else { self.cursors.get(&(day, part)).map(|cursor| Some(*cursor)).unwrap_or(None) };
         let (app, own) = (self.service.app.clone(), self.service.identity.id());
         let (readings_max, _) = piece_bounds(self.service.limits.bytes_per_s);
+        let done = self.done.clone();
         self.beside(async move {
             let Some(cursor) = cursor else { return Done::DayRead(None) };
+            // What gave way cannot be sent, and is not passed over in silence.
+            match app.store.thinned_here(day.origin, &crate::clock::date_of(day.day).to_string()).await {
+                Ok(Some(gone)) if part == 0 => {
+                    let digest = anlan_link::digest::Digest { n: gone.readings.n, sum: gone.readings.sum };
+                    // Nobody listens any more once the conversation is over.
+                    _ = done.send(Done::Say(Message::Thinned(day, digest)));
+                }
+                Ok(_) => {}
+                Err(_) => return Done::DayRead(None),
+            }
             let whole = app.telemetry.whole.clone();
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
@@ -635,8 +653,8 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
             Ok::<_, BadPiece>(unarchived(&whole, known(&snapshot, &through, peer, origins)))
         };
         let decoded = tokio::task::spawn_blocking(work).await;
-        let readings = match decoded.map_err(|_| "it broke the reading of it".to_owned())?.map_err(|bad| bad.to_string())? {
-            Ok((readings, _)) => readings,
+        let Unarchived { readings, days, .. } = match decoded.map_err(|_| "it broke the reading of it".to_owned())?.map_err(|bad| bad.to_string())? {
+            Ok(found) => found,
             Err(failure) => {
                 warn!(error = &failure as &dyn std::error::Error, "the archive does not say what it has; nothing is kept until it does");
                 return Ok(false);
@@ -647,7 +665,7 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
         }
         let (told, kept) = oneshot::channel();
         let reply: anlan_model::Reply = Box::new(move |kept| _ = told.send(kept));
-        app.engine.offer_linked(Linked::new(&app.registry.get(), readings, reply));
+        app.engine.offer_linked(Linked { archived: days, ..Linked::new(&app.registry.get(), readings, reply) });
         match kept.await {
             Ok(Ok(kept)) => {
                 metrics::counter!("anlan_link_readings_kept_total").increment(u64::from(kept.stored));

@@ -290,6 +290,8 @@ impl Service {
                 engine: self.app.engine.clone(),
                 durable: self.durable.clone(),
                 known: Arc::new(move || known.registry.get()),
+                dropping: self.app.dropping.clone(),
+                clock: self.app.clock.clone(),
             };
             let ledger = Arc::new(Ledger::open(sources).await?);
             self.tasks.spawn(ledger.clone().run(self.stop.clone()));

@@ -3,6 +3,8 @@
 //!
 //! Start at [`run`]; [`World::check`] says what must be true in the end.
 
+mod thin;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
@@ -130,6 +132,9 @@ struct Durable {
     inbox: BTreeMap<usize, Inbox>,
     /// The last comparison with a child: equal or not, by origin and day.
     verdicts: BTreeMap<(usize, i32), bool>,
+    /// What gave way of a day, and what the parent was found to have.
+    thinned: BTreeMap<(usize, i32), Digest>,
+    told: BTreeMap<(usize, i32), Digest>,
 }
 
 impl Durable {
@@ -253,6 +258,7 @@ pub struct Report {
     pub alarms: u64,
     pub messages: u64,
     pub frozen: u64,
+    pub thinned: u64,
     pub violations: Vec<String>,
 }
 
@@ -280,6 +286,8 @@ pub struct World {
     /// Nodes whose own state was taken back in time, or that were doubled: what they said and forgot is known above.
     went_back: BTreeSet<usize>,
     doubled: BTreeSet<usize>,
+    /// Days that gave way at a node before its parent had them.
+    lost_days: BTreeSet<(usize, (usize, i32))>,
     /// Starts of a neighbour that a node believed, in order, since a person last decided.
     met: BTreeMap<(usize, usize), Vec<u64>>,
     report: Report,
@@ -316,6 +324,7 @@ impl World {
             truth: BTreeSet::new(),
             went_back: BTreeSet::new(),
             doubled: BTreeSet::new(),
+            lost_days: BTreeSet::new(),
             met: BTreeMap::new(),
             report: Report::default(),
         };
@@ -528,15 +537,17 @@ impl World {
             let value = self.random.below(1 << 20) as u32;
             let rows = self.nodes[node].durable.rows.get(&(name, (at / DAY) as i32));
             let known = rows.and_then(|rows| rows.iter().filter(|r| r.point == point && r.at == at).map(|r| r.revision).max());
-            let reading = Reading { origin: name, point, at, revision: known.map_or(0, |r| r + 1), value };
+            let least = self.nodes[node].durable.least_revision((name, (at / DAY) as i32));
+            let reading = Reading { origin: name, point, at, revision: known.map_or(0, |r| r + 1).max(least), value };
             readings.push(reading);
         }
         if self.random.chance(30)
             && let Some(again) = self.nodes[node].durable.log.iter().rev().flatten().find(|r| r.origin == name).copied()
         {
             // A second opinion on the same instant.
-            let known = self.nodes[node].durable.rows[&again.day()].iter().filter(|r| (r.point, r.at) == (again.point, again.at));
-            let revision = known.map(|r| r.revision).max().unwrap_or(0) + 1;
+            let durable = &self.nodes[node].durable;
+            let known = durable.rows.get(&again.day()).into_iter().flatten().filter(|r| (r.point, r.at) == (again.point, again.at));
+            let revision = (known.map(|r| r.revision).max().unwrap_or(0) + 1).max(durable.least_revision(again.day()));
             readings.push(Reading { revision, value: again.value ^ 1, ..again });
         }
         readings.sort_unstable();
@@ -768,6 +779,8 @@ impl World {
                             }
                             self.nodes[node].durable.verdicts.insert(key, theirs.digest == ours.digest);
                         }
+                    } else {
+                        self.note_told(node, &claim, &ours);
                     }
                     continue;
                 }
@@ -852,6 +865,11 @@ impl World {
                 effects
             }
             Job::Day(day, part) => {
+                if part == 0
+                    && let Some(gone) = self.nodes[node].durable.thinned.get(&(index(day.origin), day.day)).copied()
+                {
+                    self.send(node, connection, Message::Thinned(day, gone));
+                }
                 let Some(mut s) = session(self) else { return };
                 let rows = self.nodes[node].durable.rows.get(&(index(day.origin), day.day));
                 let parts: Vec<&[Reading]> = rows.map(|rows| rows.chunks(7).collect()).unwrap_or_default();
@@ -906,7 +924,8 @@ impl World {
                     DayDigest { digest, ..*d }
                 });
                 let ours = if is_full { Vec::new() } else { ours.collect() };
-                self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours)).unwrap_or_default()
+                let gone = durable.gone(&claim);
+                self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours, &gone)).unwrap_or_default()
             }
         };
         self.carry_out(node, connection, effects);
@@ -921,7 +940,8 @@ impl World {
         if let Some(unnamed) = readings.iter().find(|r| !durable.names.contains(&(r.origin, r.point))) {
             self.report.violations.push(format!("node {node} got {unnamed:?} before its name"));
         }
-        durable.append(readings);
+        let readings = durable.takes(readings);
+        durable.append(&readings);
     }
 
     fn apply(&mut self, node: usize, peer: usize, from_above: bool, entry: &Entry) {
@@ -957,7 +977,7 @@ impl World {
         self.report.faults += 1;
         let n = self.nodes.len() as u64;
         let node = self.random.below(n) as usize;
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 | 1 => {
                 let long = if self.random.chance(200) { 120 * S } else { 25 * S };
                 let until = self.now + self.random.below(long);
@@ -996,6 +1016,10 @@ impl World {
                 let upto = if forced { self.random.below(end + 1) } else { has };
                 let released = &mut self.nodes[node].durable.released;
                 *released = (*released).max(upto.min(end));
+            }
+            11 => {
+                let is_pressing = self.random.chance(150);
+                self.thin(node, is_pressing);
             }
             8 => {
                 let copy = self.nodes[node].durable.clone();
@@ -1074,6 +1098,7 @@ impl World {
             if let Some(reading) = doubled {
                 self.wrong(format!("node {node} holds {reading:?} twice"));
             }
+            self.check_thinned(node);
             let rung: Vec<_> = self.nodes[node].durable.rung.iter().filter(|(_, n)| **n > 1).map(|(alarm, _)| *alarm).collect();
             if !rung.is_empty() {
                 self.wrong(format!("node {node} rang twice for {rung:?}"));
@@ -1088,7 +1113,7 @@ impl World {
         let known = |at: usize| -> BTreeSet<Reading> { self.nodes[at].durable.rows.values().flatten().copied().collect() };
         let (below, above) = (known(node), known(parent));
         let subtree = self.subtree(node);
-        let lost: Vec<&Reading> = below.difference(&above).collect();
+        let lost: Vec<&Reading> = below.difference(&above).filter(|r| !self.gave_way(node, parent, r)).collect();
         // Of what was measured twice under one identity by two boxes, one value stands at each level.
         let lost: Vec<&Reading> = lost
             .into_iter()
@@ -1102,6 +1127,7 @@ impl World {
         }
         let more: Vec<&Reading> =
             above.difference(&below).filter(|r| subtree.contains(&r.origin) && !self.forgot(r.origin) && !self.forgot(node)).collect();
+        let more: Vec<&Reading> = more.into_iter().filter(|r| !self.nodes[node].durable.thinned.contains_key(&r.day())).collect();
         if let Some(first) = more.first() {
             self.wrong(format!("{parent} holds {} readings that node {node} does not, such as {first:?}", more.len()));
         }
@@ -1127,6 +1153,7 @@ impl World {
         if !untold.is_empty() {
             self.wrong(format!("{parent} was not told of {untold:?}"));
         }
+        self.check_proof(node, parent);
         // The proof says what is so.
         for (key, (digest, _)) in self.nodes[node].durable.ledger.clone() {
             self.report.checks += 1;
