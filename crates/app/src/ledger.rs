@@ -345,6 +345,11 @@ impl Ledger {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) async fn write_now(&self) {
+        self.write().await.unwrap();
+    }
+
     /// What is counted and not written goes to the database, with the position; then the log before it may go.
     async fn write(&self) -> Result<(), LedgerError> {
         let _guard = self.writing.lock().await;
@@ -469,4 +474,4 @@ fn count_all(whole: &Whole, own: NodeId, known: &Known, begin: u64) -> Result<Bo
 
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -14,34 +14,34 @@ use crate::telemetry::linked::{Linked, Unarchived, unarchived};
 use crate::telemetry::piece::{self, LogPieces};
 use crate::telemetry::shard::SubjectConfig;
 
-const CHILD: NodeId = NodeId::new(0xa);
-const PARENT: NodeId = NodeId::new(0xb);
+pub(crate) const CHILD: NodeId = NodeId::new(0xa);
+pub(crate) const PARENT: NodeId = NodeId::new(0xb);
 /// How much higher ids of the child's points are at the parent.
-const SHIFT: i64 = 1_000;
+pub(crate) const SHIFT: i64 = 1_000;
 /// 2024-06-15 22:00 in Beijing: two hours before midnight.
 const T0: i64 = 1_718_460_000;
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_secs(T0 + second)
 }
 
 /// A node with a ledger, in a directory of its own.
-fn every_day() -> Wanted {
+pub(crate) fn every_day() -> Wanted {
     Wanted { limit: usize::MAX, ..Wanted::default() }
 }
 
-struct Bench {
-    node: Node,
-    ledger: Arc<Ledger>,
-    store: Store,
-    known: Arc<Snapshot>,
-    own: NodeId,
-    whole: Whole,
-    running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
+pub(crate) struct Bench {
+    pub(crate) node: Node,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) store: Store,
+    pub(crate) known: Arc<Snapshot>,
+    pub(crate) own: NodeId,
+    pub(crate) whole: Whole,
+    pub(crate) running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
 impl Bench {
-    async fn open(dir: &Path, own: NodeId, known: Snapshot) -> Self {
+    pub(crate) async fn open(dir: &Path, own: NodeId, known: Snapshot) -> Self {
         let files = crate::settings::History { seal_after_readings: 100, ..crate::settings::History::default() };
         let node = Node::open_with(&dir.join("history"), files, u64::MAX);
         let store = Store::open(&format!("sqlite:{}", dir.join("db.sqlite").display())).await.unwrap();
@@ -63,7 +63,7 @@ impl Bench {
     }
 
     /// Stops in order: engine, then the ledger, which counts and writes the rest.
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let (stop, task) = self.running.take().unwrap_or_else(|| {
             let stop = CancellationToken::new();
             (stop.clone(), tokio::spawn(self.ledger.clone().run(stop)))
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// Hears readings of own points: (point, second, value).
-    fn hear(&self, rows: &[(i64, i64, f64)]) {
+    pub(crate) fn hear(&self, rows: &[(i64, i64, f64)]) {
         for rows in rows.chunks(50) {
             let one = |(p, s, value): &(i64, i64, f64)| BoundReading {
                 point: PointId::new(*p),
@@ -88,7 +88,7 @@ impl Bench {
     }
 
     /// Takes a piece as the glue will: map, link.
-    fn take(&self, bytes: &[u8]) -> Kept {
+    pub(crate) fn take(&self, bytes: &[u8]) -> Kept {
         let mut readings = Vec::new();
         for (origin, rows) in piece::decode(bytes, at(100_000)).unwrap() {
             let here = |there| self.known.here(self.own, origin, there).unwrap();
@@ -100,7 +100,7 @@ impl Bench {
         Kept { repeated: kept.repeated + n_known, ..kept }
     }
 
-    fn pieces(&self, most: usize) -> Vec<piece::Piece> {
+    pub(crate) fn pieces(&self, most: usize) -> Vec<piece::Piece> {
         let mut log = LogPieces::new(self.node.reader.clone());
         let (mut from, mut all) = (0, Vec::new());
         loop {
@@ -113,7 +113,7 @@ impl Bench {
         }
     }
 
-    fn day_pieces(&self, origin: NodeId, day: i32) -> Vec<Vec<u8>> {
+    pub(crate) fn day_pieces(&self, origin: NodeId, day: i32) -> Vec<Vec<u8>> {
         let points = points_of(&self.known, self.own, origin);
         let (mut after, mut all) = (None, Vec::new());
         loop {
@@ -126,10 +126,18 @@ impl Bench {
         }
     }
 
-    async fn days(&self) -> Vec<(NodeId, i32, Digest)> {
+    pub(crate) async fn days(&self) -> Vec<(NodeId, i32, Digest)> {
         let claim = self.ledger.claim(&every_day()).await.unwrap();
         assert_eq!(claim.at, self.node.reader.durable().0);
         claim.days.into_iter().map(|d| (d.origin, d.day, d.digest)).collect()
+    }
+
+    /// The days of a ledger that is made from history as it is now.
+    pub(crate) async fn made_anew(&self) -> Vec<DayDigest> {
+        let known = self.known.clone();
+        let mut made = count_all(&self.whole, self.own, &(Arc::new(move || known.clone()) as Known), self.node.reader.durable().0).unwrap();
+        made.add(self.store.all_thinned_here().await.unwrap(), &self.whole);
+        made.claim(&every_day()).days
     }
 }
 
@@ -154,11 +162,11 @@ fn point(id: i64) -> Arc<Point> {
     })
 }
 
-fn child_knows(n_points: i64) -> Snapshot {
+pub(crate) fn child_knows(n_points: i64) -> Snapshot {
     Snapshot { points: Arc::new((1..=n_points).map(|id| (PointId::new(id), point(id))).collect()), ..Snapshot::default() }
 }
 
-fn parent_knows(n_points: i64) -> Snapshot {
+pub(crate) fn parent_knows(n_points: i64) -> Snapshot {
     let mirrored: HashMap<_, _> = (1..=n_points).map(|id| (PointId::new(id + SHIFT), (CHILD, PointId::new(id)))).collect();
     Snapshot {
         points: Arc::new((1..=n_points).map(|id| (PointId::new(id + SHIFT), point(id + SHIFT))).collect()),
@@ -169,7 +177,7 @@ fn parent_knows(n_points: i64) -> Snapshot {
 }
 
 /// A child that has heard three points over midnight, with revisions.
-async fn child(dir: &Path) -> Bench {
+pub(crate) async fn child(dir: &Path) -> Bench {
     let child = Bench::open(dir, CHILD, child_knows(3)).await;
     let configs = (1..=3).map(|id| {
         (3, SubjectConfig { subject: anlan_model::Subject::Point(PointId::new(id)), rules: Arc::new([]), range: None, newest: None })
@@ -181,7 +189,7 @@ async fn child(dir: &Path) -> Bench {
     child
 }
 
-fn days_of(all: &[(NodeId, i32, Digest)], origin: NodeId) -> Vec<(i32, Digest)> {
+pub(crate) fn days_of(all: &[(NodeId, i32, Digest)], origin: NodeId) -> Vec<(i32, Digest)> {
     all.iter().filter(|(of, ..)| *of == origin).map(|(_, day, digest)| (*day, *digest)).collect()
 }
 

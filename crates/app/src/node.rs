@@ -403,7 +403,8 @@ pub async fn proof(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Resul
     validate::day("day", day)?;
     let found = app.store.proof(&scope, origin, day).await?;
     let differences = match app.network.get() {
-        Some(network) if found.equal == Some(false) => network.differences(origin, day),
+        // Where a holder has thinned the day, points cannot be compared any more.
+        Some(network) if found.equal == Some(false) && found.holders.iter().all(|h| h.thinned.is_none()) => network.differences(origin, day),
         _ => None,
     };
     Ok((found, differences))
@@ -412,10 +413,14 @@ pub async fn proof(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Resul
 /// Asks for a day of an origin once more, whole; what is here already stays.
 ///
 /// # Errors
-/// No permission for the whole node, not there, no running link, nobody connected who has it.
+/// No permission for the whole node, not there, no running link, a day that was thinned here, nobody connected who has it.
 pub async fn again(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Result<(), AppError> {
     let act = scope.with(Permission::ManageSystem)?;
     validate::day("day", day)?;
     app.store.node(&act, origin).await?;
-    network(app)?.again(origin, day)
+    let network = network(app)?;
+    if app.store.thinned_here(origin, day).await?.is_some_and(|row| row.is_whole()) {
+        return Err(AppError::conflict("node.thinned"));
+    }
+    network.again(origin, day)
 }

@@ -15,8 +15,8 @@ use anlan_history::{Going, HistoryError, HourSum, Keeper, Policy, Reader, Witnes
 use anlan_link::digest::Digest;
 use anlan_link::message::{Claim, Day, DayDigest};
 use anlan_model::{Clock as _, NodeId, Permission, PointId, Scope, Timestamp};
-pub use anlan_store::ThinnedRow;
-use anlan_store::{Counted, Store, StoreError, ThinnedPart, Thinning};
+pub use anlan_store::{Counted, ThinnedRow};
+use anlan_store::{Store, StoreError, ThinnedPart, Thinning};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tracing::{error, warn};

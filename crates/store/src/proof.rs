@@ -5,7 +5,7 @@
 use anlan_model::{NodeId, NodeLevel, Scope, Timestamp};
 
 use crate::db::{Row, sql};
-use crate::{Page, Paging, Store, StoreError};
+use crate::{Page, Paging, Store, StoreError, ThinnedRow};
 
 /// What a holder claimed and this node compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct ProofHolder {
     pub at: Timestamp,
     /// What the node above it had at the same position, if it compared.
     pub ours: Option<(i64, String)>,
+    /// What of it gave way to its hours there.
+    pub thinned: Option<ThinnedRow>,
 }
 
 /// An origin and day with everybody who holds it, the lowest level first and this node last.
@@ -194,10 +196,16 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
                     sum: row.get("sum")?,
                     at: row.get("at_us")?,
                     ours: n.zip(sum),
+                    thinned: None,
                 };
                 let is_child: bool = row.get("is_child")?;
                 found.entry((row.get("origin")?, row.get("day")?)).or_default().push((holder, is_child));
             }
+        }
+        let mut thinned = std::collections::BTreeMap::new();
+        for origin in &origins {
+            let rows = self.thinned_between(*origin, &first, &last).await?;
+            thinned.extend(rows.into_iter().map(|row| ((row.origin, row.day.clone(), row.holder), row)));
         }
         let own_row = self.db.row(sql("SELECT name, level FROM node WHERE relation = 'self'")).await?;
         let (own_name, own_level) = match &own_row {
@@ -217,7 +225,10 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
                 && let Some((count, sum)) = compared.ours
             {
                 let (name, level) = (own_name.clone(), own_level);
-                holders.push(ProofHolder { node: own, name, level, position: None, count, sum, at: compared.at, ours: None });
+                holders.push(ProofHolder { node: own, name, level, position: None, count, sum, at: compared.at, ours: None, thinned: None });
+            }
+            for holder in &mut holders {
+                holder.thinned = thinned.remove(&(day.origin, day.day.clone(), holder.node));
             }
             day.holders = holders;
         }

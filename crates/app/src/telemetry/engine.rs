@@ -479,8 +479,7 @@ fn new_alarm_id(now: Timestamp) -> AlarmId {
     AlarmId::new(uuid::Uuid::new_v7(time).as_u128())
 }
 
-/// History as seen by a step: what is durable.
-/// History, and whether what left it is in an archive.
+/// History as seen by a step: what is durable; and whether what left it is in an archive.
 struct Known<'a>(&'a Reader, bool);
 
 impl Lookup for Known<'_> {

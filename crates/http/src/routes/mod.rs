@@ -36,6 +36,7 @@ mod sheet;
 mod status;
 mod summary;
 mod test_clock;
+mod thinned;
 mod user;
 mod vehicle;
 
@@ -145,6 +146,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(proof::list))
         .routes(routes!(proof::get))
         .routes(routes!(proof::again))
+        .routes(routes!(thinned::list))
         .routes(routes!(rule::list))
         .routes(routes!(rule::kinds))
         .routes(routes!(user::list, user::create))

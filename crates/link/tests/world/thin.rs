@@ -11,7 +11,7 @@ use anlan_link::message::{Claim, Day, DayDigest};
 use super::{DAY, Durable, Reading, World, index};
 
 /// As `anlan_app::thinned::LATE_REVISION`.
-pub const LATE_REVISION: u16 = 0x8000;
+const LATE_REVISION: u16 = 0x8000;
 /// Days of which nothing gives way.
 const KEEP_DAYS: i32 = 1;
 
@@ -23,18 +23,18 @@ fn digest_of<'a>(readings: impl Iterator<Item = &'a Reading>) -> Digest {
 
 impl Durable {
     /// Readings that may be taken over a link.
-    pub fn takes(&self, readings: &[Reading]) -> Vec<Reading> {
+    pub(super) fn takes(&self, readings: &[Reading]) -> Vec<Reading> {
         let takes = |r: &&Reading| !self.thinned.contains_key(&r.day()); // safety: a day that gave way is not counted twice
         readings.iter().filter(takes).copied().collect()
     }
 
     /// The lowest revision that a value of an own device may have.
-    pub fn least_revision(&self, day: (usize, i32)) -> u16 {
+    pub(super) fn least_revision(&self, day: (usize, i32)) -> u16 {
         if self.thinned.contains_key(&day) { LATE_REVISION } else { 0 }
     }
 
     /// Days of a claim of which all that is counted gave way.
-    pub fn gone(&self, claim: &Claim) -> BTreeSet<Day> {
+    pub(super) fn gone(&self, claim: &Claim) -> BTreeSet<Day> {
         let is_gone = |key: &(usize, i32)| self.thinned.get(key).is_some_and(|gone| self.ledger.get(key).is_some_and(|(held, _)| held == gone));
         claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).filter(|d| is_gone(&(index(d.origin), d.day))).collect()
     }
@@ -42,14 +42,14 @@ impl Durable {
 
 impl World {
     /// A child hears what its parent holds.
-    pub fn note_told(&mut self, node: usize, claim: &Claim, theirs: &[DayDigest]) {
+    pub(super) fn note_told(&mut self, node: usize, claim: &Claim, theirs: &[DayDigest]) {
         for (ours, theirs) in claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest) {
             self.nodes[node].durable.told.insert((index(ours.origin), ours.day), theirs.digest);
         }
     }
 
     /// The oldest days of a node that may go give way; `is_pressing`: also such as the parent does not have.
-    pub fn thin(&mut self, node: usize, is_pressing: bool) {
+    pub(super) fn thin(&mut self, node: usize, is_pressing: bool) {
         let newest = (self.now / DAY) as i32 - 1 - KEEP_DAYS;
         let has_parent = self.nodes[node].parent.is_some();
         let durable = &mut self.nodes[node].durable;
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// What is left of a day and what gave way are together what the ledger says, and that is what was ever kept, each once.
-    pub fn check_thinned(&mut self, node: usize) {
+    pub(super) fn check_thinned(&mut self, node: usize) {
         let durable = self.nodes[node].durable.clone();
         for (key, (held, _)) in &durable.ledger {
             self.report.checks += 1;
@@ -88,13 +88,13 @@ impl World {
     }
 
     /// Whether a reading of `below` may be missing at `above`: its day gave way there, or it went below before it was told.
-    pub fn gave_way(&self, below: usize, above: usize, reading: &Reading) -> bool {
+    pub(super) fn gave_way(&self, below: usize, above: usize, reading: &Reading) -> bool {
         let key = reading.day();
         self.nodes[above].durable.thinned.contains_key(&key) || self.lost_days.contains(&(self.nodes[below].name, key))
     }
 
     /// A day that gave way above is what was proven when it did, and never more than below; one that gave way below as well as was agreed is whole above.
-    pub fn check_proof(&mut self, node: usize, parent: usize) {
+    pub(super) fn check_proof(&mut self, node: usize, parent: usize) {
         for (key, (held, _)) in self.nodes[node].durable.ledger.clone() {
             let above = self.nodes[parent].durable.ledger.get(&key).map(|(d, _)| *d).unwrap_or_default();
             let (is_thin_here, is_thin_above) =
