@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anlan_archive::{ArchiveError, Day as UtcDay, Whole};
 use anlan_history::{HistoryError, Lsn, Reader, Tail};
+use anlan_link::agreement::Readings;
 use anlan_link::digest::Digest;
 use anlan_link::message::{Claim, Day, DayDigest};
 use anlan_link::session::Wanted;
@@ -25,7 +26,7 @@ use tracing::{info, warn};
 use crate::clock::{AppClock, date_of, day_bounds, day_number, number_of};
 use crate::registry::Snapshot;
 use crate::telemetry::engine::EngineHandle;
-use crate::telemetry::piece::points_of;
+use crate::telemetry::piece::{agreed_part, points_of};
 use crate::thinned;
 
 /// What is counted reaches the database this often (real time): what a crash makes to be counted again.
@@ -213,6 +214,10 @@ impl Ledger {
         self.write().await
     }
 
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -279,18 +284,18 @@ impl Ledger {
         Ok(Claim { at: book.at, days: days.iter().map(one).collect() })
     }
 
-    /// What is held of each point of `origin` on that day, by the point's id there; from history, as it is now. Points with nothing are left out.
+    /// What is held, or what is agreed of it, of each point of `origin` on that day, by the point's id there; from history, as it is now. Points with nothing are left out.
     ///
     /// # Errors
     /// History or archive cannot be read.
-    pub async fn point_digests(&self, origin: NodeId, day: i32) -> Result<Vec<(i64, Digest)>, LedgerError> {
+    pub async fn point_digests(&self, origin: NodeId, day: i32, agreed: Readings) -> Result<Vec<(i64, Digest)>, LedgerError> {
         let (own, whole, known) = (self.sources.own, self.sources.whole.clone(), self.sources.known.clone());
         let work = move || -> Result<Vec<(i64, Digest)>, LedgerError> {
             let (from, to) = day_bounds(day);
             let mut found = Vec::new();
             for (here, there) in points_of(&known(), own, origin) {
                 let mut digest = Digest::default();
-                whole.every_revision(here, from, to)?.iter().for_each(|r| add(&mut digest, there, r));
+                agreed_part(agreed, whole.every_revision(here, from, to)?).iter().for_each(|r| add(&mut digest, there, r));
                 if digest.n > 0 {
                     found.push((there.get(), digest));
                 }

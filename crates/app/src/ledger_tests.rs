@@ -117,7 +117,7 @@ impl Bench {
         let points = points_of(&self.known, self.own, origin);
         let (mut after, mut all) = (None, Vec::new());
         loop {
-            let part = piece::read_day(&self.whole, &points, origin, day, after, 37).unwrap();
+            let part = piece::read_day(&self.whole, &points, origin, day, Readings::All, after, 37).unwrap();
             all.push(part.bytes);
             after = part.next;
             if after.is_none() {
@@ -212,7 +212,7 @@ async fn two_nodes_that_hold_the_same_say_the_same_and_others_do_not() {
     assert_eq!(theirs[1], ours[1], "the day that has arrived");
     assert_ne!(theirs[0], ours[0], "the day of which a piece is lost");
     let (at_home, here) =
-        (a.ledger.point_digests(CHILD, ours[0].0).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0).await.unwrap());
+        (a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap());
     let differing: Vec<_> = at_home.iter().filter(|(p, d)| here.iter().all(|(q, e)| (p, d) != (q, e))).map(|(p, _)| *p).collect();
     let decoded = piece::decode(&lost.bytes, at(0)).unwrap();
     let mut want: Vec<_> = decoded[0].1.iter().map(|r| r.point.get()).collect();
@@ -226,7 +226,7 @@ async fn two_nodes_that_hold_the_same_say_the_same_and_others_do_not() {
     let again: u32 = pieces.iter().map(|p| b.take(&p.bytes).stored).sum();
     let day_again: u32 = a.day_pieces(CHILD, ours[1].0).iter().map(|p| b.take(p).stored).sum();
     assert_eq!((again, day_again, days_of(&b.days().await, CHILD)), (0, 0, ours.clone()));
-    assert_eq!(a.ledger.point_digests(CHILD, ours[0].0).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0).await.unwrap());
+    assert_eq!(a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap());
 
     // A node further up gets them from the parent, named as at home.
     let c_dir = tempfile::tempdir().unwrap();
@@ -358,8 +358,8 @@ async fn what_was_archived_and_dropped_is_proven_and_sent_and_not_kept_again() {
     assert_eq!((n_dropped, b.node.reader.every_revision(PointId::new(1 + SHIFT), at(-1), at(99_999)).unwrap().len()), (303, 0));
 
     for (day, digest) in &ours {
-        let here = b.ledger.point_digests(CHILD, *day).await.unwrap();
-        assert_eq!(here, a.ledger.point_digests(CHILD, *day).await.unwrap());
+        let here = b.ledger.point_digests(CHILD, *day, Readings::All).await.unwrap();
+        assert_eq!(here, a.ledger.point_digests(CHILD, *day, Readings::All).await.unwrap());
         assert_eq!(here.iter().map(|(_, d)| d.n).sum::<u64>(), digest.n);
         let again: u32 = a.day_pieces(CHILD, *day).iter().map(|p| b.take(p).stored).sum();
         assert_eq!(again, 0);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+pub use anlan_link::agreement::Readings;
 pub use anlan_link::identity::fingerprint as fingerprint_of;
 use anlan_model::{Clock as _, EnterpriseId, NodeId, NodeLevel, Permission, PointId, Scope};
 pub use anlan_store::{Admission, InvitationRow, InvitationState, NodeChange, NodeRow, NodeState, ProofDay, ProofHolder, Relation, Resume};
@@ -158,6 +159,16 @@ pub struct Invitation {
 
 fn network(app: &App) -> Result<&dyn Network, AppError> {
     app.network.get().map(AsRef::as_ref).ok_or_else(|| AppError::conflict("node.link_off"))
+}
+
+/// Which readings are wanted to travel between this node and a neighbour, by what was set here.
+pub(crate) fn wish(row: &NodeRow) -> Readings {
+    row.agreement["readings"].as_str().map_or(Readings::All, |word| Readings::All.with(word))
+}
+
+/// Which readings travel: the lesser of what was set here and what the neighbour said. One that says nothing knows no agreements.
+pub fn agreed(row: &NodeRow) -> Readings {
+    row.said["readings"].as_str().map_or_else(|| wish(row), |word| wish(row).with(word))
 }
 
 /// What the link must know has changed.

@@ -265,12 +265,16 @@ pub(crate) async fn gone(store: &Store, days: Vec<DayDigest>) -> BTreeSet<Day> {
     gone
 }
 
-/// Writes down which days that are over the parent holds exactly as they are here.
-pub(crate) async fn note_told(app: &App, claim: &Claim, theirs: &[DayDigest]) {
+/// Writes down which days that are over the parent holds exactly as they are here, or has all that is agreed of them; `whole`: what is held of them
+/// then.
+pub(crate) async fn note_told(app: &App, claim: &Claim, theirs: &[DayDigest], whole: &BTreeMap<Day, Digest>) {
     let today = day_number(app.clock.now());
     let equal = claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest && ours.day < today);
     let days: Vec<_> = equal
-        .map(|(ours, _)| (ours.origin, date_of(ours.day).to_string(), Counted { n: ours.digest.n, sum: ours.digest.sum }))
+        .map(|(ours, _)| {
+            let held = whole.get(&Day { origin: ours.origin, day: ours.day }).copied().unwrap_or(ours.digest);
+            (ours.origin, date_of(ours.day).to_string(), Counted { n: held.n, sum: held.sum })
+        })
         .collect();
     if let Err(failure) = app.store.put_told(&days).await {
         warn!(error = &failure as &dyn std::error::Error, "what the parent has could not be written down; it is compared again");

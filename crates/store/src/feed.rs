@@ -285,6 +285,9 @@ pub(crate) struct ProofBody {
     /// What the node above the holder had at that position.
     #[serde(default)]
     pub(crate) above: Option<(i64, String)>,
+    /// The word of the agreement, if it is of a part of the day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) readings: Option<String>,
     pub(crate) at: i64,
 }
 
@@ -880,7 +883,7 @@ async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result
     let mut out = Vec::new();
     for (origin, day, holder) in keys {
         let q = sql(
-            "SELECT position, n_readings, sum, our_n_readings, our_sum, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3",
+            "SELECT position, n_readings, sum, our_n_readings, our_sum, readings, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3",
         );
         let Some(row) = tx.row(q.bind(origin).bind(day.as_str()).bind(holder)).await? else { continue };
         let body = ProofBody {
@@ -890,6 +893,7 @@ async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result
             count: row.get("n_readings")?,
             sum: row.get("sum")?,
             above: row.get::<Option<i64>>("our_n_readings")?.zip(row.get("our_sum")?),
+            readings: row.get("readings")?,
             at: row.get("at_us")?,
             day,
         };

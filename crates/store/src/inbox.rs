@@ -1020,6 +1020,7 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
             && body.sum.len() == 32
             && body.sum.bytes().all(|b| b.is_ascii_hexdigit())
             && body.above.as_ref().is_none_or(|(n, sum)| *n >= 0 && sum.len() == 32 && sum.bytes().all(|b| b.is_ascii_hexdigit()))
+            && body.readings.as_ref().is_none_or(|word| word.len() <= 16 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
             && body.position >= 0
             && body.count >= 0;
         if !sound {
@@ -1029,12 +1030,13 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
             return Ok(());
         }
         self.may_speak_for(body.holder)?;
-        let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, our_n_readings, our_sum, at_us)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, our_n_readings, our_sum, readings, at_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_readings = excluded.n_readings, sum = excluded.sum,
-  our_n_readings = excluded.our_n_readings, our_sum = excluded.our_sum, at_us = excluded.at_us");
+  our_n_readings = excluded.our_n_readings, our_sum = excluded.our_sum, readings = excluded.readings, at_us = excluded.at_us");
         let put = put.bind(origin).bind(body.day.as_str()).bind(body.holder).bind(body.position).bind(body.count).bind(body.sum.as_str());
         let put = put.bind(body.above.as_ref().map(|(n, _)| *n)).bind(body.above.map(|(_, sum)| sum));
+        let put = put.bind(body.readings.as_deref());
         self.change.tx.run(put.bind(Timestamp::from_micros(body.at))).await?;
         self.change.told.proof(origin, &body.day, body.holder);
         Ok(())

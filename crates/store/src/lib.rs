@@ -4,6 +4,7 @@
 //! the act needs ([`Scope::with`]), and it ends up in the SQL. Every change of people writes the row, its audit entry and, where
 //! others must learn of it, an outbox entry in one transaction. One file per noun; start at [`Store`], then [`alarm`].
 
+mod agreed;
 mod attachment;
 mod copy;
 mod db;
@@ -60,6 +61,7 @@ pub mod vehicle;
 
 use anlan_model::{Scope, Timestamp};
 
+pub use agreed::AgreedDay;
 pub use alarm::{AlarmCounts, AlarmFilter};
 pub use archive::ArchiveSubject;
 pub use attachment::{AttachmentRow, AttachmentUsage, NewAttachment, VouchedFile};

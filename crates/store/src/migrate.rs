@@ -28,7 +28,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0017_copy", include_str!("../migrations/0017_copy.sql")),
     ("0018_order", include_str!("../migrations/0018_order.sql")),
     ("0019_networking", include_str!("../migrations/0019_networking.sql")),
-    ("0022_thinned", include_str!("../migrations/0022_thinned.sql")),
+    ("0022_thinned_agreed", include_str!("../migrations/0022_thinned_agreed.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

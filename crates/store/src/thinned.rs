@@ -127,12 +127,12 @@ fn read((n, sum): &(u64, String)) -> Result<Counted, StoreError> {
     Ok(Counted { n: *n, sum })
 }
 
-fn counted(n: i64, sum: &str) -> Result<Counted, StoreError> {
+pub(crate) fn counted(n: i64, sum: &str) -> Result<Counted, StoreError> {
     let n = u64::try_from(n).map_err(|_| StoreError::Corrupt("a thinned day counts below nothing".to_owned()))?;
     read(&(n, sum.to_owned()))
 }
 
-fn whole(n: u64) -> Result<i64, StoreError> {
+pub(crate) fn whole(n: u64) -> Result<i64, StoreError> {
     i64::try_from(n).map_err(|_| StoreError::Corrupt("a number beyond 63 bits".to_owned()))
 }
 

@@ -66,6 +66,7 @@ export type OrderView = Schemas['Order']
 export type OrderTarget = Schemas['OrderTarget']
 export type Proof = Schemas['Proof']
 export type ProofDetail = Schemas['ProofDetail']
+export type ThinnedDay = Schemas['ThinnedDay']
 export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */

@@ -3,12 +3,13 @@
 //! One task owns the session. What takes time runs beside it and answers as [`Done`]; what is said goes through a writer of its own, so that
 //! reading never waits for sending. Both are bounded by the session's windows. Start at [`talk`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anlan_history::HistoryError;
+use anlan_link::agreement::Readings;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
 use anlan_link::session::{self, Effect, Session, Side, Standing, cut_feed};
 use anlan_link::transport::{Connection, LinkError};
@@ -18,6 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::Service;
+use crate::agreed::Part;
+use crate::clock::day_number;
 use crate::ledger::{Ledger, LedgerError};
 use crate::registry::{Snapshot, Touched};
 use crate::telemetry::linked::{Linked, Unarchived, unarchived};
@@ -71,6 +74,8 @@ pub(super) struct Talk {
     /// What waits for the other: records of the log, entries of the feed.
     pub(super) log_waits: AtomicU64,
     pub(super) feed_waits: AtomicU64,
+    /// Which readings travel.
+    pub(super) readings: arc_swap::ArcSwap<Readings>,
     /// What of the other's log waits for us, as it says.
     pub(super) log_behind: AtomicU64,
     /// When it was last heard, domain time in µs.
@@ -86,6 +91,7 @@ enum Done {
     Marked(bool),
     Unread,
     Counted(Claim),
+    CountedPart(Part),
     DayRead(Option<(DayPart, Option<DayCursor>, u64)>),
     FeedKept(Option<u64>),
     LogKept(Log, bool),
@@ -109,6 +115,9 @@ struct Conversation {
     pieces: Arc<std::sync::Mutex<LogPieces>>,
     cursors: HashMap<(Day, u32), Option<DayCursor>>,
     asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
+    /// Where a part is agreed: days to be claimed that could not be yet, and what is held of those that are.
+    left: BTreeSet<Day>,
+    whole: BTreeMap<Day, anlan_link::digest::Digest>,
     have: Option<Have>,
     have_at: Instant,
     trim_at: Instant,
@@ -136,8 +145,8 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         software: format!("anlan {}", env!("CARGO_PKG_VERSION")),
     };
     let known = Incarnation { starts: number(row.starts), nonce: row.nonce.as_deref().and_then(|n| n.parse().ok()).unwrap_or(0) };
-    let without_log = row.agreement["readings"] == "none";
-    let standing = Standing { hello, peer: peer.id, known, without_log };
+    let readings = crate::node::wish(&row);
+    let standing = Standing { hello, peer: peer.id, known, readings };
     let (out, mut receiver) = connection.split();
     let (say, mut to_say) = mpsc::unbounded_channel::<Vec<u8>>();
     let (done, mut finished) = mpsc::unbounded_channel();
@@ -150,6 +159,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         orders,
         log_waits: AtomicU64::new(0),
         feed_waits: AtomicU64::new(0),
+        readings: arc_swap::ArcSwap::from_pointee(readings),
         log_behind: AtomicU64::new(0),
         heard_us: AtomicU64::new(0),
     });
@@ -167,6 +177,8 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         say,
         cursors: HashMap::new(),
         asked: HashMap::new(),
+        left: BTreeSet::new(),
+        whole: BTreeMap::new(),
         have: None,
         have_at: began,
         trim_at: began + TRIM.0,
@@ -311,6 +323,11 @@ impl Conversation {
                 self.session.leave(Bye::Stopping)
             }
             Done::Counted(claim) => self.session.counted(claim),
+            Done::CountedPart(part) => {
+                self.left.extend(part.left);
+                self.whole = part.whole;
+                self.session.counted(part.claim)
+            }
             Done::DayRead(read) => {
                 let part = read.map(|(part, next, names)| {
                     self.cursors.retain(|(day, _), _| *day == part.day);
@@ -381,6 +398,16 @@ impl Conversation {
                         }
                     });
                 }
+                Effect::Count(mut wanted) if self.session.readings().is_part() => {
+                    let (ledger, agreed, today) = (self.ledger.clone(), self.session.readings(), day_number(app.clock.now()));
+                    wanted.also.append(&mut self.left);
+                    self.beside(async move {
+                        Done::CountedPart(ledger.claim_of(agreed, &wanted, today).await.unwrap_or_else(|failure| {
+                            warn!(error = &failure as &dyn std::error::Error, "what is agreed of days cannot be said");
+                            Part { left: wanted.also, ..Part::default() }
+                        }))
+                    });
+                }
                 Effect::Count(wanted) => {
                     let ledger = self.ledger.clone();
                     self.beside(async move {
@@ -416,7 +443,18 @@ impl Conversation {
                     });
                 }
                 Effect::Have(have) => self.have = Some(have),
-                Effect::Compare(claim) => {
+                Effect::Compare(claim, agreed) if agreed.is_part() => {
+                    let ledger = self.ledger.clone();
+                    let days: Vec<Day> = claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).collect();
+                    self.beside(async move {
+                        let (ours, gone) = ledger.verdict_of(agreed, &days).await.unwrap_or_else(|failure| {
+                            warn!(error = &failure as &dyn std::error::Error, "what is agreed of days cannot be said");
+                            Default::default()
+                        });
+                        Done::Compared(ours, gone)
+                    });
+                }
+                Effect::Compare(claim, _) => {
                     let ledger = self.ledger.clone();
                     let days: Vec<Day> = claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).collect();
                     self.beside(async move {
@@ -433,22 +471,23 @@ impl Conversation {
                         }
                     });
                 }
-                Effect::Compared(claim, ours) => {
+                Effect::Compared(claim, ours, agreed) => {
                     if self.side == Side::Child {
-                        self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours).await });
+                        let whole = if agreed.is_part() { std::mem::take(&mut self.whole) } else { BTreeMap::new() };
+                        self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours, &whole).await });
                     } else {
                         let (service, peer) = (self.service.clone(), self.peer.id);
                         self.service.tasks.spawn(async move {
                             // One after the other: the newest comparison stands.
                             let _turn = service.noting.lock().await;
-                            note_proofs(&service, peer, &claim, &ours).await;
+                            note_proofs(&service, peer, &claim, &ours, agreed).await;
                         });
                     }
                 }
                 Effect::TellPoints(day) => {
-                    let ledger = self.ledger.clone();
+                    let (ledger, agreed) = (self.ledger.clone(), self.session.readings());
                     self.beside(async move {
-                        let points = ledger.point_digests(day.origin, day.day).await.unwrap_or_default();
+                        let points = ledger.point_digests(day.origin, day.day, agreed).await.unwrap_or_default();
                         Done::Say(Message::PointsOf(day, points))
                     });
                 }
@@ -466,6 +505,10 @@ impl Conversation {
                     if self.side == Side::Parent {
                         app.store.tell_orders(self.peer.id, app.clock.now()).await?;
                     }
+                }
+                Effect::Terms(word) => {
+                    self.talk.readings.store(Arc::new(self.session.readings()));
+                    self.service.agreed(&self.peer, &word).await;
                 }
                 Effect::Alive(pulse) => self.talk.log_behind.store(pulse.log_waits, Ordering::Relaxed),
                 Effect::Renew(request) => {
@@ -489,6 +532,7 @@ impl Conversation {
     fn read_log(&self, after: u64, upto: u64) {
         let (app, pieces, own) = (self.service.app.clone(), self.pieces.clone(), self.service.identity.id());
         let (readings_max, bytes_max) = piece_bounds(self.service.limits.bytes_per_s);
+        let agreed = self.session.readings();
         self.beside(async move {
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
@@ -497,6 +541,7 @@ impl Conversation {
                     None => snapshot.points.contains_key(&point).then_some((own, point)),
                 };
                 let mut pieces = pieces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                pieces.agree(agreed);
                 pieces.read(&whose, after, upto, readings_max, bytes_max)
             });
             let piece = match read.await {
@@ -527,7 +572,7 @@ impl Conversation {
         let cursor = if part == 0 { Some(None) } else { self.cursors.get(&(day, part)).map(|cursor| Some(*cursor)).unwrap_or(None) };
         let (app, own) = (self.service.app.clone(), self.service.identity.id());
         let (readings_max, _) = piece_bounds(self.service.limits.bytes_per_s);
-        let done = self.done.clone();
+        let (done, agreed) = (self.done.clone(), self.session.readings());
         self.beside(async move {
             let Some(cursor) = cursor else { return Done::DayRead(None) };
             // What gave way cannot be sent, and is not passed over in silence.
@@ -544,7 +589,7 @@ impl Conversation {
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
                 let points = piece::points_of(&snapshot, own, day.origin);
-                piece::read_day(&whole, &points, day.origin, day.day, cursor, readings_max)
+                piece::read_day(&whole, &points, day.origin, day.day, agreed, cursor, readings_max)
             });
             match read.await {
                 Ok(Ok(read)) => {
@@ -704,7 +749,7 @@ fn known(snapshot: &Snapshot, through: &HashMap<NodeId, NodeId>, peer: NodeId, o
 }
 
 /// Writes down what a child claimed and what is held here.
-async fn note_proofs(service: &Service, holder: NodeId, claim: &Claim, ours: &[DayDigest]) {
+async fn note_proofs(service: &Service, holder: NodeId, claim: &Claim, ours: &[DayDigest], agreed: Readings) {
     let app = &service.app;
     let at: Timestamp = app.clock.now();
     for (theirs, ours) in claim.days.iter().zip(ours) {
@@ -715,6 +760,7 @@ async fn note_proofs(service: &Service, holder: NodeId, claim: &Claim, ours: &[D
             position: claim.at,
             count: i64::try_from(theirs.digest.n).unwrap_or(i64::MAX),
             sum: theirs.digest.to_string(),
+            readings: agreed.is_part().then(|| agreed.as_str().to_owned()),
             ours: Some((i64::try_from(ours.digest.n).unwrap_or(i64::MAX), ours.digest.to_string())),
             at,
         };

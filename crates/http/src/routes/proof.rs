@@ -32,6 +32,8 @@ pub(crate) struct ProofHolder {
     above: Option<Held>,
     /// When it was said.
     at: At,
+    /// The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`.
+    readings: Option<String>,
     /// What of the day gave way to its hours there; `null` = nothing.
     thinned: Option<Thinned>,
 }
@@ -62,6 +64,7 @@ impl From<ProofDay> for Proof {
             sum: h.sum,
             above: h.ours.map(|(count, sum)| Held { count: count.max(0).unsigned_abs(), sum }),
             at: h.at.into(),
+            readings: h.readings,
             thinned: h.thinned.map(Into::into),
         };
         Self {

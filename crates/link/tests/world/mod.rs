@@ -3,11 +3,13 @@
 //!
 //! Start at [`run`]; [`World::check`] says what must be true in the end.
 
+mod agreed;
 mod thin;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
+use anlan_link::agreement::Readings;
 use anlan_link::digest::Digest;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
 use anlan_link::session::{Effect, Frozen, Limits, Piece, Session, Side, Standing, Wanted, cut_feed};
@@ -135,6 +137,8 @@ struct Durable {
     /// What gave way of a day, and what the parent was found to have.
     thinned: BTreeMap<(usize, i32), Digest>,
     told: BTreeMap<(usize, i32), Digest>,
+    /// Where a part is agreed: days to be claimed once they are over.
+    left: BTreeSet<Day>,
 }
 
 impl Durable {
@@ -197,6 +201,8 @@ struct Node {
     /// Whose name it bears: its own number, but for a clone.
     name: usize,
     parent: Option<usize>,
+    /// Which readings are to go to the parent, as both set it.
+    wish: Readings,
     children: Vec<usize>,
     durable: Durable,
     nonce: u64,
@@ -235,7 +241,7 @@ enum Job {
     KeepLog(Log),
     KeepDay(DayPart),
     Have(Have),
-    Compare(Claim),
+    Compare(Claim, Readings),
 }
 
 enum Event {
@@ -350,10 +356,12 @@ impl World {
 
     fn add(&mut self, parent: Option<usize>) -> usize {
         let name = self.nodes.len();
+        let wish = [Readings::All, Readings::All, Readings::Changes, Readings::Minutes][self.random.below(4) as usize];
         let skew = self.random.below(20 * S) as i64 - 10 * S as i64;
         self.nodes.push(Node {
             name,
             parent,
+            wish,
             children: Vec::new(),
             durable: Durable::default(),
             nonce: 0,
@@ -666,7 +674,8 @@ impl World {
                 have: inbox.have,
                 software: String::new(),
             };
-            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, without_log: false };
+            let readings = self.nodes[child].wish;
+            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, readings };
             let (session, effects) = Session::open(side, Self::limits(), standing, self.now);
             self.nodes[node].sessions.insert(connection, session);
             self.carry_out(node, connection, effects);
@@ -768,13 +777,13 @@ impl World {
                     self.at(time, Event::Mend(connection));
                     continue;
                 }
-                Effect::Compared(claim, ours) => {
+                Effect::Compared(claim, ours, agreed) => {
                     if self.connections.get(&connection).is_some_and(|c| c.parent == node) {
                         for (theirs, ours) in claim.days.iter().zip(&ours) {
                             let key = (index(theirs.origin), theirs.day);
                             let peer = self.peer_of(node, connection).unwrap_or_default();
                             let may_have_more = [key.0, peer, node].iter().any(|n| self.forgot(*n));
-                            if ours.digest.n > theirs.digest.n && !may_have_more {
+                            if agreed == Readings::All && ours.digest.n > theirs.digest.n && !may_have_more {
                                 self.report.violations.push(format!("{key:?} was compared at {node} beyond the position of the claim"));
                             }
                             self.nodes[node].durable.verdicts.insert(key, theirs.digest == ours.digest);
@@ -793,9 +802,10 @@ impl World {
                 Effect::KeepLog(log) => Job::KeepLog(log),
                 Effect::KeepDay(part) => Job::KeepDay(part),
                 Effect::Have(have) => Job::Have(have),
-                Effect::Compare(claim) => Job::Compare(claim),
+                Effect::Compare(claim, agreed) => Job::Compare(claim, agreed),
                 Effect::TellPoints(_)
                 | Effect::Points(..)
+                | Effect::Terms(_)
                 | Effect::Alive(_)
                 | Effect::Renew(_)
                 | Effect::Renewed(_)
@@ -841,6 +851,7 @@ impl World {
                     s.log_unread()
                 } else {
                     let readings: Vec<Reading> = durable.log[after as usize..upto as usize].iter().flatten().copied().collect();
+                    let readings = agreed::passed(s.readings(), readings);
                     let tag = tag_of(&durable.log[upto as usize - 1], upto);
                     let log = Log { first: after + 1, last: upto, tag, n_readings: readings.len() as u32, bytes: pack(&readings) };
                     s.log_read(Piece { log, names: durable.up.end })
@@ -858,8 +869,13 @@ impl World {
             }
             Job::Count(wanted) => {
                 let Some(mut s) = session(self) else { return };
-                let durable = &self.nodes[node].durable;
-                let claim = Claim { at: durable.end(), days: durable.claimed(&wanted) };
+                let today = self.today();
+                let durable = &mut self.nodes[node].durable;
+                let days = match s.readings() {
+                    part if part.is_part() => durable.claimed_of(part, &wanted, today),
+                    _ => durable.claimed(&wanted),
+                };
+                let claim = Claim { at: durable.end(), days };
                 let effects = s.counted(if is_full { Claim::default() } else { claim });
                 self.nodes[node].sessions.insert(connection, s);
                 effects
@@ -872,7 +888,8 @@ impl World {
                 }
                 let Some(mut s) = session(self) else { return };
                 let rows = self.nodes[node].durable.rows.get(&(index(day.origin), day.day));
-                let parts: Vec<&[Reading]> = rows.map(|rows| rows.chunks(7).collect()).unwrap_or_default();
+                let rows = rows.map(|rows| agreed::part_of(s.readings(), rows));
+                let parts: Vec<&[Reading]> = rows.as_ref().map(|rows| rows.chunks(7).collect()).unwrap_or_default();
                 let cut = parts.get(part as usize);
                 let part = cut.map(|rows| DayPart { day, part, is_last: part as usize + 1 == parts.len(), bytes: pack(rows) });
                 let names = self.nodes[node].durable.up.end;
@@ -917,7 +934,11 @@ impl World {
                 }
                 Vec::new()
             }
-            Job::Compare(claim) => {
+            Job::Compare(claim, part) if part.is_part() => {
+                let ours = if is_full { Vec::new() } else { self.nodes[node].durable.verdict_of(part, &claim) };
+                self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours, &BTreeSet::new())).unwrap_or_default()
+            }
+            Job::Compare(claim, _) => {
                 let durable = &self.nodes[node].durable;
                 let ours = claim.days.iter().map(|d| {
                     let digest = durable.ledger.get(&(index(d.origin), d.day)).map(|(digest, _)| *digest).unwrap_or_default();
@@ -1114,6 +1135,8 @@ impl World {
         let (below, above) = (known(node), known(parent));
         let subtree = self.subtree(node);
         let lost: Vec<&Reading> = below.difference(&above).filter(|r| !self.gave_way(node, parent, r)).collect();
+        let part: BTreeSet<Reading> = self.nodes[node].durable.rows.values().flat_map(|rows| agreed::part_of(self.terms(node), rows)).collect();
+        let lost: Vec<&Reading> = lost.into_iter().filter(|r| part.contains(r)).collect();
         // Of what was measured twice under one identity by two boxes, one value stands at each level.
         let lost: Vec<&Reading> = lost
             .into_iter()
@@ -1152,6 +1175,9 @@ impl World {
         let untold: Vec<_> = self.nodes[node].durable.names.difference(&self.nodes[parent].durable.names).copied().collect();
         if !untold.is_empty() {
             self.wrong(format!("{parent} was not told of {untold:?}"));
+        }
+        if self.terms(node).is_part() {
+            return self.check_agreed(node, parent);
         }
         self.check_proof(node, parent);
         // The proof says what is so.

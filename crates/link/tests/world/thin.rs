@@ -50,6 +50,11 @@ impl World {
 
     /// The oldest days of a node that may go give way; `is_pressing`: also such as the parent does not have.
     pub(super) fn thin(&mut self, node: usize, is_pressing: bool) {
+        let is_part = |n: &super::Node| n.parent.is_some() && n.wish.is_part();
+        let agrees = is_part(&self.nodes[node]) || self.nodes[node].children.iter().any(|child| is_part(&self.nodes[*child]));
+        if agrees {
+            return;
+        }
         let newest = (self.now / DAY) as i32 - 1 - KEEP_DAYS;
         let has_parent = self.nodes[node].parent.is_some();
         let durable = &mut self.nodes[node].durable;

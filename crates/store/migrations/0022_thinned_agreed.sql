@@ -36,3 +36,19 @@ CREATE TABLE told_day (
     sum {{TEXT}} NOT NULL,
     PRIMARY KEY (origin, day)
 );
+
+-- Which readings a comparison was of, as agreed; NULL = all.
+ALTER TABLE proof ADD COLUMN readings {{TEXT}};
+
+-- Digest of what is agreed of a day, read when the ledger said this of the whole day.
+CREATE TABLE agreed_day (
+    origin {{TEXT}} NOT NULL,
+    day {{TEXT}} NOT NULL,
+    -- changes, minutes.
+    readings {{TEXT}} NOT NULL,
+    of_n_readings {{BIGINT}} NOT NULL,
+    of_sum {{TEXT}} NOT NULL,
+    n_readings {{BIGINT}} NOT NULL,
+    sum {{TEXT}} NOT NULL,
+    PRIMARY KEY (origin, day, readings)
+);
