@@ -278,6 +278,8 @@ pub struct Session {
     day_keeping: bool,
     /// Days of which readings gave way at the other: it was told once, and has no more to send.
     thinned: BTreeSet<Day>,
+    /// What storage counts, and compares, was asked under an agreement that holds no more.
+    outdated: (bool, bool),
 }
 
 impl Session {
@@ -327,6 +329,7 @@ impl Session {
             next_part: 0,
             day_keeping: false,
             thinned: BTreeSet::new(),
+            outdated: (false, false),
             mine: hello.clone(),
             limits,
         };
@@ -719,6 +722,10 @@ impl Session {
 
     /// Everything durable is counted: the days that are wanted, as of this position. The default: it could not be counted now.
     pub fn counted(&mut self, claim: Claim) -> Vec<Effect> {
+        if std::mem::take(&mut self.outdated.0) {
+            self.claiming = Claiming::Due(self.now_us);
+            return self.on();
+        }
         if self.claiming == Claiming::Counting {
             let is_sound = claim.at >= self.live_at && !claim.days.is_empty();
             self.log_end = self.log_end.max(claim.at);
@@ -882,9 +889,14 @@ impl Session {
         let readings = self.wish.with(&word);
         if readings != self.readings {
             self.readings = readings;
-            // What was claimed was of something else.
-            self.claiming = Claiming::Due(self.now_us);
-            (self.claimed, self.round, self.comparing) = (0, None, None);
+            // What was claimed was of something else; what storage is asked just now comes too late.
+            if self.claiming == Claiming::Counting {
+                self.outdated.0 = true;
+            } else {
+                self.claiming = Claiming::Due(self.now_us);
+            }
+            self.outdated.1 = self.comparing.is_some();
+            (self.claimed, self.round) = (0, None);
             self.unequal.clear();
             self.asked.clear();
         }
@@ -908,6 +920,10 @@ impl Session {
     /// all that is counted gave way to its hours here, so that nothing of them can be taken again.
     pub fn compared(&mut self, ours: Vec<DayDigest>, thinned: &BTreeSet<Day>) -> Vec<Effect> {
         let mut out = Vec::new();
+        if std::mem::take(&mut self.outdated.1) {
+            self.comparing = None;
+            return out;
+        }
         let Some((claim, readings)) = self.comparing.take().filter(|(claim, _)| !self.closed && claim.days.len() == ours.len()) else {
             return out;
         };
