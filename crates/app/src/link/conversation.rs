@@ -115,7 +115,7 @@ struct Conversation {
     pieces: Arc<std::sync::Mutex<LogPieces>>,
     cursors: HashMap<(Day, u32), Option<DayCursor>>,
     asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
-    /// Where a part is agreed: days to be claimed that could not be yet, and what is held of those that are.
+    /// Where a part is agreed: days to be claimed that could not be yet, until they are compared, and what is held of those that are.
     left: BTreeSet<Day>,
     whole: BTreeMap<Day, anlan_link::digest::Digest>,
     have: Option<Have>,
@@ -400,11 +400,11 @@ impl Conversation {
                 }
                 Effect::Count(mut wanted) if self.session.readings().is_part() => {
                     let (ledger, agreed, today) = (self.ledger.clone(), self.session.readings(), day_number(app.clock.now()));
-                    wanted.also.append(&mut self.left);
+                    wanted.also.extend(self.left.iter().copied());
                     self.beside(async move {
                         Done::CountedPart(ledger.claim_of(agreed, &wanted, today).await.unwrap_or_else(|failure| {
                             warn!(error = &failure as &dyn std::error::Error, "what is agreed of days cannot be said");
-                            Part { left: wanted.also, ..Part::default() }
+                            Part::default()
                         }))
                     });
                 }
@@ -473,6 +473,9 @@ impl Conversation {
                 }
                 Effect::Compared(claim, ours, agreed) => {
                     if self.side == Side::Child {
+                        for day in &claim.days {
+                            self.left.remove(&Day { origin: day.origin, day: day.day });
+                        }
                         let whole = if agreed.is_part() { std::mem::take(&mut self.whole) } else { BTreeMap::new() };
                         self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours, &whole).await });
                     } else {

@@ -43,10 +43,10 @@ impl Durable {
         digest
     }
 
-    /// A claim of what is agreed of days before `today`; what else is wanted is claimed once it is over.
+    /// A claim of what is agreed of days before `today`; what else is wanted is claimed once it is over, and forgotten once it was compared.
     pub(super) fn claimed_of(&mut self, agreed: Readings, wanted: &Wanted, today: i32) -> Vec<DayDigest> {
         let mut wanted = wanted.clone();
-        wanted.also.append(&mut self.left);
+        wanted.also.extend(self.left.iter().copied());
         let all = self.claimed(&Wanted { limit: usize::MAX, ..wanted.clone() });
         let (over, open): (Vec<_>, Vec<_>) = all.into_iter().partition(|d| d.day < today);
         self.left.extend(open.iter().map(|d| anlan_link::message::Day { origin: d.origin, day: d.day }));

@@ -43,6 +43,9 @@ impl Durable {
 impl World {
     /// A child hears what its parent holds.
     pub(super) fn note_told(&mut self, node: usize, claim: &Claim, theirs: &[DayDigest]) {
+        for day in &claim.days {
+            self.nodes[node].durable.left.remove(&Day { origin: day.origin, day: day.day });
+        }
         for (ours, theirs) in claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest) {
             self.nodes[node].durable.told.insert((index(ours.origin), ours.day), theirs.digest);
         }
