@@ -211,8 +211,10 @@ async fn two_nodes_that_hold_the_same_say_the_same_and_others_do_not() {
     let theirs = days_of(&b.days().await, CHILD);
     assert_eq!(theirs[1], ours[1], "the day that has arrived");
     assert_ne!(theirs[0], ours[0], "the day of which a piece is lost");
-    let (at_home, here) =
-        (a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap());
+    let (at_home, here) = (
+        a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(),
+        b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(),
+    );
     let differing: Vec<_> = at_home.iter().filter(|(p, d)| here.iter().all(|(q, e)| (p, d) != (q, e))).map(|(p, _)| *p).collect();
     let decoded = piece::decode(&lost.bytes, at(0)).unwrap();
     let mut want: Vec<_> = decoded[0].1.iter().map(|r| r.point.get()).collect();
@@ -226,7 +228,10 @@ async fn two_nodes_that_hold_the_same_say_the_same_and_others_do_not() {
     let again: u32 = pieces.iter().map(|p| b.take(&p.bytes).stored).sum();
     let day_again: u32 = a.day_pieces(CHILD, ours[1].0).iter().map(|p| b.take(p).stored).sum();
     assert_eq!((again, day_again, days_of(&b.days().await, CHILD)), (0, 0, ours.clone()));
-    assert_eq!(a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap());
+    assert_eq!(
+        a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(),
+        b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap()
+    );
 
     // A node further up gets them from the parent, named as at home.
     let c_dir = tempfile::tempdir().unwrap();

@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 
 use crate::App;
 use crate::clock::{date_of, day_bounds, day_number};
-use crate::node::{Readings, agreed};
 use crate::error::{AppError, Kind};
+use crate::node::{Readings, agreed};
 use crate::point::{POINT_HOURS_MAX, off_thread, stale_after_s};
 use crate::registry::Snapshot;
 use crate::validate::{Page, Paging};

@@ -415,7 +415,9 @@ pub async fn proof(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Resul
     let found = app.store.proof(&scope, origin, day).await?;
     let differences = match app.network.get() {
         // Where a holder has thinned the day, points cannot be compared any more.
-        Some(network) if found.equal == Some(false) && found.holders.iter().all(|h| h.thinned.is_none()) => network.differences(origin, day),
+        Some(network) if found.equal == Some(false) && found.holders.iter().all(|h| h.thinned.is_none()) => {
+            network.differences(origin, day)
+        }
         _ => None,
     };
     Ok((found, differences))

@@ -167,7 +167,10 @@ async fn killed_in_any_phase_either_the_day_stands_or_its_entry_does() {
         assert_eq!(days_of(&a.days().await, CHILD), ours);
     }
     let counted = gone(&a).await;
-    assert_eq!(counted.iter().map(|(_, r, _)| (r.n, r.sum)).collect::<Vec<_>>(), ours[..2].iter().map(|(_, d)| (d.n, d.sum)).collect::<Vec<_>>());
+    assert_eq!(
+        counted.iter().map(|(_, r, _)| (r.n, r.sum)).collect::<Vec<_>>(),
+        ours[..2].iter().map(|(_, d)| (d.n, d.sum)).collect::<Vec<_>>()
+    );
     let events = a.store.events(&Scope::node(), Some("thinned"), &Paging::all()).await.unwrap().items;
     assert_eq!((events.len(), &events[0].detail["readings"]), (1, &serde_json::json!(303)));
     a.stop().await;

@@ -155,9 +155,7 @@ fn over(days: Option<u32>, age: i64) -> bool {
 impl Thin for Day<'_> {
     fn drops_point(&self, point: PointId) -> bool {
         let days = self.policy.point_days.get(&point).copied().unwrap_or(self.policy.default_days);
-        over(days, self.age)
-            && !self.points.contains(&point)
-            && self.policy.spares.as_ref().is_none_or(|spares| !spares(point, self.start))
+        over(days, self.age) && !self.points.contains(&point) && self.policy.spares.as_ref().is_none_or(|spares| !spares(point, self.start))
     }
     fn watch(&self) -> Option<&Watch> {
         self.policy.watch.as_ref()

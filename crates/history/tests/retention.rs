@@ -217,7 +217,8 @@ fn what_goes_is_seen_once_with_the_hours_that_stay_and_what_is_spared_stays() {
     let of_first: Vec<HourSum> = found.iter().filter(|(p, _)| p.get() == 1).map(|(_, hour)| *hour).collect();
     let same = |(sum, rollup): (&HourSum, &Rollup)| {
         let [first, last, min, max, _] = sum.stats;
-        (sum.at, first, last, min, max, u64::from(sum.count)) == (rollup.at, rollup.first, rollup.last, rollup.min, rollup.max, rollup.count)
+        (sum.at, first, last, min, max, u64::from(sum.count))
+            == (rollup.at, rollup.first, rollup.last, rollup.min, rollup.max, rollup.count)
     };
     assert!(of_first.len() == hours.len() && of_first.iter().zip(&hours).all(same), "{of_first:?}");
     assert!(found.iter().all(|(p, _)| p.get() != 9));

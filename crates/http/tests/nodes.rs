@@ -97,7 +97,9 @@ async fn neighbours_are_cut_mended_frozen_and_revoked() {
     let body = json!({"revision": cut["revision"], "agreement": {"readings": "some"}});
     assert_eq!(node.admin("PUT", &path, body).await.status, 400);
     // The lesser of both wishes goes; a neighbour that says nothing knows no agreements.
-    for (here, there, goes) in [("changes", None, "changes"), ("changes", Some("minutes"), "minutes"), ("all", Some("of_the_future"), "none")] {
+    for (here, there, goes) in
+        [("changes", None, "changes"), ("changes", Some("minutes"), "minutes"), ("all", Some("of_the_future"), "none")]
+    {
         let id: NodeId = child.parse().unwrap();
         node.app.store.note_said(id, &json!({"software": "anlan", "readings": there}), node.app.clock.now()).await.unwrap();
         let revision = one(&node.get("/api/v1/nodes").await, &child)["revision"].clone();
@@ -217,7 +219,10 @@ async fn proofs_are_listed_looked_into_and_asked_for_again() {
     node.app.store.note_drop(&drop, Some(&thinning), node.app.clock.now()).await.unwrap();
     node.app.store.end_thinning(true, node.app.clock.now()).await.unwrap();
     let thinned = &node.get(&format!("/api/v1/thinned?origin={child}")).await["thinned"][0];
-    assert_eq!((&thinned["day"], &thinned["readings"]["count"], &thinned["whole"], &thinned["why"]), (&json!("2026-11-20"), &json!(2), &json!(true), &json!("disk")));
+    assert_eq!(
+        (&thinned["day"], &thinned["readings"]["count"], &thinned["whole"], &thinned["why"]),
+        (&json!("2026-11-20"), &json!(2), &json!(true), &json!("disk"))
+    );
     assert_eq!(node.get(&path).await["holders"][1]["thinned"]["readings"], thinned["readings"]);
     assert_eq!(node.admin("POST", &format!("{path}/again"), json!({})).await.code(409), "node.thinned");
     assert_eq!(*fake.told.lock().unwrap(), ["again 2026-11-20"]);

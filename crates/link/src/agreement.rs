@@ -191,7 +191,9 @@ mod tests {
     use super::*;
 
     fn rows(of: &[(i64, u16, f64, u8)]) -> Vec<Row> {
-        of.iter().map(|(s, revision, value, quality)| Row { at_us: s * 1_000_000, revision: *revision, value: *value, quality: *quality }).collect()
+        of.iter()
+            .map(|(s, revision, value, quality)| Row { at_us: s * 1_000_000, revision: *revision, value: *value, quality: *quality })
+            .collect()
     }
 
     fn check(readings: Readings, of: &[(i64, u16, f64, u8)], want: &[i64]) {
@@ -208,7 +210,11 @@ mod tests {
         check(Readings::Changes, &day, &[0, 20, 30]);
         check(Readings::Minutes, &day, &[0, 20, 30, 70]);
         // A minute: first, lowest, highest, first bad.
-        check(Readings::Minutes, &[(0, 0, 5.0, 0), (1, 0, 4.0, 0), (2, 0, 9.0, 2), (3, 0, 3.0, 0), (4, 0, 8.0, 0), (5, 0, 8.0, 0), (6, 0, 1.0, 2)], &[0, 2, 3, 4]);
+        check(
+            Readings::Minutes,
+            &[(0, 0, 5.0, 0), (1, 0, 4.0, 0), (2, 0, 9.0, 2), (3, 0, 3.0, 0), (4, 0, 8.0, 0), (5, 0, 8.0, 0), (6, 0, 1.0, 2)],
+            &[0, 2, 3, 4],
+        );
         // Only the newest revision of an instant counts, and it goes.
         check(Readings::Changes, &[(0, 0, 1.0, 0), (10, 0, 7.0, 0), (10, 1, 1.0, 0), (20, 0, 1.0, 0)], &[0, 10]);
         check(Readings::Minutes, &[(0, 0, 1.0, 0), (10, 0, 7.0, 0), (10, 1, 1.0, 0), (20, 0, 1.0, 0)], &[0, 10]);
@@ -240,7 +246,8 @@ mod tests {
             }
             for readings in [Readings::Minutes, Readings::Changes] {
                 let part = readings.part(&all);
-                let of = |rows: &[Row], keeps: &[bool]| -> Vec<Row> { rows.iter().zip(keeps).filter(|(_, k)| **k).map(|(r, _)| *r).collect() };
+                let of =
+                    |rows: &[Row], keeps: &[bool]| -> Vec<Row> { rows.iter().zip(keeps).filter(|(_, k)| **k).map(|(r, _)| *r).collect() };
                 let agreed = of(&all, &part);
                 let more: Vec<bool> = part.iter().map(|keeps| *keeps || below(3) == 0).collect();
                 let some = of(&all, &more);

@@ -225,6 +225,8 @@ pub struct Session {
     wish: Readings,
     /// Which readings travel: what both want.
     readings: Readings,
+    /// What the other wants, heard before its greeting was believed.
+    early_terms: Option<String>,
     now_us: u64,
     /// The other's greeting, once it is believed.
     met: bool,
@@ -292,6 +294,7 @@ impl Session {
             known,
             wish: readings,
             readings,
+            early_terms: None,
             now_us,
             met: false,
             closed: false,
@@ -375,6 +378,8 @@ impl Session {
         match message {
             Message::Hello(hello) => self.greeted(hello, &mut out),
             Message::Bye(why) => self.left(why, &mut out),
+            // It is said once, and the greeting may still be looked into.
+            Message::Terms(word) if !self.met => self.early_terms = Some(word),
             // What overtakes the greeting is said again.
             _ if !self.met => {}
             Message::Feed(feed) => self.keep_feed(feed, &mut out),
@@ -543,6 +548,9 @@ impl Session {
         }
         out.push(Effect::Met(hello, self.have.feed));
         out.push(Effect::Send(Message::Terms(self.wish.as_str().to_owned())));
+        if let Some(word) = self.early_terms.take() {
+            self.agree(word, out); // safety: what the other wants holds, whenever it was heard
+        }
     }
 
     fn left(&mut self, why: Bye, out: &mut Vec<Effect>) {

@@ -34,9 +34,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn put_agreed_day(&self, origin: NodeId, day: &str, readings: &str, read: &AgreedDay) -> Result<(), StoreError> {
-        let put = sql("INSERT INTO agreed_day (origin, day, readings, of_n_readings, of_sum, n_readings, sum) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        let put = sql(
+            "INSERT INTO agreed_day (origin, day, readings, of_n_readings, of_sum, n_readings, sum) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (origin, day, readings) DO UPDATE SET of_n_readings = excluded.of_n_readings, of_sum = excluded.of_sum,
-  n_readings = excluded.n_readings, sum = excluded.sum");
+  n_readings = excluded.n_readings, sum = excluded.sum",
+        );
         let put = put.bind(origin).bind(day).bind(readings).bind(whole(read.of.n)?).bind(format!("{:032x}", read.of.sum));
         let mut tx = self.db.begin().await?;
         tx.run(put.bind(whole(read.part.n)?).bind(format!("{:032x}", read.part.sum))).await?;

@@ -31,8 +31,22 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 14] =
-    ["node", "enterprise", "device", "point", "vehicle", "alarm", "proof", "record", "handling", "order", "answer", "pack", "roster", "thinned"];
+const KINDS: [&str; 14] = [
+    "node",
+    "enterprise",
+    "device",
+    "point",
+    "vehicle",
+    "alarm",
+    "proof",
+    "record",
+    "handling",
+    "order",
+    "answer",
+    "pack",
+    "roster",
+    "thinned",
+];
 /// Seconds between readings, as far as they are believed.
 const PERIOD_S: std::ops::RangeInclusive<f64> = 0.001..=31.0 * 86_400.0;
 /// Points that one combination looks at, at most.

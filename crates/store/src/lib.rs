@@ -52,10 +52,10 @@ pub mod session;
 pub mod setting;
 pub mod setup;
 mod sight;
-mod thinned;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod thinned;
 pub mod user;
 pub mod vehicle;
 
@@ -104,8 +104,8 @@ pub use roster::{RosterRow, RosterShift};
 pub use second_factor::SecondFactor;
 pub use session::{NewSession, Session, SignInFailures};
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
-pub use user::{NewUser, UserChange};
 pub use thinned::{Counted, ThinnedPart, ThinnedRow, Thinning};
+pub use user::{NewUser, UserChange};
 pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
 
 /// A handle on the database; cheap to clone.

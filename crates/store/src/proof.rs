@@ -231,7 +231,18 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
                 && let Some((count, sum)) = compared.ours
             {
                 let (name, level) = (own_name.clone(), own_level);
-                holders.push(ProofHolder { node: own, name, level, position: None, count, sum, at: compared.at, ours: None, readings: compared.readings, thinned: None });
+                holders.push(ProofHolder {
+                    node: own,
+                    name,
+                    level,
+                    position: None,
+                    count,
+                    sum,
+                    at: compared.at,
+                    ours: None,
+                    readings: compared.readings,
+                    thinned: None,
+                });
             }
             for holder in &mut holders {
                 holder.thinned = thinned.remove(&(day.origin, day.day.clone(), holder.node));

@@ -150,7 +150,8 @@ pub(crate) async fn begin(tx: &mut Tx, thinning: &Thinning) -> Result<(), StoreE
     tx.run(put.bind(body)).await.map(drop)
 }
 
-const SELECT: &str = "SELECT t.origin, t.day, t.holder, t.n_readings, t.sum, t.held_n_readings, t.held_sum, t.n_hours, t.hours_sum, t.why, t.at_us,
+const SELECT: &str =
+    "SELECT t.origin, t.day, t.holder, t.n_readings, t.sum, t.held_n_readings, t.held_sum, t.n_hours, t.hours_sum, t.why, t.at_us,
   o.name AS origin_name, h.name AS holder_name, h.level
 FROM thinned_day AS t LEFT JOIN node AS o ON o.id = t.origin LEFT JOIN node AS h ON h.id = t.holder
 WHERE 1 = 1";
@@ -210,13 +211,16 @@ impl Store {
                 let had = counted(before.get("n_hours")?, &before.get::<String>("hours_sum")?)?;
                 hours = Counted { n: hours.n + had.n, sum: hours.sum.wrapping_add(had.sum) };
             }
-            let put = sql("INSERT INTO thinned_day (origin, day, holder, n_readings, sum, held_n_readings, held_sum, n_hours, hours_sum, why, at_us)
+            let put = sql(
+                "INSERT INTO thinned_day (origin, day, holder, n_readings, sum, held_n_readings, held_sum, n_hours, hours_sum, why, at_us)
 VALUES ($1, $2, $3, $4, $5, (SELECT l.n_readings FROM ledger AS l WHERE l.origin = $6 AND l.day = $7),
   (SELECT l.sum FROM ledger AS l WHERE l.origin = $8 AND l.day = $9), $10, $11, $12, $13)
 ON CONFLICT (origin, day, holder) DO UPDATE SET n_readings = excluded.n_readings, sum = excluded.sum,
   held_n_readings = excluded.held_n_readings, held_sum = excluded.held_sum, n_hours = excluded.n_hours, hours_sum = excluded.hours_sum,
-  why = excluded.why, at_us = excluded.at_us");
-            let put = put.bind(part.origin).bind(part.day.as_str()).bind(own).bind(whole(readings.n)?).bind(format!("{:032x}", readings.sum));
+  why = excluded.why, at_us = excluded.at_us",
+            );
+            let put =
+                put.bind(part.origin).bind(part.day.as_str()).bind(own).bind(whole(readings.n)?).bind(format!("{:032x}", readings.sum));
             let put = put.bind(part.origin).bind(part.day.as_str()).bind(part.origin).bind(part.day.as_str());
             let put = put.bind(whole(hours.n)?).bind(format!("{:032x}", hours.sum)).bind(kept.why.as_str()).bind(now);
             change.tx.run(put).await?;
@@ -256,9 +260,8 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET n_readings = excluded.n_readings
             );
         }
         q.push("\nORDER BY t.day DESC, t.origin, t.holder\nLIMIT {}", &[&paging.fetch()]);
-        let cursor = |row: &Row| {
-            Ok(format!("{}_{}_{}", row.get::<String>("day")?, row.get::<NodeId>("origin")?, row.get::<NodeId>("holder")?))
-        };
+        let cursor =
+            |row: &Row| Ok(format!("{}_{}_{}", row.get::<String>("day")?, row.get::<NodeId>("origin")?, row.get::<NodeId>("holder")?));
         paging.page(self.db.rows(q).await?, cursor, row)
     }
 
@@ -346,7 +349,8 @@ FROM thinned_day WHERE origin = $1 AND day = $2 AND holder = $3");
 /// Whether a body that came over a link can be kept.
 pub(crate) fn is_sound(body: &ThinnedBody) -> bool {
     let sum = |sum: &String| sum.len() == 32 && sum.bytes().all(|b| b.is_ascii_hexdigit());
-    let date = body.day.len() == 10 && body.day.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+    let date =
+        body.day.len() == 10 && body.day.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
     date && body.count >= 0
         && body.hours >= 0
         && sum(&body.sum)
@@ -357,7 +361,8 @@ pub(crate) fn is_sound(body: &ThinnedBody) -> bool {
 
 /// Keeps what a node below told.
 pub(crate) async fn keep(tx: &mut Tx, body: &ThinnedBody) -> Result<(), StoreError> {
-    let put = sql("INSERT INTO thinned_day (origin, day, holder, n_readings, sum, held_n_readings, held_sum, n_hours, hours_sum, why, at_us)
+    let put =
+        sql("INSERT INTO thinned_day (origin, day, holder, n_readings, sum, held_n_readings, held_sum, n_hours, hours_sum, why, at_us)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (origin, day, holder) DO UPDATE SET n_readings = excluded.n_readings, sum = excluded.sum,
   held_n_readings = excluded.held_n_readings, held_sum = excluded.held_sum, n_hours = excluded.n_hours, hours_sum = excluded.hours_sum,

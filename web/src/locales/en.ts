@@ -1281,6 +1281,8 @@ const en: Shape = {
     dropped: 'Deleted lately (whole days, UTC)',
     day: 'Day of the data',
     nothingDropped: 'Nothing has been deleted yet.',
+    thins: 'While the data disk has less than {mb} MB free, the oldest readings of more than {days} days ago give way to their hourly statistics; each day is listed under Network, Comparisons.',
+    neverThins: 'Nothing gives way: when the data disk is short, new data is refused.',
   },
   media: {
     title: 'Pictures and recordings',

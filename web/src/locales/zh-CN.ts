@@ -1278,6 +1278,8 @@ export default {
     dropped: '最近删除（按世界时的整日）',
     day: '数据日期',
     nothingDropped: '还没有删除过数据。',
+    thins: '数据盘剩余空间低于 {mb} MB 时，{days} 天以前最早的读数让位于小时统计（抽稀），逐日记在“联网 → 数据比对”。',
+    neverThins: '不抽稀：数据盘空间不足时拒收新数据。',
   },
   media: {
     title: '多媒体',

@@ -24,8 +24,8 @@ use crate::clock::day_number;
 use crate::ledger::{Ledger, LedgerError};
 use crate::registry::{Snapshot, Touched};
 use crate::telemetry::linked::{Linked, Unarchived, unarchived};
-use crate::thinned;
 use crate::telemetry::piece::{self, BadPiece, DayCursor, LogPieces, PieceError};
+use crate::thinned;
 
 /// How often time passes for a session (real time): for a child, whose cap is filled by it, and for a parent, who has a thousand of them.
 const TICK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
@@ -701,7 +701,10 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
             Ok::<_, BadPiece>(unarchived(&whole, known(&snapshot, &through, peer, origins)))
         };
         let decoded = tokio::task::spawn_blocking(work).await;
-        let Unarchived { readings, days, .. } = match decoded.map_err(|_| "it broke the reading of it".to_owned())?.map_err(|bad| bad.to_string())? {
+        let Unarchived { readings, days, .. } = match decoded
+            .map_err(|_| "it broke the reading of it".to_owned())?
+            .map_err(|bad| bad.to_string())?
+        {
             Ok(found) => found,
             Err(failure) => {
                 warn!(error = &failure as &dyn std::error::Error, "the archive does not say what it has; nothing is kept until it does");

@@ -394,8 +394,14 @@ pub fn open(
     status.noted.store(at.0, Ordering::Relaxed);
     status.pulse.beat();
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
-    let shared =
-        Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), pressure, status, followed: AtomicU64::new(u64::MAX), has_archive: AtomicBool::new(false) });
+    let shared = Arc::new(Shared {
+        queues: Mutex::new(queues),
+        wake: Condvar::new(),
+        pressure,
+        status,
+        followed: AtomicU64::new(u64::MAX),
+        has_archive: AtomicBool::new(false),
+    });
     let (durable, durable_receiver) = watch::channel(at.0);
     let keeper = writer.keeper();
     let engine = Engine {
@@ -667,7 +673,12 @@ impl Engine {
                 let part = rest.iter().position(|batch| !fits(batch)).map_or(rest.len(), |at| at.max(1));
                 let later = rest.split_off(part);
                 let now = self.now();
-                let output = self.shards[usize::from(n)].step(&rest, now, &Known(&self.reader, self.shared.has_archive.load(Ordering::Relaxed)), &mut new_alarm_id);
+                let output = self.shards[usize::from(n)].step(
+                    &rest,
+                    now,
+                    &Known(&self.reader, self.shared.has_archive.load(Ordering::Relaxed)),
+                    &mut new_alarm_id,
+                );
                 for (batch, kept) in rest.into_iter().zip(&output.kept) {
                     match kept {
                         Some(kept) => group.replies.push((batch.reply, *kept)),

@@ -59,9 +59,9 @@ impl Durable {
 }
 
 impl World {
-    /// What is agreed between a node and its parent: what both know of it in the end.
+    /// What is agreed between a node and its parent: the lesser wish.
     pub(super) fn terms(&self, child: usize) -> Readings {
-        self.nodes[child].wish
+        self.nodes[child].wish.min(self.nodes[child].asked)
     }
 
     pub(super) fn today(&self) -> i32 {
@@ -78,7 +78,10 @@ impl World {
             let ours = self.nodes[node].durable.agreed(agreed, key);
             let settled = !self.forgot(key.0) && !self.forgot(node) && !self.forgot(parent);
             if settled && ours != above {
-                self.wrong(format!("{key:?}: of {} readings agreed as {agreed:?}, node {node} has {ours:?}, {parent} {above:?}", below.len()));
+                self.wrong(format!(
+                    "{key:?}: of {} readings agreed as {agreed:?}, node {node} has {ours:?}, {parent} {above:?}",
+                    below.len()
+                ));
             }
             match self.nodes[parent].durable.verdicts.get(&key) {
                 None => self.wrong(format!("{key:?} of node {node} was never compared at {parent}")),

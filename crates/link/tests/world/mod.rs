@@ -201,8 +201,9 @@ struct Node {
     /// Whose name it bears: its own number, but for a clone.
     name: usize,
     parent: Option<usize>,
-    /// Which readings are to go to the parent, as both set it.
+    /// Which readings it wants to go to the parent, and which the parent wants.
     wish: Readings,
+    asked: Readings,
     children: Vec<usize>,
     durable: Durable,
     nonce: u64,
@@ -356,12 +357,14 @@ impl World {
 
     fn add(&mut self, parent: Option<usize>) -> usize {
         let name = self.nodes.len();
-        let wish = [Readings::All, Readings::All, Readings::Changes, Readings::Minutes][self.random.below(4) as usize];
+        let mut one = || [Readings::All, Readings::All, Readings::Changes, Readings::Minutes][self.random.below(4) as usize];
+        let (wish, asked) = (one(), one());
         let skew = self.random.below(20 * S) as i64 - 10 * S as i64;
         self.nodes.push(Node {
             name,
             parent,
             wish,
+            asked,
             children: Vec::new(),
             durable: Durable::default(),
             nonce: 0,
@@ -674,7 +677,7 @@ impl World {
                 have: inbox.have,
                 software: String::new(),
             };
-            let readings = self.nodes[child].wish;
+            let readings = if side == Side::Child { self.nodes[child].wish } else { self.nodes[child].asked };
             let standing = Standing { hello, peer: id(peer_name), known: inbox.known, readings };
             let (session, effects) = Session::open(side, Self::limits(), standing, self.now);
             self.nodes[node].sessions.insert(connection, session);
@@ -1135,7 +1138,8 @@ impl World {
         let (below, above) = (known(node), known(parent));
         let subtree = self.subtree(node);
         let lost: Vec<&Reading> = below.difference(&above).filter(|r| !self.gave_way(node, parent, r)).collect();
-        let part: BTreeSet<Reading> = self.nodes[node].durable.rows.values().flat_map(|rows| agreed::part_of(self.terms(node), rows)).collect();
+        let part: BTreeSet<Reading> =
+            self.nodes[node].durable.rows.values().flat_map(|rows| agreed::part_of(self.terms(node), rows)).collect();
         let lost: Vec<&Reading> = lost.into_iter().filter(|r| part.contains(r)).collect();
         // Of what was measured twice under one identity by two boxes, one value stands at each level.
         let lost: Vec<&Reading> = lost

@@ -35,7 +35,8 @@ impl Durable {
 
     /// Days of a claim of which all that is counted gave way.
     pub(super) fn gone(&self, claim: &Claim) -> BTreeSet<Day> {
-        let is_gone = |key: &(usize, i32)| self.thinned.get(key).is_some_and(|gone| self.ledger.get(key).is_some_and(|(held, _)| held == gone));
+        let is_gone =
+            |key: &(usize, i32)| self.thinned.get(key).is_some_and(|gone| self.ledger.get(key).is_some_and(|(held, _)| held == gone));
         claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).filter(|d| is_gone(&(index(d.origin), d.day))).collect()
     }
 }
@@ -53,7 +54,7 @@ impl World {
 
     /// The oldest days of a node that may go give way; `is_pressing`: also such as the parent does not have.
     pub(super) fn thin(&mut self, node: usize, is_pressing: bool) {
-        let is_part = |n: &super::Node| n.parent.is_some() && n.wish.is_part();
+        let is_part = |n: &super::Node| n.parent.is_some() && n.wish.min(n.asked).is_part();
         let agrees = is_part(&self.nodes[node]) || self.nodes[node].children.iter().any(|child| is_part(&self.nodes[*child]));
         if agrees {
             return;
