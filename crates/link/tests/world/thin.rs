@@ -12,8 +12,8 @@ use super::{DAY, Durable, Reading, World, index};
 
 /// As `anlan_app::thinned::LATE_REVISION`.
 const LATE_REVISION: u16 = 0x8000;
-/// Days of which nothing gives way.
-const KEEP_DAYS: i32 = 1;
+/// Days that are over and of which nothing gives way.
+const KEEP_DAYS: i32 = 0;
 
 fn digest_of<'a>(readings: impl Iterator<Item = &'a Reading>) -> Digest {
     let mut digest = Digest::default();
@@ -74,6 +74,10 @@ impl World {
                 durable.kept.remove(&(r.origin, r.point, r.at, r.revision));
             }
             durable.thinned.entry(key).or_default().join(&digest_of(rows.iter()));
+            // What is old enough to give way has left the log as well, but for what came late.
+            let is_old = |record: &Vec<Reading>| record.iter().all(|r| r.day().1 <= key.1);
+            let n_old = durable.log.iter().take_while(|record| is_old(record)).count() as u64;
+            durable.released = durable.released.max(n_old);
             if !is_told {
                 self.lost_days.insert((self.nodes[node].name, key));
                 return;
