@@ -4883,6 +4883,16 @@ export interface components {
              * @description Whole days that the statistics of hours are kept; `null` = for ever.
              */
             rollups_days: number | null;
+            /**
+             * Format: int64
+             * @description While the data disk has fewer megabytes free, the oldest readings give way to their hours; 0 = never.
+             */
+            thin_below_mb: number;
+            /**
+             * Format: int32
+             * @description Whole days of which none does.
+             */
+            thin_keep_days: number;
         };
         /** @description Why the certificate is void. */
         RevokeBody: {
