@@ -200,7 +200,7 @@ pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Res
     }
 }
 
-/// Drops the next part that `policy` lets go; whether there was one. It is taken down before, with its digest, and settled after.
+/// Drops the next part that `policy` lets go, with [`App::dropping`] held; whether there was one. It is taken down before, with its digest, and settled after.
 pub(crate) fn drop_next(
     keeper: &mut Keeper,
     app: &Arc<App>,
@@ -209,6 +209,9 @@ pub(crate) fn drop_next(
     why: Why,
     now: Timestamp,
 ) -> Result<bool, HistoryError> {
+    if thinned::is_paused(app) {
+        return Ok(false);
+    }
     let account = app.store.own_node().map(|own| Arc::new(Account::new(own, app.registry.get())));
     policy.watch = account.clone().map(|account| -> anlan_history::Watch { Arc::new(move |going| account.see(&going)) });
     let (writer, waits) = (app.clone(), runtime.clone());

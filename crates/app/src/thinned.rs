@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anlan_history::{Going, HistoryError, HourSum, Keeper, Policy, Reader, Witness};
@@ -43,11 +43,13 @@ pub struct Open {
     unsettled: AtomicBool,
     /// There is too little room and nothing that may go; told once.
     stuck: AtomicBool,
+    /// Who wants files and database to say the same of what went.
+    paused: AtomicUsize,
 }
 
 impl Default for Open {
     fn default() -> Self {
-        Self { unsettled: AtomicBool::new(true), stuck: AtomicBool::new(false) }
+        Self { unsettled: AtomicBool::new(true), stuck: AtomicBool::new(false), paused: AtomicUsize::new(0) }
     }
 }
 
@@ -166,6 +168,31 @@ pub(crate) fn is_settled(app: &App, runtime: &Handle) -> bool {
             false
         }
     }
+}
+
+/// While this lives nothing goes.
+pub(crate) struct Pause<'a>(&'a Open);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.paused.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the step under way and lets none begin: a backup copies the files first and the database then, and what went in between would be
+/// counted in one and be there in the other.
+pub(crate) async fn pause(app: &App) -> Pause<'_> {
+    app.thinning.paused.fetch_add(1, Ordering::Relaxed);
+    let pause = Pause(&app.thinning);
+    let gate = app.dropping.clone();
+    // Only its end is waited for.
+    let _ = tokio::task::spawn_blocking(move || drop(gate.lock().unwrap_or_else(PoisonError::into_inner))).await;
+    pause
+}
+
+/// Whether somebody paused it; asked with the gate held.
+pub(crate) fn is_paused(app: &App) -> bool {
+    app.thinning.paused.load(Ordering::Relaxed) > 0
 }
 
 /// Something is about to be taken down.
