@@ -599,6 +599,18 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "小时统计保留的整天数，在读数删除之后仍保留",
         "whole days stored hourly statistics are kept; they outlive the readings",
     ),
+    (
+        "retention.thin_below_mb",
+        "MB",
+        "数据盘剩余空间低于此时，最早的读数让位于其小时统计（抽稀），逐日记录；0 为不抽稀",
+        "while the data disk has less free, the oldest readings give way to their hourly statistics, day by day and written down; 0: never",
+    ),
+    (
+        "retention.thin_keep_days",
+        "days",
+        "抽稀时一律保留的整天数，至少 8；`retention.kinds` 列出的类型与保全的一律不抽稀",
+        "whole days of which nothing gives way for that, 8 at least; kinds of `retention.kinds` and what is held never do",
+    ),
     ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
     ("access.session_s", "s", "登录的最长有效期", "life of a session"),
     ("access.screen_session_s", "s", "大屏只读登录的有效期", "life of a duty screen's session"),

@@ -309,3 +309,61 @@ fn repair_names_what_is_lost_and_reads_it_from_the_archive() {
     assert!(repaired.1.contains("NOT WHOLE"), "{}", repaired.1);
     assert_eq!(history("repair", &[]), (Some(0), "nothing to repair\n".to_owned()));
 }
+
+/// Killed at random instants while time races and days give way; what the list says and what is left are together what was sent.
+#[test]
+fn days_that_give_way_on_a_short_disk_are_counted_once_whenever_the_node_is_killed() {
+    const DAYS: i64 = 8;
+    const KILLS: u32 = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut settings = EAGER.to_vec();
+    // No disk has that much free.
+    settings.extend([
+        ("ANLAN_RETENTION__THIN_BELOW_MB", "1000000000000"),
+        ("ANLAN_RETENTION__THIN_KEEP_DAYS", "10"),
+        ("ANLAN_RETENTION__KINDS", "{methane=3000}"),
+    ]);
+    let mut server = Server::start_with(&data, &settings, &["--test-clock", &rfc3339(DAY0)]);
+    server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    let mut place = place(&server, "T-1");
+    for day in 0..DAYS {
+        advance_to(&server, DAY0 + (day + 1) * DAY_US);
+        send(&mut place, day);
+    }
+    advance_to(&server, DAY0 + 10 * DAY_US);
+    assert_eq!(server.get("/api/v1/thinned")["thinned"], json!([]), "no day is as old as that");
+    let mut seed: u64 = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| common::now_us() as u64);
+    println!("seed {seed}");
+    for _ in 0..KILLS {
+        // Twelve days in a second: days become old enough while it runs.
+        server.post("/api/v1/test/clock", &json!({ "set": rfc3339(DAY0 + 10 * DAY_US), "rate": 1_000_000 }));
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(std::time::Duration::from_millis(30 + (seed >> 33) % 300));
+        server.kill();
+        server.restart();
+        server.post("/api/v1/test/clock", &json!({ "rate": 0 }));
+    }
+    advance_to(&server, DAY0 + 16 * DAY_US);
+    // Days that ended ten days before are gone, the kind whose days are set is not.
+    let left = server.wait("what may go goes", |s| Some(count(s, &place)).filter(|left| left[0] <= 24 * 2));
+    assert_eq!(left[1], 24 * DAYS as usize);
+    let listed = server.get("/api/v1/thinned");
+    let rows = listed["thinned"].as_array().unwrap();
+    let gone: u64 = rows.iter().map(|row| row["readings"]["count"].as_u64().unwrap()).sum();
+    assert_eq!(gone + left[0] as u64, 24 * DAYS as u64, "{listed}");
+    assert!(rows.iter().all(|row| row["why"] == "disk" && row["readings"]["sum"].as_str().is_some_and(|sum| sum.len() == 32)), "{listed}");
+    let hours: u64 = rows.iter().map(|row| row["hours"]["count"].as_u64().unwrap()).sum();
+    assert_eq!(hours, gone, "a reading an hour");
+    assert!(server.get("/api/v1/events?kind=thinned")["events"].as_array().is_some_and(|events| !events.is_empty()));
+    let days = server.get(&format!(
+        "/api/v1/points/{}/rollup?step=1d&from={}&to={}",
+        place.points[0],
+        rfc3339(DAY0),
+        rfc3339(DAY0 + DAYS * DAY_US)
+    ));
+    assert_eq!(days["rollup"].as_array().map(Vec::len), Some(DAYS as usize), "the hours answer for them: {days}");
+    server.stop();
+    let report = Command::new(env!("CARGO_BIN_EXE_anlan")).args(["history", "verify", "--data"]).arg(&data).output().unwrap();
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stdout));
+}

@@ -130,6 +130,7 @@ impl<T> At<T> for io::Result<T> {
 /// [`BackupError`]; `to` does not exist then.
 pub async fn make(app: &App, data: &Path, to: &Path) -> Result<Contents, BackupError> {
     let Ok(_alone) = app.backup.try_lock() else { return Err(BackupError::Busy) };
+    let _nothing_goes = crate::thinned::pause(app).await;
     let (data, to) = (data.canonicalize().at("find", data)?, target(to)?);
     if to.starts_with(&data) {
         return Err(BackupError::Folder { path: to, why: "lies inside the data directory; a backup belongs on another disk" });

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use crate::{App, retention};
+use crate::{App, retention, thinned};
 
 /// Rest after a step, as a multiple of its length.
 const REST: u32 = 3;
@@ -131,11 +131,14 @@ fn run(mut keeper: Keeper, app: &Arc<App>, runtime: &Handle, look_every: Duratio
 
 /// The next piece; whether there was one.
 fn work(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Result<bool, HistoryError> {
+    if !thinned::is_settled(app, runtime) {
+        return Ok(false);
+    }
     if let Some(done) = keeper.step(app.clock.now(), Haste::Calm)? {
         count(&done);
         return Ok(true);
     }
-    retention::thin(keeper, app, runtime)
+    Ok(retention::thin(keeper, app, runtime)? || thinned::make_room(keeper, app, runtime)?)
 }
 
 fn count(done: &Merged) {

@@ -11,20 +11,23 @@ use std::time::Duration;
 
 use anlan_archive::{ArchiveError, Day as UtcDay, Whole};
 use anlan_history::{HistoryError, Lsn, Reader, Tail};
+use anlan_link::agreement::Readings;
 use anlan_link::digest::Digest;
 use anlan_link::message::{Claim, Day, DayDigest};
 use anlan_link::session::Wanted;
-use anlan_model::{NodeId, PointId, Reading};
+use anlan_model::{Clock as _, NodeId, PointId, Reading};
 use anlan_store::{LedgerRow, Store, StoreError};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::clock::{date_of, day_bounds, day_number, number_of};
+use crate::clock::{AppClock, date_of, day_bounds, day_number, number_of};
 use crate::registry::Snapshot;
 use crate::telemetry::engine::EngineHandle;
-use crate::telemetry::piece::points_of;
+use crate::telemetry::piece::{agreed_part, points_of};
+use crate::thinned;
 
 /// What is counted reaches the database this often (real time): what a crash makes to be counted again.
 const WRITE_EVERY: Duration = Duration::from_secs(2);
@@ -52,6 +55,10 @@ pub struct Sources {
     pub durable: watch::Receiver<u64>,
     /// What is known of points: whose a reading is.
     pub known: Known,
+    /// Held while something is dropped.
+    pub dropping: Arc<Mutex<()>>,
+    /// Domain time.
+    pub clock: Arc<AppClock>,
 }
 
 /// Why the ledger says nothing now.
@@ -102,6 +109,21 @@ impl Book {
             self.unwritten.insert(key);
         }
         self.at = turn.at;
+    }
+
+    /// Counts in what gave way before the book was made, but for days that the archive has: those were counted there.
+    fn add(&mut self, gone: Vec<(NodeId, String, anlan_store::Counted)>, whole: &Whole) {
+        for (origin, day, counted) in gone {
+            let Ok(day) = day.parse().map(number_of) else { continue };
+            // A civil day touches two of the archive's.
+            let is_archived =
+                whole.archive().is_some_and(|archive| [day - 1, day].iter().any(|utc| archive.holds(UtcDay::new(i64::from(*utc)))));
+            if !is_archived {
+                let held = self.days.entry((origin, day)).or_insert(Counted { changed_at: self.at, ..Counted::default() });
+                held.digest.join(&Digest { n: counted.n, sum: counted.sum });
+                self.unwritten.insert((origin, day));
+            }
+        }
     }
 
     fn claim(&self, wanted: &Wanted) -> Claim {
@@ -173,10 +195,27 @@ impl Ledger {
         let begin = self.reader.durable().0;
         self.sources.engine.hold_log(begin);
         info!(position = begin, "the ledger is made from history: it was not kept before, or the log no longer reaches back to it");
-        let book = tokio::task::spawn_blocking(move || count_all(&whole, own, &known, begin)).await??;
+        let (store, dropping, clock, runtime) =
+            (self.sources.store.clone(), self.sources.dropping.clone(), self.sources.clock.clone(), Handle::current());
+        let counting = move || -> Result<Book, LedgerError> {
+            // What gives way stays counted: nothing may go between reading what did and reading what is there.
+            let _dropping = dropping.lock().unwrap_or_else(PoisonError::into_inner);
+            let gone = runtime.block_on(async {
+                thinned::settle(&store, whole.hot(), clock.now()).await?;
+                store.all_thinned_here().await
+            })?;
+            let mut book = count_all(&whole, own, &known, begin)?;
+            book.add(gone, &whole);
+            Ok(book)
+        };
+        let book = tokio::task::spawn_blocking(counting).await??;
         info!(position = book.at, days = book.days.len(), "the ledger stands at {}", book.at);
         *self.book() = book;
         self.write().await
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -245,18 +284,18 @@ impl Ledger {
         Ok(Claim { at: book.at, days: days.iter().map(one).collect() })
     }
 
-    /// What is held of each point of `origin` on that day, by the point's id there; from history, as it is now. Points with nothing are left out.
+    /// What is held, or what is agreed of it, of each point of `origin` on that day, by the point's id there; from history, as it is now. Points with nothing are left out.
     ///
     /// # Errors
     /// History or archive cannot be read.
-    pub async fn point_digests(&self, origin: NodeId, day: i32) -> Result<Vec<(i64, Digest)>, LedgerError> {
+    pub async fn point_digests(&self, origin: NodeId, day: i32, agreed: Readings) -> Result<Vec<(i64, Digest)>, LedgerError> {
         let (own, whole, known) = (self.sources.own, self.sources.whole.clone(), self.sources.known.clone());
         let work = move || -> Result<Vec<(i64, Digest)>, LedgerError> {
             let (from, to) = day_bounds(day);
             let mut found = Vec::new();
             for (here, there) in points_of(&known(), own, origin) {
                 let mut digest = Digest::default();
-                whole.every_revision(here, from, to)?.iter().for_each(|r| add(&mut digest, there, r));
+                agreed_part(agreed, whole.every_revision(here, from, to)?).iter().for_each(|r| add(&mut digest, there, r));
                 if digest.n > 0 {
                     found.push((there.get(), digest));
                 }
@@ -309,6 +348,11 @@ impl Ledger {
                 () = tokio::time::sleep_until(write_at), if lags => {}
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn write_now(&self) {
+        self.write().await.unwrap();
     }
 
     /// What is counted and not written goes to the database, with the position; then the log before it may go.
@@ -435,4 +479,4 @@ fn count_all(whole: &Whole, own: NodeId, known: &Known, begin: u64) -> Result<Bo
 
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -10,38 +10,38 @@ use anlan_model::{DeviceId, Kept, Quality, Timestamp};
 
 use super::*;
 use crate::telemetry::linked::tests::Node;
-use crate::telemetry::linked::{Linked, unarchived};
+use crate::telemetry::linked::{Linked, Unarchived, unarchived};
 use crate::telemetry::piece::{self, LogPieces};
 use crate::telemetry::shard::SubjectConfig;
 
-const CHILD: NodeId = NodeId::new(0xa);
-const PARENT: NodeId = NodeId::new(0xb);
+pub(crate) const CHILD: NodeId = NodeId::new(0xa);
+pub(crate) const PARENT: NodeId = NodeId::new(0xb);
 /// How much higher ids of the child's points are at the parent.
-const SHIFT: i64 = 1_000;
+pub(crate) const SHIFT: i64 = 1_000;
 /// 2024-06-15 22:00 in Beijing: two hours before midnight.
 const T0: i64 = 1_718_460_000;
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_secs(T0 + second)
 }
 
 /// A node with a ledger, in a directory of its own.
-fn every_day() -> Wanted {
+pub(crate) fn every_day() -> Wanted {
     Wanted { limit: usize::MAX, ..Wanted::default() }
 }
 
-struct Bench {
-    node: Node,
-    ledger: Arc<Ledger>,
-    store: Store,
-    known: Arc<Snapshot>,
-    own: NodeId,
-    whole: Whole,
-    running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
+pub(crate) struct Bench {
+    pub(crate) node: Node,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) store: Store,
+    pub(crate) known: Arc<Snapshot>,
+    pub(crate) own: NodeId,
+    pub(crate) whole: Whole,
+    pub(crate) running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
 impl Bench {
-    async fn open(dir: &Path, own: NodeId, known: Snapshot) -> Self {
+    pub(crate) async fn open(dir: &Path, own: NodeId, known: Snapshot) -> Self {
         let files = crate::settings::History { seal_after_readings: 100, ..crate::settings::History::default() };
         let node = Node::open_with(&dir.join("history"), files, u64::MAX);
         let store = Store::open(&format!("sqlite:{}", dir.join("db.sqlite").display())).await.unwrap();
@@ -55,13 +55,15 @@ impl Bench {
             engine: node.handle.clone(),
             durable: node.durable.clone(),
             known: Arc::new(move || shown.clone()),
+            dropping: Arc::default(),
+            clock: Arc::new(crate::clock::AppClock::real()),
         };
         let ledger = Arc::new(Ledger::open(sources).await.unwrap());
         Self { node, ledger, store, known, own, whole, running: None }
     }
 
     /// Stops in order: engine, then the ledger, which counts and writes the rest.
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let (stop, task) = self.running.take().unwrap_or_else(|| {
             let stop = CancellationToken::new();
             (stop.clone(), tokio::spawn(self.ledger.clone().run(stop)))
@@ -73,7 +75,7 @@ impl Bench {
     }
 
     /// Hears readings of own points: (point, second, value).
-    fn hear(&self, rows: &[(i64, i64, f64)]) {
+    pub(crate) fn hear(&self, rows: &[(i64, i64, f64)]) {
         for rows in rows.chunks(50) {
             let one = |(p, s, value): &(i64, i64, f64)| BoundReading {
                 point: PointId::new(*p),
@@ -86,19 +88,19 @@ impl Bench {
     }
 
     /// Takes a piece as the glue will: map, link.
-    fn take(&self, bytes: &[u8]) -> Kept {
+    pub(crate) fn take(&self, bytes: &[u8]) -> Kept {
         let mut readings = Vec::new();
         for (origin, rows) in piece::decode(bytes, at(100_000)).unwrap() {
             let here = |there| self.known.here(self.own, origin, there).unwrap();
             readings.extend(rows.into_iter().map(|r| Reading { point: here(r.point), ..r }));
         }
-        let (readings, n_known) = unarchived(&self.whole, readings).unwrap();
-        let linked = Linked::new(&self.known, readings, Box::new(|_| {}));
-        let kept = self.node.link(linked.readings).unwrap();
+        let Unarchived { readings, n_known, days } = unarchived(&self.whole, readings).unwrap();
+        let linked = Linked { archived: days, ..Linked::new(&self.known, readings, Box::new(|_| {})) };
+        let kept = self.node.link_all(linked).unwrap();
         Kept { repeated: kept.repeated + n_known, ..kept }
     }
 
-    fn pieces(&self, most: usize) -> Vec<piece::Piece> {
+    pub(crate) fn pieces(&self, most: usize) -> Vec<piece::Piece> {
         let mut log = LogPieces::new(self.node.reader.clone());
         let (mut from, mut all) = (0, Vec::new());
         loop {
@@ -111,11 +113,11 @@ impl Bench {
         }
     }
 
-    fn day_pieces(&self, origin: NodeId, day: i32) -> Vec<Vec<u8>> {
+    pub(crate) fn day_pieces(&self, origin: NodeId, day: i32) -> Vec<Vec<u8>> {
         let points = points_of(&self.known, self.own, origin);
         let (mut after, mut all) = (None, Vec::new());
         loop {
-            let part = piece::read_day(&self.whole, &points, origin, day, after, 37).unwrap();
+            let part = piece::read_day(&self.whole, &points, origin, day, Readings::All, after, 37).unwrap();
             all.push(part.bytes);
             after = part.next;
             if after.is_none() {
@@ -124,10 +126,18 @@ impl Bench {
         }
     }
 
-    async fn days(&self) -> Vec<(NodeId, i32, Digest)> {
+    pub(crate) async fn days(&self) -> Vec<(NodeId, i32, Digest)> {
         let claim = self.ledger.claim(&every_day()).await.unwrap();
         assert_eq!(claim.at, self.node.reader.durable().0);
         claim.days.into_iter().map(|d| (d.origin, d.day, d.digest)).collect()
+    }
+
+    /// The days of a ledger that is made from history as it is now.
+    pub(crate) async fn made_anew(&self) -> Vec<DayDigest> {
+        let known = self.known.clone();
+        let mut made = count_all(&self.whole, self.own, &(Arc::new(move || known.clone()) as Known), self.node.reader.durable().0).unwrap();
+        made.add(self.store.all_thinned_here().await.unwrap(), &self.whole);
+        made.claim(&every_day()).days
     }
 }
 
@@ -152,11 +162,11 @@ fn point(id: i64) -> Arc<Point> {
     })
 }
 
-fn child_knows(n_points: i64) -> Snapshot {
+pub(crate) fn child_knows(n_points: i64) -> Snapshot {
     Snapshot { points: Arc::new((1..=n_points).map(|id| (PointId::new(id), point(id))).collect()), ..Snapshot::default() }
 }
 
-fn parent_knows(n_points: i64) -> Snapshot {
+pub(crate) fn parent_knows(n_points: i64) -> Snapshot {
     let mirrored: HashMap<_, _> = (1..=n_points).map(|id| (PointId::new(id + SHIFT), (CHILD, PointId::new(id)))).collect();
     Snapshot {
         points: Arc::new((1..=n_points).map(|id| (PointId::new(id + SHIFT), point(id + SHIFT))).collect()),
@@ -167,7 +177,7 @@ fn parent_knows(n_points: i64) -> Snapshot {
 }
 
 /// A child that has heard three points over midnight, with revisions.
-async fn child(dir: &Path) -> Bench {
+pub(crate) async fn child(dir: &Path) -> Bench {
     let child = Bench::open(dir, CHILD, child_knows(3)).await;
     let configs = (1..=3).map(|id| {
         (3, SubjectConfig { subject: anlan_model::Subject::Point(PointId::new(id)), rules: Arc::new([]), range: None, newest: None })
@@ -179,7 +189,7 @@ async fn child(dir: &Path) -> Bench {
     child
 }
 
-fn days_of(all: &[(NodeId, i32, Digest)], origin: NodeId) -> Vec<(i32, Digest)> {
+pub(crate) fn days_of(all: &[(NodeId, i32, Digest)], origin: NodeId) -> Vec<(i32, Digest)> {
     all.iter().filter(|(of, ..)| *of == origin).map(|(_, day, digest)| (*day, *digest)).collect()
 }
 
@@ -201,8 +211,10 @@ async fn two_nodes_that_hold_the_same_say_the_same_and_others_do_not() {
     let theirs = days_of(&b.days().await, CHILD);
     assert_eq!(theirs[1], ours[1], "the day that has arrived");
     assert_ne!(theirs[0], ours[0], "the day of which a piece is lost");
-    let (at_home, here) =
-        (a.ledger.point_digests(CHILD, ours[0].0).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0).await.unwrap());
+    let (at_home, here) = (
+        a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(),
+        b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(),
+    );
     let differing: Vec<_> = at_home.iter().filter(|(p, d)| here.iter().all(|(q, e)| (p, d) != (q, e))).map(|(p, _)| *p).collect();
     let decoded = piece::decode(&lost.bytes, at(0)).unwrap();
     let mut want: Vec<_> = decoded[0].1.iter().map(|r| r.point.get()).collect();
@@ -216,7 +228,10 @@ async fn two_nodes_that_hold_the_same_say_the_same_and_others_do_not() {
     let again: u32 = pieces.iter().map(|p| b.take(&p.bytes).stored).sum();
     let day_again: u32 = a.day_pieces(CHILD, ours[1].0).iter().map(|p| b.take(p).stored).sum();
     assert_eq!((again, day_again, days_of(&b.days().await, CHILD)), (0, 0, ours.clone()));
-    assert_eq!(a.ledger.point_digests(CHILD, ours[0].0).await.unwrap(), b.ledger.point_digests(CHILD, ours[0].0).await.unwrap());
+    assert_eq!(
+        a.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap(),
+        b.ledger.point_digests(CHILD, ours[0].0, Readings::All).await.unwrap()
+    );
 
     // A node further up gets them from the parent, named as at home.
     let c_dir = tempfile::tempdir().unwrap();
@@ -348,8 +363,8 @@ async fn what_was_archived_and_dropped_is_proven_and_sent_and_not_kept_again() {
     assert_eq!((n_dropped, b.node.reader.every_revision(PointId::new(1 + SHIFT), at(-1), at(99_999)).unwrap().len()), (303, 0));
 
     for (day, digest) in &ours {
-        let here = b.ledger.point_digests(CHILD, *day).await.unwrap();
-        assert_eq!(here, a.ledger.point_digests(CHILD, *day).await.unwrap());
+        let here = b.ledger.point_digests(CHILD, *day, Readings::All).await.unwrap();
+        assert_eq!(here, a.ledger.point_digests(CHILD, *day, Readings::All).await.unwrap());
         assert_eq!(here.iter().map(|(_, d)| d.n).sum::<u64>(), digest.n);
         let again: u32 = a.day_pieces(CHILD, *day).iter().map(|p| b.take(p).stored).sum();
         assert_eq!(again, 0);

@@ -4,6 +4,7 @@
 //! Start at [`App`], which everybody shares, and at [`telemetry`] for the way of a reading.
 
 pub mod access;
+mod agreed;
 pub mod alarm;
 pub mod archive;
 pub mod attachment;
@@ -50,6 +51,7 @@ pub mod signing;
 pub mod submission;
 pub mod summary;
 pub mod telemetry;
+pub mod thinned;
 mod totp;
 pub mod transfer;
 pub mod user;
@@ -131,6 +133,8 @@ pub struct App {
     pub keep: keep::Bell,
     /// Held while retention drops something.
     pub dropping: Arc<std::sync::Mutex<()>>,
+    /// What of it is open.
+    pub thinning: thinned::Open,
     /// Held while a backup is made.
     pub backup: tokio::sync::Mutex<()>,
     /// Last durable log position, as it grows.

@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use crate::App;
 use crate::clock::{date_of, day_bounds, day_number};
 use crate::error::{AppError, Kind};
+use crate::node::{Readings, agreed};
 use crate::point::{POINT_HOURS_MAX, off_thread, stale_after_s};
 use crate::registry::Snapshot;
 use crate::validate::{Page, Paging};
@@ -211,8 +212,12 @@ async fn reckon(app: &App, scope: &Scope, question: &Question) -> Result<Reckone
         for id in snapshot.points_of.get(&row.enterprise.id).into_iter().flatten() {
             let Some(point) = snapshot.points.get(id).filter(|point| eyes.counts(point)) else { continue };
             let from = snapshot.mirrored.get(id).map(|(origin, _)| *origin);
-            eyes.look(point, ways.entry(from).or_insert_with(|| eyes.way(from)));
-            if let (Some(sum), Some(counts), Some(promised)) = (&mut expected, &received, expected_of_day(point.period_s)) {
+            eyes.look(point, from, ways.entry(from).or_insert_with(|| eyes.way(from)));
+            // Where some are agreed to stay below nobody promises the rest here.
+            let agreed = eyes.agreed(from);
+            if agreed == Readings::All
+                && let (Some(sum), Some(counts), Some(promised)) = (&mut expected, &received, expected_of_day(point.period_s))
+            {
                 *sum = promised.saturating_add(*sum);
                 facts.received = facts.received.saturating_add(counts.get(id).copied().unwrap_or(0).min(promised));
             }
@@ -246,7 +251,7 @@ impl Eyes<'_> {
             (Some(by), standing)
         });
         let child = node.and_then(|id| self.nodes.get(&id)).map(|row| self.child(row));
-        let withheld = child.is_some_and(|row| row.agreement["readings"] == "none");
+        let withheld = child.is_some_and(|row| agreed(row) == Readings::None);
         Way { node, is_own: false, withheld, standing, n_points: 0, n_heard: 0, n_online: 0, newest: None }
     }
 
@@ -278,7 +283,12 @@ impl Eyes<'_> {
         }
     }
 
-    fn look(&self, point: &Point, way: &mut Way) {
+    /// Which readings come from a node, by the child through which it is heard.
+    fn agreed(&self, from: Option<NodeId>) -> Readings {
+        from.and_then(|id| self.nodes.get(&id)).map_or(Readings::All, |row| agreed(self.child(row)))
+    }
+
+    fn look(&self, point: &Point, from: Option<NodeId>, way: &mut Way) {
         way.n_points += 1;
         let Some(reading) = self.app.telemetry.latest.point(point.id) else { return };
         way.n_heard += 1;
@@ -286,6 +296,13 @@ impl Eyes<'_> {
         let at = reading.event_at.max(reading.received_at);
         way.newest = way.newest.max(Some(at));
         let limit_s = stale_after_s(self.app, point).unwrap_or(self.heard.point_without_period_s as f64);
+        // What goes for certain is the first of each day, or of each minute.
+        let limit_s = limit_s
+            + match self.agreed(from) {
+                Readings::Changes => 86_400.0,
+                Readings::Minutes => 60.0,
+                Readings::All | Readings::None => 0.0,
+            };
         way.n_online += u64::from(self.now.since_us(at) as f64 / 1e6 <= limit_s);
     }
 }

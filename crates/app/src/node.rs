@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+pub use anlan_link::agreement::Readings;
 pub use anlan_link::identity::fingerprint as fingerprint_of;
 use anlan_model::{Clock as _, EnterpriseId, NodeId, NodeLevel, Permission, PointId, Scope};
 pub use anlan_store::{Admission, InvitationRow, InvitationState, NodeChange, NodeRow, NodeState, ProofDay, ProofHolder, Relation, Resume};
@@ -158,6 +159,16 @@ pub struct Invitation {
 
 fn network(app: &App) -> Result<&dyn Network, AppError> {
     app.network.get().map(AsRef::as_ref).ok_or_else(|| AppError::conflict("node.link_off"))
+}
+
+/// Which readings are wanted to travel between this node and a neighbour, by what was set here.
+pub(crate) fn wish(row: &NodeRow) -> Readings {
+    row.agreement["readings"].as_str().map_or(Readings::All, |word| Readings::All.with(word))
+}
+
+/// Which readings travel: the lesser of what was set here and what the neighbour said. One that says nothing knows no agreements.
+pub fn agreed(row: &NodeRow) -> Readings {
+    row.said["readings"].as_str().map_or_else(|| wish(row), |word| wish(row).with(word))
 }
 
 /// What the link must know has changed.
@@ -403,7 +414,10 @@ pub async fn proof(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Resul
     validate::day("day", day)?;
     let found = app.store.proof(&scope, origin, day).await?;
     let differences = match app.network.get() {
-        Some(network) if found.equal == Some(false) => network.differences(origin, day),
+        // Where a holder has thinned the day, points cannot be compared any more.
+        Some(network) if found.equal == Some(false) && found.holders.iter().all(|h| h.thinned.is_none()) => {
+            network.differences(origin, day)
+        }
         _ => None,
     };
     Ok((found, differences))
@@ -412,10 +426,14 @@ pub async fn proof(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Resul
 /// Asks for a day of an origin once more, whole; what is here already stays.
 ///
 /// # Errors
-/// No permission for the whole node, not there, no running link, nobody connected who has it.
+/// No permission for the whole node, not there, no running link, a day that was thinned here, nobody connected who has it.
 pub async fn again(app: &App, scope: &Scope, origin: NodeId, day: &str) -> Result<(), AppError> {
     let act = scope.with(Permission::ManageSystem)?;
     validate::day("day", day)?;
     app.store.node(&act, origin).await?;
-    network(app)?.again(origin, day)
+    let network = network(app)?;
+    if app.store.thinned_here(origin, day).await?.is_some_and(|row| row.is_whole()) {
+        return Err(AppError::conflict("node.thinned"));
+    }
+    network.again(origin, day)
 }

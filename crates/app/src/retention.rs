@@ -11,15 +11,16 @@ use std::sync::{Arc, PoisonError};
 use anlan_archive::Day;
 use anlan_history::{Dropping, HistoryError, Hold, Keeper, Left, Policy, Thinned};
 use anlan_model::{Clock as _, Permission, PointId, Scope, Timestamp, VehicleId};
-use anlan_store::{HoldRow, RetentionDrop, StoreError};
+use anlan_store::{HoldRow, RetentionDrop, StoreError, Thinning};
 use tokio::runtime::Handle;
 use tracing::{error, info};
 
-use crate::App;
 use crate::error::AppError;
 use crate::health::ClockState;
 use crate::point::off_thread;
 use crate::registry::Snapshot;
+use crate::thinned::{Account, Why};
+use crate::{App, thinned};
 
 /// A smaller jump moves no day to another age by itself, or nearly none.
 const JUMP_US: i64 = 3_600_000_000;
@@ -191,17 +192,43 @@ pub(crate) fn thin(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -> Res
     let _dropping = app.dropping.lock().unwrap_or_else(PoisonError::into_inner);
     let now = app.clock.now();
     match runtime.block_on(app.store.standing_holds()) {
-        Ok(holds) => {
-            let mut policy = policy(app, &holds);
-            let (app, runtime) = (app.clone(), runtime.clone());
-            policy.announce = Some(Arc::new(move |dropping| write_down(&app, &runtime, dropping, now)));
-            Ok(keeper.thin(now, &policy)?.inspect(count_thinned).is_some())
-        }
+        Ok(holds) => drop_next(keeper, app, runtime, policy(app, &holds), Why::Age, now),
         Err(failure) => {
             unasked(&failure);
             Ok(false)
         }
     }
+}
+
+/// Drops the next part that `policy` lets go, with [`App::dropping`] held; whether there was one. It is taken down before, with its digest, and settled after.
+pub(crate) fn drop_next(
+    keeper: &mut Keeper,
+    app: &Arc<App>,
+    runtime: &Handle,
+    mut policy: Policy,
+    why: Why,
+    now: Timestamp,
+) -> Result<bool, HistoryError> {
+    if thinned::is_paused(app) {
+        return Ok(false);
+    }
+    let account = app.store.own_node().map(|own| Arc::new(Account::new(own, app.registry.get())));
+    policy.watch = account.clone().map(|account| -> anlan_history::Watch { Arc::new(move |going| account.see(&going)) });
+    let (writer, waits) = (app.clone(), runtime.clone());
+    policy.announce = Some(Arc::new(move |dropping| {
+        let thinning = account.as_ref().and_then(|account| account.thinning(dropping.witness, why));
+        write_down(&writer, &waits, dropping, thinning.as_ref(), now)
+    }));
+    let done = keeper.thin(now, &policy)?;
+    if let Some(done) = &done {
+        count_thinned(done);
+        if why != Why::Age {
+            metrics::counter!("anlan_thinned_readings_total").increment(done.readings);
+            metrics::counter!("anlan_thinned_bytes_total").increment(u64::try_from(done.bytes).unwrap_or(0));
+        }
+    }
+    thinned::is_settled(app, runtime);
+    Ok(done.is_some())
 }
 
 /// A clock that is wrong by years would drop years: while it is known to be off, and for a day after it jumped, nothing goes.
@@ -211,9 +238,12 @@ fn is_clock_doubtful(clock: ClockState, offset_max_us: i64, now: Timestamp) -> b
 }
 
 /// Nothing goes that the database does not know of first.
-fn write_down(app: &App, runtime: &Handle, dropping: &Dropping, now: Timestamp) -> bool {
-    let Dropping { day, readings, positions, rollups } = *dropping;
-    match runtime.block_on(app.store.note_drop(&RetentionDrop { day, readings, positions, rollups }, now)) {
+fn write_down(app: &App, runtime: &Handle, dropping: &Dropping, thinning: Option<&Thinning>, now: Timestamp) -> bool {
+    let Dropping { day, readings, positions, rollups, .. } = *dropping;
+    if thinning.is_some() {
+        thinned::opens(app);
+    }
+    match runtime.block_on(app.store.note_drop(&RetentionDrop { day, readings, positions, rollups }, thinning, now)) {
         Ok(()) => true,
         Err(failure) => {
             metrics::counter!("anlan_history_keep_failed_total").increment(1);
@@ -223,13 +253,13 @@ fn write_down(app: &App, runtime: &Handle, dropping: &Dropping, now: Timestamp) 
     }
 }
 
-fn unasked(failure: &StoreError) {
+pub(crate) fn unasked(failure: &StoreError) {
     metrics::counter!("anlan_history_keep_failed_total").increment(1);
     error!(error = failure as &dyn std::error::Error, "the database does not say what is held, so nothing is dropped");
 }
 
 /// Who keeps how long, as settings, registry and holds say now.
-fn policy(app: &App, holds: &[HoldRow]) -> Policy {
+pub(crate) fn policy(app: &App, holds: &[HoldRow]) -> Policy {
     let (settings, known) = (&app.settings.retention, app.registry.get());
     let mut point_days = HashMap::new();
     if !settings.kinds.is_empty() {

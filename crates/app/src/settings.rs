@@ -172,8 +172,8 @@ impl Default for ArchiveSettings {
     }
 }
 
-/// How long telemetry is kept, in whole days after the end of a day (UTC). Nothing is dropped unless it is set; legal holds come first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How long telemetry is kept, in whole days after the end of a day (UTC). No time is over unless it is set; legal holds come first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Readings of every kind that `kinds` does not name.
@@ -184,12 +184,31 @@ pub struct Retention {
     pub positions_days: Option<u32>,
     /// Stored hourly statistics: they outlive the readings.
     pub rollups_days: Option<u32>,
+    /// While the data disk has fewer megabytes free, the oldest readings give way to their hours. 0 = never. Default 1,024: twice the space at
+    /// which back-fill is refused.
+    pub thin_below_mb: u64,
+    /// Whole days of which no reading gives way for that. Default 30; 8 at least.
+    pub thin_keep_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            readings_days: None,
+            kinds: BTreeMap::new(),
+            positions_days: None,
+            rollups_days: None,
+            thin_below_mb: 1_024,
+            thin_keep_days: 30,
+        }
+    }
 }
 
 impl Retention {
-    /// Whether anything is ever dropped.
+    /// Whether the time of anything is ever over.
     pub fn is_set(&self) -> bool {
-        *self != Self::default()
+        let never = Self { thin_below_mb: self.thin_below_mb, thin_keep_days: self.thin_keep_days, ..Self::default() };
+        *self != never
     }
 }
 

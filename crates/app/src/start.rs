@@ -104,6 +104,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     let (opened, read) = tokio::join!(opening, Snapshot::read(&store));
     let (opened, reader) = opened.map_err(std::io::Error::other)??;
     let read = read?;
+    opened.handle.has_archive(crate::archive::place(&settings.archive).is_some());
     // The engine shows the newest values of what it judges; other nodes' points it does not know.
     let mirrored: Vec<_> = read.mirrored.keys().copied().collect();
     latest.publish(reader.latest_of(&mirrored).iter().flatten(), [].iter());
@@ -160,6 +161,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         changes: TaskTracker::new(),
         keep: crate::keep::Bell::default(),
         dropping: Arc::default(),
+        thinning: crate::thinned::Open::default(),
         backup: tokio::sync::Mutex::new(()),
         durable: opened.durable.clone(),
         engine: opened.handle.clone(),

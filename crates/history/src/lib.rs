@@ -43,7 +43,8 @@ pub use merge::{Haste, Keeper, Merged};
 pub use query::Figure;
 pub use read::{Note, Reader, Tail, TailNotes, TailPositions};
 pub use repair::{Lost, RepairReport, repair};
-pub use retention::{Announce, Archived, Dropping, Hold, Left, Policy, Thinned};
+pub use retention::{Announce, Archived, Dropping, Going, Hold, Left, Policy, Spares, Thinned, Watch, Witness};
+pub use rollup::HourSum;
 pub use verify::{Finding, VerifyReport, verify};
 pub use write::{Writer, open};
 

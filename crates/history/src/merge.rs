@@ -17,6 +17,7 @@ use crate::columns::{Arrivals, Packing, decode_series};
 use crate::error::{At, Result};
 use crate::head::settle;
 use crate::manifest::{Kind, Row};
+use crate::retention::{Going, Watch};
 use crate::rollup::{Builder, Chunk, HourRow, Rollups, hours_of};
 use crate::state::{Shared, State};
 use crate::write::Writer;
@@ -212,6 +213,8 @@ type Sources<'a> = Vec<(&'a BlockMeta, Directory)>;
 pub(crate) trait Thin {
     fn drops_point(&self, point: PointId) -> bool;
     fn drops_vehicle(&self, vehicle: VehicleId) -> bool;
+    /// Who wants to see what goes.
+    fn watch(&self) -> Option<&Watch>;
 }
 
 /// Nothing is.
@@ -223,6 +226,9 @@ impl Thin for Whole {
     }
     fn drops_vehicle(&self, _: VehicleId) -> bool {
         false
+    }
+    fn watch(&self) -> Option<&Watch> {
+        None
     }
 }
 
@@ -274,11 +280,19 @@ pub(crate) fn merge_shard(
         {
             if drops {
                 kept.dropped_readings += u64::from(entry.count);
+                if let Some(watch) = thin.watch() {
+                    rows.clear();
+                    let bytes = shared.section(sources[0].0, &entry.place)?;
+                    decode_series(&bytes, point, sources[0].1.arrivals.as_ref(), &mut rows)
+                        .ok_or_else(|| shared.undecodable(sources[0].0, &entry.place))?;
+                    watch(Going::Readings(&rows));
+                }
             } else {
                 let bytes = shared.raw_section(sources[0].0, &entry.place)?;
                 failed = failed.and_then(|()| building.copy_point(shared.seed, entry, &bytes));
             }
             if let Some(Stood { hours, closed }) = stood {
+                show_hours(thin, point, &hours, drops && !closed);
                 failed = failed.and_then(|()| builder.add(point, hours, closed || drops));
             }
             continue;
@@ -295,6 +309,9 @@ pub(crate) fn merge_shard(
         }
         if drops {
             kept.dropped_readings += rows.len() as u64;
+            if let Some(watch) = thin.watch() {
+                watch(Going::Readings(&rows));
+            }
         } else {
             failed = failed.and_then(|()| building.add_point(shared.seed, &rows, packing));
         }
@@ -308,6 +325,7 @@ pub(crate) fn merge_shard(
                 hours.extend(stood.hours);
                 hours.sort_by_key(|h| h.at);
             }
+            show_hours(thin, point, &hours, drops && !closed);
             failed = failed.and_then(|()| builder.add(point, hours, closed || drops));
         }
     }
@@ -343,6 +361,13 @@ pub(crate) fn merge_shard(
         }
     }
     Ok(kept)
+}
+
+/// Hours that stand for readings from now on; what comes late for a day that went before changes none of them.
+fn show_hours(thin: &dyn Thin, point: PointId, hours: &[HourRow], go_now: bool) {
+    if let Some(watch) = thin.watch().filter(|_| go_now) {
+        hours.iter().for_each(|hour| watch(Going::Hour(point, hour.sum())));
+    }
 }
 
 /// The arrival instants of all sources, so that sections can go on naming them by index. Blocks without an index are those whose readings

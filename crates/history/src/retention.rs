@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use anlan_model::{PointId, Timestamp, VehicleId};
+use anlan_model::{PointId, Reading, Timestamp, VehicleId};
 
 use crate::block::{BlockId, BlockMeta, Content, FileWriter, Window};
 use crate::disk::block_path;
 use crate::error::{At, Result};
 use crate::manifest::{Kind, Row};
 use crate::merge::{Keeper, PerShard, STEP_BYTES, Thin, merge_shard};
+use crate::rollup::HourSum;
 use crate::{HistoryError, Lsn, Reader};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -39,9 +40,33 @@ pub struct Hold {
 /// Says whether the archive holds everything of the day (its start) up to the rank ([`crate::Reader::day_rank`]).
 pub type Archived = Arc<dyn Fn(Timestamp, u64) -> bool + Send + Sync>;
 
+/// Whether the readings of a point may go with the day that begins then.
+pub type Spares = Arc<dyn Fn(PointId, Timestamp) -> bool + Send + Sync>;
+
+/// What a step is about to take, as it is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Going<'a> {
+    /// Readings of one point, every revision, by instant and revision.
+    Readings(&'a [Reading]),
+    /// An hour that stands for such readings from then on.
+    Hour(PointId, HourSum),
+}
+
+/// Sees every reading that goes and every hour that stays in its place; a step that comes to nothing has shown them all the same.
+pub type Watch = Arc<dyn Fn(Going<'_>) + Send + Sync>;
+
+/// A block of which it can be asked whether it still counts; it never counts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Witness {
+    seq: u64,
+    dir_off: u64,
+}
+
 /// What a step is about to drop of one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropping {
+    /// Counts until all that is named here has gone, in one write.
+    pub witness: Witness,
     /// Start of the day (UTC).
     pub day: Timestamp,
     /// Readings, revisions counted.
@@ -81,6 +106,10 @@ pub struct Policy {
     pub holds: Vec<Hold>,
     /// Set where there is an archive: a day leaves only once it says yes.
     pub archived: Option<Archived>,
+    /// Readings it says yes to stay whatever their age.
+    pub spares: Option<Spares>,
+    /// Sees what goes.
+    pub watch: Option<Watch>,
     /// Asked right before something is dropped.
     pub announce: Option<Announce>,
     /// Changes whenever anything above does: days already looked at are looked at again.
@@ -112,6 +141,7 @@ enum Due {
 /// The policy on one day.
 struct Day<'a> {
     policy: &'a Policy,
+    start: Timestamp,
     /// Whole days since its end.
     age: i64,
     points: HashSet<PointId>,
@@ -125,7 +155,10 @@ fn over(days: Option<u32>, age: i64) -> bool {
 impl Thin for Day<'_> {
     fn drops_point(&self, point: PointId) -> bool {
         let days = self.policy.point_days.get(&point).copied().unwrap_or(self.policy.default_days);
-        over(days, self.age) && !self.points.contains(&point)
+        over(days, self.age) && !self.points.contains(&point) && self.policy.spares.as_ref().is_none_or(|spares| !spares(point, self.start))
+    }
+    fn watch(&self) -> Option<&Watch> {
+        self.policy.watch.as_ref()
     }
     fn drops_vehicle(&self, vehicle: VehicleId) -> bool {
         over(self.policy.position_days, self.age) && !self.vehicles.contains(&vehicle)
@@ -137,6 +170,7 @@ impl Policy {
         let touching = || self.holds.iter().filter(|h| h.from < start.saturating_add(DAY_US) && h.to > start);
         Day {
             policy: self,
+            start: Timestamp::from_micros(start),
             age: now.micros().saturating_sub(start.saturating_add(DAY_US)).div_euclid(DAY_US),
             points: touching().flat_map(|h| h.points.iter().copied()).collect(),
             vehicles: touching().flat_map(|h| h.vehicles.iter().copied()).collect(),
@@ -264,7 +298,8 @@ impl Keeper {
         let (file_len, blocks) = file.finish(covered, shared.window_us)?.unwrap_or_default();
         thinned.bytes -= file_len as i64;
         let Thinned { readings, positions, rollups, .. } = thinned;
-        let dropping = Dropping { day: Timestamp::from_micros(start), readings, positions, rollups };
+        let witness = gone.first().map_or(Witness { seq: 0, dir_off: 0 }, |id| Witness { seq: id.seq, dir_off: id.dir_off });
+        let dropping = Dropping { witness, day: Timestamp::from_micros(start), readings, positions, rollups };
         if readings + positions + rollups > 0 && day.policy.announce.as_ref().is_some_and(|announce| !announce(&dropping)) {
             // Nobody lists the new file: it may as well go at once.
             if file_len > 0 {
@@ -284,6 +319,18 @@ impl Keeper {
 }
 
 impl Reader {
+    /// Where it reads.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.shared().dir
+    }
+
+    /// Whether the block still counts.
+    pub fn counts(&self, witness: Witness) -> bool {
+        let state = self.shared().state();
+        let file = state.files.get(&witness.seq);
+        file.is_some_and(|file| file.blocks.iter().any(|meta| meta.id() == BlockId { seq: witness.seq, dir_off: witness.dir_off }))
+    }
+
     /// What retention has left of the point's day that begins at `day` (UTC).
     ///
     /// # Errors

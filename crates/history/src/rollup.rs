@@ -9,7 +9,7 @@
 //! again; once a point's readings of the day are dropped, its hours stay as they were, and only hours it had nothing in are added to.
 //! Start at [`Builder`] and [`Rollups::hours`].
 
-use anlan_model::{PointId, Quality, Reading};
+use anlan_model::{PointId, Quality, Reading, Timestamp};
 
 use crate::bits::{Cursor, pack, put_varint, unpack};
 use crate::block::{Place, SectionStats, put_places, put_stats, take_places, take_stats};
@@ -24,6 +24,27 @@ const POINTS: usize = 32;
 
 /// Per point of a chunk: whether its readings of the day were dropped, and its hours.
 pub(crate) type Chunk = Vec<(bool, Vec<HourRow>)>;
+
+/// What an hour of a point said, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HourSum {
+    /// Its begin.
+    pub at: Timestamp,
+    /// Readings that are not bad.
+    pub count: u32,
+    /// Bad ones.
+    pub bad: u32,
+    /// First, last, least, greatest value and their sum; meaningless without a reading that is not bad.
+    pub stats: [f64; 5],
+}
+
+impl HourRow {
+    pub(crate) fn sum(&self) -> HourSum {
+        let SectionStats { first, last, min, max, sum } = self.stats;
+        let stats = if self.count > 0 { [first, last, min, max, sum] } else { [0.0; 5] };
+        HourSum { at: Timestamp::from_micros(self.at), count: self.count, bad: self.bad, stats }
+    }
+}
 
 /// One hour of one point.
 #[derive(Clone, Copy, Debug, PartialEq)]

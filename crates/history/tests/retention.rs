@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use anlan_history::{Dropping, Haste, Hold, Keeper, Left, Policy, Reader, Record, Rollup, Thinned, verify};
+use anlan_history::{Dropping, Going, Haste, Hold, HourSum, Keeper, Left, Policy, Reader, Record, Rollup, Thinned, verify};
 use anlan_model::{Flags, PointId, Quality, Reading, Timestamp, VehicleId};
 use common::{DAY, HOUR, open, position, reading, t};
 
@@ -142,12 +142,15 @@ fn what_goes_is_announced_first_and_stays_where_nobody_writes_it_down() {
     let (book, watching) = (heard.clone(), reader.clone());
     let announce: anlan_history::Announce = Arc::new(move |dropping| {
         assert_eq!(count(&watching, 1, 0), 36, "it goes after it was announced");
+        assert!(watching.counts(dropping.witness));
         book.lock().expect("whole").push(*dropping);
         true
     });
     let thinned = thin_all(&mut keeper, now, &Policy { announce: Some(announce), ..policy });
     let heard = heard.lock().expect("whole").clone();
-    assert_eq!(heard, [Dropping { day: t(DAY), readings: POINTS as u64 * 36, positions: 0, rollups: 0 }]);
+    let [Dropping { day, readings, positions, rollups, witness }] = heard[..] else { panic!("{heard:?}") };
+    assert_eq!((day, readings, positions, rollups), (t(DAY), POINTS as u64 * 36, 0, 0));
+    assert!(!reader.counts(witness), "what it names has gone");
     assert_eq!((thinned.readings, count(&reader, 1, 0)), (heard[0].readings, 0));
 }
 
@@ -185,4 +188,48 @@ fn a_hold_comes_before_retention_and_the_archive_before_the_drop() {
     assert_eq!((count(&reader, 7, 0), track(2)), (0, 36));
     drop((writer, keeper));
     assert!(verify(dir.path()).expect("verifies").is_sound());
+}
+
+#[test]
+fn what_goes_is_seen_once_with_the_hours_that_stay_and_what_is_spared_stays() {
+    let dir = tempfile::tempdir().expect("makes");
+    fill(dir.path());
+    let (mut writer, reader) = open(dir.path());
+    let mut keeper = writer.keeper();
+    let now = t(DAY + 73 * HOUR);
+    let of_day = |p: i64| reader.every_revision(PointId::new(p), t(DAY), t(DAY + 24 * HOUR)).expect("reads");
+    let before: Vec<Reading> = (1..=POINTS).filter(|p| *p != 9).flat_map(of_day).collect();
+    let hours: Vec<Rollup> = days(&reader, 1, HOUR).into_iter().take(24).collect();
+    type Seen = Arc<Mutex<(Vec<Reading>, Vec<(PointId, HourSum)>)>>;
+    let seen = Seen::default();
+    let book = seen.clone();
+    let watch: anlan_history::Watch = Arc::new(move |going| match going {
+        Going::Readings(rows) => book.lock().expect("whole").0.extend_from_slice(rows),
+        Going::Hour(point, hour) => book.lock().expect("whole").1.push((point, hour)),
+    });
+    let spares: anlan_history::Spares = Arc::new(|point, day| point == PointId::new(9) && day == t(DAY));
+    let policy = Policy { default_days: Some(2), watch: Some(watch), spares: Some(spares), version: 1, ..Policy::default() };
+    let thinned = thin_all(&mut keeper, now, &policy);
+    assert_eq!((thinned.readings as usize, count(&reader, 9, 0), count(&reader, 8, 0)), (before.len(), 36, 0));
+    let (mut rows, found) = std::mem::take(&mut *seen.lock().expect("whole"));
+    rows.sort_by_key(|r| (r.point, r.event_at, r.revision));
+    assert!(rows.len() == before.len() && rows.iter().zip(&before).all(|(a, b)| common::same(a, b)));
+    let of_first: Vec<HourSum> = found.iter().filter(|(p, _)| p.get() == 1).map(|(_, hour)| *hour).collect();
+    let same = |(sum, rollup): (&HourSum, &Rollup)| {
+        let [first, last, min, max, _] = sum.stats;
+        (sum.at, first, last, min, max, u64::from(sum.count))
+            == (rollup.at, rollup.first, rollup.last, rollup.min, rollup.max, rollup.count)
+    };
+    assert!(of_first.len() == hours.len() && of_first.iter().zip(&hours).all(same), "{of_first:?}");
+    assert!(found.iter().all(|(p, _)| p.get() != 9));
+
+    // What comes late for it goes with the next look; its hours were seen before.
+    let late = Reading { flags: Flags::BACKFILL, ..reading(30, DAY + 3 * HOUR + 30, 5.0) };
+    writer.append(&common::record(0, now.micros(), vec![late])).expect("appends");
+    writer.sync().expect("syncs");
+    writer.seal_now(now).expect("seals");
+    while keeper.step(now, Haste::Eager).expect("merges").is_some() {}
+    thin_all(&mut keeper, now, &policy);
+    let (rows, found) = std::mem::take(&mut *seen.lock().expect("whole"));
+    assert_eq!((rows.len(), rows[0].value, found.len()), (1, 5.0, 0));
 }

@@ -322,6 +322,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ),
     ("node.territory", "区划不在本节点辖区内。", "The division lies outside this node's territory."),
     (
+        "node.thinned",
+        "这一天在本节点已抽稀，再取也无法与已让位的读数区分。",
+        "This day was thinned here: what came again could not be told from what gave way.",
+    ),
+    (
         "node.too_many_invitations",
         "未完成的邀请最多 {max} 个，请先删除不用的。",
         "At most {max} invitations may be open; remove those that are not needed.",

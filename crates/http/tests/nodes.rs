@@ -96,6 +96,16 @@ async fn neighbours_are_cut_mended_frozen_and_revoked() {
     assert_eq!(node.admin("PUT", &path, body).await.code(409), "revision.stale");
     let body = json!({"revision": cut["revision"], "agreement": {"readings": "some"}});
     assert_eq!(node.admin("PUT", &path, body).await.status, 400);
+    // The lesser of both wishes goes; a neighbour that says nothing knows no agreements.
+    for (here, there, goes) in
+        [("changes", None, "changes"), ("changes", Some("minutes"), "minutes"), ("all", Some("of_the_future"), "none")]
+    {
+        let id: NodeId = child.parse().unwrap();
+        node.app.store.note_said(id, &json!({"software": "anlan", "readings": there}), node.app.clock.now()).await.unwrap();
+        let revision = one(&node.get("/api/v1/nodes").await, &child)["revision"].clone();
+        let agreed = node.admin("PUT", &path, json!({"revision": revision, "agreement": {"readings": here}})).await.ok(200);
+        assert_eq!((&agreed["agreement"], &agreed["agreed"]), (&json!({"readings": here}), &json!(goes)));
+    }
     let own = format!("/api/v1/nodes/{}", text(&own["id"]));
     assert_eq!(node.admin("PUT", &own, json!({"revision": 1, "name": "x"})).await.code(409), "node.not_neighbour");
     assert_eq!(node.admin("PUT", "/api/v1/nodes/77", json!({"revision": 1})).await.code(404), "row.not_found");
@@ -114,10 +124,10 @@ async fn neighbours_are_cut_mended_frozen_and_revoked() {
     let gone = node.admin("POST", &revoke, json!({"reason": "退出"})).await.ok(200);
     assert_eq!((&gone["state"], &gone["reason"]), (&json!("revoked"), &json!("退出")));
     assert_eq!(node.admin("POST", &format!("{own}/revoke"), json!({"reason": "x"})).await.code(409), "node.not_child");
-    assert_eq!(*fake.told.lock().unwrap(), ["changed"; 3]);
+    assert_eq!(*fake.told.lock().unwrap(), ["changed"; 6]);
     let audit = node.get("/api/v1/audit?noun=node").await;
     let acts: Vec<&str> = audit["entries"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
-    assert_eq!(acts, ["revoke", "resume", "freeze", "pause", "admit", "update"]);
+    assert_eq!(acts, ["revoke", "resume", "freeze", "update", "update", "update", "pause", "admit", "update"]);
 }
 
 #[tokio::test]
@@ -198,6 +208,23 @@ async fn proofs_are_listed_looked_into_and_asked_for_again() {
     let (there, here) = (json!({"count": 3, "sum": format!("{:032x}", 255)}), json!({"count": 1, "sum": format!("{:032x}", 2)}));
     assert_eq!(detail["points"], json!([{"point": null, "code": "#9", "name": "", "here": here, "there": there}]));
     node.admin("POST", &format!("{path}/again"), json!({})).await.ok(202);
+
+    // Thinned here, it is listed and marked; what came again could not be told from what gave way.
+    let (id, counted) = (child.parse().unwrap(), anlan_store::Counted { n: 2, sum: 0x11 });
+    let row = anlan_store::LedgerRow { origin: id, day: "2026-11-20".into(), n_readings: 2, sum: format!("{:032x}", 0x11) };
+    node.app.store.put_ledger(1, &[row], false).await.unwrap();
+    let part = anlan_store::ThinnedPart { origin: id, day: "2026-11-20".into(), readings: counted, hours: counted };
+    let thinning = anlan_store::Thinning { witness: json!({}), why: "disk", free_mb: Some(7), parts: vec![part] };
+    let drop = anlan_store::RetentionDrop { day: Timestamp::EPOCH, readings: 2, positions: 0, rollups: 0 };
+    node.app.store.note_drop(&drop, Some(&thinning), node.app.clock.now()).await.unwrap();
+    node.app.store.end_thinning(true, node.app.clock.now()).await.unwrap();
+    let thinned = &node.get(&format!("/api/v1/thinned?origin={child}")).await["thinned"][0];
+    assert_eq!(
+        (&thinned["day"], &thinned["readings"]["count"], &thinned["whole"], &thinned["why"]),
+        (&json!("2026-11-20"), &json!(2), &json!(true), &json!("disk"))
+    );
+    assert_eq!(node.get(&path).await["holders"][1]["thinned"]["readings"], thinned["readings"]);
+    assert_eq!(node.admin("POST", &format!("{path}/again"), json!({})).await.code(409), "node.thinned");
     assert_eq!(*fake.told.lock().unwrap(), ["again 2026-11-20"]);
 }
 

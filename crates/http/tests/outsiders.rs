@@ -287,6 +287,7 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "delete /invitations/{id}" => (format!("/invitations/{}", w.invitation), None, Refused),
         "get /parent" => ("/parent".into(), None, Refused),
         "put /parent" => ("/parent".into(), Some(json!({"code": "x", "address": "x"})), Refused),
+        "get /thinned" => ("/thinned".into(), None, Empty("thinned")),
         "get /proofs" => ("/proofs".into(), None, Empty("proofs")),
         "get /proofs/{origin}/{day}" => (format!("/proofs/{}/2026-11-20", w.child), None, Refused),
         "post /proofs/{origin}/{day}/again" => (format!("/proofs/{}/2026-11-20/again", w.child), Some(json!({})), Refused),

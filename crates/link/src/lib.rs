@@ -3,6 +3,7 @@
 //! No rule, no SQL, no HTTP here. Start at [`session`], one conversation without I/O; [`digest`] is the proof; [`identity`], [`pairing`] and
 //! [`transport`] (feature `net`) are who speaks, how a node joins, and the way there; `nats` (feature `nats`) is another way.
 
+pub mod agreement;
 pub mod digest;
 #[cfg(feature = "net")]
 pub mod identity;

@@ -104,6 +104,12 @@ pub enum Message {
     Renewed(Vec<Vec<u8>>),
     /// Goodbye, and why.
     Bye(Bye),
+    /// Of a day that was asked for this gave way to its hours here and cannot be sent; what is left follows.
+    Thinned(Day, Digest),
+    /// Which readings the sender wants to go over the link; the lesser wish holds.
+    Terms(String),
+    /// As a claim, of the part of each day that is agreed by this word.
+    ClaimOf(String, Claim),
 }
 
 /// See [`Message::Hello`].
@@ -270,7 +276,8 @@ macro_rules! kinds {
 kinds! {
     1 Hello(hello), 2 Feed(feed), 3 FeedKept(upto), 4 Log(log), 5 LogKept(ranges), 6 Gone(first, last), 7 Claim(claim), 8 Verdict(claim),
     9 Again(day), 10 DayPart(part), 11 DayKept(day, part), 12 Points(day), 13 PointsOf(day, points), 14 Pulse(pulse), 15 Renew(request),
-    16 Renewed(chain), 17 Bye(why),
+    16 Renewed(chain), 17 Bye(why), 18 Thinned(day, digest), 19 Terms(word),
+    20 ClaimOf(word, claim),
 }
 
 impl Message {
@@ -331,6 +338,9 @@ mod tests {
             Message::Renew(vec![1]),
             Message::Renewed(vec![vec![1], vec![2]]),
             Message::Bye(Bye::OtherLog),
+            Message::Thinned(day, digest),
+            Message::Terms("changes".into()),
+            Message::ClaimOf("changes".into(), Claim { at: 40, days: vec![DayDigest { origin: day.origin, day: day.day, digest }] }),
         ]
     }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anlan_model::NodeId;
 
+use crate::agreement::Readings;
 use crate::intervals::Intervals;
 use crate::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message, Pulse};
 
@@ -80,8 +81,8 @@ pub struct Standing {
     pub peer: NodeId,
     /// The newest start of the other that was heard.
     pub known: Incarnation,
-    /// Nothing of the log travels, as agreed: none is sent and none is taken.
-    pub without_log: bool,
+    /// Which readings are wanted to travel from here.
+    pub readings: Readings,
 }
 
 /// Why a stream is frozen. A person says what it was.
@@ -131,10 +132,12 @@ pub enum Effect {
     KeepDay(DayPart),
     /// What we have of the other's log; may be written down lazily, as keeping a reading again does nothing.
     Have(Have),
-    /// Compare these days with what is held here now: [`Session::compared`].
-    Compare(Claim),
-    /// Both have said what they hold. On the child's side the second is what the parent holds.
-    Compared(Claim, Vec<DayDigest>),
+    /// Compare these days, or this part of each, with what is held here now: [`Session::compared`].
+    Compare(Claim, Readings),
+    /// Both have said what they hold of each day, or of that part of it. On the child's side the second is what the parent holds.
+    Compared(Claim, Vec<DayDigest>, Readings),
+    /// Which readings the other wants to travel; [`Session::readings`] is what holds.
+    Terms(String),
     /// The other asks what is held of each point; answer by sending [`Message::PointsOf`].
     TellPoints(Day),
     /// It answered.
@@ -219,7 +222,11 @@ pub struct Session {
     limits: Limits,
     peer: NodeId,
     known: Incarnation,
-    without_log: bool,
+    wish: Readings,
+    /// Which readings travel: what both want.
+    readings: Readings,
+    /// What the other wants, heard before its greeting was believed.
+    early_terms: Option<String>,
     now_us: u64,
     /// The other's greeting, once it is believed.
     met: bool,
@@ -261,7 +268,7 @@ pub struct Session {
     keeping: Intervals,
     n_keeping: usize,
     feed_keeping: bool,
-    comparing: Option<Claim>,
+    comparing: Option<(Claim, Readings)>,
     /// Days asked for: how often, and whether one is under way.
     asked: BTreeMap<Day, u32>,
     asking: VecDeque<Day>,
@@ -271,17 +278,23 @@ pub struct Session {
     /// The part of it that comes next, and whether one is being kept.
     next_part: u32,
     day_keeping: bool,
+    /// Days of which readings gave way at the other: it was told once, and has no more to send.
+    thinned: BTreeSet<Day>,
+    /// What storage counts, and compares, was asked under an agreement that holds no more.
+    outdated: (bool, bool),
 }
 
 impl Session {
     /// Begins a conversation: the greeting is the first effect.
     pub fn open(side: Side, limits: Limits, standing: Standing, now_us: u64) -> (Self, Vec<Effect>) {
-        let Standing { hello, peer, known, without_log } = standing;
+        let Standing { hello, peer, known, readings } = standing;
         let session = Self {
             side,
             peer,
             known,
-            without_log,
+            wish: readings,
+            readings,
+            early_terms: None,
             now_us,
             met: false,
             closed: false,
@@ -318,6 +331,8 @@ impl Session {
             n_unanswered: 0,
             next_part: 0,
             day_keeping: false,
+            thinned: BTreeSet::new(),
+            outdated: (false, false),
             mine: hello.clone(),
             limits,
         };
@@ -331,6 +346,10 @@ impl Session {
     /// Whether it is over.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+    /// Which readings travel, as far as both have said.
+    pub fn readings(&self) -> Readings {
+        self.readings
     }
     /// Positions of our log that the other does not have.
     pub fn log_waits(&self) -> u64 {
@@ -359,21 +378,33 @@ impl Session {
         match message {
             Message::Hello(hello) => self.greeted(hello, &mut out),
             Message::Bye(why) => self.left(why, &mut out),
+            // It is said once, and the greeting may still be looked into.
+            Message::Terms(word) if !self.met => self.early_terms = Some(word),
             // What overtakes the greeting is said again.
             _ if !self.met => {}
             Message::Feed(feed) => self.keep_feed(feed, &mut out),
             Message::FeedKept(upto) => self.feed_arrived(upto),
-            Message::Log(_) | Message::DayPart(_) | Message::Claim(_) | Message::Again(_) if self.without_log => {}
+            Message::Log(_) | Message::DayPart(_) | Message::Claim(_) | Message::Again(_) | Message::Thinned(..) | Message::ClaimOf(..)
+                if self.readings == Readings::None => {}
             Message::Log(log) if self.side == Side::Parent => self.keep_log(log, &mut out),
             Message::LogKept(ranges) if self.side == Side::Child => self.log_arrived(&ranges),
             Message::Gone(first, last) if self.side == Side::Parent => self.skip(first, last, &mut out),
-            Message::Claim(claim) if self.side == Side::Parent => self.compare(claim, &mut out),
+            // Also where a part is agreed: one that does not know of agreements sends all and claims all.
+            Message::Claim(claim) if self.side == Side::Parent => self.compare(claim, Readings::All, &mut out),
+            Message::ClaimOf(word, claim) if self.side == Side::Parent => {
+                // What was agreed changed meanwhile: it claims again.
+                if word == self.readings.as_str() {
+                    self.compare(claim, self.readings, &mut out);
+                }
+            }
+            Message::Terms(word) => self.agree(word, &mut out),
             Message::Verdict(claim) if self.side == Side::Child => self.verdict(claim, &mut out),
             Message::Again(day) if self.side == Side::Child => self.again(day),
             Message::DayPart(part) if self.side == Side::Parent => self.keep_day(part, &mut out),
             Message::DayKept(day, part) if self.side == Side::Child => self.day_arrived(day, part),
             Message::Points(day) if self.side == Side::Child => out.push(Effect::TellPoints(day)),
             Message::PointsOf(day, points) if self.side == Side::Parent => out.push(Effect::Points(day, points)),
+            Message::Thinned(day, _) if self.side == Side::Parent => _ = self.thinned.insert(day),
             Message::Pulse(pulse) => out.push(Effect::Alive(pulse)),
             Message::Renew(request) if self.side == Side::Parent => out.push(Effect::Renew(request)),
             Message::Renewed(chain) if self.side == Side::Child => out.push(Effect::Renewed(chain)),
@@ -516,6 +547,10 @@ impl Session {
             self.live_at = if opens { self.log_end } else { self.has.contiguous() };
         }
         out.push(Effect::Met(hello, self.have.feed));
+        out.push(Effect::Send(Message::Terms(self.wish.as_str().to_owned())));
+        if let Some(word) = self.early_terms.take() {
+            self.agree(word, out); // safety: what the other wants holds, whenever it was heard
+        }
     }
 
     fn left(&mut self, why: Bye, out: &mut Vec<Effect>) {
@@ -542,7 +577,7 @@ impl Session {
             self.feed_reading = true;
             out.push(Effect::ReadFeed(self.feed_at));
         }
-        if self.side == Side::Parent || self.without_log {
+        if self.side == Side::Parent || self.readings == Readings::None {
             return;
         }
         self.send_held(out);
@@ -682,7 +717,11 @@ impl Session {
             }
             Claiming::Filling(claim, _) if self.has.has(1, claim.at) && self.flights.is_empty() => {
                 let claim = claim.clone();
-                out.push(Effect::Send(Message::Claim(claim.clone())));
+                out.push(Effect::Send(if self.readings.is_part() {
+                    Message::ClaimOf(self.readings.as_str().to_owned(), claim.clone())
+                } else {
+                    Message::Claim(claim.clone())
+                }));
                 self.claiming = Claiming::Said(claim, self.now_us + self.limits.claim_wait_us);
             }
             _ => {}
@@ -691,6 +730,10 @@ impl Session {
 
     /// Everything durable is counted: the days that are wanted, as of this position. The default: it could not be counted now.
     pub fn counted(&mut self, claim: Claim) -> Vec<Effect> {
+        if std::mem::take(&mut self.outdated.0) {
+            self.claiming = Claiming::Due(self.now_us);
+            return self.on();
+        }
         if self.claiming == Claiming::Counting {
             let is_sound = claim.at >= self.live_at && !claim.days.is_empty();
             self.log_end = self.log_end.max(claim.at);
@@ -738,7 +781,7 @@ impl Session {
                 self.claiming = Claiming::Due(self.now_us + self.limits.claim_us);
             }
         }
-        out.push(Effect::Compared(claim, theirs.days));
+        out.push(Effect::Compared(claim, theirs.days, self.readings));
     }
 
     /// All days were told; what changed while they were is told in the next round.
@@ -849,7 +892,26 @@ impl Session {
         out.push(Effect::Send(Message::LogKept(self.have.log.clone())));
     }
 
-    fn compare(&mut self, claim: Claim, out: &mut Vec<Effect>) {
+    /// The other says which readings it wants to travel.
+    fn agree(&mut self, word: String, out: &mut Vec<Effect>) {
+        let readings = self.wish.with(&word);
+        if readings != self.readings {
+            self.readings = readings;
+            // What was claimed was of something else; what storage is asked just now comes too late.
+            if self.claiming == Claiming::Counting {
+                self.outdated.0 = true;
+            } else {
+                self.claiming = Claiming::Due(self.now_us);
+            }
+            self.outdated.1 = self.comparing.is_some();
+            (self.claimed, self.round) = (0, None);
+            self.unequal.clear();
+            self.asked.clear();
+        }
+        out.push(Effect::Terms(word));
+    }
+
+    fn compare(&mut self, claim: Claim, readings: Readings, out: &mut Vec<Effect>) {
         let is_exact = self.have.log == Intervals::up_to(claim.at) && self.n_keeping == 0 && !self.day_keeping;
         if self.comparing.is_some() {
             return;
@@ -858,19 +920,29 @@ impl Session {
             // safety: days are compared at the named position alone
             return;
         }
-        self.comparing = Some(claim.clone());
-        out.push(Effect::Compare(claim));
+        self.comparing = Some((claim.clone(), readings));
+        out.push(Effect::Compare(claim, readings));
     }
 
-    /// What is held here of the days of the claim, in their order; nothing: it cannot be said now, and the other claims again.
-    pub fn compared(&mut self, ours: Vec<DayDigest>) -> Vec<Effect> {
+    /// What is held here of the days of the claim, in their order; nothing: it cannot be said now, and the other claims again. `thinned`: days of which
+    /// all that is counted gave way to its hours here, so that nothing of them can be taken again.
+    pub fn compared(&mut self, ours: Vec<DayDigest>, thinned: &BTreeSet<Day>) -> Vec<Effect> {
         let mut out = Vec::new();
-        let Some(claim) = self.comparing.take().filter(|claim| !self.closed && claim.days.len() == ours.len()) else { return out };
+        if std::mem::take(&mut self.outdated.1) {
+            self.comparing = None;
+            return out;
+        }
+        let Some((claim, readings)) = self.comparing.take().filter(|(claim, _)| !self.closed && claim.days.len() == ours.len()) else {
+            return out;
+        };
         out.push(Effect::Send(Message::Verdict(Claim { at: claim.at, days: ours.clone() })));
         for (theirs, ours) in claim.days.iter().zip(&ours) {
             let day = Day { origin: theirs.origin, day: theirs.day };
             if theirs.digest == ours.digest {
                 self.asked.remove(&day);
+                continue;
+            }
+            if thinned.contains(&day) || self.thinned.contains(&day) {
                 continue;
             }
             // What they have and we do not can be sent; what we have more stays, and shows.
@@ -880,7 +952,7 @@ impl Session {
                 self.asking.push_back(day); // safety: an unequal day is asked for
             }
         }
-        out.push(Effect::Compared(claim, ours));
+        out.push(Effect::Compared(claim, ours, readings));
         if !self.asking.is_empty() && self.next_part == 0 {
             self.ask(&mut out);
         }

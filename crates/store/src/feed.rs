@@ -34,7 +34,7 @@ pub struct FeedEntry {
     /// Its number on its way.
     pub seq: i64,
     /// `node`, `enterprise`, `device`, `point`, `vehicle`, `alarm`, `proof`, `record`, `handling`, `order`, `answer`, `pack`, `roster`,
-    /// `transfer`, `transferred`.
+    /// `transfer`, `transferred`, `thinned`.
     pub kind: String,
     /// Node of origin, a slash, its id there.
     pub subject: String,
@@ -298,6 +298,9 @@ pub(crate) struct ProofBody {
     /// What the node above the holder had at that position.
     #[serde(default)]
     pub(crate) above: Option<(i64, String)>,
+    /// The word of the agreement, if it is of a part of the day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) readings: Option<String>,
     pub(crate) at: i64,
 }
 
@@ -327,6 +330,7 @@ pub(crate) struct Told {
     nodes_below: BTreeSet<NodeId>,
     above_changed: bool,
     proofs: BTreeSet<(NodeId, String, NodeId)>,
+    thinned: BTreeSet<(NodeId, String, NodeId)>,
     pub(crate) records: Changed,
     orders: BTreeSet<OrderId>,
     answers: BTreeSet<OrderId>,
@@ -388,6 +392,9 @@ impl Told {
     }
     pub(crate) fn proof(&mut self, origin: NodeId, day: &str, holder: NodeId) {
         self.proofs.insert((origin, day.to_owned(), holder));
+    }
+    pub(crate) fn thinned(&mut self, origin: NodeId, day: &str, holder: NodeId) {
+        self.thinned.insert((origin, day.to_owned(), holder));
     }
     /// It is to go on to its target, if that is below.
     pub(crate) fn order(&mut self, id: OrderId) {
@@ -452,6 +459,7 @@ impl Told {
             out.put_all(UP, vehicles(tx, own, &Vec::from_iter(self.vehicles)).await?);
             out.put_all(UP, alarms(tx, own, &self.alarms).await?);
             out.put_all(UP, proofs(tx, self.proofs).await?);
+            out.put_all(UP, crate::thinned::entries(tx, self.thinned).await?);
             out.put_all(UP, self.records.entries(tx, own, level).await?);
             out.put_all(UP, crate::order::up(tx, &self.answers).await?);
         }
@@ -919,7 +927,7 @@ async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result
     let mut out = Vec::new();
     for (origin, day, holder) in keys {
         let q = sql(
-            "SELECT position, n_readings, sum, our_n_readings, our_sum, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3",
+            "SELECT position, n_readings, sum, our_n_readings, our_sum, readings, at_us FROM proof WHERE origin = $1 AND day = $2 AND holder = $3",
         );
         let Some(row) = tx.row(q.bind(origin).bind(day.as_str()).bind(holder)).await? else { continue };
         let body = ProofBody {
@@ -929,6 +937,7 @@ async fn proofs(tx: &mut Tx, keys: BTreeSet<(NodeId, String, NodeId)>) -> Result
             count: row.get("n_readings")?,
             sum: row.get("sum")?,
             above: row.get::<Option<i64>>("our_n_readings")?.zip(row.get("our_sum")?),
+            readings: row.get("readings")?,
             at: row.get("at_us")?,
             day,
         };
@@ -1008,6 +1017,12 @@ ORDER BY w.transfer_id, w.place");
     let proofs = sql("SELECT origin, day, holder FROM proof ORDER BY day, origin, holder");
     pieces(tx, standing, registers, proofs, |told, row| {
         told.proof(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
+        Ok(())
+    })
+    .await?;
+    let thinned = sql("SELECT origin, day, holder FROM thinned_day ORDER BY day, origin, holder");
+    pieces(tx, standing, registers, thinned, |told, row| {
+        told.thinned(row.get("origin")?, &row.get::<String>("day")?, row.get("holder")?);
         Ok(())
     })
     .await?;

@@ -31,7 +31,7 @@ const TEXT_MAX: usize = 1_000;
 /// Levels that have handled one alarm, at most.
 const HANDLINGS_MAX: usize = 16;
 /// What entries can be about.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "node",
     "enterprise",
     "device",
@@ -47,6 +47,7 @@ const KINDS: [&str; 15] = [
     "roster",
     "transfer",
     "transferred",
+    "thinned",
 ];
 /// Seconds between readings, as far as they are believed.
 const PERIOD_S: std::ops::RangeInclusive<f64> = 0.001..=31.0 * 86_400.0;
@@ -406,6 +407,17 @@ impl Apply<'_> {
             (false, "proof") => {
                 self.may_speak_for(origin)?;
                 self.proof(origin, parse(&entry.body)?).await
+            }
+            (false, "thinned") => {
+                self.may_speak_for(origin)?;
+                let body: crate::thinned::ThinnedBody = parse(&entry.body)?;
+                self.may_speak_for(body.holder)?;
+                if body.origin != origin || !crate::thinned::is_sound(&body) {
+                    return Err(Fault::Refused("body"));
+                }
+                crate::thinned::keep(&mut self.change.tx, &body).await?;
+                self.change.told.thinned(origin, &body.day, body.holder);
+                Ok(())
             }
             _ => Err(Fault::Refused("kind")),
         }
@@ -1055,6 +1067,7 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
             && body.sum.len() == 32
             && body.sum.bytes().all(|b| b.is_ascii_hexdigit())
             && body.above.as_ref().is_none_or(|(n, sum)| *n >= 0 && sum.len() == 32 && sum.bytes().all(|b| b.is_ascii_hexdigit()))
+            && body.readings.as_ref().is_none_or(|word| word.len() <= 16 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
             && body.position >= 0
             && body.count >= 0;
         if !sound {
@@ -1064,12 +1077,13 @@ WHERE COALESCE(alarm_handling.acknowledged_at_us, 0) <> COALESCE(excluded.acknow
             return Ok(());
         }
         self.may_speak_for(body.holder)?;
-        let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, our_n_readings, our_sum, at_us)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, our_n_readings, our_sum, readings, at_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_readings = excluded.n_readings, sum = excluded.sum,
-  our_n_readings = excluded.our_n_readings, our_sum = excluded.our_sum, at_us = excluded.at_us");
+  our_n_readings = excluded.our_n_readings, our_sum = excluded.our_sum, readings = excluded.readings, at_us = excluded.at_us");
         let put = put.bind(origin).bind(body.day.as_str()).bind(body.holder).bind(body.position).bind(body.count).bind(body.sum.as_str());
         let put = put.bind(body.above.as_ref().map(|(n, _)| *n)).bind(body.above.map(|(_, sum)| sum));
+        let put = put.bind(body.readings.as_deref());
         self.change.tx.run(put.bind(Timestamp::from_micros(body.at))).await?;
         self.change.told.proof(origin, &body.day, body.holder);
         Ok(())

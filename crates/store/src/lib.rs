@@ -4,6 +4,7 @@
 //! the act needs ([`Scope::with`]), and it ends up in the SQL. Every change of people writes the row, its audit entry and, where
 //! others must learn of it, an outbox entry in one transaction. One file per noun; start at [`Store`], then [`alarm`].
 
+mod agreed;
 mod attachment;
 mod copy;
 mod db;
@@ -55,12 +56,14 @@ mod submission;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod thinned;
 mod transfer;
 pub mod user;
 pub mod vehicle;
 
 use anlan_model::{Scope, Timestamp};
 
+pub use agreed::AgreedDay;
 pub use alarm::{AlarmCounts, AlarmFilter};
 pub use archive::ArchiveSubject;
 pub use attachment::{AttachmentRow, AttachmentUsage, NewAttachment, VouchedFile};
@@ -107,6 +110,7 @@ pub use submission::{
     SubmissionSettled, SubmissionTargetAfter, SubmissionTargetRow, SubmissionThing, SubmissionWant,
 };
 pub use summary::{HourCounts, LevelCounts, RegionCounts, Summary};
+pub use thinned::{Counted, ThinnedPart, ThinnedRow, Thinning};
 pub use transfer::{Elsewhere, GivenEnterprise, GivenRecord, TransferDoc, TransferPreview, TransferRow};
 pub use user::{NewUser, UserChange};
 pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};

@@ -434,6 +434,20 @@ ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.feed < $3 THEN link
         self.note_all_said(&[(id, said.clone(), seen_at)]).await
     }
 
+    /// Which readings a neighbour wants to travel, as it says.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn note_wish(&self, id: NodeId, word: &str) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        if let Some(row) = tx.row(sql("SELECT said FROM node WHERE id = $1").bind(id)).await? {
+            let mut said: Json = row.json("said")?;
+            said["readings"] = word.into();
+            tx.run(sql("UPDATE node SET said = $1 WHERE id = $2").bind(said.to_string()).bind(id)).await?;
+        }
+        tx.commit().await
+    }
+
     /// What several said of themselves and when, in one transaction: a parent may have a thousand children.
     ///
     /// # Errors

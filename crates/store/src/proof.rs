@@ -5,7 +5,7 @@
 use anlan_model::{NodeId, NodeLevel, Scope, Timestamp};
 
 use crate::db::{Row, sql};
-use crate::{Page, Paging, Store, StoreError};
+use crate::{Page, Paging, Store, StoreError, ThinnedRow};
 
 /// What a holder claimed and this node compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct NewProof {
     pub sum: String,
     /// What this node had at that position.
     pub ours: Option<(i64, String)>,
+    /// The word of the agreement, if it is of a part of the day.
+    pub readings: Option<String>,
     /// When, domain time.
     pub at: Timestamp,
 }
@@ -47,6 +49,10 @@ pub struct ProofHolder {
     pub at: Timestamp,
     /// What the node above it had at the same position, if it compared.
     pub ours: Option<(i64, String)>,
+    /// The word of the agreement, if it is of a part of the day.
+    pub readings: Option<String>,
+    /// What of it gave way to its hours there.
+    pub thinned: Option<ThinnedRow>,
 }
 
 /// An origin and day with everybody who holds it, the lowest level first and this node last.
@@ -70,13 +76,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn put_proof(&self, new: &NewProof) -> Result<(), StoreError> {
-        let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, our_n_readings, our_sum, at_us)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        let put = sql("INSERT INTO proof (origin, day, holder, position, n_readings, sum, our_n_readings, our_sum, readings, at_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_readings = excluded.n_readings, sum = excluded.sum,
-  our_n_readings = excluded.our_n_readings, our_sum = excluded.our_sum, at_us = excluded.at_us");
+  our_n_readings = excluded.our_n_readings, our_sum = excluded.our_sum, readings = excluded.readings, at_us = excluded.at_us");
         let position = i64::try_from(new.position).map_err(|_| StoreError::Corrupt("log position beyond 63 bits".to_owned()))?;
         let put = put.bind(new.origin).bind(new.day.as_str()).bind(new.holder).bind(position).bind(new.count).bind(new.sum.as_str());
-        let put = put.bind(new.ours.as_ref().map(|o| o.0)).bind(new.ours.as_ref().map(|o| o.1.clone())).bind(new.at);
+        let put = put.bind(new.ours.as_ref().map(|o| o.0)).bind(new.ours.as_ref().map(|o| o.1.clone()));
+        let put = put.bind(new.readings.as_deref()).bind(new.at);
         let mut tx = self.db.begin().await?;
         tx.run(put).await?;
         let mut told = crate::feed::Told::default();
@@ -175,7 +182,7 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET position = excluded.position, n_
         let mut found: std::collections::BTreeMap<(NodeId, String), Vec<(ProofHolder, bool)>> = std::collections::BTreeMap::new();
         for piece in origins.chunks(crate::db::PIECE) {
             let mut q = sql(
-                "SELECT p.origin, p.day, p.holder, p.position, p.n_readings, p.sum, p.our_n_readings, p.our_sum, p.at_us, n.name, n.level,
+                "SELECT p.origin, p.day, p.holder, p.position, p.n_readings, p.sum, p.our_n_readings, p.our_sum, p.readings, p.at_us, n.name, n.level,
   CASE n.relation WHEN 'child' THEN 1 ELSE 0 END AS is_child
 FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.day <= $2",
             )
@@ -194,10 +201,17 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
                     sum: row.get("sum")?,
                     at: row.get("at_us")?,
                     ours: n.zip(sum),
+                    readings: row.get("readings")?,
+                    thinned: None,
                 };
                 let is_child: bool = row.get("is_child")?;
                 found.entry((row.get("origin")?, row.get("day")?)).or_default().push((holder, is_child));
             }
+        }
+        let mut thinned = std::collections::BTreeMap::new();
+        for origin in &origins {
+            let rows = self.thinned_between(*origin, &first, &last).await?;
+            thinned.extend(rows.into_iter().map(|row| ((row.origin, row.day.clone(), row.holder), row)));
         }
         let own_row = self.db.row(sql("SELECT name, level FROM node WHERE relation = 'self'")).await?;
         let (own_name, own_level) = match &own_row {
@@ -217,7 +231,21 @@ FROM proof AS p LEFT JOIN node AS n ON n.id = p.holder WHERE p.day >= $1 AND p.d
                 && let Some((count, sum)) = compared.ours
             {
                 let (name, level) = (own_name.clone(), own_level);
-                holders.push(ProofHolder { node: own, name, level, position: None, count, sum, at: compared.at, ours: None });
+                holders.push(ProofHolder {
+                    node: own,
+                    name,
+                    level,
+                    position: None,
+                    count,
+                    sum,
+                    at: compared.at,
+                    ours: None,
+                    readings: compared.readings,
+                    thinned: None,
+                });
+            }
+            for holder in &mut holders {
+                holder.thinned = thinned.remove(&(day.origin, day.day.clone(), holder.node));
             }
             day.holders = holders;
         }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::audit::{Entry, Holder};
 use crate::db::sql;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, Thinning};
 
 /// What is about to be dropped of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +36,12 @@ pub struct DroppedDay {
 const DAY_US: i64 = 86_400_000_000;
 
 impl Store {
-    /// Writes down, with an audit entry of the node itself, that this goes now. The caller drops it afterwards; a crash in between makes
-    /// it say so twice.
+    /// Writes down, with an audit entry of the node itself, that this goes now, and what of each origin's days that is. The caller drops it
+    /// afterwards and says so ([`Store::end_thinning`]); a crash in between makes it write this down twice.
     ///
     /// # Errors
     /// [`StoreError::Database`]; nothing may be dropped then.
-    pub async fn note_drop(&self, drop: &RetentionDrop, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_drop(&self, drop: &RetentionDrop, thinning: Option<&Thinning>, now: Timestamp) -> Result<(), StoreError> {
         let scope = Scope::node();
         let mut change = self.change(&scope, now).await?;
         let at = |n: u64| (n > 0).then_some(now);
@@ -55,6 +55,9 @@ ON CONFLICT (day) DO UPDATE SET readings_at_us = COALESCE(dropped_day.readings_a
         let day: String = drop.day.to_string().chars().take(10).collect();
         let row = json!({"day": day, "readings": drop.readings, "positions": drop.positions, "rollups": drop.rollups});
         let holder = Holder::NONE;
+        if let Some(thinning) = thinning {
+            crate::thinned::begin(&mut change.tx, thinning).await?;
+        }
         change.record(Entry { action: "drop", noun: "history", subject: day, detail: row.clone(), row, holder }).await?;
         change.commit().await
     }

@@ -995,10 +995,10 @@ async fn a_day_remembers_what_was_dropped_of_it() {
     on_both(|store| async move {
         let midnight = Timestamp::from_secs(NOW.micros().div_euclid(86_400_000_000) * 86_400);
         let drop = |readings, positions| RetentionDrop { day: midnight, readings, positions, rollups: 0 };
-        store.note_drop(&drop(7, 0), NOW).await.unwrap();
-        store.note_drop(&drop(0, 2), after(5)).await.unwrap();
+        store.note_drop(&drop(7, 0), None, NOW).await.unwrap();
+        store.note_drop(&drop(0, 2), None, after(5)).await.unwrap();
         // What came late goes later; since when something is missing does not change.
-        store.note_drop(&drop(1, 1), after(9)).await.unwrap();
+        store.note_drop(&drop(1, 1), None, after(9)).await.unwrap();
         let day = midnight.micros().div_euclid(86_400_000_000);
         let want = DroppedDay { day, readings_at: Some(NOW), positions_at: Some(after(5)), rollups_at: None };
         let end = midnight.plus_us(86_400_000_000);

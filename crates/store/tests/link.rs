@@ -818,6 +818,7 @@ async fn proofs_say_whether_all_holders_have_the_same() {
             count: n,
             sum: format!("{n:032x}"),
             ours: ours.map(|n| (n, format!("{n:032x}"))),
+            readings: None,
             at: NOW,
         };
         for new in [
@@ -860,7 +861,8 @@ async fn a_reader_behind_a_cursor_misses_nothing_that_commits_late() {
                         continue;
                     }
                     let (day, sum) = (format!("20{w:02}-01-{:02}", i + 1), "0".repeat(32));
-                    let new = NewProof { origin: PLANT, day, holder: PLANT, position: 1, count: 1, sum, ours: None, at: NOW };
+                    let new =
+                        NewProof { origin: PLANT, day, holder: PLANT, position: 1, count: 1, sum, ours: None, readings: None, at: NOW };
                     store.put_proof(&new).await.unwrap();
                 }
             });

@@ -225,6 +225,21 @@ INSERT INTO submission_attempt (at_us, target, submission, version, object, subj
             ("SELECT COUNT(*) AS n FROM submission_attempt", 1),
         ],
     },
+    Step {
+        name: "0022_thinned_agreed",
+        digest: "b6fb3a9e19a2813d17885f2dcbea54514eb0f2defb4f20dc02d69adaece1e992",
+        rows: "INSERT INTO thinned_day (origin, day, holder, n_readings, sum, n_hours, hours_sum, why, at_us)
+VALUES ('0199f3c27f007abc8def0123456789ab', '2026-10-01', '0199f3c27f007abc8def0123456789ab', 3, '00000000000000000000000000000003', 1, '00000000000000000000000000000001', 'disk', 17);
+INSERT INTO thinning (id, body) VALUES (0, '{}');
+INSERT INTO agreed_day (origin, day, readings, of_n_readings, of_sum, n_readings, sum) SELECT origin, day, 'changes', 3, sum, 1, sum FROM thinned_day;
+INSERT INTO told_day (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0123456789ab', '2026-10-01', 3, '00000000000000000000000000000003');",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM thinned_day AS t JOIN told_day AS d ON d.origin = t.origin AND d.day = t.day WHERE t.at_us = 17", 1),
+            ("SELECT COUNT(*) AS n FROM thinning", 1),
+            ("SELECT COUNT(*) AS n FROM agreed_day WHERE readings = 'changes'", 1),
+            ("SELECT COUNT(*) AS n FROM proof WHERE readings IS NOT NULL", 0),
+        ],
+    },
 ];
 
 #[test]

@@ -1918,6 +1918,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/thinned": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists days of which readings gave way to their hours, here and below, newest first; empty for people with a territory. */
+        get: operations["list_thinned"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -2554,6 +2571,13 @@ export interface components {
         ConfirmBody: {
             /** @description SHA-256 of the node's public key, as its own page shows it; spaces and colons do not matter. */
             fingerprint: string;
+        };
+        /** @description Readings or hours: how many, and the sum of their hashes. */
+        Counted: {
+            /** Format: int64 */
+            count: number;
+            /** @description Modulo 2^128, hexadecimal. */
+            sum: string;
         };
         /** @description Totals. */
         Counts: {
@@ -3791,6 +3815,7 @@ export interface components {
         Node: {
             /** @description Of the parent: host and port. */
             address: string | null;
+            agreed: null | components["schemas"]["Readings"];
             agreement: null | components["schemas"]["Agreement"];
             certificate_until: null | components["schemas"]["At"];
             connected: boolean;
@@ -4352,8 +4377,11 @@ export interface components {
              * @description Position in its log at which it said so; `null` for this node.
              */
             position: number | null;
+            /** @description The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`. */
+            readings: string | null;
             /** @description Sum of the readings' hashes modulo 2^128, hexadecimal. */
             sum: string;
+            thinned: null | components["schemas"]["Thinned"];
         };
         /** @description A page of days, newest first. */
         ProofList: {
@@ -4524,7 +4552,7 @@ export interface components {
          * @description Which readings go over a link.
          * @enum {string}
          */
-        Readings: "all" | "none";
+        Readings: "all" | "changes" | "minutes" | "none";
         /** @description The password of the person signed in. */
         ReauthBody: {
             password: string;
@@ -4976,6 +5004,16 @@ export interface components {
              * @description Whole days that the statistics of hours are kept; `null` = for ever.
              */
             rollups_days: number | null;
+            /**
+             * Format: int64
+             * @description While the data disk has fewer megabytes free, the oldest readings give way to their hours; 0 = never.
+             */
+            thin_below_mb: number;
+            /**
+             * Format: int32
+             * @description Whole days of which none does.
+             */
+            thin_keep_days: number;
         };
         /** @description Why the certificate is void. */
         RevokeBody: {
@@ -5388,6 +5426,39 @@ export interface components {
              * @description Timers that ran.
              */
             ran: number;
+        };
+        /** @description What gave way of a day at a node. */
+        Thinned: {
+            /** @description The last time that any of it did. */
+            at: components["schemas"]["At"];
+            held: null | components["schemas"]["Counted"];
+            /** @description Hours that stand for them. */
+            hours: components["schemas"]["Counted"];
+            /** @description Readings that gave way. */
+            readings: components["schemas"]["Counted"];
+            /** @description `true`: all of it gave way. */
+            whole: boolean;
+            /** @description `disk`: for want of space; `age`: its time was over. */
+            why: string;
+        };
+        /** @description A day of which readings gave way at a node. */
+        ThinnedDay: components["schemas"]["Thinned"] & {
+            /** @description Civil day of `event_at` in Beijing. */
+            day: string;
+            level?: null | components["schemas"]["NodeLevel"];
+            /** @description Empty = unknown here. */
+            name: string;
+            /** @description Node at which they gave way. */
+            node: string;
+            /** @description Node whose readings they are. */
+            origin: string;
+            /** @description Empty = unknown here. */
+            origin_name: string;
+        };
+        /** @description A page of days, newest first. */
+        ThinnedList: {
+            next: string | null;
+            thinned: components["schemas"]["ThinnedDay"][];
         };
         /** @description Points that stand out, the first one most. */
         TopList: {
@@ -10310,6 +10381,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TestClockMoved"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_thinned: {
+        parameters: {
+            query?: {
+                /** @description Of this node. */
+                origin?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ThinnedList"];
                 };
             };
             /** @description Refused */

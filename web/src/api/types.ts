@@ -75,6 +75,7 @@ export type Transfer = Schemas['Transfer']
 export type TransferPreview = Schemas['TransferPreview']
 export type Proof = Schemas['Proof']
 export type ProofDetail = Schemas['ProofDetail']
+export type ThinnedDay = Schemas['ThinnedDay']
 export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */

@@ -3,12 +3,13 @@
 //! One task owns the session. What takes time runs beside it and answers as [`Done`]; what is said goes through a writer of its own, so that
 //! reading never waits for sending. Both are bounded by the session's windows. Start at [`talk`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anlan_history::HistoryError;
+use anlan_link::agreement::Readings;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
 use anlan_link::session::{self, Effect, Session, Side, Standing, cut_feed};
 use anlan_link::transport::{Connection, LinkError};
@@ -18,10 +19,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::Service;
+use crate::agreed::Part;
+use crate::clock::day_number;
 use crate::ledger::{Ledger, LedgerError};
 use crate::registry::{Snapshot, Touched};
-use crate::telemetry::linked::{Linked, unarchived};
+use crate::telemetry::linked::{Linked, Unarchived, unarchived};
 use crate::telemetry::piece::{self, BadPiece, DayCursor, LogPieces, PieceError};
+use crate::thinned;
 
 /// How often time passes for a session (real time): for a child, whose cap is filled by it, and for a parent, who has a thousand of them.
 const TICK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
@@ -70,6 +74,8 @@ pub(super) struct Talk {
     /// What waits for the other: records of the log, entries of the feed.
     pub(super) log_waits: AtomicU64,
     pub(super) feed_waits: AtomicU64,
+    /// Which readings travel.
+    pub(super) readings: arc_swap::ArcSwap<Readings>,
     /// What of the other's log waits for us, as it says.
     pub(super) log_behind: AtomicU64,
     /// When it was last heard, domain time in µs.
@@ -85,11 +91,12 @@ enum Done {
     Marked(bool),
     Unread,
     Counted(Claim),
+    CountedPart(Part),
     DayRead(Option<(DayPart, Option<DayCursor>, u64)>),
     FeedKept(Option<u64>),
     LogKept(Log, bool),
     DayKept(Day, u32, bool, bool),
-    Compared(Vec<DayDigest>),
+    Compared(Vec<DayDigest>, BTreeSet<Day>),
     Say(Message),
     Nonsense(String),
 }
@@ -108,6 +115,9 @@ struct Conversation {
     pieces: Arc<std::sync::Mutex<LogPieces>>,
     cursors: HashMap<(Day, u32), Option<DayCursor>>,
     asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
+    /// Where a part is agreed: days to be claimed that could not be yet, until they are compared, and what is held of those that are.
+    left: BTreeSet<Day>,
+    whole: BTreeMap<Day, anlan_link::digest::Digest>,
     have: Option<Have>,
     have_at: Instant,
     trim_at: Instant,
@@ -135,8 +145,8 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         software: format!("anlan {}", env!("CARGO_PKG_VERSION")),
     };
     let known = Incarnation { starts: number(row.starts), nonce: row.nonce.as_deref().and_then(|n| n.parse().ok()).unwrap_or(0) };
-    let without_log = row.agreement["readings"] == "none";
-    let standing = Standing { hello, peer: peer.id, known, without_log };
+    let readings = crate::node::wish(&row);
+    let standing = Standing { hello, peer: peer.id, known, readings };
     let (out, mut receiver) = connection.split();
     let (say, mut to_say) = mpsc::unbounded_channel::<Vec<u8>>();
     let (done, mut finished) = mpsc::unbounded_channel();
@@ -149,6 +159,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         orders,
         log_waits: AtomicU64::new(0),
         feed_waits: AtomicU64::new(0),
+        readings: arc_swap::ArcSwap::from_pointee(readings),
         log_behind: AtomicU64::new(0),
         heard_us: AtomicU64::new(0),
     });
@@ -166,6 +177,8 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         say,
         cursors: HashMap::new(),
         asked: HashMap::new(),
+        left: BTreeSet::new(),
+        whole: BTreeMap::new(),
         have: None,
         have_at: began,
         trim_at: began + TRIM.0,
@@ -310,6 +323,11 @@ impl Conversation {
                 self.session.leave(Bye::Stopping)
             }
             Done::Counted(claim) => self.session.counted(claim),
+            Done::CountedPart(part) => {
+                self.left.extend(part.left);
+                self.whole = part.whole;
+                self.session.counted(part.claim)
+            }
             Done::DayRead(read) => {
                 let part = read.map(|(part, next, names)| {
                     self.cursors.retain(|(day, _), _| *day == part.day);
@@ -321,7 +339,7 @@ impl Conversation {
             Done::FeedKept(upto) => self.session.feed_kept(upto),
             Done::LogKept(log, is_kept) => self.session.log_kept(&log, is_kept),
             Done::DayKept(day, part, is_last, is_kept) => self.session.day_kept(day, part, is_last, is_kept),
-            Done::Compared(ours) => self.session.compared(ours),
+            Done::Compared(ours, thinned) => self.session.compared(ours, &thinned),
             Done::Say(message) => vec![Effect::Send(message)],
             Done::Nonsense(what) => {
                 warn!(node.id = %self.peer.id, "a neighbour sends what cannot be understood: {what}");
@@ -380,6 +398,16 @@ impl Conversation {
                         }
                     });
                 }
+                Effect::Count(mut wanted) if self.session.readings().is_part() => {
+                    let (ledger, agreed, today) = (self.ledger.clone(), self.session.readings(), day_number(app.clock.now()));
+                    wanted.also.extend(self.left.iter().copied());
+                    self.beside(async move {
+                        Done::CountedPart(ledger.claim_of(agreed, &wanted, today).await.unwrap_or_else(|failure| {
+                            warn!(error = &failure as &dyn std::error::Error, "what is agreed of days cannot be said");
+                            Part::default()
+                        }))
+                    });
+                }
                 Effect::Count(wanted) => {
                     let ledger = self.ledger.clone();
                     self.beside(async move {
@@ -415,33 +443,54 @@ impl Conversation {
                     });
                 }
                 Effect::Have(have) => self.have = Some(have),
-                Effect::Compare(claim) => {
+                Effect::Compare(claim, agreed) if agreed.is_part() => {
+                    let ledger = self.ledger.clone();
+                    let days: Vec<Day> = claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).collect();
+                    self.beside(async move {
+                        let (ours, gone) = ledger.verdict_of(agreed, &days).await.unwrap_or_else(|failure| {
+                            warn!(error = &failure as &dyn std::error::Error, "what is agreed of days cannot be said");
+                            Default::default()
+                        });
+                        Done::Compared(ours, gone)
+                    });
+                }
+                Effect::Compare(claim, _) => {
                     let ledger = self.ledger.clone();
                     let days: Vec<Day> = claim.days.iter().map(|d| Day { origin: d.origin, day: d.day }).collect();
                     self.beside(async move {
                         match ledger.verdict(&days).await {
-                            Ok(ours) => Done::Compared(ours.days),
+                            Ok(ours) => {
+                                let unequal = claim.days.iter().zip(&ours.days).filter(|(theirs, ours)| theirs.digest != ours.digest);
+                                let thinned = thinned::gone(&app.store, unequal.map(|(_, ours)| *ours).collect()).await;
+                                Done::Compared(ours.days, thinned)
+                            }
                             Err(failure) => {
                                 warn!(error = &failure as &dyn std::error::Error, "the ledger says nothing");
-                                Done::Compared(Vec::new())
+                                Done::Compared(Vec::new(), BTreeSet::new())
                             }
                         }
                     });
                 }
-                Effect::Compared(claim, ours) => {
-                    if self.side == Side::Parent {
+                Effect::Compared(claim, ours, agreed) => {
+                    if self.side == Side::Child {
+                        for day in &claim.days {
+                            self.left.remove(&Day { origin: day.origin, day: day.day });
+                        }
+                        let whole = if agreed.is_part() { std::mem::take(&mut self.whole) } else { BTreeMap::new() };
+                        self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours, &whole).await });
+                    } else {
                         let (service, peer) = (self.service.clone(), self.peer.id);
                         self.service.tasks.spawn(async move {
                             // One after the other: the newest comparison stands.
                             let _turn = service.noting.lock().await;
-                            note_proofs(&service, peer, &claim, &ours).await;
+                            note_proofs(&service, peer, &claim, &ours, agreed).await;
                         });
                     }
                 }
                 Effect::TellPoints(day) => {
-                    let ledger = self.ledger.clone();
+                    let (ledger, agreed) = (self.ledger.clone(), self.session.readings());
                     self.beside(async move {
-                        let points = ledger.point_digests(day.origin, day.day).await.unwrap_or_default();
+                        let points = ledger.point_digests(day.origin, day.day, agreed).await.unwrap_or_default();
                         Done::Say(Message::PointsOf(day, points))
                     });
                 }
@@ -460,6 +509,10 @@ impl Conversation {
                         app.store.tell_orders(self.peer.id, app.clock.now()).await?;
                         app.store.tell_transfers(self.peer.id, app.clock.now()).await?;
                     }
+                }
+                Effect::Terms(word) => {
+                    self.talk.readings.store(Arc::new(self.session.readings()));
+                    self.service.agreed(&self.peer, &word).await;
                 }
                 Effect::Alive(pulse) => self.talk.log_behind.store(pulse.log_waits, Ordering::Relaxed),
                 Effect::Renew(request) => {
@@ -483,6 +536,7 @@ impl Conversation {
     fn read_log(&self, after: u64, upto: u64) {
         let (app, pieces, own) = (self.service.app.clone(), self.pieces.clone(), self.service.identity.id());
         let (readings_max, bytes_max) = piece_bounds(self.service.limits.bytes_per_s);
+        let agreed = self.session.readings();
         self.beside(async move {
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
@@ -491,6 +545,7 @@ impl Conversation {
                     None => snapshot.points.contains_key(&point).then_some((own, point)),
                 };
                 let mut pieces = pieces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                pieces.agree(agreed);
                 pieces.read(&whose, after, upto, readings_max, bytes_max)
             });
             let piece = match read.await {
@@ -521,13 +576,24 @@ impl Conversation {
         let cursor = if part == 0 { Some(None) } else { self.cursors.get(&(day, part)).map(|cursor| Some(*cursor)).unwrap_or(None) };
         let (app, own) = (self.service.app.clone(), self.service.identity.id());
         let (readings_max, _) = piece_bounds(self.service.limits.bytes_per_s);
+        let (done, agreed) = (self.done.clone(), self.session.readings());
         self.beside(async move {
             let Some(cursor) = cursor else { return Done::DayRead(None) };
+            // What gave way cannot be sent, and is not passed over in silence.
+            match app.store.thinned_here(day.origin, &crate::clock::date_of(day.day).to_string()).await {
+                Ok(Some(gone)) if part == 0 => {
+                    let digest = anlan_link::digest::Digest { n: gone.readings.n, sum: gone.readings.sum };
+                    // Nobody listens any more once the conversation is over.
+                    _ = done.send(Done::Say(Message::Thinned(day, digest)));
+                }
+                Ok(_) => {}
+                Err(_) => return Done::DayRead(None),
+            }
             let whole = app.telemetry.whole.clone();
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
                 let points = piece::points_of(&snapshot, own, day.origin);
-                piece::read_day(&whole, &points, day.origin, day.day, cursor, readings_max)
+                piece::read_day(&whole, &points, day.origin, day.day, agreed, cursor, readings_max)
             });
             match read.await {
                 Ok(Ok(read)) => {
@@ -637,8 +703,11 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
             Ok::<_, BadPiece>(unarchived(&whole, known(&snapshot, &through, peer, origins)))
         };
         let decoded = tokio::task::spawn_blocking(work).await;
-        let readings = match decoded.map_err(|_| "it broke the reading of it".to_owned())?.map_err(|bad| bad.to_string())? {
-            Ok((readings, _)) => readings,
+        let Unarchived { readings, days, .. } = match decoded
+            .map_err(|_| "it broke the reading of it".to_owned())?
+            .map_err(|bad| bad.to_string())?
+        {
+            Ok(found) => found,
             Err(failure) => {
                 warn!(error = &failure as &dyn std::error::Error, "the archive does not say what it has; nothing is kept until it does");
                 return Ok(false);
@@ -649,7 +718,7 @@ async fn keep(service: &Service, peer: NodeId, bytes: Arc<Vec<u8>>) -> Result<bo
         }
         let (told, kept) = oneshot::channel();
         let reply: anlan_model::Reply = Box::new(move |kept| _ = told.send(kept));
-        app.engine.offer_linked(Linked::new(&app.registry.get(), readings, reply));
+        app.engine.offer_linked(Linked { archived: days, ..Linked::new(&app.registry.get(), readings, reply) });
         match kept.await {
             Ok(Ok(kept)) => {
                 metrics::counter!("anlan_link_readings_kept_total").increment(u64::from(kept.stored));
@@ -688,7 +757,7 @@ fn known(snapshot: &Snapshot, through: &HashMap<NodeId, NodeId>, peer: NodeId, o
 }
 
 /// Writes down what a child claimed and what is held here.
-async fn note_proofs(service: &Service, holder: NodeId, claim: &Claim, ours: &[DayDigest]) {
+async fn note_proofs(service: &Service, holder: NodeId, claim: &Claim, ours: &[DayDigest], agreed: Readings) {
     let app = &service.app;
     let at: Timestamp = app.clock.now();
     for (theirs, ours) in claim.days.iter().zip(ours) {
@@ -699,6 +768,7 @@ async fn note_proofs(service: &Service, holder: NodeId, claim: &Claim, ours: &[D
             position: claim.at,
             count: i64::try_from(theirs.digest.n).unwrap_or(i64::MAX),
             sum: theirs.digest.to_string(),
+            readings: agreed.is_part().then(|| agreed.as_str().to_owned()),
             ours: Some((i64::try_from(ours.digest.n).unwrap_or(i64::MAX), ours.digest.to_string())),
             at,
         };

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anlan_link::agreement::Readings;
 use anlan_link::digest::Digest;
 use anlan_link::identity::{Authority, Claim, Identity, IdentityError, Named, Validity, requested_key};
 use anlan_link::message::{Bye, Day, Hello, Incarnation, Message};
@@ -290,6 +291,8 @@ impl Service {
                 engine: self.app.engine.clone(),
                 durable: self.durable.clone(),
                 known: Arc::new(move || known.registry.get()),
+                dropping: self.app.dropping.clone(),
+                clock: self.app.clock.clone(),
             };
             let ledger = Arc::new(Ledger::open(sources).await?);
             self.tasks.spawn(ledger.clone().run(self.stop.clone()));
@@ -631,6 +634,14 @@ impl Service {
         }
     }
 
+    /// The other has said which readings it wants to travel.
+    async fn agreed(&self, peer: &Peer, word: &str) {
+        if let Err(failure) = self.app.store.note_wish(peer.id, word).await {
+            warn!(error = &failure as &dyn std::error::Error, "what a neighbour wants to travel could not be written down");
+        }
+        self.nodes_changed.notify_one();
+    }
+
     // ---- proof of life -------------------------------------------------------------------------------------------------------------------
 
     /// Every child that is heard has its heartbeat recorded; silence is then an alarm as of any point.
@@ -776,7 +787,8 @@ impl Service {
         self.tasks.spawn(async move {
             let Ok(theirs) = answer.await else { return };
             let Ok(ledger) = service.ledger().await else { return };
-            let Ok(ours) = ledger.point_digests(day.origin, day.day).await else { return };
+            let agreed = service.talks().get(&neighbour).map_or(Readings::All, |talk| **talk.readings.load());
+            let Ok(ours) = ledger.point_digests(day.origin, day.day, agreed).await else { return };
             let differences = differing(&service, day.origin, &ours, &theirs);
             let mut all = service.differences.lock().unwrap_or_else(PoisonError::into_inner);
             all.entry(day).or_default().answer = Some(differences);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -150,6 +150,8 @@ struct Shared {
     status: Arc<LogStatus>,
     /// Log position up to which the ledger is kept; segments beyond it stay.
     followed: AtomicU64,
+    /// What leaves history is in an archive.
+    has_archive: AtomicBool,
 }
 
 /// How others reach the engine.
@@ -228,6 +230,11 @@ impl EngineHandle {
     /// From here on the log is kept from this position on, whoever else has done with it; `u64::MAX` = nobody follows.
     pub fn hold_log(&self, position: u64) {
         self.0.followed.store(position, Ordering::Relaxed);
+    }
+
+    /// Whether what leaves history is in an archive: then what is said of it later is told from it there (ADR 0005).
+    pub fn has_archive(&self, has: bool) {
+        self.0.has_archive.store(has, Ordering::Relaxed);
     }
 
     /// What it lets in, and how much it refused.
@@ -387,8 +394,14 @@ pub fn open(
     status.noted.store(at.0, Ordering::Relaxed);
     status.pulse.beat();
     let queues = Queues { shards: (0..N_SHARDS).map(|_| VecDeque::new()).collect(), ..Queues::default() };
-    let shared =
-        Arc::new(Shared { queues: Mutex::new(queues), wake: Condvar::new(), pressure, status, followed: AtomicU64::new(u64::MAX) });
+    let shared = Arc::new(Shared {
+        queues: Mutex::new(queues),
+        wake: Condvar::new(),
+        pressure,
+        status,
+        followed: AtomicU64::new(u64::MAX),
+        has_archive: AtomicBool::new(false),
+    });
     let (durable, durable_receiver) = watch::channel(at.0);
     let keeper = writer.keeper();
     let engine = Engine {
@@ -472,15 +485,31 @@ fn new_alarm_id(now: Timestamp) -> AlarmId {
     AlarmId::new(uuid::Uuid::new_v7(time).as_u128())
 }
 
-/// History as seen by a step: what is durable.
-struct Known<'a>(&'a Reader);
+/// History as seen by a step: what is durable; and whether what left it is in an archive.
+struct Known<'a>(&'a Reader, bool);
 
 impl Lookup for Known<'_> {
     fn reading(&self, point: PointId, at: Timestamp) -> Option<Reading> {
-        read(self.0.at(point, at))
+        let known = read(self.0.at(point, at));
+        // safety: of a day that gave way nobody knows what was said; what is said now must not pass for that
+        known.or_else(|| (!self.1 && linked::gave_way(self.0, point, at)).then(|| unknown(point, at)))
     }
     fn position(&self, vehicle: VehicleId, at: Timestamp) -> Option<u32> {
         read(self.0.position_at(vehicle, at)).map(|p| p.body_crc)
+    }
+}
+
+/// Stands for whatever had been said of an instant whose day gave way: equal to nothing, and of the revision before the first that comes after.
+fn unknown(point: PointId, at: Timestamp) -> Reading {
+    Reading {
+        point,
+        event_at: at,
+        device_at: None,
+        received_at: at,
+        value: f64::NAN,
+        quality: anlan_model::Quality::Bad,
+        flags: anlan_model::Flags::empty(),
+        revision: crate::thinned::LATE_REVISION - 1,
     }
 }
 
@@ -644,7 +673,12 @@ impl Engine {
                 let part = rest.iter().position(|batch| !fits(batch)).map_or(rest.len(), |at| at.max(1));
                 let later = rest.split_off(part);
                 let now = self.now();
-                let output = self.shards[usize::from(n)].step(&rest, now, &Known(&self.reader), &mut new_alarm_id);
+                let output = self.shards[usize::from(n)].step(
+                    &rest,
+                    now,
+                    &Known(&self.reader, self.shared.has_archive.load(Ordering::Relaxed)),
+                    &mut new_alarm_id,
+                );
                 for (batch, kept) in rest.into_iter().zip(&output.kept) {
                     match kept {
                         Some(kept) => group.replies.push((batch.reply, *kept)),

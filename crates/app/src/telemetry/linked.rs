@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anlan_archive::{ArchiveError, Day, Whole};
-use anlan_history::{HistoryError, Reader};
+use anlan_history::{HistoryError, Left, Reader};
 use anlan_model::{Kept, PointId, Reading, Reply, Timestamp};
 use tracing::warn;
 
@@ -15,11 +15,14 @@ use crate::registry::Snapshot;
 
 /// A gap between readings of a point that is not looked through in history, µs.
 const GAP_US: i64 = 3_600_000_000;
+const DAY_US: i64 = 86_400_000_000;
 
 /// Readings of mirrored points, as their origin judged them, ready for the engine.
 pub struct Linked {
     /// By shard; points as they are called here, finite values, `received_at` set.
     pub readings: Vec<(u16, Vec<Reading>)>,
+    /// Days (UTC, from 1970) of which the archive knows everything that left history: what it knows was left out before.
+    pub archived: BTreeSet<i64>,
     /// Told when durable; its counts say what was new.
     pub reply: Reply,
 }
@@ -37,7 +40,7 @@ impl Linked {
             last = Some((reading.point, shard));
             shards.entry(shard).or_default().push(reading);
         }
-        Self { readings: shards.into_iter().collect(), reply }
+        Self { readings: shards.into_iter().collect(), archived: BTreeSet::new(), reply }
     }
 
     /// How many readings it brings.
@@ -51,12 +54,23 @@ impl Linked {
     }
 }
 
+/// What is left of readings when what the archive has is left out.
+#[derive(Debug, Default)]
+pub struct Unarchived {
+    /// They.
+    pub readings: Vec<Reading>,
+    /// How many were left out.
+    pub n_known: u32,
+    /// For [`Linked::archived`].
+    pub days: BTreeSet<i64>,
+}
+
 /// Leaves out what the archive has of days that were released, and says how much that was: the engine looks at what is hot alone, and would
 /// keep it again. To be asked before [`Linked`] is offered; reads files, so it belongs on a thread of the runtime's blocking pool.
 ///
 /// # Errors
 /// The archive cannot be read; what is new is then not known.
-pub fn unarchived(whole: &Whole, mut readings: Vec<Reading>) -> Result<(Vec<Reading>, u32), ArchiveError> {
+pub fn unarchived(whole: &Whole, mut readings: Vec<Reading>) -> Result<Unarchived, ArchiveError> {
     let days: BTreeSet<Day> = readings.iter().map(|r| Day::of(r.event_at)).collect();
     let mut released = BTreeSet::new();
     for day in days {
@@ -65,7 +79,7 @@ pub fn unarchived(whole: &Whole, mut readings: Vec<Reading>) -> Result<(Vec<Read
         }
     }
     if released.is_empty() {
-        return Ok((readings, 0));
+        return Ok(Unarchived { readings, ..Unarchived::default() });
     }
     let mut known: HashMap<(PointId, Day), HashSet<(Timestamp, u16)>> = HashMap::new();
     for r in readings.iter().filter(|r| released.contains(&Day::of(r.event_at))) {
@@ -77,7 +91,7 @@ pub fn unarchived(whole: &Whole, mut readings: Vec<Reading>) -> Result<(Vec<Read
     let n = readings.len();
     readings.retain(|r| known.get(&(r.point, Day::of(r.event_at))).is_none_or(|rows| !rows.contains(&identity(r))));
     let n_known = n - readings.len();
-    Ok((readings, n_known as u32))
+    Ok(Unarchived { readings, n_known: n_known as u32, days: released.iter().map(|day| day.number()).collect() })
 }
 
 /// What history knows of a point.
@@ -86,6 +100,13 @@ pub(super) trait Past {
     fn newest(&self, point: PointId) -> Option<Timestamp>;
     /// Every revision in `from <= event_at < to`, by instant and revision.
     fn revisions(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<Vec<Reading>, HistoryError>;
+    /// Whether readings of its day (UTC) gave way to their hours.
+    fn gave_way(&self, point: PointId, at: Timestamp) -> bool;
+}
+
+/// Whether readings of a point gave way to their hours on the day (UTC) of an instant. If that cannot be read they did: nothing is then taken for new.
+pub(super) fn gave_way(reader: &Reader, point: PointId, at: Timestamp) -> bool {
+    reader.left_of(point, at.floor_us(DAY_US)).map_or(true, |left| left == Left::Hours)
 }
 
 impl Past for Reader {
@@ -94,6 +115,9 @@ impl Past for Reader {
     }
     fn revisions(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<Vec<Reading>, HistoryError> {
         self.every_revision(point, from, to)
+    }
+    fn gave_way(&self, point: PointId, at: Timestamp) -> bool {
+        gave_way(self, point, at)
     }
 }
 
@@ -110,7 +134,7 @@ fn identity(r: &Reading) -> (Timestamp, u16) {
     (r.event_at, r.revision)
 }
 
-/// Leaves out what `past` knows and what came twice in `batches`. A point is looked up once for a stretch of its readings, not once for each,
+/// Leaves out what `past` knows, what came twice in `batches`, and what is of a day that gave way to its hours. A point is looked up once for a stretch of its readings, not once for each,
 /// and not at all for those behind its newest.
 ///
 /// # Errors
@@ -123,7 +147,9 @@ pub(super) fn fresh(batches: &[Linked], past: &dyn Past) -> Result<Fresh, Histor
     // Stable: of two that say the same the one that came first is kept.
     rows.sort_by_key(|(r, ..)| (r.point, identity(r)));
     let mut found = Fresh { readings: BTreeMap::new(), kept: vec![Kept::default(); batches.len()] };
-    let mut n_differing = 0_u64;
+    let (mut n_differing, mut n_late) = (0_u64, 0_u64);
+    // To be looked up behind what is known of a day: what gave way in between is then seen to have gone.
+    let mut gone: HashMap<(PointId, i64), bool> = HashMap::new();
     for of_point in rows.chunk_by(|(a, ..), (b, ..)| a.point == b.point) {
         let point = of_point[0].0.point;
         let newest = past.newest(point);
@@ -139,6 +165,16 @@ pub(super) fn fresh(batches: &[Linked], past: &dyn Past) -> Result<Fresh, Histor
                     found.kept[*n].repeated += 1;
                     continue;
                 }
+                let day = reading.event_at.micros().div_euclid(DAY_US);
+                let is_old = newest.is_some_and(|newest| reading.event_at <= newest);
+                if is_old
+                    && !batches[*n].archived.contains(&day)
+                    && *gone.entry((point, day)).or_insert_with(|| past.gave_way(point, reading.event_at))
+                {
+                    // safety: it cannot be told from what gave way, so it is not counted twice
+                    n_late += 1;
+                    continue;
+                }
                 kept_before = Some(**reading);
                 found.kept[*n].stored += 1;
                 found.readings.entry(*shard).or_default().push(**reading);
@@ -149,6 +185,9 @@ pub(super) fn fresh(batches: &[Linked], past: &dyn Past) -> Result<Fresh, Histor
             take(&past.revisions(point, from, to)?, stretch);
         }
         take(&[], new);
+    }
+    if n_late > 0 {
+        metrics::counter!("anlan_thinned_late_total").increment(n_late);
     }
     if n_differing > 0 {
         metrics::counter!("anlan_linked_differing_total").increment(n_differing);

@@ -73,8 +73,13 @@ impl Node {
 
     /// Gives a batch to the engine and waits for the answer.
     pub(crate) fn link(&self, readings: Vec<(u16, Vec<Reading>)>) -> Result<Kept, Refusal> {
+        self.link_all(Linked { readings, archived: Default::default(), reply: Box::new(|_| {}) })
+    }
+
+    /// The same, with what else is said of them.
+    pub(crate) fn link_all(&self, batch: Linked) -> Result<Kept, Refusal> {
         let (send, receive) = mpsc::channel();
-        self.handle.offer_linked(Linked { readings, reply: Box::new(move |answer| send.send(answer).unwrap()) });
+        self.handle.offer_linked(Linked { reply: Box::new(move |answer| send.send(answer).unwrap()), ..batch });
         receive.recv().unwrap()
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use anlan_archive::{ArchiveError, Whole};
 use anlan_history::batch::{decode_readings, encode_readings};
 use anlan_history::{HistoryError, Lsn, Reader, Tail};
+use anlan_link::agreement::{Readings, Row, Sieve};
 use anlan_model::{NodeId, PointId, Reading, Timestamp};
 
 use crate::clock::day_bounds;
@@ -162,12 +163,21 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Vec<(NodeId, Vec<R
 pub struct LogPieces {
     reader: Reader,
     tail: Option<(u64, Tail)>,
+    readings: Readings,
+    sieve: Sieve,
 }
 
 impl LogPieces {
     /// Has read nothing.
     pub fn new(reader: Reader) -> Self {
-        Self { reader, tail: None }
+        Self { reader, tail: None, readings: Readings::All, sieve: Sieve::default() }
+    }
+
+    /// From here on at least what is agreed of each day is in a piece; without this, everything.
+    pub fn agree(&mut self, readings: Readings) {
+        if self.readings != readings {
+            (self.readings, self.sieve) = (readings, Sieve::default());
+        }
     }
 
     /// Readings of the records behind `from` as far as they are durable and no later than `upto`: whole records, at most `readings_max` readings
@@ -207,7 +217,11 @@ impl LogPieces {
     ) -> Result<Gathered, PieceError> {
         let mut tail = match self.tail.take() {
             Some((at, tail)) if at == from => tail,
-            _ => self.reader.tail(Lsn(from)),
+            _ => {
+                // What passed before this is not known: more passes than is agreed.
+                self.sieve = Sieve::default();
+                self.reader.tail(Lsn(from))
+            }
         };
         let mut found = Gathered { to: from, ..Gathered::default() };
         while found.to < upto && found.n_readings < most.max(1) {
@@ -221,14 +235,34 @@ impl LogPieces {
             let before = found.n_readings;
             for of_point in record.readings.chunk_by(|a, b| a.point == b.point) {
                 let Some((origin, point)) = whose(of_point[0].point) else { continue };
-                found.origins.entry(origin).or_default().extend(of_point.iter().map(|r| Reading { point, ..*r }));
-                found.n_readings += of_point.len();
+                let passes = |r: &&Reading| self.sieve.passes(self.readings, r.point.get(), row_of(r));
+                let before = found.n_readings;
+                let passed = of_point.iter().filter(passes).map(|r| Reading { point, ..*r }).collect::<Vec<_>>();
+                found.n_readings += passed.len();
+                if found.n_readings > before {
+                    found.origins.entry(origin).or_default().extend(passed);
+                }
             }
             found.n_records += usize::from(found.n_readings > before);
         }
         self.tail = Some((found.to, tail));
         Ok(found)
     }
+}
+
+/// A reading as an agreement looks at it.
+pub(crate) fn row_of(r: &Reading) -> Row {
+    Row { at_us: r.event_at.micros(), revision: r.revision, value: r.value, quality: r.quality.code() }
+}
+
+/// What is agreed of a point's civil day.
+pub(crate) fn agreed_part(agreed: Readings, mut rows: Vec<Reading>) -> Vec<Reading> {
+    if agreed != Readings::All {
+        let keeps = agreed.part(&rows.iter().map(row_of).collect::<Vec<_>>());
+        let mut keeps = keeps.into_iter();
+        rows.retain(|_| keeps.next().unwrap_or(false));
+    }
+    rows
 }
 
 /// Readings of some records.
@@ -253,8 +287,8 @@ pub fn points_of(snapshot: &Snapshot, own: NodeId, origin: NodeId) -> Vec<(Point
     points
 }
 
-/// Every revision of every point of `origin` on a civil day in Beijing (counted from 1970), hot and archived, behind `after`; some
-/// `readings_max` of them. `points` is what [`points_of`] says.
+/// Every revision of every point of `origin` on a civil day in Beijing (counted from 1970), or what is agreed of them, hot and archived, behind
+/// `after`; some `readings_max` of them. `points` is what [`points_of`] says.
 ///
 /// # Errors
 /// History or archive cannot be read.
@@ -263,6 +297,7 @@ pub fn read_day(
     points: &[(PointId, PointId)],
     origin: NodeId,
     day: i32,
+    agreed: Readings,
     after: Option<DayCursor>,
     readings_max: usize,
 ) -> Result<DayPiece, PieceError> {
@@ -271,7 +306,7 @@ pub fn read_day(
     let mut readings: Vec<Reading> = Vec::new();
     let mut next = None;
     for (here, there) in &points[first..] {
-        let mut rows = whole.every_revision(*here, from, to)?;
+        let mut rows = agreed_part(agreed, whole.every_revision(*here, from, to)?);
         if let Some(after) = after.filter(|after| after.point == *here) {
             rows.retain(|r| (r.event_at, r.revision) > (after.event_at, after.revision));
         }

@@ -134,7 +134,7 @@ fn a_day_is_read_in_parts_whatever_their_size() {
     let check = |most: usize| {
         let (mut after, mut back) = (None, Vec::new());
         loop {
-            let part = read_day(&whole, &points, NODE, day, after, most).unwrap();
+            let part = read_day(&whole, &points, NODE, day, Readings::All, after, most).unwrap();
             assert!(part.n_readings <= most);
             back.extend(decode(&part.bytes, at(0)).unwrap().into_iter().flat_map(|(_, r)| r));
             after = part.next;

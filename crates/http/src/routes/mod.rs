@@ -37,6 +37,7 @@ mod status;
 mod submission;
 mod summary;
 mod test_clock;
+mod thinned;
 mod transfer;
 mod user;
 mod vehicle;
@@ -153,6 +154,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(proof::list))
         .routes(routes!(proof::get))
         .routes(routes!(proof::again))
+        .routes(routes!(thinned::list))
         .routes(routes!(rule::list))
         .routes(routes!(rule::kinds))
         .routes(routes!(user::list, user::create))

@@ -66,8 +66,24 @@ impl From<anlan_model::Home> for Home {
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Readings {
+    /// Every one.
     All,
+    /// Of each point the first of each day, whatever differs from the one before, and what was revised.
+    Changes,
+    /// Of each point and minute the first of each quality, the lowest and the highest, and what was revised.
+    Minutes,
     None,
+}
+
+impl From<node::Readings> for Readings {
+    fn from(readings: node::Readings) -> Self {
+        match readings {
+            node::Readings::All => Self::All,
+            node::Readings::Changes => Self::Changes,
+            node::Readings::Minutes => Self::Minutes,
+            node::Readings::None => Self::None,
+        }
+    }
 }
 
 /// What goes over a link.
@@ -132,13 +148,18 @@ pub(crate) struct NodeDto {
     queue: Option<LinkQueue>,
     /// How far what comes from it lags, in seconds.
     lag_s: Option<f64>,
+    /// What is wanted here.
     agreement: Option<Agreement>,
+    /// What goes: the lesser of what is wanted here and there; `null` = it is no neighbour.
+    agreed: Option<Readings>,
     proof: Option<NewestProof>,
     revision: i64,
 }
 
 impl From<NodeView> for NodeDto {
     fn from(NodeView { row, heard, proof }: NodeView) -> Self {
+        let is_neighbour = matches!(row.relation, node::Relation::Parent | node::Relation::Child);
+        let agreed = is_neighbour.then(|| node::agreed(&row).into());
         Self {
             id: row.id.to_string(),
             name: row.name,
@@ -160,6 +181,7 @@ impl From<NodeView> for NodeDto {
             software: row.said["software"].as_str().map(str::to_owned),
             queue: heard.queue.map(|q| LinkQueue { log: q.log, feed: q.feed }),
             lag_s: heard.lag_s,
+            agreed,
             // This node has none with itself, nor with one behind another.
             agreement: serde_json::from_value(row.agreement).ok(),
             proof: proof.map(|p| NewestProof { day: p.day, equal: p.equal }),

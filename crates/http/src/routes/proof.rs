@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Answer;
 use super::node::NodeLevel;
+use super::thinned::Thinned;
 use crate::dto::{At, id_option};
 use crate::extract::{AppRef, Caller, Path2, Query};
 use crate::problem::Failure;
@@ -31,6 +32,10 @@ pub(crate) struct ProofHolder {
     above: Option<Held>,
     /// When it was said.
     at: At,
+    /// The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`.
+    readings: Option<String>,
+    /// What of the day gave way to its hours there; `null` = nothing.
+    thinned: Option<Thinned>,
 }
 
 /// An origin and day with everybody who holds it.
@@ -59,6 +64,8 @@ impl From<ProofDay> for Proof {
             sum: h.sum,
             above: h.ours.map(|(count, sum)| Held { count: count.max(0).unsigned_abs(), sum }),
             at: h.at.into(),
+            readings: h.readings,
+            thinned: h.thinned.map(Into::into),
         };
         Self {
             origin: day.origin.to_string(),

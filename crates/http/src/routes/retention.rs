@@ -24,6 +24,10 @@ pub(crate) struct Retention {
     rollups_days: Option<u32>,
     /// Whole days that files of terminals are kept; `null` = for ever.
     media_days: Option<u32>,
+    /// While the data disk has fewer megabytes free, the oldest readings give way to their hours; 0 = never.
+    thin_below_mb: u64,
+    /// Whole days of which none does.
+    thin_keep_days: u32,
     /// A day leaves only once the archive has it.
     archived: bool,
     /// The clock is doubted, so nothing is dropped now.
@@ -61,6 +65,8 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller) -> Answer<Retention
         positions_days: state.settings.positions_days,
         rollups_days: state.settings.rollups_days,
         media_days: state.media_days,
+        thin_below_mb: state.settings.thin_below_mb,
+        thin_keep_days: state.settings.thin_keep_days.max(anlan_app::thinned::FLOOR_DAYS),
         archived: state.archived,
         paused: state.paused,
         dropped: state.dropped.into_iter().map(dropped).collect(),

@@ -220,6 +220,7 @@ impl Node {
             count: 3,
             sum,
             ours: Some((2, other)),
+            readings: None,
             at: now,
         };
         store.put_proof(&proof).await.unwrap();

@@ -3,11 +3,14 @@
 //!
 //! Start at [`run`]; [`World::check`] says what must be true in the end.
 
+mod agreed;
 mod homes;
+mod thin;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
+use anlan_link::agreement::Readings;
 use anlan_link::digest::Digest;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
 use anlan_link::session::{Effect, Frozen, Limits, Piece, Session, Side, Standing, Wanted, cut_feed};
@@ -133,6 +136,11 @@ struct Durable {
     /// The last comparison with a child: equal or not, by origin and day.
     verdicts: BTreeMap<(usize, i32), bool>,
     homes: homes::Homes,
+    /// What gave way of a day, and what the parent was found to have.
+    thinned: BTreeMap<(usize, i32), Digest>,
+    told: BTreeMap<(usize, i32), Digest>,
+    /// Where a part is agreed: days to be claimed once they are over.
+    left: BTreeSet<Day>,
 }
 
 impl Durable {
@@ -195,6 +203,9 @@ struct Node {
     /// Whose name it bears: its own number, but for a clone.
     name: usize,
     parent: Option<usize>,
+    /// Which readings it wants to go to the parent, and which the parent wants.
+    wish: Readings,
+    asked: Readings,
     children: Vec<usize>,
     durable: Durable,
     nonce: u64,
@@ -233,7 +244,7 @@ enum Job {
     KeepLog(Log),
     KeepDay(DayPart),
     Have(Have),
-    Compare(Claim),
+    Compare(Claim, Readings),
 }
 
 enum Event {
@@ -258,6 +269,7 @@ pub struct Report {
     pub alarms: u64,
     pub messages: u64,
     pub frozen: u64,
+    pub thinned: u64,
     pub violations: Vec<String>,
 }
 
@@ -281,10 +293,14 @@ pub struct World {
     connections: BTreeMap<u64, Connection>,
     cut: BTreeMap<usize, u64>,
     weather: Weather,
+    /// Whether less than all readings may be agreed; where it is, nothing gives way.
+    agrees: bool,
     truth: BTreeSet<Reading>,
     /// Nodes whose own state was taken back in time, or that were doubled: what they said and forgot is known above.
     went_back: BTreeSet<usize>,
     doubled: BTreeSet<usize>,
+    /// Days that gave way at a node before its parent had them.
+    lost_days: BTreeSet<(usize, (usize, i32))>,
     /// Starts of a neighbour that a node believed, in order, since a person last decided.
     met: BTreeMap<(usize, usize), Vec<u64>>,
     /// How often each thing was changed, wherever that was.
@@ -310,6 +326,7 @@ impl World {
             reorders: lossy,
             delay: 1 + random.below(200),
         };
+        let agrees = seed.is_multiple_of(2);
         let mut world = Self {
             random,
             now: 0,
@@ -320,9 +337,11 @@ impl World {
             connections: BTreeMap::new(),
             cut: BTreeMap::new(),
             weather,
+            agrees,
             truth: BTreeSet::new(),
             went_back: BTreeSet::new(),
             doubled: BTreeSet::new(),
+            lost_days: BTreeSet::new(),
             met: BTreeMap::new(),
             changes: BTreeMap::new(),
             report: Report::default(),
@@ -349,10 +368,15 @@ impl World {
 
     fn add(&mut self, parent: Option<usize>) -> usize {
         let name = self.nodes.len();
+        let n_words = if self.agrees { 4 } else { 1 };
+        let mut one = || [Readings::All, Readings::All, Readings::Changes, Readings::Minutes][self.random.below(n_words) as usize];
+        let (wish, asked) = (one(), one());
         let skew = self.random.below(20 * S) as i64 - 10 * S as i64;
         self.nodes.push(Node {
             name,
             parent,
+            wish,
+            asked,
             children: Vec::new(),
             durable: Durable::default(),
             nonce: 0,
@@ -539,15 +563,17 @@ impl World {
             let value = self.random.below(1 << 20) as u32;
             let rows = self.nodes[node].durable.rows.get(&(name, (at / DAY) as i32));
             let known = rows.and_then(|rows| rows.iter().filter(|r| r.point == point && r.at == at).map(|r| r.revision).max());
-            let reading = Reading { origin: name, point, at, revision: known.map_or(0, |r| r + 1), value };
+            let least = self.nodes[node].durable.least_revision((name, (at / DAY) as i32));
+            let reading = Reading { origin: name, point, at, revision: known.map_or(0, |r| r + 1).max(least), value };
             readings.push(reading);
         }
         if self.random.chance(30)
             && let Some(again) = self.nodes[node].durable.log.iter().rev().flatten().find(|r| r.origin == name).copied()
         {
             // A second opinion on the same instant.
-            let known = self.nodes[node].durable.rows[&again.day()].iter().filter(|r| (r.point, r.at) == (again.point, again.at));
-            let revision = known.map(|r| r.revision).max().unwrap_or(0) + 1;
+            let durable = &self.nodes[node].durable;
+            let known = durable.rows.get(&again.day()).into_iter().flatten().filter(|r| (r.point, r.at) == (again.point, again.at));
+            let revision = (known.map(|r| r.revision).max().unwrap_or(0) + 1).max(durable.least_revision(again.day()));
             readings.push(Reading { revision, value: again.value ^ 1, ..again });
         }
         readings.sort_unstable();
@@ -666,7 +692,8 @@ impl World {
                 have: inbox.have,
                 software: String::new(),
             };
-            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, without_log: false };
+            let readings = if side == Side::Child { self.nodes[child].wish } else { self.nodes[child].asked };
+            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, readings };
             let (session, effects) = Session::open(side, Self::limits(), standing, self.now);
             self.nodes[node].sessions.insert(connection, session);
             self.carry_out(node, connection, effects);
@@ -771,17 +798,19 @@ impl World {
                     self.at(time, Event::Mend(connection));
                     continue;
                 }
-                Effect::Compared(claim, ours) => {
+                Effect::Compared(claim, ours, agreed) => {
                     if self.connections.get(&connection).is_some_and(|c| c.parent == node) {
                         for (theirs, ours) in claim.days.iter().zip(&ours) {
                             let key = (index(theirs.origin), theirs.day);
                             let peer = self.peer_of(node, connection).unwrap_or_default();
                             let may_have_more = [key.0, peer, node].iter().any(|n| self.forgot(*n));
-                            if ours.digest.n > theirs.digest.n && !may_have_more {
+                            if agreed == Readings::All && ours.digest.n > theirs.digest.n && !may_have_more {
                                 self.report.violations.push(format!("{key:?} was compared at {node} beyond the position of the claim"));
                             }
                             self.nodes[node].durable.verdicts.insert(key, theirs.digest == ours.digest);
                         }
+                    } else {
+                        self.note_told(node, &claim, &ours);
                     }
                     continue;
                 }
@@ -794,9 +823,10 @@ impl World {
                 Effect::KeepLog(log) => Job::KeepLog(log),
                 Effect::KeepDay(part) => Job::KeepDay(part),
                 Effect::Have(have) => Job::Have(have),
-                Effect::Compare(claim) => Job::Compare(claim),
+                Effect::Compare(claim, agreed) => Job::Compare(claim, agreed),
                 Effect::TellPoints(_)
                 | Effect::Points(..)
+                | Effect::Terms(_)
                 | Effect::Alive(_)
                 | Effect::Renew(_)
                 | Effect::Renewed(_)
@@ -842,6 +872,7 @@ impl World {
                     s.log_unread()
                 } else {
                     let readings: Vec<Reading> = durable.log[after as usize..upto as usize].iter().flatten().copied().collect();
+                    let readings = agreed::passed(s.readings(), readings);
                     let tag = tag_of(&durable.log[upto as usize - 1], upto);
                     let log = Log { first: after + 1, last: upto, tag, n_readings: readings.len() as u32, bytes: pack(&readings) };
                     s.log_read(Piece { log, names: durable.up.end })
@@ -859,16 +890,27 @@ impl World {
             }
             Job::Count(wanted) => {
                 let Some(mut s) = session(self) else { return };
-                let durable = &self.nodes[node].durable;
-                let claim = Claim { at: durable.end(), days: durable.claimed(&wanted) };
+                let today = self.today();
+                let durable = &mut self.nodes[node].durable;
+                let days = match s.readings() {
+                    part if part.is_part() => durable.claimed_of(part, &wanted, today),
+                    _ => durable.claimed(&wanted),
+                };
+                let claim = Claim { at: durable.end(), days };
                 let effects = s.counted(if is_full { Claim::default() } else { claim });
                 self.nodes[node].sessions.insert(connection, s);
                 effects
             }
             Job::Day(day, part) => {
+                if part == 0
+                    && let Some(gone) = self.nodes[node].durable.thinned.get(&(index(day.origin), day.day)).copied()
+                {
+                    self.send(node, connection, Message::Thinned(day, gone));
+                }
                 let Some(mut s) = session(self) else { return };
                 let rows = self.nodes[node].durable.rows.get(&(index(day.origin), day.day));
-                let parts: Vec<&[Reading]> = rows.map(|rows| rows.chunks(7).collect()).unwrap_or_default();
+                let rows = rows.map(|rows| agreed::part_of(s.readings(), rows));
+                let parts: Vec<&[Reading]> = rows.as_ref().map(|rows| rows.chunks(7).collect()).unwrap_or_default();
                 let cut = parts.get(part as usize);
                 let part = cut.map(|rows| DayPart { day, part, is_last: part as usize + 1 == parts.len(), bytes: pack(rows) });
                 let names = self.nodes[node].durable.up.end;
@@ -913,14 +955,19 @@ impl World {
                 }
                 Vec::new()
             }
-            Job::Compare(claim) => {
+            Job::Compare(claim, part) if part.is_part() => {
+                let ours = if is_full { Vec::new() } else { self.nodes[node].durable.verdict_of(part, &claim) };
+                self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours, &BTreeSet::new())).unwrap_or_default()
+            }
+            Job::Compare(claim, _) => {
                 let durable = &self.nodes[node].durable;
                 let ours = claim.days.iter().map(|d| {
                     let digest = durable.ledger.get(&(index(d.origin), d.day)).map(|(digest, _)| *digest).unwrap_or_default();
                     DayDigest { digest, ..*d }
                 });
                 let ours = if is_full { Vec::new() } else { ours.collect() };
-                self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours)).unwrap_or_default()
+                let gone = durable.gone(&claim);
+                self.nodes[node].sessions.get_mut(&connection).map(|s| s.compared(ours, &gone)).unwrap_or_default()
             }
         };
         self.carry_out(node, connection, effects);
@@ -935,7 +982,8 @@ impl World {
         if let Some(unnamed) = readings.iter().find(|r| !durable.names.contains(&(r.origin, r.point))) {
             self.report.violations.push(format!("node {node} got {unnamed:?} before its name"));
         }
-        durable.append(readings);
+        let readings = durable.takes(readings);
+        durable.append(&readings);
     }
 
     fn apply(&mut self, node: usize, peer: usize, from_above: bool, entry: &Entry) {
@@ -974,7 +1022,7 @@ impl World {
         self.report.faults += 1;
         let n = self.nodes.len() as u64;
         let node = self.random.below(n) as usize;
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 | 1 => {
                 let long = if self.random.chance(200) { 120 * S } else { 25 * S };
                 let until = self.now + self.random.below(long);
@@ -1013,6 +1061,10 @@ impl World {
                 let upto = if forced { self.random.below(end + 1) } else { has };
                 let released = &mut self.nodes[node].durable.released;
                 *released = (*released).max(upto.min(end));
+            }
+            11 => {
+                let is_pressing = self.random.chance(150);
+                self.thin(node, is_pressing);
             }
             8 => {
                 let copy = self.nodes[node].durable.clone();
@@ -1091,6 +1143,7 @@ impl World {
             if let Some(reading) = doubled {
                 self.wrong(format!("node {node} holds {reading:?} twice"));
             }
+            self.check_thinned(node);
             let rung: Vec<_> = self.nodes[node].durable.rung.iter().filter(|(_, n)| **n > 1).map(|(alarm, _)| *alarm).collect();
             if !rung.is_empty() {
                 self.wrong(format!("node {node} rang twice for {rung:?}"));
@@ -1106,7 +1159,10 @@ impl World {
         let known = |at: usize| -> BTreeSet<Reading> { self.nodes[at].durable.rows.values().flatten().copied().collect() };
         let (below, above) = (known(node), known(parent));
         let subtree = self.subtree(node);
-        let lost: Vec<&Reading> = below.difference(&above).collect();
+        let lost: Vec<&Reading> = below.difference(&above).filter(|r| !self.gave_way(node, parent, r)).collect();
+        let part: BTreeSet<Reading> =
+            self.nodes[node].durable.rows.values().flat_map(|rows| agreed::part_of(self.terms(node), rows)).collect();
+        let lost: Vec<&Reading> = lost.into_iter().filter(|r| part.contains(r)).collect();
         // Of what was measured twice under one identity by two boxes, one value stands at each level.
         let lost: Vec<&Reading> = lost
             .into_iter()
@@ -1120,6 +1176,7 @@ impl World {
         }
         let more: Vec<&Reading> =
             above.difference(&below).filter(|r| subtree.contains(&r.origin) && !self.forgot(r.origin) && !self.forgot(node)).collect();
+        let more: Vec<&Reading> = more.into_iter().filter(|r| !self.nodes[node].durable.thinned.contains_key(&r.day())).collect();
         if let Some(first) = more.first() {
             self.wrong(format!("{parent} holds {} readings that node {node} does not, such as {first:?}", more.len()));
         }
@@ -1145,6 +1202,10 @@ impl World {
         if !untold.is_empty() {
             self.wrong(format!("{parent} was not told of {untold:?}"));
         }
+        if self.terms(node).is_part() {
+            return self.check_agreed(node, parent);
+        }
+        self.check_proof(node, parent);
         // The proof says what is so.
         for (key, (digest, _)) in self.nodes[node].durable.ledger.clone() {
             self.report.checks += 1;

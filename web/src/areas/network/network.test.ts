@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import type { NetNode } from '@/api/types'
-import { equality, grouped, tree, wordOf } from './network'
+import { READINGS, equality, grouped, tree, wished, wordOf } from './network'
 
 function node(over: Partial<NetNode>): NetNode {
   return {
     id: '1', name: '县局', level: 'county', region: null, region_name: null, enterprise: null, enterprise_name: null, relation: 'child', via: null, state: 'active',
     reason: null, paused: false, connected: true, seen_at: null, fingerprint: null, certificate_until: null, address: null, software: null, queue: null, lag_s: null,
-    agreement: null, proof: null, revision: 1, ...over,
+    agreement: null, agreed: null, proof: null, revision: 1, ...over,
   }
 }
 
@@ -31,6 +31,10 @@ describe('nodes', () => {
     expect(wordOf(node({ connected: false, seen_at: '2026-11-30T00:00:00.000000Z' }))).toBe('silent')
     expect(wordOf(node({ connected: false }))).toBe('never')
     expect(wordOf(node({ relation: 'behind', connected: false }))).toBe('behind')
+  })
+  it('want_all_readings_unless_something_else_was_agreed', () => {
+    expect(wished(node({}))).toBe('all')
+    expect(READINGS.map((readings) => wished(node({ agreement: { readings } })))).toEqual([...READINGS])
   })
   it('tell_equality_in_words', () => {
     expect([true, false, null].map((equal) => equality({ equal }))).toEqual(['equal', 'unequal', 'unknown'])

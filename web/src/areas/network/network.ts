@@ -49,6 +49,15 @@ export function wordOf(node: NetNode): NodeWord {
 /** A sign beside each word: shape, not colour. */
 export const SIGNS: Record<NodeWord, string> = { own: '◆', revoked: '✕', frozen: '⚠', paused: '‖', connected: '●', silent: '⚠', never: '○', behind: '·' }
 
+/** What may be agreed of readings, the most first. */
+export const READINGS = ['all', 'changes', 'minutes', 'none'] as const
+export type Readings = (typeof READINGS)[number]
+
+/** Which readings this node wants to go between it and a neighbour. */
+export function wished(node: Pick<NetNode, 'agreement'>): Readings {
+  return node.agreement?.readings ?? 'all'
+}
+
 /** Whether all holders have the same, as a word. */
 export function equality(proof: Pick<Proof, 'equal'>): 'equal' | 'unequal' | 'unknown' {
   return proof.equal === null ? 'unknown' : proof.equal ? 'equal' : 'unequal'

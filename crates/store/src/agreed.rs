@@ -1,0 +1,47 @@
+//! Digests of what is agreed of a day, as read from history. No scope: the link asks.
+
+use anlan_model::NodeId;
+
+use crate::db::sql;
+use crate::thinned::{counted, whole};
+use crate::{Counted, Store, StoreError};
+
+/// What is agreed of a day, read when the ledger said `of` of all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgreedDay {
+    /// All that was held then.
+    pub of: Counted,
+    /// The agreed part.
+    pub part: Counted,
+}
+
+impl Store {
+    /// What was read last of a day under the word of an agreement.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn agreed_day(&self, origin: NodeId, day: &str, readings: &str) -> Result<Option<AgreedDay>, StoreError> {
+        let q = sql("SELECT of_n_readings, of_sum, n_readings, sum FROM agreed_day WHERE origin = $1 AND day = $2 AND readings = $3");
+        let Some(row) = self.db.row(q.bind(origin).bind(day).bind(readings)).await? else { return Ok(None) };
+        Ok(Some(AgreedDay {
+            of: counted(row.get("of_n_readings")?, &row.get::<String>("of_sum")?)?,
+            part: counted(row.get("n_readings")?, &row.get::<String>("sum")?)?,
+        }))
+    }
+
+    /// Remembers what was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn put_agreed_day(&self, origin: NodeId, day: &str, readings: &str, read: &AgreedDay) -> Result<(), StoreError> {
+        let put = sql(
+            "INSERT INTO agreed_day (origin, day, readings, of_n_readings, of_sum, n_readings, sum) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (origin, day, readings) DO UPDATE SET of_n_readings = excluded.of_n_readings, of_sum = excluded.of_sum,
+  n_readings = excluded.n_readings, sum = excluded.sum",
+        );
+        let put = put.bind(origin).bind(day).bind(readings).bind(whole(read.of.n)?).bind(format!("{:032x}", read.of.sum));
+        let mut tx = self.db.begin().await?;
+        tx.run(put.bind(whole(read.part.n)?).bind(format!("{:032x}", read.part.sum))).await?;
+        tx.commit().await
+    }
+}
