@@ -105,7 +105,7 @@ async fn what_a_county_kept_goes_on_at_the_node_that_takes_it() {
     assert_eq!((&locked["moving_to"], &locked["possible"]), (&json!("镇安监站"), &json!([])));
     assert_eq!(step(county, &manager, &path, "finish", 3, json!({})).await.code(409), "node.moving");
     let change = json!({"revision": 1, "name": "x"});
-    assert_eq!(county.admin("PUT", &format!("/api/v1/enterprises/{enterprise}"), change).await.code(409), "node.moving");
+    assert_eq!(county.admin("PATCH", &format!("/api/v1/enterprises/{enterprise}"), change).await.code(409), "node.moving");
 
     net.down().await;
     let town = &net.town;
@@ -137,7 +137,7 @@ async fn what_a_county_kept_goes_on_at_the_node_that_takes_it() {
     let moved = step(town, &local, &here, "reassign", revision, to_me).await.ok(200);
     assert_eq!(moved["fields"]["photos"], record["fields"]["photos"], "what nobody touched stays");
     let tasks = ask(&town.router, "GET", "/api/v1/tasks", Some(&local), None).await.ok(200);
-    assert!(tasks["tasks"].as_array().unwrap().iter().any(|task| task["id"] == json!(there)), "{tasks}");
+    assert!(tasks["tasks"].as_array().unwrap().iter().any(|task| task["record"]["id"] == json!(there)), "{tasks}");
     assert_eq!(town.app.store.verify_records().await.unwrap().1, []);
 
     net.up().await;

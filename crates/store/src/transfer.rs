@@ -859,7 +859,9 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
             }
             Heard::Take => self.done.transfers.push(id),
         }
-        self.count("transfer");
+        if said.is_none() {
+            self.count("transfer");
+        }
         Ok(())
     }
 
@@ -902,7 +904,6 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
         for of in &word.records {
             self.give_record(id, of, &secret).await?;
         }
-        self.count("transfer");
         Ok(())
     }
 
@@ -964,6 +965,7 @@ WHERE e.code = $1 AND e.merged_into IS NULL");
         }
         let update = sql("UPDATE enterprise SET home = $1, transfer = NULL, revision = revision + 1 WHERE id = $2");
         self.change.tx.run(update.bind(self.peer.id).bind(local)).await?;
+        self.count("transfer");
         let body = EnterpriseBody {
             id: Some(local.get()),
             mark: row.get("mark")?,

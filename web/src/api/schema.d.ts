@@ -1935,6 +1935,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/transfers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists what was handed over to nodes below and to this node. */
+        get: operations["list_transfers"];
+        put?: never;
+        /** Hands an enterprise and its records over to a node below. Until that says that it has them nobody changes them here. */
+        post: operations["make_transfer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/transfers/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says what would be handed over of an enterprise. */
+        get: operations["preview_transfer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/transfers/{id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes back what was handed over, unless it was taken meanwhile. */
+        post: operations["withdraw_transfer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -3638,6 +3690,17 @@ export interface components {
             /** @description `device`, `point`, `vehicle`, `combination`, `record`, `attachment`, `user`, `hold`, `alarm`, `event`; or the kind of a register. */
             noun: string;
         };
+        /** @description A person, record or file at a record's former home. */
+        NamedElsewhere: {
+            /** Format: int64 */
+            bytes: number | null;
+            /** @description `person`, `record`, `file`. */
+            kind: string;
+            /** @description Of a file, whose bytes are there; `null` = it is none. */
+            media_type: string | null;
+            name: string;
+            sha256: string | null;
+        };
         /** @description An open record that names somebody. */
         NamedRecord: {
             /** @description ISO. */
@@ -4570,9 +4633,16 @@ export interface components {
             fields: {
                 [key: string]: unknown;
             };
+            /**
+             * @description It was handed over to this node by the one that is called so; `null` = it began here. In its fields people of that time are `NODE/ID`, records `NODE/record/ID`, files
+             *     `NODE/file/ID`.
+             */
+            former: string | null;
             home: null | components["schemas"]["RecordHome"];
             id: string;
             kind: string;
+            /** @description It is being handed over to the node that is called so, and nobody changes it until it is known who keeps it; `null` = it is not. */
+            moving_to: string | null;
             /** @description Empty = the register numbers nothing. */
             number: string;
             /** @description That day is over. */
@@ -4621,7 +4691,7 @@ export interface components {
         };
         /** @description A record with what stands around it. */
         RecordDetail: components["schemas"]["Record"] & {
-            /** @description Of a copy: its steps, oldest first; the newest ones, if `left_out` has `@acts`. */
+            /** @description Of a copy: its steps, oldest first; the newest ones, if `left_out` has `@acts`. Of a record that was handed over to this node: those of before. */
             acts: components["schemas"]["RecordAct"][];
             /** @description Every file that an act bound to it, also those that its fields no longer name. */
             attachments: components["schemas"]["Attachment"][];
@@ -4629,6 +4699,10 @@ export interface components {
             blocked: components["schemas"]["BlockedTransition"][];
             /** @description Records below it, without their fields. */
             children: components["schemas"]["Record"][];
+            /** @description What its fields name at its former home, by how it stands in them. */
+            elsewhere: {
+                [key: string]: components["schemas"]["NamedElsewhere"];
+            };
             /** @description Of a copy: fields that were too long to be told. */
             left_out: string[];
             /** @description Names of the people in its fields, acts and files, by id. */
@@ -4661,6 +4735,10 @@ export interface components {
         };
         /** @description A page of records. */
         RecordList: {
+            /** @description What their fields name at former homes, by how it stands in them. */
+            elsewhere: {
+                [key: string]: components["schemas"]["NamedElsewhere"];
+            };
             next: string | null;
             /** @description Names of the people in their fields, by id. */
             people: {
@@ -5484,6 +5562,62 @@ export interface components {
             name: string;
             site: string;
             unit: string;
+        };
+        /** @description An enterprise that is handed over. */
+        Transfer: {
+            /** @description `given`: from this node to one below; `received`: from the one above to this node. */
+            direction: string;
+            ended_at: null | components["schemas"]["At"];
+            /** @description `null` = it is not this node's yet. */
+            enterprise: string | null;
+            enterprise_code: string;
+            enterprise_name: string;
+            id: string;
+            made_at: components["schemas"]["At"];
+            made_by: string;
+            /** @description It may still be taken back. */
+            may_withdraw: boolean;
+            /** @description The other node, 32 hexadecimal digits. */
+            node: string;
+            /** @description `null` = it is not known here any more. */
+            node_name: string | null;
+            /** @description What stood against it. */
+            reasons: components["schemas"]["OrderReason"][];
+            /**
+             * Format: int32
+             * @description Records that go along.
+             */
+            records: number;
+            /**
+             * @description `offered`, `received`: on its way, and nobody changes it; `withdrawing`: taken back, and the target has not said that it knows; `taken`: the node below keeps
+             *     it; `refused`, `withdrawn`: the node above goes on keeping it.
+             */
+            state: string;
+        };
+        /** @description What is to be handed over, and to whom. */
+        TransferBody: {
+            enterprise: string;
+            /** @description A child that stands for it. */
+            node: string;
+        };
+        /** @description Records of one register. */
+        TransferCount: {
+            name: string;
+            name_en: string;
+            /** Format: int32 */
+            records: number;
+            register: string;
+        };
+        /** @description Every transfer. */
+        TransferList: {
+            /** @description Newest first, the newest 500. */
+            transfers: components["schemas"]["Transfer"][];
+        };
+        /** @description What would be handed over. */
+        TransferPreview: {
+            goes: components["schemas"]["TransferCount"][];
+            /** @description Records that this node goes on keeping. */
+            stays: components["schemas"]["TransferCount"][];
         };
         /** @description A transition. */
         TransitionBody: {
@@ -10415,6 +10549,142 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ThinnedList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_transfers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransferList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    make_transfer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TransferBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transfer"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    preview_transfer: {
+        parameters: {
+            query: {
+                enterprise: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransferPreview"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    withdraw_transfer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transfer"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
             /** @description Refused */
