@@ -748,11 +748,12 @@ ON CONFLICT (kind, subject) DO UPDATE SET name = excluded.name, detail = exclude
         put: &RecordPut,
     ) -> Result<RecordId, StoreError> {
         let acts = i64::try_from(given.body["acts"].as_array().map_or(0, Vec::len)).unwrap_or(0);
-        let id = self.create(&given.kind, owner, parent, put, json!({"from": from.to_string(), "record": given.id})).await?;
+        let id = self.insert(&given.kind, owner, parent, put).await?;
         let update = sql("UPDATE record SET created_at_us = $1, revision = $2, former = $3, former_acts = $4 WHERE id = $5");
         let update = update.bind(given.created_at).bind(given.revision.max(1)).bind(from).bind(acts).bind(id);
         self.tx().run(update).await?;
-        self.retold(id, "take", owner, json!({"from": from.to_string(), "record": given.id, "acts": acts})).await?;
+        let detail = json!({"node": from.to_string(), "record": given.id, "acts": acts, "to": put.state});
+        self.end(id, "take", owner, detail).await?;
         Ok(id)
     }
 

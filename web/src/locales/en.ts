@@ -1104,7 +1104,7 @@ const en: Shape = {
     allBelow: 'Show in {kind}',
     history: 'History',
     before: 'What stood before',
-    act: { merge: 'Enterprise merged', redivide: 'New division', take_over: 'Taken over', renew: 'Register updated', deadline: 'Deadline looked at', update: 'Changed' },
+    act: { merge: 'Enterprise merged', redivide: 'New division', take_over: 'Taken over', take: 'Handed over to this node', renew: 'Register updated', deadline: 'Deadline looked at', update: 'Changed' },
     reminded: { title: 'Reminder', before: '{days} d before it was due, told: {to} ({n} people)', on: 'On the day it was due, told: {to} ({n} people)', after: '{days} d late, told: {to} ({n} people)' },
   },
   certificate: {
@@ -1210,7 +1210,7 @@ const en: Shape = {
     noPeople: 'Nobody has a role here.',
     flags: 'Take note',
     field: { code: 'Code', name: 'Name', region: 'County', sector: 'Sector', place: 'Place' },
-    action: { create: 'registered', update: 'changed', redivide: 'new division', merge: 'merged' },
+    action: { create: 'registered', update: 'changed', redivide: 'new division', merge: 'merged', transfer: 'handed over' },
   },
   export: {
     title: 'Export as Excel files',

@@ -1101,7 +1101,7 @@ export default {
     allBelow: '在{kind}中查看',
     history: '办理记录',
     before: '原来的内容',
-    act: { merge: '企业合并', redivide: '区划调整', take_over: '接手办理', renew: '台账定义更新', deadline: '期限核对', update: '变更' },
+    act: { merge: '企业合并', redivide: '区划调整', take_over: '接手办理', take: '移交到本节点', renew: '台账定义更新', deadline: '期限核对', update: '变更' },
     reminded: { title: '期限提醒', before: '到期前 {days} 天提醒{to}（{n} 人）', on: '到期当日提醒{to}（{n} 人）', after: '逾期 {days} 天提醒{to}（{n} 人）' },
   },
   certificate: {
@@ -1207,7 +1207,7 @@ export default {
     noPeople: '没有授权人员。',
     flags: '须注意',
     field: { code: '编码', name: '名称', region: '县（市、区）', sector: '行业', place: '位置' },
-    action: { create: '登记', update: '变更', redivide: '区划调整', merge: '合并' },
+    action: { create: '登记', update: '变更', redivide: '区划调整', merge: '合并', transfer: '主管移交' },
   },
   export: {
     title: '导出为 Excel 文件',

@@ -63,7 +63,7 @@ pub(crate) async fn take_all(
         }
         let mut kept = put(app, &kind, &record, row.number.clone(), Some(&row));
         kept.remind_on = remind_on(app, &kind, &record, kept.escalated);
-        let detail = json!({"from": from.to_string(), "reason": "the records that it names have other ids here"});
+        let detail = json!({"node": from.to_string(), "reason": "the records that it names have other ids here"});
         change.update_as("take", &row, row.revision, &kept, detail).await.map_err(|error| taken(&kind, error))?;
     }
     Ok((enterprise, ids))

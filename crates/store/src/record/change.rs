@@ -184,6 +184,19 @@ ON CONFLICT (name) DO UPDATE SET n = record_counter.n + 1 RETURNING n");
         put: &RecordPut,
         detail: Json,
     ) -> Result<RecordId, StoreError> {
+        let id = self.insert(kind, owner, parent, put).await?;
+        self.finish(id, "create", owner, detail).await?;
+        Ok(id)
+    }
+
+    /// The rows of a record; its entry in the audit is still to be written.
+    pub(crate) async fn insert(
+        &mut self,
+        kind: &str,
+        owner: &RecordOwner,
+        parent: Option<RecordId>,
+        put: &RecordPut,
+    ) -> Result<RecordId, StoreError> {
         if !self.change.scope.holds(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref()) {
             return Err(StoreError::OutOfScope);
         }
@@ -209,7 +222,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
         let id: RecordId = self.change.tx.row(insert).await?.ok_or(StoreError::NotFound)?.get("id")?;
         self.index(kind, id, put).await?;
         self.grams(kind, id, &grams).await?;
-        self.finish(id, "create", owner, detail).await?;
         Ok(id)
     }
 
@@ -373,8 +385,8 @@ WHERE id = $3");
         insert_grams(&mut self.change, kind, id, grams).await
     }
 
-    /// As [`RecordChange::create`] and [`RecordChange::update`] end, after a change beside them.
-    pub(crate) async fn retold(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
+    /// The end of a change of a record that was made beside these.
+    pub(crate) async fn end(&mut self, id: RecordId, action: &'static str, owner: &RecordOwner, detail: Json) -> Result<(), StoreError> {
         self.finish(id, action, owner, detail).await
     }
 

@@ -70,9 +70,9 @@ it('tells_the_states_passed_in_time_and_leaves_out_staying', () => {
 })
 it('calls_what_is_no_step_by_what_it_was', () => {
   const act = (action: string, more: Partial<HistoryEntry> = {}) => ({ ...entry('2026-01-01', null, ''), transition: null, to: null, action, ...more })
-  const told = [act('merge'), act('redivide'), act('take_over'), act('update', { user: null }), act('update'), act('escalate', { steps: [{ after: 1, to: [], people: 2 }] }), act('escalate')]
-  expect(told.map(actOf)).toEqual(['merge', 'redivide', 'take_over', 'renew', 'update', 'remind', 'deadline'])
-  expect(told.filter(isPrinted).map(actOf)).toEqual(['merge', 'take_over'])
+  const told = [act('merge'), act('redivide'), act('take_over'), act('take', { user: null }), act('update', { user: null }), act('update'), act('escalate', { steps: [{ after: 1, to: [], people: 2 }] }), act('escalate')]
+  expect(told.map(actOf)).toEqual(['merge', 'redivide', 'take_over', 'take', 'renew', 'update', 'remind', 'deadline'])
+  expect(told.filter(isPrinted).map(actOf)).toEqual(['merge', 'take_over', 'take'])
   expect(isPrinted(entry('2026-01-01', null, 'found'))).toBe(true)
 })
 it('counts_days_between_civil_dates', () => {

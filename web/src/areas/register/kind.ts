@@ -142,16 +142,16 @@ const NODE = 'system'
 export const doer = (entry: Pick<HistoryEntry, 'user' | 'name'>, node: string): string => (entry.user === null && (!entry.name || entry.name === NODE) ? node : entry.name || (entry.user ?? node))
 
 /** What an entry without a transition tells; `update` = something of which no more is known. */
-export type Act = 'merge' | 'redivide' | 'take_over' | 'renew' | 'remind' | 'deadline' | 'update'
+export type Act = 'merge' | 'redivide' | 'take_over' | 'take' | 'renew' | 'remind' | 'deadline' | 'update'
 export function actOf(entry: HistoryEntry): Act {
-  if (entry.action === 'merge' || entry.action === 'redivide' || entry.action === 'take_over') return entry.action
+  if (entry.action === 'merge' || entry.action === 'redivide' || entry.action === 'take_over' || entry.action === 'take') return entry.action
   // The node looks at deadlines; where nobody was told, that is no reminder.
   if (entry.action === 'escalate') return entry.steps.length ? 'remind' : 'deadline'
   // No person: the register was replaced, and what is computed followed.
   return entry.action === 'update' && entry.user === null ? 'renew' : 'update'
 }
 /** Whether an entry stands on paper: steps, and what else changed whose it is or who is named there. */
-export const isPrinted = (entry: HistoryEntry): boolean => !!entry.transition || ['merge', 'take_over'].includes(actOf(entry))
+export const isPrinted = (entry: HistoryEntry): boolean => !!entry.transition || ['merge', 'take_over', 'take'].includes(actOf(entry))
 
 export interface Step {
   state: string
