@@ -156,7 +156,11 @@ async fn settle(app: &App, id: TransferId) -> Result<(), AppError> {
 async fn take(app: &App, id: TransferId) -> Result<(), AppError> {
     let node = Scope::node();
     let mut change = app.store.change_records(&node, app.clock.now()).await?;
-    let Some((from, given)) = change.transfer(id).await? else { return Ok(()) };
+    let given = change.transfer(id).await.map_err(|error| match error {
+        StoreError::Corrupt(_) => AppError::conflict("transfer.broken"),
+        other => other.into(),
+    });
+    let Some((from, given)) = given? else { return Ok(()) };
     let (enterprise, ids) = record::take_all(app, &mut change, from, &given).await?;
     change.transfer_taken(id, enterprise, &given, &ids).await?;
     let changed = change.commit().await?;

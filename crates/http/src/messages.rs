@@ -537,12 +537,13 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("text.invisible", "含有不可见的控制字符。", "Holds control or invisible characters."),
     ("text.too_long", "超过长度上限 {max}。", "Longer than {max}."),
     ("time.malformed", "时间应为 RFC 3339 格式，例如 2026-11-23T01:16:22Z。", "Write times as RFC 3339, such as 2026-11-23T01:16:22Z."),
-    ("transfer.broken", "记录 {number} 的内容无法读取。", "Record {number} cannot be read."),
+    ("transfer.broken", "移交的内容无法读取。", "What was handed over cannot be read."),
     (
         "transfer.enterprise_elsewhere",
         "编码为 {code} 的企业在接收节点由别的节点维护，或已并入其他企业。",
         "The enterprise with the code {code} is kept by another node at the target, or was merged into another.",
     ),
+    ("transfer.incomplete", "移交的内容没有收全。请重新移交。", "Not all of what was handed over arrived. Hand it over again."),
     (
         "transfer.node",
         "该节点不是本节点的直接下级、不负责该企业，或已冻结、吊销。",

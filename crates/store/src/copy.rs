@@ -114,6 +114,8 @@ pub(crate) struct WithdrawnBody {
     pub(crate) moved_to: Option<String>,
 }
 
+pub(crate) type ChangedMark = (usize, BTreeMap<String, (i64, String)>, BTreeMap<String, (i64, String, String)>);
+
 /// Records that changed in a transaction, for the parent.
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
@@ -143,6 +145,15 @@ impl Changed {
     }
     pub(crate) fn note_gone(&mut self, origin: NodeId, remote: i64, kind: &str) {
         self.gone.insert(format!("{origin}/{remote}"), (remote, kind.to_owned()));
+    }
+    /// How far it is; see [`Self::back_to`].
+    pub(crate) fn mark(&self) -> ChangedMark {
+        (self.ids.len(), self.gone.clone(), self.moved.clone())
+    }
+    /// Forgets what was noted since: the entry that it came of is refused.
+    pub(crate) fn back_to(&mut self, (ids, gone, moved): ChangedMark) {
+        self.ids.truncate(ids);
+        (self.gone, self.moved) = (gone, moved);
     }
     pub(crate) fn note_moved(&mut self, subject: String, id: i64, kind: &str, to: &str) {
         self.moved.insert(subject, (id, kind.to_owned(), to.to_owned()));
@@ -235,13 +246,15 @@ WHERE 1 = 1"
     )
 }
 
-/// An own record as a copy of it would stand here, all of it, in whose stead that goes on from now; `None`: its register is off.
-pub(crate) async fn as_told(tx: &mut Tx, own: NodeId, registers: &Registers, id: RecordId) -> Result<Option<String>, StoreError> {
+/// An own record as a copy of it would stand here, all of it, in whose stead that goes on from now; without its fields if its register is off.
+pub(crate) async fn as_told(tx: &mut Tx, own: NodeId, registers: &Registers, id: RecordId) -> Result<String, StoreError> {
     let rows = among(tx, &select_told(), "r.id", &[id]).await?;
     let row = rows.first().ok_or(StoreError::NotFound)?;
-    let Some(register) = registers.get(&row.get::<String>("kind")?) else { return Ok(None) };
-    let body = own_body(tx, row, own, None, register, rules_of(register, registers)).await?;
-    serde_json::to_string(&body).map(Some).map_err(|e| StoreError::Corrupt(format!("a record: {e}")))
+    let body = match registers.get(&row.get::<String>("kind")?) {
+        Some(register) => own_body(tx, row, own, None, register, rules_of(register, registers)).await?,
+        None => bare_body(row)?,
+    };
+    serde_json::to_string(&body).map_err(|e| StoreError::Corrupt(format!("a record: {e}")))
 }
 
 /// In the order of `ids`. An own record whose register is off is left as it was told.
@@ -314,6 +327,35 @@ fn passed_on(row: &Row, remote: i64, level: NodeLevel) -> Result<Option<RecordBo
     body.left_out.retain(|field| body.rules.lets(field, level));
     body.rules = body.rules.beyond(level);
     Ok(Some(fitting(body)?))
+}
+
+/// What is known of a record without its register.
+fn bare_body(row: &Row) -> Result<RecordBody, StoreError> {
+    let stored: Json = row.json("body")?;
+    Ok(RecordBody {
+        id: row.get("id")?,
+        kind: row.get("kind")?,
+        number: row.get("number")?,
+        title: row.get("title")?,
+        state: row.get("state")?,
+        state_name: String::new(),
+        state_name_en: String::new(),
+        is_open: row.get("is_open")?,
+        due_on: row.get("due_on")?,
+        enterprise: owner(row, true)?,
+        region: None,
+        above: None,
+        entered_on: stored["entered_on"].as_str().unwrap_or_default().to_owned(),
+        fields: Map::new(),
+        acts: Vec::new(),
+        created_at: row.get("created_at_us")?,
+        updated_at: row.get("updated_at_us")?,
+        revision: row.get("revision")?,
+        rules: Rules::default(),
+        text: row.get("own_text")?,
+        index: Vec::new(),
+        left_out: stored["fields"].as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect(),
+    })
 }
 
 /// As it goes to a node of this level; `None` = all of it.

@@ -317,6 +317,8 @@ pub(crate) mod words {
     }
 }
 
+pub(crate) type ToldMark = (usize, usize, crate::copy::ChangedMark);
+
 /// Rows that changed in a transaction, for whoever must learn of it.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -415,6 +417,16 @@ impl Told {
     /// A child that knows nothing yet: it is told what every child was.
     pub(crate) fn newcomer(&mut self, id: NodeId) {
         self.newcomers.insert(id);
+    }
+    /// How far it is in what is told as it is; see [`Self::back_to`].
+    pub(crate) fn mark(&self) -> ToldMark {
+        (self.direct.len(), self.moved_enterprises.len(), self.records.mark())
+    }
+    /// Forgets what would be told as it is since: the entry that it came of is refused. All else is read as it is in the end.
+    pub(crate) fn back_to(&mut self, (direct, moved, records): ToldMark) {
+        self.direct.truncate(direct);
+        self.moved_enterprises.truncate(moved);
+        self.records.back_to(records);
     }
     /// Put as it is.
     pub(crate) fn direct(&mut self, way: String, entry: Entry) {

@@ -296,6 +296,9 @@ struct Mark {
     done: [usize; 6],
     standing: usize,
     counts: BTreeMap<&'static str, u64>,
+    transfers: usize,
+    orders: bool,
+    told: crate::feed::ToldMark,
 }
 
 /// An application under way.
@@ -325,7 +328,14 @@ impl Apply<'_> {
         self.change.tx.run(sql("SAVEPOINT entry")).await?;
         let Applied { enterprises, devices, vehicles, alarms, records, nodes, .. } = &self.done;
         let done = [enterprises.len(), devices.len(), vehicles.len(), alarms.len(), records.len(), nodes.len()];
-        Ok(Mark { done, standing: self.change.standing.len(), counts: self.counts.clone() })
+        Ok(Mark {
+            done,
+            standing: self.change.standing.len(),
+            counts: self.counts.clone(),
+            transfers: self.done.transfers.len(),
+            orders: self.done.orders,
+            told: self.change.told.mark(),
+        })
     }
 
     async fn back_to(&mut self, mark: Mark) -> Result<(), StoreError> {
@@ -342,6 +352,9 @@ impl Apply<'_> {
         }
         self.change.standing.truncate(mark.standing);
         self.counts = mark.counts;
+        self.done.transfers.truncate(mark.transfers);
+        self.done.orders = mark.orders;
+        self.change.told.back_to(mark.told);
         Ok(())
     }
 

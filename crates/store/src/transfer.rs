@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anlan_domain::register::{FieldType, Kind};
+use anlan_domain::register::{Exchange, FieldType, Kind, Owner};
 use anlan_domain::transfer::{Given, Heard, Said, on_hearing};
 use anlan_model::{EnterpriseId, NodeId, NodeLevel, RecordId, RegionCode, Scope, Timestamp, TransferId, Wgs84};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ struct Head {
     /// It must not be taken any more.
     #[serde(default)]
     is_back: bool,
+    /// At the giver: registers whose records go; none of them is begun meanwhile.
+    #[serde(default)]
+    kinds: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +189,8 @@ pub struct TransferRow {
     pub ended_at: Option<Timestamp>,
     /// What stood against it.
     pub problems: Vec<OrderProblem>,
+    /// The target is void for ever, or no child any more: no word of it is to be waited for.
+    pub is_revoked: bool,
 }
 
 /// What a transfer would hand over.
@@ -199,7 +204,7 @@ pub struct TransferPreview {
 
 const SELECT: &str =
     "SELECT t.id, t.origin, t.target, t.enterprise_id, t.state, t.head, t.problems, t.made_at_us, t.ended_at_us, e.name AS enterprise_name,
-  e.code AS enterprise_code, o.name AS origin_name, o.relation AS origin_relation, n.name AS target_name
+  e.code AS enterprise_code, o.name AS origin_name, o.relation AS origin_relation, n.name AS target_name, n.state AS target_state
 FROM transfer AS t
 LEFT JOIN enterprise AS e ON e.id = t.enterprise_id
 LEFT JOIN node AS o ON o.id = t.origin
@@ -224,6 +229,7 @@ fn read(row: &Row) -> Result<TransferRow, StoreError> {
         state: row.get("state")?,
         ended_at: row.get("ended_at_us")?,
         problems: row.json("problems")?,
+        is_revoked: is_ours && row.get::<Option<String>>("target_state")?.is_none_or(|state| state == NodeState::Revoked.as_str()),
     })
 }
 
@@ -277,6 +283,19 @@ WHERE e.id = $1");
     Err(StoreError::Moving { node: row.get::<Option<String>>("name")?.unwrap_or_default() })
 }
 
+/// That nothing of a register that goes along is begun meanwhile: it would stay behind.
+pub(crate) async fn must_not_begin(tx: &mut Tx, id: EnterpriseId, kind: &str) -> Result<(), StoreError> {
+    let q = sql("SELECT t.head, n.name FROM enterprise AS e
+INNER JOIN transfer AS t ON t.id = e.transfer
+LEFT JOIN node AS n ON n.id = t.target
+WHERE e.id = $1");
+    let Some(row) = tx.row(q.bind(id)).await? else { return Ok(()) };
+    if row.json::<Head>("head")?.kinds.iter().any(|goes| goes == kind) {
+        return Err(StoreError::Moving { node: row.get::<Option<String>>("name")?.unwrap_or_default() });
+    }
+    Ok(())
+}
+
 /// An own record of the enterprise as far as it matters here.
 struct Standing {
     id: i64,
@@ -319,6 +338,7 @@ fn pieces(text: &str) -> Vec<&str> {
 /// Bodies as they mean something elsewhere too.
 struct Naming<'a> {
     own: NodeId,
+    registers: &'a Registers,
     goes: &'a BTreeSet<i64>,
     named: BTreeMap<(&'static str, String), Elsewhere>,
 }
@@ -340,10 +360,15 @@ impl Naming<'_> {
         }
         let q = match kind {
             "person" => sql("SELECT u.name FROM users AS u WHERE u.id = $1"),
-            "record" => sql("SELECT r.title AS name FROM record AS r WHERE r.id = $1"),
+            "record" => sql("SELECT r.title AS name, r.kind FROM record AS r WHERE r.id = $1"),
             _ => sql("SELECT a.name, a.media_type, a.bytes, a.sha256 FROM attachment AS a WHERE a.id = $1"),
         };
         let Some(row) = tx.row(q.bind(number)).await? else { return Ok(subject) };
+        // A title goes no way that its record does not.
+        let tells = |register: &Kind| register.owner == Owner::Everyone || register.exchange.unwrap_or_default() != Exchange::None;
+        if kind == "record" && !self.registers.get(&row.get::<String>("kind")?).is_some_and(|register| tells(register)) {
+            return Ok(subject);
+        }
         let detail = match kind {
             "file" => {
                 json!({"media_type": row.get::<String>("media_type")?, "bytes": row.get::<i64>("bytes")?, "sha256": row.get::<String>("sha256")?})
@@ -355,6 +380,10 @@ impl Naming<'_> {
     }
 
     async fn body(&mut self, tx: &mut Tx, kind: &Kind, body: &mut Json) -> Result<(), StoreError> {
+        // What the register does not know, nobody can name.
+        if let Some(fields) = body["fields"].as_object_mut() {
+            fields.retain(|id, _| kind.field(id).is_some());
+        }
         for field in &kind.fields {
             let of = match &field.of {
                 FieldType::Person => "person",
@@ -417,7 +446,7 @@ async fn document(
         code,
     };
     const RECORDS: &str = "SELECT r.id, r.kind, r.number, r.state, r.parent_id, r.escalated, r.created_at_us, r.revision, r.body FROM record AS r WHERE 1 = 1";
-    let mut naming = Naming { own, goes, named: BTreeMap::new() };
+    let mut naming = Naming { own, registers, goes, named: BTreeMap::new() };
     let mut records = Vec::new();
     for row in among(tx, RECORDS, "r.id", &Vec::from_iter(goes)).await? {
         let (record, kind, created_at): (i64, String, i64) = (row.get("id")?, row.get("kind")?, row.get("created_at_us")?);
@@ -504,6 +533,15 @@ impl Store {
             return Err(StoreError::Missing { field: "node" });
         }
         let (_, goes) = choose(&mut change.tx, enterprise, kinds).await?;
+        let mut bytes = 0_u64;
+        for piece in Vec::from_iter(&goes).chunks(crate::db::PIECE) {
+            let mut q = sql("SELECT CAST(COALESCE(SUM(LENGTH(r.body)), 0) AS BIGINT) AS n FROM record AS r WHERE 1 = 1");
+            q.and_in("r.id", piece);
+            bytes += change.tx.row(q).await?.ok_or(StoreError::NotFound)?.get::<i64>("n")?.unsigned_abs();
+        }
+        if bytes > PIECE_BYTES as u64 * u64::from(PIECES_MAX) {
+            return Err(StoreError::TooMany { most: PIECES_MAX });
+        }
         let registers = self.network.registers();
         let doc = document(&mut change.tx, own, target, id, enterprise, &goes, &registers).await?;
         let text = text_of(&doc);
@@ -521,6 +559,7 @@ impl Store {
             made_by: scope.name.clone(),
             made_at: now.micros(),
             is_back: false,
+            kinds: kinds.to_vec(),
         };
         put(&mut change, id, (own, target), Some(enterprise), Given::Offered.as_str(), &head).await?;
         change.tx.run(sql("UPDATE enterprise SET transfer = $1 WHERE id = $2").bind(id).bind(enterprise)).await?;
@@ -551,8 +590,14 @@ impl Store {
         if !before.is_ours {
             return Err(StoreError::NotFound);
         }
-        let next = Given::parse(&before.state).and_then(Given::withdraw).ok_or(StoreError::Stale)?;
-        change.tx.run(sql("UPDATE transfer SET state = $1 WHERE id = $2").bind(next.as_str()).bind(id)).await?;
+        let state = Given::parse(&before.state).ok_or(StoreError::Stale)?;
+        if before.is_revoked && state.is_open() {
+            // It is never heard again.
+            release(&mut change, id, Given::Withdrawn, &[]).await?;
+        } else {
+            let next = state.withdraw().ok_or(StoreError::Stale)?;
+            change.tx.run(sql("UPDATE transfer SET state = $1 WHERE id = $2").bind(next.as_str()).bind(id)).await?;
+        }
         tell_head(&mut change, id).await?;
         let after = record(&mut change, "withdraw", id, json!({"from": before.state})).await?;
         change.commit().await?;
@@ -625,6 +670,15 @@ ON CONFLICT (id) DO UPDATE SET head = excluded.head, made_at_us = excluded.made_
     change.tx.run(put.bind(made_at)).await.map(drop)
 }
 
+/// It was not taken: this node goes on as home; the records that may be changed again.
+async fn release(change: &mut Change<'_>, id: TransferId, state: Given, problems: &[OrderProblem]) -> Result<Vec<RecordId>, StoreError> {
+    let update = sql("UPDATE transfer SET state = $1, problems = $2, ended_at_us = $3 WHERE id = $4");
+    change.tx.run(update.bind(state.as_str()).bind(text_of(&problems)).bind(change.now).bind(id)).await?;
+    change.tx.run(sql("UPDATE enterprise SET transfer = NULL WHERE transfer = $1").bind(id)).await?;
+    let rows = change.tx.rows(sql("UPDATE record SET transfer = NULL WHERE transfer = $1 RETURNING id").bind(id)).await?;
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
 /// The head as it stands goes down anew, behind all that went before.
 async fn tell_head(change: &mut Change<'_>, id: TransferId) -> Result<(), StoreError> {
     let q = sql("SELECT origin, target, state, head FROM transfer WHERE id = $1").bind(id);
@@ -691,6 +745,12 @@ impl RecordChange<'_> {
         let region = RegionCode::new(&given.region).ok_or(StoreError::Missing { field: "region" })?;
         let place = given.lon.zip(given.lat).and_then(|(lon, lat)| Wgs84::new(lon, lat));
         let change = self.change();
+        let q = sql("SELECT level, region FROM node WHERE relation = 'self'");
+        let own = change.tx.row(q).await?.ok_or(StoreError::NotFound)?;
+        let stands_for = own.get::<Option<RegionCode>>("region")?.is_some_and(|of| of.holds(&region));
+        if own.word("level", NodeLevel::parse)? != NodeLevel::Enterprise && !stands_for {
+            return Err(StoreError::Missing { field: "region" });
+        }
         let q = sql("SELECT e.id, e.home, e.merged_into, e.transfer, e.revision FROM enterprise AS e WHERE e.code = $1")
             .bind(given.code.as_str());
         let Some(row) = change.tx.row(q).await? else {
@@ -852,7 +912,14 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
         put(&mut self.change, id, (origin, self.own), None, RECEIVED, &head).await?;
         let is_whole = said.is_none() && whole(&mut self.change.tx, id, &head).await?.is_some();
         match on_hearing(said, head.is_back, is_whole) {
-            Heard::Said | Heard::Wait => {}
+            Heard::Said => {}
+            Heard::Lacks => {
+                let problem = OrderProblem { code: "transfer.incomplete".to_owned(), field: None, params: BTreeMap::new() };
+                let at = self.change.now.micros();
+                let word = Word { state: Said::Refused.as_str().to_owned(), at, problems: vec![problem], ..Word::default() };
+                settle(&mut self.change, id, Said::Refused, &[word]).await?;
+                record(&mut self.change, "refuse", id, json!({"codes": ["transfer.incomplete"]})).await?;
+            }
             Heard::GiveUp => {
                 let word = Word { state: Said::Withdrawn.as_str().to_owned(), at: self.change.now.micros(), ..Word::default() };
                 settle(&mut self.change, id, Said::Withdrawn, &[word]).await?;
@@ -884,6 +951,9 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
         if word.problems.len() > PROBLEMS_MAX || word.records.len() > PAIRS {
             return Err(Fault::Refused("body"));
         }
+        let things: Vec<&Taken> = word.enterprise.iter().chain(&word.records).collect();
+        texts(&things.iter().flat_map(|of| [(&of.known_by, true), (&of.grant, true)]).collect::<Vec<_>>())?;
+        texts(&word.mark.iter().map(|mark| (mark, true)).collect::<Vec<_>>())?;
         let known = self.change.tx.row(sql("SELECT target, state, head FROM transfer WHERE id = $1").bind(id)).await?;
         let before = match &known {
             Some(row) if row.get::<NodeId>("target")? != self.peer.id => return Err(Fault::Refused("origin")),
@@ -898,12 +968,21 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
             }
             return Ok(());
         }
+        if before.is_some_and(|before| before.hear(said) != Given::Taken) {
+            // It said before that it did not take it.
+            return Err(Fault::Refused("home"));
+        }
+        // All of it is this node's own word, or none is believed.
         let secret = secret(&mut self.change.tx).await?;
+        let is_given = |what: &str, of: &Taken| grant(&secret, what, &of.known_by, self.peer.id, id) == of.grant;
+        if !(word.enterprise.iter().all(|of| is_given("enterprise", of)) && word.records.iter().all(|of| is_given("record", of))) {
+            return Err(Fault::Refused("unknown"));
+        }
         if let Some(of) = &word.enterprise {
-            self.give_enterprise(id, of, word.mark.as_deref(), &secret, before).await?;
+            self.give_enterprise(id, of, word.mark.as_deref(), before).await?;
         }
         for of in &word.records {
-            self.give_record(id, of, &secret).await?;
+            self.give_record(id, of).await?;
         }
         Ok(())
     }
@@ -911,13 +990,7 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
     /// It was not taken: this node goes on as home.
     async fn go_on(&mut self, id: TransferId, state: Given, problems: &[OrderProblem]) -> Result<(), Fault> {
         let change = &mut self.change;
-        let update = sql("UPDATE transfer SET state = $1, problems = $2, ended_at_us = $3 WHERE id = $4");
-        change.tx.run(update.bind(state.as_str()).bind(text_of(&problems)).bind(change.now).bind(id)).await?;
-        change.tx.run(sql("UPDATE enterprise SET transfer = NULL WHERE transfer = $1").bind(id)).await?;
-        let rows = change.tx.rows(sql("UPDATE record SET transfer = NULL WHERE transfer = $1 RETURNING id").bind(id)).await?;
-        for row in rows {
-            self.done.records.push(row.get("id")?);
-        }
+        self.done.records.extend(release(change, id, state, problems).await?);
         // A target that was set back to a backup must not take what is changed here again.
         tell_head(change, id).await?;
         let codes: Vec<&str> = problems.iter().map(|problem| problem.code.as_str()).collect();
@@ -932,20 +1005,17 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
     }
 
     /// The enterprise has its home below now.
-    async fn give_enterprise(
-        &mut self,
-        id: TransferId,
-        of: &Taken,
-        mark: Option<&str>,
-        secret: &str,
-        before: Option<Given>,
-    ) -> Result<(), Fault> {
+    async fn give_enterprise(&mut self, id: TransferId, of: &Taken, mark: Option<&str>, before: Option<Given>) -> Result<(), Fault> {
         // By its code: a giver that was set back may have given the id to another since.
         let q = sql("SELECT e.id, e.mark, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.home FROM enterprise AS e
 WHERE e.code = $1 AND e.merged_into IS NULL");
         let row = self.change.tx.row(q.bind(of.known_by.as_str())).await?;
-        let is_given = grant(secret, "enterprise", &of.known_by, self.peer.id, id) == of.grant;
-        let Some(row) = row.filter(|_| is_given) else { return Err(Fault::Refused("unknown")) };
+        let Some(row) = row else { return Err(Fault::Refused("unknown")) };
+        let home: Option<String> = row.get("home")?;
+        if home.as_deref().is_some_and(|home| !home.is_empty() && home != self.peer.id.to_string()) {
+            // It went on to yet another.
+            return Err(Fault::Refused("home"));
+        }
         let local: EnterpriseId = row.get("id")?;
         let region: RegionCode = row.get("region")?;
         if before != Some(Given::Taken) {
@@ -957,7 +1027,6 @@ WHERE e.code = $1 AND e.merged_into IS NULL");
             self.change.tx.run(update.bind(Given::Taken.as_str()).bind(self.change.now).bind(id)).await?;
             record(&mut self.change, "take", id, json!({"from": self.peer.id.to_string(), "enterprise": local})).await?;
         }
-        let home: Option<String> = row.get("home")?;
         let gone = sql("DELETE FROM mirror WHERE node = $1 AND kind = 'enterprise' AND local_id = $2").bind(self.peer.id).bind(local);
         self.change.tx.run(gone).await?;
         self.mirror(self.peer.id, "enterprise", of.is, local.get(), mark).await?;
@@ -1008,10 +1077,7 @@ LEFT JOIN mirror AS m ON m.kind = 'record' AND m.local_id = r.id";
 
     /// A record has its home below now, and what stands here is a copy. Of one that this node no longer knows, or that another bears the id of, the new home
     /// tells all the same.
-    async fn give_record(&mut self, id: TransferId, of: &Taken, secret: &str) -> Result<(), Fault> {
-        if grant(secret, "record", &of.known_by, self.peer.id, id) != of.grant {
-            return Err(Fault::Refused("unknown"));
-        }
+    async fn give_record(&mut self, id: TransferId, of: &Taken) -> Result<(), Fault> {
         let Some(row) = self.given_record(of).await? else { return Ok(()) };
         let local: RecordId = row.get("id")?;
         let peer = self.peer.id;
@@ -1031,7 +1097,7 @@ LEFT JOIN mirror AS m ON m.kind = 'record' AND m.local_id = r.id";
             let registers = self.change.registers();
             let body = crate::copy::as_told(&mut self.change.tx, self.own, &registers, local).await?;
             let update = sql("UPDATE record SET home = $1, transfer = NULL, told_at_us = $2, record_key = NULL, remind_on = NULL, task_on = NULL, task_user = NULL,
-  above = NULL, body = COALESCE($3, body) WHERE id = $4");
+  above = NULL, body = $3 WHERE id = $4");
             self.change.tx.run(update.bind(peer).bind(self.change.now).bind(body).bind(local)).await?;
             self.change.tx.run(sql("DELETE FROM record_task WHERE record_id = $1").bind(local)).await?;
             let to = format!("{peer}/{}", of.is);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anlan_domain::register::{FieldType, Record, Value};
-use anlan_model::{EnterpriseId, NodeId, RecordId};
+use anlan_domain::register::{FieldType, NumberPart, Record, Value};
+use anlan_model::{EnterpriseId, NodeId, RecordId, RegionCode};
 use anlan_store::{Elsewhere, GivenRecord, RecordChange, RecordRow, TransferDoc};
 use serde_json::json;
 
@@ -36,6 +36,7 @@ pub(crate) async fn take_all(
                 match change.take_record(from, of, &owner, parent, &kept).await {
                     Ok(id) => {
                         ids.insert(of.id, id);
+                        number_behind(change, &kind, &of.number, owner.region.as_ref()).await?;
                         if names_records(&kind, &record) {
                             later.push((kind, id));
                         }
@@ -79,7 +80,42 @@ fn as_here(app: &App, of: &GivenRecord) -> Result<(KindHere, Record), AppError> 
         return Err(AppError::conflict("transfer.state_unknown").with("register", &kind.name).with("state", &of.state));
     }
     let record = Record { state: of.state.clone(), entered_on: body.entered_on, fields: kind.stored_fields(&body.fields), acts: body.acts };
+    // An id of there means somebody else here.
+    let is_there = |id: &str| is_subject(id);
+    let names_there = kind.fields.iter().all(|field| match (&field.of, record.fields.get(&field.id)) {
+        (FieldType::Person | FieldType::Record { .. }, Some(Value::Text(id))) => is_there(id),
+        (FieldType::File { .. }, Some(Value::Files(ids))) => ids.iter().all(|id| is_there(id)),
+        _ => true,
+    });
+    if !names_there || !record.acts.iter().all(|act| act.by.is_empty() || is_there(&act.by)) {
+        return Err(AppError::conflict("transfer.broken"));
+    }
     Ok((kind, record))
+}
+
+/// Numbers that are given here from now on come behind those that came along.
+async fn number_behind(change: &mut RecordChange<'_>, kind: &KindHere, number: &str, region: Option<&RegionCode>) -> Result<(), AppError> {
+    let region = region.map_or("", RegionCode::as_str);
+    let (mut rest, mut year) = (number, "");
+    for part in &kind.number {
+        let next = match part {
+            NumberPart::Text(text) => rest.strip_prefix(text.as_str()),
+            NumberPart::Region => rest.strip_prefix(region),
+            NumberPart::Year => rest.split_at_checked(4).map(|(first, next)| {
+                year = first;
+                next
+            }),
+            NumberPart::Seq(_) => {
+                if let Ok(n) = rest.parse::<i64>() {
+                    change.count_from(&format!("{}/{region}/{year}", kind.id), n).await?;
+                }
+                return Ok(());
+            }
+        };
+        let Some(next) = next else { return Ok(()) };
+        rest = next;
+    }
+    Ok(())
 }
 
 fn about(mut failure: AppError, of: &GivenRecord) -> AppError {

@@ -61,7 +61,7 @@ fn dto(row: TransferRow, language: Language) -> Transfer {
         records: row.n_records,
         made_by: row.made_by,
         made_at: row.made_at.into(),
-        may_withdraw: row.is_ours && row.state == "offered",
+        may_withdraw: row.is_ours && (row.state == "offered" || row.state == "withdrawing" && row.is_revoked),
         state: row.state,
         ended_at: row.ended_at.map(Into::into),
         reasons: row.problems.into_iter().map(reason).collect(),

@@ -159,7 +159,11 @@ impl World {
         let mut words = body.split(';');
         received.head = Some((read(words.next()), read(words.next())));
         match on_hearing(received.said, read(words.next()), received.parts.len() == PARTS) {
-            Heard::Said | Heard::Wait => {}
+            Heard::Said => {}
+            Heard::Lacks => {
+                received.said = Some(Said::Refused);
+                self.say(node, transfer);
+            }
             Heard::GiveUp => {
                 received.said = Some(Said::Withdrawn);
                 self.say(node, transfer);

@@ -162,6 +162,16 @@ WHERE 1 = 1");
         self.change.tx.row(q.bind(kind).bind(key)).await?.map(|row| row.get("enterprise_id")).transpose()
     }
 
+    /// Goes on behind `n` in what is counted under `name`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn count_from(&mut self, name: &str, n: i64) -> Result<(), StoreError> {
+        let q = sql("INSERT INTO record_counter (name, n) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET n = CASE WHEN record_counter.n < excluded.n THEN excluded.n ELSE record_counter.n END");
+        self.change.tx.run(q.bind(name).bind(n)).await.map(drop)
+    }
+
     /// The next of the numbers that are counted under `name`, from 1.
     ///
     /// # Errors
@@ -199,6 +209,9 @@ ON CONFLICT (name) DO UPDATE SET n = record_counter.n + 1 RETURNING n");
     ) -> Result<RecordId, StoreError> {
         if !self.change.scope.holds(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref()) {
             return Err(StoreError::OutOfScope);
+        }
+        if let Some(enterprise) = owner.enterprise {
+            crate::transfer::must_not_begin(&mut self.change.tx, enterprise, kind).await?;
         }
         if let Some(key) = &put.key
             && self.key_holder(kind, key).await?.is_some()
