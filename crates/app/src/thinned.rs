@@ -231,7 +231,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
     let known = app.registry.get();
     let set = known.points.values().filter(|p| settings.kinds.contains_key(&p.kind));
     let point_days: HashMap<PointId, Option<u32>> = set.map(|p| (p.id, None)).collect();
-    let mut policy = Policy { default_days: Some(days), point_days, position_days: None, rollup_days: None, ..base };
+    let mut policy = Policy { default_days: Some(days), point_days, position_days: None, rollup_days: None, lane: 1, ..base };
     policy.version = version(policy.version, days, &untold);
     let why = Why::Disk { free_mb };
     let spared = Policy { spares: Some(spares(app, known, untold)), ..policy.clone() };
@@ -241,7 +241,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
     }
     // Below this telemetry is refused: rather an old day that the parent lacks than an alarm of today.
     let is_pressing = free_mb < app.settings.disk_free_min_mb / 2;
-    let last = Policy { version: policy.version.wrapping_add(1), ..policy };
+    let last = Policy { lane: 2, ..policy };
     if is_pressing && retention::drop_next(keeper, app, runtime, last, why, now)? {
         warn!(free_mb, "a day gave way that the parent does not have: {free_mb} MB free");
         return Ok(true);
