@@ -292,20 +292,29 @@ pub(crate) async fn gone(store: &Store, days: Vec<DayDigest>) -> BTreeSet<Day> {
     gone
 }
 
-/// Writes down which days that are over the parent holds exactly as they are here, or has all that is agreed of them; `whole`: what is held of them
-/// then.
-pub(crate) async fn note_told(app: &App, claim: &Claim, theirs: &[DayDigest], whole: &BTreeMap<Day, Digest>) {
-    let today = day_number(app.clock.now());
-    let equal = claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest && ours.day < today);
-    let days: Vec<_> = equal
-        .map(|(ours, _)| {
-            let held = whole.get(&Day { origin: ours.origin, day: ours.day }).copied().unwrap_or(ours.digest);
-            (ours.origin, date_of(ours.day).to_string(), Counted { n: held.n, sum: held.sum })
-        })
+/// Writes down which days that are over the parent holds exactly as they are here, or held when they gave way there: it does not say which. `whole`:
+/// where a part was compared, what was held of them then.
+pub(crate) async fn note_told(app: &App, claim: &Claim, theirs: &[DayDigest], whole: Option<&BTreeMap<Day, Digest>>) {
+    let days: Vec<_> = told(claim, theirs, whole, day_number(app.clock.now()))
+        .map(|held| (held.origin, date_of(held.day).to_string(), Counted { n: held.digest.n, sum: held.digest.sum }))
         .collect();
     if let Err(failure) = app.store.put_told(&days).await {
         warn!(error = &failure as &dyn std::error::Error, "what the parent has could not be written down; it is compared again");
     }
+}
+
+/// Days before `today` of which the other has everything. Of a part that was compared: only where nothing is held beside it.
+fn told<'a>(
+    claim: &'a Claim,
+    theirs: &'a [DayDigest],
+    whole: Option<&'a BTreeMap<Day, Digest>>,
+    today: i32,
+) -> impl Iterator<Item = &'a DayDigest> {
+    let equal = claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest).map(|(ours, _)| ours);
+    // safety: readings that the parent has not go last
+    let is_whole =
+        move |ours: &DayDigest| whole.is_none_or(|whole| whole.get(&Day { origin: ours.origin, day: ours.day }) == Some(&ours.digest));
+    equal.filter(move |ours| ours.day < today && is_whole(ours))
 }
 
 /// Days that gave way here and below, newest first; empty for an asker with a territory.
