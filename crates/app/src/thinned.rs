@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anlan_history::{Going, HistoryError, HourSum, Keeper, Policy, Reader, Witness};
 use anlan_link::digest::Digest;
@@ -34,6 +35,8 @@ pub const FLOOR_DAYS: u32 = 8;
 /// A value that an own device says of an instant whose day gave way gets this revision or a higher one: what had been said of that instant is
 /// not known any more, and bears a lower one.
 pub const LATE_REVISION: u16 = 0x8000;
+/// For so long (real time) the steps of a round go by one answer of what the parent lacks: it takes reading the whole ledger.
+const UNTOLD_STANDS: Duration = Duration::from_secs(60);
 const DAY_US: i64 = 86_400_000_000;
 
 /// What housekeeping remembers of it.
@@ -45,11 +48,20 @@ pub struct Open {
     stuck: AtomicBool,
     /// Who wants files and database to say the same of what went.
     paused: AtomicUsize,
+    /// What the parent lacks, and when that was asked (real time).
+    untold: Mutex<Option<(Instant, Arc<HashSet<(NodeId, i32)>>)>>,
 }
 
 impl Default for Open {
     fn default() -> Self {
-        Self { unsettled: AtomicBool::new(true), stuck: AtomicBool::new(false), paused: AtomicUsize::new(0) }
+        Self { unsettled: AtomicBool::new(true), stuck: AtomicBool::new(false), paused: AtomicUsize::new(0), untold: Mutex::default() }
+    }
+}
+
+impl Open {
+    /// A round is over.
+    fn ask_again(&self) {
+        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -210,6 +222,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
     let free_mb = disk_free(app.telemetry.reader.dir()).map_or(u64::MAX, |free| free >> 20);
     if free_mb >= settings.thin_below_mb || !retention::may_drop(app) {
         app.thinning.stuck.store(false, Ordering::Relaxed);
+        app.thinning.ask_again();
         return Ok(false);
     }
     if app.store.own_node().is_none() {
@@ -246,6 +259,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
         warn!(free_mb, "a day gave way that the parent does not have: {free_mb} MB free");
         return Ok(true);
     }
+    app.thinning.ask_again();
     if !app.thinning.stuck.swap(true, Ordering::Relaxed) {
         warn!(free_mb, "only {free_mb} MB free, and no reading older than {days} days may give way; make room");
     }
@@ -253,7 +267,19 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
 }
 
 /// Days of which the parent has not what is here; empty without a parent, and where it takes no readings.
-async fn untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
+async fn untold(app: &App) -> Result<Arc<HashSet<(NodeId, i32)>>, StoreError> {
+    let last = || app.thinning.untold.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((asked_at, untold)) = &*last()
+        && asked_at.elapsed() < UNTOLD_STANDS
+    {
+        return Ok(untold.clone());
+    }
+    let untold = Arc::new(ask_untold(app).await?);
+    *last() = Some((Instant::now(), untold.clone()));
+    Ok(untold)
+}
+
+async fn ask_untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
     let Some(parent) = app.store.parent_node() else { return Ok(HashSet::new()) };
     if app.store.node(&Scope::node(), parent).await?.agreement["readings"] == "none" {
         return Ok(HashSet::new());
@@ -263,7 +289,7 @@ async fn untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
 }
 
 /// Keeps a point's day if the parent lacks one of the two civil days it touches.
-fn spares(app: &App, known: Arc<Snapshot>, untold: HashSet<(NodeId, i32)>) -> anlan_history::Spares {
+fn spares(app: &App, known: Arc<Snapshot>, untold: Arc<HashSet<(NodeId, i32)>>) -> anlan_history::Spares {
     let own = app.store.own_node().unwrap_or(NodeId::new(0));
     Arc::new(move |point, day| {
         let (origin, _) = known.origin(own, point);
