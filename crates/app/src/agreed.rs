@@ -3,12 +3,13 @@
 //! A digest of a part stands for as long as the ledger says the same of the whole day as when it was read. A day that gave way since keeps
 //! the one it had. Which part: [`anlan_link::agreement`]. Start at [`Ledger::claim_of`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anlan_link::agreement::Readings;
 use anlan_link::digest::Digest;
 use anlan_link::message::{Claim, Day, DayDigest};
 use anlan_link::session::Wanted;
+use anlan_model::NodeId;
 use anlan_store::{AgreedDay, Counted};
 
 use crate::clock::{date_of, day_bounds};
@@ -29,6 +30,15 @@ pub(crate) struct Part {
     pub(crate) left: BTreeSet<Day>,
 }
 
+/// What the database says of some days.
+#[derive(Default)]
+struct Remembered {
+    /// Of which a part was read.
+    read: HashMap<(NodeId, String), AgreedDay>,
+    /// Of which something gave way.
+    thinned: HashSet<(NodeId, String)>,
+}
+
 impl Ledger {
     /// As [`Ledger::claim`], of what is agreed, and only days before `today`.
     ///
@@ -37,18 +47,16 @@ impl Ledger {
     pub(crate) async fn claim_of(&self, agreed: Readings, wanted: &Wanted, today: i32) -> Result<Part, LedgerError> {
         let full = self.claim(&Wanted { limit: usize::MAX, ..wanted.clone() }).await?;
         let mut part = Part { claim: Claim { at: full.at, days: Vec::new() }, ..Part::default() };
-        let mut n_read = 0;
-        for held in full.days {
+        let (over, early): (Vec<_>, Vec<_>) = full.days.into_iter().partition(|held| held.day < today);
+        part.left.extend(early.iter().map(|held| Day { origin: held.origin, day: held.day }));
+        let (known, mut n_read) = (self.remembered(agreed, &over).await?, 0);
+        for held in over {
             let day = Day { origin: held.origin, day: held.day };
-            if held.day >= today {
-                part.left.insert(day);
-                continue;
-            }
             if part.claim.days.len() >= wanted.limit {
                 break;
             }
             let may_read = n_read < READS;
-            match self.part_of(agreed, held, may_read, &mut n_read).await? {
+            match self.part_of(agreed, held, &known, may_read, &mut n_read).await? {
                 Some((digest, true)) => {
                     part.claim.days.push(DayDigest { digest, ..held });
                     part.whole.insert(day, held.digest);
@@ -68,8 +76,9 @@ impl Ledger {
     pub(crate) async fn verdict_of(&self, agreed: Readings, days: &[Day]) -> Result<(Vec<DayDigest>, BTreeSet<Day>), LedgerError> {
         let full = self.verdict(days).await?;
         let (mut ours, mut unknown) = (Vec::with_capacity(days.len()), BTreeSet::new());
+        let known = self.remembered(agreed, &full.days).await?;
         for held in full.days {
-            let part = self.part_of(agreed, held, true, &mut 0).await?;
+            let part = self.part_of(agreed, held, &known, true, &mut 0).await?;
             if part.is_none() {
                 unknown.insert(Day { origin: held.origin, day: held.day });
             }
@@ -78,23 +87,32 @@ impl Ledger {
         Ok((ours, unknown))
     }
 
+    async fn remembered(&self, agreed: Readings, days: &[DayDigest]) -> Result<Remembered, LedgerError> {
+        let (first, last) = (days.iter().map(|d| d.day).min(), days.iter().map(|d| d.day).max());
+        let Some((first, last)) = first.zip(last) else { return Ok(Remembered::default()) };
+        let (store, first, last) = (&self.sources().store, date_of(first).to_string(), date_of(last).to_string());
+        Ok(Remembered {
+            read: store.agreed_days(&first, &last, agreed.as_str()).await?,
+            thinned: store.days_thinned_here(&first, &last).await?,
+        })
+    }
+
     /// The digest of what is agreed of a day, and whether it can be relied on: the day still is as it was when reading it was begun, or had been read. `None`
     /// = it cannot be said any more.
     async fn part_of(
         &self,
         agreed: Readings,
         held: DayDigest,
+        known: &Remembered,
         may_read: bool,
         n_read: &mut usize,
     ) -> Result<Option<(Digest, bool)>, LedgerError> {
-        let (store, day) = (&self.sources().store, date_of(held.day).to_string());
+        let (store, key) = (&self.sources().store, (held.origin, date_of(held.day).to_string()));
         let basis = Counted { n: held.digest.n, sum: held.digest.sum };
-        if let Some(known) = store.agreed_day(held.origin, &day, agreed.as_str()).await?
-            && known.of == basis
-        {
-            return Ok(Some((Digest { n: known.part.n, sum: known.part.sum }, true)));
+        if let Some(read) = known.read.get(&key).filter(|read| read.of == basis) {
+            return Ok(Some((Digest { n: read.part.n, sum: read.part.sum }, true)));
         }
-        if store.thinned_here(held.origin, &day).await?.is_some() {
+        if known.thinned.contains(&key) {
             return Ok(None);
         }
         if !may_read {
@@ -113,12 +131,17 @@ impl Ledger {
             Ok(digest)
         };
         let digest = tokio::task::spawn_blocking(read).await??;
+        let (origin, day) = key;
+        // It may have given way since that was asked.
+        if store.thinned_here(origin, &day).await?.is_some() {
+            return Ok(None);
+        }
         // What was read may be newer than what was counted: then it is said the next time.
         self.catch_up().await?;
         let still = self.day(held.origin, held.day) == held.digest;
         if still {
             let part = Counted { n: digest.n, sum: digest.sum };
-            store.put_agreed_day(held.origin, &day, agreed.as_str(), &AgreedDay { of: basis, part }).await?;
+            store.put_agreed_day(origin, &day, agreed.as_str(), &AgreedDay { of: basis, part }).await?;
         }
         Ok(Some((digest, still)))
     }

@@ -33,6 +33,8 @@ use send::{Delivery, Sender};
 const EVERY: Duration = Duration::from_secs(1);
 /// Texts of one object in a round, so that every object of a target gets its turn.
 const TEXTS_MAX: usize = 20;
+/// In the detail of an attempt: nothing else went with it.
+const ALONE: &str = "alone";
 /// The first pause after a failure, doubled with every further one, and the longest (product's choice).
 const PAUSE_US: i64 = 5_000_000;
 const PAUSE_MAX_US: i64 = 15 * 60_000_000;
@@ -410,7 +412,23 @@ pub async fn attempts(
     filter: &SubmissionAttemptFilter,
     paging: &Paging,
 ) -> Result<Page<SubmissionAttemptRow>, AppError> {
-    Ok(app.store.submission_attempts(&scope.with(Permission::View)?, filter, paging).await?)
+    let scope = scope.with(Permission::View)?;
+    let mut page = app.store.submission_attempts(&scope, filter, paging).await?;
+    if !scope.node_wide() {
+        page.items.iter_mut().for_each(|row| row.detail = told_of_one(&row.detail));
+    }
+    Ok(page)
+}
+
+/// An attempt as somebody sees it who may not see all that went with it: the platform's words may name the others.
+fn told_of_one(detail: &str) -> String {
+    let mut detail: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
+    if detail[ALONE] != true
+        && let Some(detail) = detail.as_object_mut()
+    {
+        detail.remove("says");
+    }
+    detail.to_string()
 }
 
 /// Sends subjects once more: one, or all that are aside; how many.
@@ -770,7 +788,9 @@ async fn deliver(
         }
     };
     count(outcome);
-    let detail = detail.to_string();
+    let mut attempted = detail.clone();
+    attempted[ALONE] = is_alone.into();
+    let (detail, attempted) = (detail.to_string(), attempted.to_string());
     let mut settled = Vec::new();
     for one in going {
         let item = &one.item;
@@ -802,7 +822,7 @@ async fn deliver(
                 digest: one.digest.clone(),
                 batch: idempotency.clone(),
                 outcome,
-                detail: detail.clone(),
+                detail: attempted.clone(),
                 holder: one.holder.clone(),
             }),
         });
@@ -881,6 +901,16 @@ mod tests {
             let good = settings(&format!("[[target]]\nname = \"p\"\nsubmission = \"s\"\nurl = \"{url}\"")).unwrap();
             assert_eq!(good[0].place(), url.trim_end_matches('/'));
         }
+    }
+
+    #[test]
+    fn words_about_many_are_not_shown_to_who_sees_one() {
+        let told = |detail: &str| serde_json::from_str::<serde_json::Value>(&told_of_one(detail)).unwrap();
+        let of_many = told(r#"{"code": "refused", "status": 422, "says": "E2: 重复", "alone": false}"#);
+        assert_eq!((&of_many["status"], of_many.get("says")), (&422.into(), None));
+        assert_eq!(told(r#"{"code": "refused", "says": "E2"}"#).get("says"), None, "of an older release");
+        assert_eq!(told(r#"{"code": "refused", "says": "E1", "alone": true}"#)["says"], "E1");
+        assert_eq!(told(r#"{"code": "unfit", "refusals": [{"field": "a"}]}"#)["refusals"][0]["field"], "a");
     }
 
     #[test]

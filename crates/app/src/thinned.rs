@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anlan_history::{Going, HistoryError, HourSum, Keeper, Policy, Reader, Witness};
 use anlan_link::digest::Digest;
@@ -34,6 +35,8 @@ pub const FLOOR_DAYS: u32 = 8;
 /// A value that an own device says of an instant whose day gave way gets this revision or a higher one: what had been said of that instant is
 /// not known any more, and bears a lower one.
 pub const LATE_REVISION: u16 = 0x8000;
+/// For so long (real time) the steps of a round go by one answer of what the parent lacks: it takes reading the whole ledger.
+const UNTOLD_STANDS: Duration = Duration::from_secs(60);
 const DAY_US: i64 = 86_400_000_000;
 
 /// What housekeeping remembers of it.
@@ -45,11 +48,20 @@ pub struct Open {
     stuck: AtomicBool,
     /// Who wants files and database to say the same of what went.
     paused: AtomicUsize,
+    /// What the parent lacks, and when that was asked (real time).
+    untold: Mutex<Option<(Instant, Arc<HashSet<(NodeId, i32)>>)>>,
 }
 
 impl Default for Open {
     fn default() -> Self {
-        Self { unsettled: AtomicBool::new(true), stuck: AtomicBool::new(false), paused: AtomicUsize::new(0) }
+        Self { unsettled: AtomicBool::new(true), stuck: AtomicBool::new(false), paused: AtomicUsize::new(0), untold: Mutex::default() }
+    }
+}
+
+impl Open {
+    /// A round is over.
+    fn ask_again(&self) {
+        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -210,6 +222,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
     let free_mb = disk_free(app.telemetry.reader.dir()).map_or(u64::MAX, |free| free >> 20);
     if free_mb >= settings.thin_below_mb || !retention::may_drop(app) {
         app.thinning.stuck.store(false, Ordering::Relaxed);
+        app.thinning.ask_again();
         return Ok(false);
     }
     if app.store.own_node().is_none() {
@@ -231,7 +244,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
     let known = app.registry.get();
     let set = known.points.values().filter(|p| settings.kinds.contains_key(&p.kind));
     let point_days: HashMap<PointId, Option<u32>> = set.map(|p| (p.id, None)).collect();
-    let mut policy = Policy { default_days: Some(days), point_days, position_days: None, rollup_days: None, ..base };
+    let mut policy = Policy { default_days: Some(days), point_days, position_days: None, rollup_days: None, lane: 1, ..base };
     policy.version = version(policy.version, days, &untold);
     let why = Why::Disk { free_mb };
     let spared = Policy { spares: Some(spares(app, known, untold)), ..policy.clone() };
@@ -241,11 +254,12 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
     }
     // Below this telemetry is refused: rather an old day that the parent lacks than an alarm of today.
     let is_pressing = free_mb < app.settings.disk_free_min_mb / 2;
-    let last = Policy { version: policy.version.wrapping_add(1), ..policy };
+    let last = Policy { lane: 2, ..policy };
     if is_pressing && retention::drop_next(keeper, app, runtime, last, why, now)? {
         warn!(free_mb, "a day gave way that the parent does not have: {free_mb} MB free");
         return Ok(true);
     }
+    app.thinning.ask_again();
     if !app.thinning.stuck.swap(true, Ordering::Relaxed) {
         warn!(free_mb, "only {free_mb} MB free, and no reading older than {days} days may give way; make room");
     }
@@ -253,7 +267,19 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
 }
 
 /// Days of which the parent has not what is here; empty without a parent, and where it takes no readings.
-async fn untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
+async fn untold(app: &App) -> Result<Arc<HashSet<(NodeId, i32)>>, StoreError> {
+    let last = || app.thinning.untold.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((asked_at, untold)) = &*last()
+        && asked_at.elapsed() < UNTOLD_STANDS
+    {
+        return Ok(untold.clone());
+    }
+    let untold = Arc::new(ask_untold(app).await?);
+    *last() = Some((Instant::now(), untold.clone()));
+    Ok(untold)
+}
+
+async fn ask_untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
     let Some(parent) = app.store.parent_node() else { return Ok(HashSet::new()) };
     if app.store.node(&Scope::node(), parent).await?.agreement["readings"] == "none" {
         return Ok(HashSet::new());
@@ -263,7 +289,7 @@ async fn untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
 }
 
 /// Keeps a point's day if the parent lacks one of the two civil days it touches.
-fn spares(app: &App, known: Arc<Snapshot>, untold: HashSet<(NodeId, i32)>) -> anlan_history::Spares {
+fn spares(app: &App, known: Arc<Snapshot>, untold: Arc<HashSet<(NodeId, i32)>>) -> anlan_history::Spares {
     let own = app.store.own_node().unwrap_or(NodeId::new(0));
     Arc::new(move |point, day| {
         let (origin, _) = known.origin(own, point);
@@ -292,20 +318,29 @@ pub(crate) async fn gone(store: &Store, days: Vec<DayDigest>) -> BTreeSet<Day> {
     gone
 }
 
-/// Writes down which days that are over the parent holds exactly as they are here, or has all that is agreed of them; `whole`: what is held of them
-/// then.
-pub(crate) async fn note_told(app: &App, claim: &Claim, theirs: &[DayDigest], whole: &BTreeMap<Day, Digest>) {
-    let today = day_number(app.clock.now());
-    let equal = claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest && ours.day < today);
-    let days: Vec<_> = equal
-        .map(|(ours, _)| {
-            let held = whole.get(&Day { origin: ours.origin, day: ours.day }).copied().unwrap_or(ours.digest);
-            (ours.origin, date_of(ours.day).to_string(), Counted { n: held.n, sum: held.sum })
-        })
+/// Writes down which days that are over the parent holds exactly as they are here, or held when they gave way there: it does not say which. `whole`:
+/// where a part was compared, what was held of them then.
+pub(crate) async fn note_told(app: &App, claim: &Claim, theirs: &[DayDigest], whole: Option<&BTreeMap<Day, Digest>>) {
+    let days: Vec<_> = told(claim, theirs, whole, day_number(app.clock.now()))
+        .map(|held| (held.origin, date_of(held.day).to_string(), Counted { n: held.digest.n, sum: held.digest.sum }))
         .collect();
     if let Err(failure) = app.store.put_told(&days).await {
         warn!(error = &failure as &dyn std::error::Error, "what the parent has could not be written down; it is compared again");
     }
+}
+
+/// Days before `today` of which the other has everything. Of a part that was compared: only where nothing is held beside it.
+fn told<'a>(
+    claim: &'a Claim,
+    theirs: &'a [DayDigest],
+    whole: Option<&'a BTreeMap<Day, Digest>>,
+    today: i32,
+) -> impl Iterator<Item = &'a DayDigest> {
+    let equal = claim.days.iter().zip(theirs).filter(|(ours, theirs)| ours.digest == theirs.digest).map(|(ours, _)| ours);
+    // safety: readings that the parent has not go last
+    let is_whole =
+        move |ours: &DayDigest| whole.is_none_or(|whole| whole.get(&Day { origin: ours.origin, day: ours.day }) == Some(&ours.digest));
+    equal.filter(move |ours| ours.day < today && is_whole(ours))
 }
 
 /// Days that gave way here and below, newest first; empty for an asker with a territory.

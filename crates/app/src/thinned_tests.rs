@@ -176,6 +176,20 @@ async fn killed_in_any_phase_either_the_day_stands_or_its_entry_does() {
     a.stop().await;
 }
 
+#[test]
+fn a_part_that_is_equal_tells_nothing_of_what_is_held_beside_it() {
+    let digest = |n: u64| Digest { n, sum: u128::from(n) };
+    let held = |day: i32, n: u64| DayDigest { origin: CHILD, day, digest: digest(n) };
+    let claim = Claim { at: 7, days: vec![held(1, 5), held(2, 6), held(3, 7), held(4, 8)] };
+    let theirs = [held(1, 5), held(2, 1), held(3, 7), held(4, 8)];
+    let days = |whole: Option<&BTreeMap<Day, Digest>>| told(&claim, &theirs, whole, 4).map(|d| d.day).collect::<Vec<_>>();
+    assert_eq!(days(None), [1, 3], "neither what differs nor today");
+    // Of the first there is more here, the third is all there is.
+    let whole = [(1, 9), (2, 6), (3, 7)].map(|(day, n)| (Day { origin: CHILD, day }, digest(n)));
+    assert_eq!(days(Some(&BTreeMap::from(whole))), [3]);
+    assert_eq!(days(Some(&BTreeMap::new())), [0; 0], "what is not known is not told");
+}
+
 /// `hashlib.sha256(struct.pack(">qqIIdddd", 7, 1764460800000000, 2, 1, 1.5, 2.5, 1.5, 2.5)).hexdigest()[:32]`.
 #[test]
 fn strangers_can_recompute_the_hours() {

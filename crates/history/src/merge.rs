@@ -17,7 +17,7 @@ use crate::columns::{Arrivals, Packing, decode_series};
 use crate::error::{At, Result};
 use crate::head::settle;
 use crate::manifest::{Kind, Row};
-use crate::retention::{Going, Watch};
+use crate::retention::{Going, LOOKS, Watch};
 use crate::rollup::{Builder, Chunk, HourRow, Rollups, hours_of};
 use crate::state::{Shared, State};
 use crate::write::Writer;
@@ -64,15 +64,17 @@ pub struct Merged {
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) shared: Arc<Shared>,
-    /// Blocks of days that retention may reach, and by which policy and age they were looked at last.
-    pub(crate) looked_at: HashMap<BlockId, (u64, i64)>,
+    /// Blocks of days that retention may reach, and in which version of the policy of that lane and at which age they were looked at last.
+    pub(crate) looked_at: HashMap<(u8, BlockId), (u64, i64)>,
+    /// Directories looked at in one step.
+    pub(crate) looks: usize,
     _lock: Arc<File>,
 }
 
 impl Writer {
     /// A hand for the background work. There should be one, in a thread of its own.
     pub fn keeper(&self) -> Keeper {
-        Keeper { shared: Arc::clone(&self.shared), looked_at: HashMap::new(), _lock: Arc::clone(&self.lock) }
+        Keeper { shared: Arc::clone(&self.shared), looked_at: HashMap::new(), looks: LOOKS, _lock: Arc::clone(&self.lock) }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{HistoryError, Lsn, Reader};
 
 const DAY_US: i64 = 86_400_000_000;
 /// Directories looked at in one step.
-const LOOKS: usize = 256;
+pub(crate) const LOOKS: usize = 256;
 /// Blocks remembered as looked at; beyond, all are looked at again.
 const LOOKED_AT_MAX: usize = 1 << 20;
 
@@ -114,6 +114,8 @@ pub struct Policy {
     pub announce: Option<Announce>,
     /// Changes whenever anything above does: days already looked at are looked at again.
     pub version: u64,
+    /// Tells policies that take turns apart: what was looked at for one was not for another.
+    pub lane: u8,
 }
 
 /// What a step dropped.
@@ -185,6 +187,12 @@ impl Policy {
 }
 
 impl Keeper {
+    /// Looks at about so many directories in one step; for tests.
+    #[doc(hidden)]
+    pub fn look_at(&mut self, looks: usize) {
+        self.looks = looks;
+    }
+
     /// Drops the next part whose time is over at `now`; `None` if there is none (left), or if [`Policy::announce`] said no.
     ///
     /// # Errors
@@ -218,11 +226,10 @@ impl Keeper {
             let mut bytes = 0;
             for (shard, mut metas) in shards {
                 let sign = (policy.version, day.age);
-                if metas.iter().all(|m| self.looked_at.get(&m.id()) == Some(&sign)) {
+                if metas.iter().all(|m| self.looked_at.get(&(policy.lane, m.id())) == Some(&sign)) {
                     continue;
                 }
                 metas.sort_by_key(|m| (m.rank, m.seq));
-                looks += 1;
                 let due = self.due(&day, start, &metas)?;
                 if due == Due::Goes {
                     bytes += metas.iter().map(|m| m.bytes()).sum::<u64>();
@@ -231,18 +238,20 @@ impl Keeper {
                         break;
                     }
                 } else if due == Due::Stays {
+                    // Only what the next step need not look at again counts: otherwise what stays at the old end hides what is behind it.
+                    looks += usize::from(metas.iter().any(|m| m.content == Content::Data));
                     for meta in &metas {
-                        self.looked_at.insert(meta.id(), sign);
+                        self.looked_at.insert((policy.lane, meta.id()), sign);
                     }
                 }
-                if looks > LOOKS {
+                if looks > self.looks {
                     break;
                 }
             }
             if !chosen.is_empty() {
                 return self.thin_day(&day, start, &chosen, now);
             }
-            if looks > LOOKS {
+            if looks > self.looks {
                 // The rest is looked at in the next step.
                 return Ok(Some(Thinned::default()));
             }

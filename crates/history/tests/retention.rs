@@ -126,6 +126,32 @@ fn days_leave_by_kind_and_their_hours_stay() {
 }
 
 #[test]
+fn policies_that_take_turns_get_past_what_stays_at_the_old_end() {
+    let dir = tempfile::tempdir().expect("makes");
+    fill(dir.path());
+    let (writer, reader) = open(dir.path());
+    let mut keeper = writer.keeper();
+    keeper.look_at(0);
+    let now = t(DAY + 73 * HOUR);
+    // The first finds nothing, the second must leave the oldest day; the third waits for an archive there.
+    let point_days = HashMap::from([(PointId::new(999), Some(1))]);
+    let nothing = Policy { point_days, version: 1, ..Policy::default() };
+    let spares: anlan_history::Spares = Arc::new(|point, day| day == t(DAY) || point.get() > 10);
+    let second = Policy { default_days: Some(1), spares: Some(spares), version: 2, lane: 1, ..Policy::default() };
+    let archived: anlan_history::Archived = Arc::new(|day, _| day != t(DAY));
+    let third = Policy { default_days: Some(1), archived: Some(archived), version: 3, lane: 2, ..Policy::default() };
+    // As housekeeping takes its turns: from the first, each time.
+    let mut turns = 0;
+    while [&nothing, &second, &third].iter().any(|policy| keeper.thin(now, policy).expect("thins").is_some()) {
+        turns += 1;
+        assert!(turns < 100, "it goes round in circles");
+    }
+    for p in 1..=POINTS {
+        assert_eq!([0, 1, 2].map(|day| count(&reader, p, day)), [36, 0, 36], "point {p}");
+    }
+}
+
+#[test]
 fn what_goes_is_announced_first_and_stays_where_nobody_writes_it_down() {
     let dir = tempfile::tempdir().expect("makes");
     fill(dir.path());

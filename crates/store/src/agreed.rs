@@ -1,8 +1,10 @@
 //! Digests of what is agreed of a day, as read from history. No scope: the link asks.
 
+use std::collections::HashMap;
+
 use anlan_model::NodeId;
 
-use crate::db::sql;
+use crate::db::{Row, sql};
 use crate::thinned::{counted, whole};
 use crate::{Counted, Store, StoreError};
 
@@ -27,6 +29,23 @@ impl Store {
             of: counted(row.get("of_n_readings")?, &row.get::<String>("of_sum")?)?,
             part: counted(row.get("n_readings")?, &row.get::<String>("sum")?)?,
         }))
+    }
+
+    /// The same of all days between two, inclusive.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn agreed_days(&self, first: &str, last: &str, readings: &str) -> Result<HashMap<(NodeId, String), AgreedDay>, StoreError> {
+        let q = sql(
+            "SELECT origin, day, of_n_readings, of_sum, n_readings, sum FROM agreed_day WHERE day >= $1 AND day <= $2 AND readings = $3",
+        );
+        let rows = self.db.rows(q.bind(first).bind(last).bind(readings)).await?;
+        let one = |row: &Row| {
+            let of = counted(row.get("of_n_readings")?, &row.get::<String>("of_sum")?)?;
+            let part = counted(row.get("n_readings")?, &row.get::<String>("sum")?)?;
+            Ok(((row.get("origin")?, row.get("day")?), AgreedDay { of, part }))
+        };
+        rows.iter().map(one).collect()
     }
 
     /// Remembers what was read.

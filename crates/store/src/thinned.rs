@@ -4,6 +4,8 @@
 //! whether it went, and says so to [`Store::end_thinning`]: killed in between, it is counted once or not at all. Rows of nodes below come
 //! through their feeds. No scope below: the link and the housekeeping ask; people ask [`Store::thinned`].
 
+use std::collections::HashSet;
+
 use anlan_model::{NodeId, NodeLevel, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -282,6 +284,17 @@ ON CONFLICT (origin, day, holder) DO UPDATE SET n_readings = excluded.n_readings
     pub async fn thinned_here(&self, origin: NodeId, day: &str) -> Result<Option<ThinnedRow>, StoreError> {
         let own = self.own_node();
         Ok(self.thinned_between(origin, day, day).await?.into_iter().find(|row| Some(row.holder) == own))
+    }
+
+    /// Days between two, inclusive, of which something gave way at this node.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn days_thinned_here(&self, first: &str, last: &str) -> Result<HashSet<(NodeId, String)>, StoreError> {
+        let Some(own) = self.own_node() else { return Ok(HashSet::new()) };
+        let q = sql("SELECT origin, day FROM thinned_day WHERE day >= $1 AND day <= $2 AND holder = $3");
+        let rows = self.db.rows(q.bind(first).bind(last).bind(own)).await?;
+        rows.iter().map(|row| Ok((row.get("origin")?, row.get("day")?))).collect()
     }
 
     /// Everything that gave way at this node: origin, day, readings.

@@ -71,6 +71,15 @@ async fn what_gave_way_is_counted_once_told_and_shown() {
         assert_eq!((row.readings, row.hours, row.held), (Counted { n: 9, sum: 1 }, Counted { n: 2, sum: 10 }, Some(Counted { n: 9, sum: 1 })));
         assert!(row.is_whole());
         assert_eq!(store.all_thinned_here().await.unwrap(), [(PLANT, DAY.to_owned(), row.readings)]);
+        let (key, agreed) = ((PLANT, DAY.to_owned()), AgreedDay { of: row.readings, part: Counted { n: 2, sum: 8 } });
+        store.put_agreed_day(PLANT, DAY, "changes", &agreed).await.unwrap();
+        for (first, last, n) in [(DAY, DAY, 1), ("2025-09-01", "2025-11-01", 1), ("2025-10-02", "2025-11-01", 0), ("2025-09-01", "2025-09-30", 0)] {
+            let thinned = store.days_thinned_here(first, last).await.unwrap();
+            let read = store.agreed_days(first, last, "changes").await.unwrap();
+            assert_eq!((thinned.contains(&key), read.get(&key)), (n == 1, Some(&agreed).filter(|_| n == 1)), "{first} to {last}");
+            assert_eq!((thinned.len(), read.len()), (n, n));
+            assert_eq!(store.agreed_days(first, last, "minutes").await.unwrap().len(), 0);
+        }
         let told = store.feed(UP, 0, 1_000).await.unwrap();
         let told: Vec<_> = told.iter().filter(|e| e.kind == "thinned").collect();
         assert_eq!(told.len(), 1, "the newest state of it once");

@@ -476,8 +476,8 @@ impl Conversation {
                         for day in &claim.days {
                             self.left.remove(&Day { origin: day.origin, day: day.day });
                         }
-                        let whole = if agreed.is_part() { std::mem::take(&mut self.whole) } else { BTreeMap::new() };
-                        self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours, &whole).await });
+                        let whole = agreed.is_part().then(|| std::mem::take(&mut self.whole));
+                        self.service.tasks.spawn(async move { thinned::note_told(&app, &claim, &ours, whole.as_ref()).await });
                     } else {
                         let (service, peer) = (self.service.clone(), self.peer.id);
                         self.service.tasks.spawn(async move {

@@ -112,13 +112,13 @@ impl Sender {
         }
     }
 
-    /// Read each time: an operator who replaces it need not start the node anew.
+    /// Read each time: an operator who replaces it need not start the node anew. Where it lies is said by the configuration, not by the log of attempts.
     fn secret(&self) -> Result<String, Json> {
         let Some(path) = &self.target.secret_file else { return Ok(String::new()) };
         let fail = |says: String| json!({"code": "no_secret", "says": says});
-        let text = std::fs::read_to_string(path).map_err(|error| fail(format!("{}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         let secret = text.trim_end().to_owned();
-        if is_secret(&secret) { Ok(secret) } else { Err(fail(format!("{}: is no secret", path.display()))) }
+        if is_secret(&secret) { Ok(secret) } else { Err(fail("it holds no secret".to_owned())) }
     }
 }
 
@@ -236,6 +236,21 @@ mod tests {
             Delivery::Failed { answered: true, .. }
         ));
         assert!(matches!(judge(&call(true), Err((false, "refused".to_owned())), ""), Delivery::Failed { answered: false, .. }));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_does_not_say_where_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hidden");
+        let place = Place::Dir(dir.path().to_owned());
+        let target = Target { name: "p".into(), submission: "s".into(), place, secret_file: Some(path.clone()) };
+        let sender = Sender::new(&target);
+        let told = |sender: &Sender| sender.secret().unwrap_err();
+        let missing = told(&sender);
+        std::fs::write(&path, "\u{1}").unwrap();
+        for told in [missing, told(&sender)] {
+            assert!(told["code"] == "no_secret" && told["says"] != "" && !told.to_string().contains("hidden"), "{told}");
+        }
     }
 
     #[test]
