@@ -934,8 +934,11 @@ impl World {
             Job::KeepFeed(feed) => {
                 let Some(peer) = peer else { return };
                 let is_child = self.connections.get(&connection).is_some_and(|c| c.child == node);
-                let kept = if is_full { None } else { Some(feed.upto) };
-                if kept.is_some() {
+                // What does not follow on what is durable is not applied, whoever asked for it: it may be of a conversation that is over.
+                let have = self.nodes[node].durable.inbox.get(&peer).map_or(0, |inbox| inbox.have.feed);
+                let follows = feed.after == have;
+                let kept = (!is_full).then_some(if follows { feed.upto } else { have });
+                if kept.is_some() && follows {
                     for entry in &feed.entries {
                         self.apply(node, peer, is_child, entry);
                     }
