@@ -683,7 +683,8 @@ impl RecordChange<'_> {
         Ok(Some((row.get("origin")?, doc)))
     }
 
-    /// Makes the enterprise this node's own, as it was handed over; `None` = it is another node's here, or was merged into another.
+    /// Makes the enterprise this node's own, as it was handed over; `None` = it is another node's here, was merged into another, or was handed
+    /// on by a life of this node that it forgot.
     ///
     /// # Errors
     /// [`StoreError::Missing`] for a division that is none, [`StoreError::Database`].
@@ -691,6 +692,9 @@ impl RecordChange<'_> {
         let region = RegionCode::new(&given.region).ok_or(StoreError::Missing { field: "region" })?;
         let place = given.lon.zip(given.lat).and_then(|(lon, lat)| Wgs84::new(lon, lat));
         let change = self.change();
+        if is_handed_on(&mut change.tx, &given.code).await? {
+            return Ok(None);
+        }
         let q = sql("SELECT e.id, e.home, e.merged_into, e.transfer, e.revision FROM enterprise AS e WHERE e.code = $1")
             .bind(given.code.as_str());
         let Some(row) = change.tx.row(q).await? else {
@@ -788,6 +792,19 @@ ON CONFLICT (kind, subject) DO UPDATE SET name = excluded.name, detail = exclude
         settle(change, id, Said::Taken, &words).await?;
         record(change, "take", id, json!({"enterprise": enterprise, "records": records.len()})).await.map(drop)
     }
+}
+
+/// Whether a node below has said that it took what this node forgot, see [`Apply::note_given`].
+async fn is_handed_on(tx: &mut Tx, code: &str) -> Result<bool, StoreError> {
+    let q = sql("SELECT t.head FROM transfer AS t
+INNER JOIN node AS n ON n.id = t.origin AND n.relation = 'self'
+WHERE t.state = $1 AND t.enterprise_id IS NULL");
+    for row in tx.rows(q.bind(Given::Taken.as_str())).await? {
+        if row.json::<Head>("head")?.code == code {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The pieces one behind the other, if they are what the head says.
@@ -944,7 +961,13 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
 WHERE e.code = $1 AND e.merged_into IS NULL");
         let row = self.change.tx.row(q.bind(of.known_by.as_str())).await?;
         let is_given = grant(secret, "enterprise", &of.known_by, self.peer.id, id) == of.grant;
-        let Some(row) = row.filter(|_| is_given) else { return Err(Fault::Refused("unknown")) };
+        let Some(row) = row.filter(|_| is_given) else {
+            return match before {
+                None if is_given => self.note_given(id, of).await,
+                Some(Given::Taken) if is_given => Ok(()),
+                _ => Err(Fault::Refused("unknown")),
+            };
+        };
         let local: EnterpriseId = row.get("id")?;
         let region: RegionCode = row.get("region")?;
         if before != Some(Given::Taken) {
@@ -984,6 +1007,16 @@ WHERE e.code = $1 AND e.merged_into IS NULL");
         let detail = json!({"transfer": id.to_string(), "home": self.peer.id.to_string()});
         let entry = AuditEntry { action: "transfer", noun: "enterprise", subject: local.to_string(), detail, row, holder };
         self.change.record(entry).await?;
+        Ok(())
+    }
+
+    /// This node was set back to before it had the enterprise, and handed it on in the life that it forgot. Whoever gave it to this node may still offer it:
+    /// so the word is kept, and it is not taken before its home has told of it.
+    async fn note_given(&mut self, id: TransferId, of: &Taken) -> Result<(), Fault> {
+        let head = Head { code: of.known_by.clone(), ..Head::default() };
+        put(&mut self.change, id, (self.own, self.peer.id), None, Given::Taken.as_str(), &head).await?;
+        self.change.tx.run(sql("UPDATE transfer SET ended_at_us = $1 WHERE id = $2").bind(self.change.now).bind(id)).await?;
+        record(&mut self.change, "take", id, json!({"from": self.peer.id.to_string(), "code": of.known_by})).await?;
         Ok(())
     }
 
