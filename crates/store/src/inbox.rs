@@ -834,6 +834,7 @@ VALUES ($1, $2, $3, $4, $5, $6, 1, $7) RETURNING id");
             _ => return Err(Fault::Refused("body")),
         };
         let known = self.change.tx.row(sql("SELECT home, returned_at_us, historic FROM alarm WHERE id = $1").bind(id)).await?;
+        let is_known = known.is_some();
         if let Some(row) = known {
             if row.get::<Option<NodeId>>("home")? != Some(origin) {
                 return Err(Fault::Refused("home"));
@@ -895,7 +896,28 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
         if self.put_handlings(id, &handlings).await? {
             self.touched_alarm(id);
         }
+        if is_known && self.is_lacking(id, &body.handlings).await? {
+            self.change.told.handled(id);
+        }
         Ok(())
+    }
+
+    /// Whether a child tells of an alarm without what was done about it here or above. One that was set back refuses what it hears of an alarm that it forgot,
+    /// and is told of the alarm by its own child later: so it must be told once more.
+    async fn is_lacking(&mut self, id: AlarmId, told: &[HandlingBody]) -> Result<bool, Fault> {
+        let q = sql("SELECT level, acknowledged_at_us, closed_at_us FROM alarm_handling WHERE alarm_id = $1").bind(id);
+        for row in self.change.tx.rows(q).await? {
+            let level: String = row.get("level")?;
+            let node: NodeId = level.parse().unwrap_or(self.own);
+            if node == self.peer.id || self.below.contains(&node) {
+                continue;
+            }
+            let done: (Option<i64>, Option<i64>) = (row.get("acknowledged_at_us")?, row.get("closed_at_us")?);
+            if !told.iter().any(|h| h.node == node && (h.acknowledged_at, h.closed_at) == done) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What a combination looks at.

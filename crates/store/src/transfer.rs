@@ -737,7 +737,8 @@ impl RecordChange<'_> {
         Ok(Some((row.get("origin")?, doc)))
     }
 
-    /// Makes the enterprise this node's own, as it was handed over; `None` = it is another node's here, or was merged into another.
+    /// Makes the enterprise this node's own, as it was handed over; `None` = it is another node's here, was merged into another, or was handed
+    /// on by a life of this node that it forgot.
     ///
     /// # Errors
     /// [`StoreError::Missing`] for a division that is none, [`StoreError::Database`].
@@ -750,6 +751,9 @@ impl RecordChange<'_> {
         let stands_for = own.get::<Option<RegionCode>>("region")?.is_some_and(|of| of.holds(&region));
         if own.word("level", NodeLevel::parse)? != NodeLevel::Enterprise && !stands_for {
             return Err(StoreError::Missing { field: "region" });
+        }
+        if is_handed_on(&mut change.tx, &given.code).await? {
+            return Ok(None);
         }
         let q = sql("SELECT e.id, e.home, e.merged_into, e.transfer, e.revision FROM enterprise AS e WHERE e.code = $1")
             .bind(given.code.as_str());
@@ -849,6 +853,19 @@ ON CONFLICT (kind, subject) DO UPDATE SET name = excluded.name, detail = exclude
         settle(change, id, Said::Taken, &words).await?;
         record(change, "take", id, json!({"enterprise": enterprise, "records": records.len()})).await.map(drop)
     }
+}
+
+/// Whether a node below has said that it took what this node forgot, see [`Apply::note_given`].
+async fn is_handed_on(tx: &mut Tx, code: &str) -> Result<bool, StoreError> {
+    let q = sql("SELECT t.head FROM transfer AS t
+INNER JOIN node AS n ON n.id = t.origin AND n.relation = 'self'
+WHERE t.state = $1 AND t.enterprise_id IS NULL");
+    for row in tx.rows(q.bind(Given::Taken.as_str())).await? {
+        if row.json::<Head>("head")?.code == code {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The pieces one behind the other, if they are what the head says.
@@ -1010,7 +1027,13 @@ ON CONFLICT (transfer_id, place) DO UPDATE SET data = excluded.data");
         let q = sql("SELECT e.id, e.mark, e.code, e.name, e.region, e.sector, e.lon, e.lat, e.home FROM enterprise AS e
 WHERE e.code = $1 AND e.merged_into IS NULL");
         let row = self.change.tx.row(q.bind(of.known_by.as_str())).await?;
-        let Some(row) = row else { return Err(Fault::Refused("unknown")) };
+        let Some(row) = row else {
+            return match before {
+                None => self.note_given(id, of).await,
+                Some(Given::Taken) => Ok(()),
+                _ => Err(Fault::Refused("unknown")),
+            };
+        };
         let home: Option<String> = row.get("home")?;
         if home.as_deref().is_some_and(|home| !home.is_empty() && home != self.peer.id.to_string()) {
             // It went on to yet another.
@@ -1054,6 +1077,16 @@ WHERE e.code = $1 AND e.merged_into IS NULL");
         let detail = json!({"transfer": id.to_string(), "home": self.peer.id.to_string()});
         let entry = AuditEntry { action: "transfer", noun: "enterprise", subject: local.to_string(), detail, row, holder };
         self.change.record(entry).await?;
+        Ok(())
+    }
+
+    /// This node was set back to before it had the enterprise, and handed it on in the life that it forgot. Whoever gave it to this node may still offer it:
+    /// so the word is kept, and it is not taken before its home has told of it.
+    async fn note_given(&mut self, id: TransferId, of: &Taken) -> Result<(), Fault> {
+        let head = Head { code: of.known_by.clone(), ..Head::default() };
+        put(&mut self.change, id, (self.own, self.peer.id), None, Given::Taken.as_str(), &head).await?;
+        self.change.tx.run(sql("UPDATE transfer SET ended_at_us = $1 WHERE id = $2").bind(self.change.now).bind(id)).await?;
+        record(&mut self.change, "take", id, json!({"from": self.peer.id.to_string(), "code": of.known_by})).await?;
         Ok(())
     }
 

@@ -422,6 +422,17 @@ async fn three_levels_handle_one_alarm_each_for_itself() {
         let before = ends().await;
         round().await;
         assert_eq!(ends().await, before);
+        // A county that was set back hears of the alarm from the plant alone, and tells of it without what the city did: that is told once more.
+        let told = county.feed(UP, 0, 1_000).await.unwrap().into_iter().find(|entry| entry.kind == "alarm").unwrap();
+        let mut body: Value = serde_json::from_str(&told.body).unwrap();
+        body["handlings"].as_array_mut().unwrap().retain(|h| h["node"] != json!(CITY.to_string()));
+        let after = city.inbox(COUNTY).await.unwrap().feed;
+        let lacking = FeedEntry { seq: after + 1, body: body.to_string(), ..told };
+        assert_eq!(city.apply_feed(&from_county, after, after + 1, &[lacking], later(31)).await.unwrap().refused, []);
+        let once_more = city.feed(&COUNTY.to_string(), before.2, 10).await.unwrap();
+        assert_eq!(subjects(&once_more), [format!("handling {id}")]);
+        assert!(carry(&city, &COUNTY.to_string(), &county, &from_city, later(32)).await.is_empty());
+        assert_eq!(county.feed_end(&PLANT.to_string()).await.unwrap(), before.3, "it knew it");
         // The engine of a level never judges another's alarm.
         assert!(county.standing_alarms().await.unwrap().is_empty());
         // The plant's device is the plant's at every level, under the county's file of the enterprise.

@@ -16,6 +16,7 @@ const CITY: NodeId = NodeId::new(0xc1);
 const COUNTY: NodeId = NodeId::new(0xaaaa_aaaa_0000_0000_0000_0000_0000_0002);
 const PLANT: NodeId = NodeId::new(0xbbbb_bbbb_0000_0000_0000_0000_0000_0003);
 const ONE: TransferId = TransferId::new(0x0199_0000_0000_7000_8000_0000_0000_0001);
+const TWO: TransferId = TransferId::new(0x0199_0000_0000_7000_8000_0000_0000_0002);
 
 const DANGER: &str = r#"
 kind = "danger"
@@ -503,6 +504,54 @@ async fn a_county_that_was_set_back_knows_its_own_word_again() {
     assert!(county.record(&Scope::node(), "danger", own).await.unwrap().home.is_none());
     assert_eq!(all(&county).await.len(), 4, "nothing twice");
     is_elsewhere(rename(&county, l.at_county, "x", later(6)).await);
+    is_sound(&county).await;
+}
+
+#[tokio::test]
+async fn a_county_that_forgot_that_it_had_it_does_not_take_again_what_it_handed_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let county = Store::open(&sqlite_url(directory.path())).await.unwrap();
+    let ((town, _t), (city, _c)) = (other().await, other().await);
+    be(&county, COUNTY, "县局", NodeLevel::County, Some("530402")).await;
+    be(&town, PLANT, "街道", NodeLevel::Township, Some("530402")).await;
+    be(&city, CITY, "市局", NodeLevel::City, Some("5304")).await;
+    join(&city, &county, COUNTY, NodeLevel::County, Some("530402"), None).await;
+    join(&county, &town, PLANT, NodeLevel::Township, Some("530402"), None).await;
+    county.close().await;
+    drop(county);
+    let backup = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), backup.path().join(file.file_name())).unwrap();
+    }
+    let county = Store::open(&sqlite_url(directory.path())).await.unwrap();
+    county.set_registers(registers());
+    let at_county = made(&county, "E1").await.id;
+    county.make_transfer(&admin(), ONE, at_county, PLANT, &kinds(), later(1)).await.unwrap();
+    assert_eq!(down(&county, &town, later(2)).await, [ONE]);
+    take(&town, ONE, later(3)).await.unwrap();
+    county.close().await;
+
+    // Of yesterday, when it did not have it. It hears the town's word, and what the city still offers before the town tells of the enterprise.
+    let county = Store::open(&sqlite_url(backup.path())).await.unwrap();
+    county.set_registers(registers());
+    let word = town.feed(UP, 0, 100).await.unwrap();
+    let word: Vec<FeedEntry> = word.into_iter().filter(|entry| entry.kind == "transferred").collect();
+    let from_town = Peer { id: PLANT, level: NodeLevel::Township, region: Some(region("530402")), enterprise: None };
+    let (after, upto) = (county.inbox(PLANT).await.unwrap().feed, word.last().unwrap().seq);
+    assert_eq!(county.apply_feed(&from_town, after, upto, &word, later(4)).await.unwrap().refused, []);
+    let row = county.transfers(&admin()).await.unwrap().remove(0);
+    assert_eq!((row.id, row.state.as_str(), row.is_ours, row.enterprise), (ONE, "taken", true, None));
+    assert_eq!(row.enterprise_code, "E1");
+    let at_city = made(&city, "E1").await.id;
+    city.make_transfer(&admin(), TWO, at_city, COUNTY, &kinds(), later(5)).await.unwrap();
+    let from_city = Peer { id: CITY, level: NodeLevel::City, region: Some(region("5304")), enterprise: None };
+    assert_eq!(carry(&city, &COUNTY.to_string(), &county, &from_city, later(6)).await, [TWO]);
+    let node = Scope::node();
+    let mut change = county.change_records(&node, later(7)).await.unwrap();
+    let (_, given) = change.transfer(TWO).await.unwrap().unwrap();
+    assert_eq!(change.take_enterprise(&given.enterprise).await.unwrap(), None);
+    drop(change);
     is_sound(&county).await;
 }
 

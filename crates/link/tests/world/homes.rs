@@ -216,9 +216,8 @@ impl World {
             given.state = after;
         }
         if after == Given::Taken {
-            if let Some(of) = homes.things.get_mut(&thing) {
-                of.is_own = false;
-            }
+            // Also of what was forgotten: its former giver may still offer it, and it is not to be taken before its home has told of it.
+            homes.things.entry(thing).or_insert(Thing { is_own: false, version: 0 }).is_own = false;
         } else if state.is_some_and(Given::is_open) {
             self.tell_head(node, transfer);
         }

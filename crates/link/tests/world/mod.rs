@@ -628,15 +628,28 @@ impl World {
     /// What is known of an alarm goes up, and to the child it comes from.
     fn tell(&mut self, node: usize, alarm: u64) {
         let body = alarm_body(&self.nodes[node].durable.alarms[&alarm]);
-        self.put_up(node, format!("alarm:{alarm}"), body.clone());
+        self.put_up(node, format!("alarm:{alarm}"), body);
         let children = self.nodes[node].children.clone();
         for child in children {
             let knows = self.nodes[node].durable.inbox.contains_key(&child) && self.below(child, alarm);
             if knows {
-                let starts = self.nodes[node].durable.starts;
-                self.nodes[node].durable.down.entry(child).or_default().put(starts, format!("handling:{alarm}"), body.clone());
+                self.tell_handling(node, child, alarm);
             }
         }
+    }
+
+    fn tell_handling(&mut self, node: usize, child: usize, alarm: u64) {
+        let body = alarm_body(&self.nodes[node].durable.alarms[&alarm]);
+        let starts = self.nodes[node].durable.starts;
+        self.nodes[node].durable.down.entry(child).or_default().put(starts, format!("handling:{alarm}"), body);
+    }
+
+    /// Whether a child tells of an alarm without what was done about it here or above. One that was set back passes over what it hears of an alarm that it
+    /// forgot, and is told of the alarm by its own child later: so it must be told once more.
+    fn is_lacking(&self, node: usize, child: usize, alarm: u64, theirs: &Alarm) -> bool {
+        let below = self.subtree(child);
+        let known = &self.nodes[node].durable.alarms[&alarm].handlings;
+        known.iter().any(|(level, version)| !below.contains(level) && theirs.handlings.get(level).is_none_or(|heard| heard < version))
     }
 
     /// Whether an alarm is known at or below a node; in the product its home says so.
@@ -921,8 +934,11 @@ impl World {
             Job::KeepFeed(feed) => {
                 let Some(peer) = peer else { return };
                 let is_child = self.connections.get(&connection).is_some_and(|c| c.child == node);
-                let kept = if is_full { None } else { Some(feed.upto) };
-                if kept.is_some() {
+                // What does not follow on what is durable is not applied, whoever asked for it: it may be of a conversation that is over.
+                let have = self.nodes[node].durable.inbox.get(&peer).map_or(0, |inbox| inbox.have.feed);
+                let follows = feed.after == have;
+                let kept = (!is_full).then_some(if follows { feed.upto } else { have });
+                if kept.is_some() && follows {
                     for entry in &feed.entries {
                         self.apply(node, peer, is_child, entry);
                     }
@@ -1009,8 +1025,9 @@ impl World {
                     self.ring(node, alarm);
                 }
                 if self.nodes[node].durable.alarms.entry(alarm).or_default().merge(&theirs) {
-                    let _ = peer;
                     self.tell(node, alarm);
+                } else if !from_above && self.is_lacking(node, peer, alarm, &theirs) {
+                    self.tell_handling(node, peer, alarm);
                 }
             }
         }
