@@ -108,6 +108,10 @@ fn lay_out(copy: &Path, file: &str, text: &str) -> anyhow::Result<()> {
         manifest = manifest.replace(&format!("{elsewhere}{room}\""), &format!("path = \"crates/{room}\""));
         copy_dir(&root.join("crates").join(room), &copy.join("crates").join(room))?;
     }
+    // Files that are compiled in.
+    for folder in ["packs", "docs/reference"] {
+        copy_dir(&root.join(folder), &copy.join(folder))?;
+    }
     fs::write(copy.join("Cargo.toml"), manifest)?;
     fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock"))?;
     fs::write(copy.join(file), text).context("write the copy")

@@ -86,7 +86,7 @@ impl Given {
     #[must_use]
     pub fn hear(self, said: Said) -> Self {
         if !self.is_open() {
-            // safety: what was said stands
+            // What was said stands: the giver has gone on, or the target has it.
             return self;
         }
         match said {
