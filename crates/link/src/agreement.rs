@@ -60,7 +60,7 @@ impl Readings {
         let newest = |i: usize| rows.get(i + 1).is_none_or(|next| next.at_us != rows[i].at_us);
         let standing: Vec<usize> = (0..rows.len()).filter(|i| newest(*i)).collect();
         for i in &standing {
-            keeps[*i] = rows[*i].revision > 0; // safety: what was revised goes, so that nobody takes an older value for the newest
+            keeps[*i] = rows[*i].revision > 0; // What was revised goes, so that nobody takes an older value for the newest
         }
         if self == Self::Changes {
             for (n, i) in standing.iter().enumerate() {
