@@ -608,8 +608,8 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
     (
         "retention.thin_keep_days",
         "days",
-        "抽稀时一律保留的整天数，至少 8；`retention.kinds` 列出的类型与保全的一律不抽稀",
-        "whole days of which nothing gives way for that, 8 at least; kinds of `retention.kinds` and what is held never do",
+        "抽稀时一律保留的整天数，至少 8；按类型规定期限的测点与保全的一律不抽稀",
+        "whole days of which nothing gives way for that, 8 at least; kinds with days of their own and what is held never do",
     ),
     ("access.idle_s", "s", "多久无操作后须重新输入口令", "acting asks for the password again after this long"),
     ("access.session_s", "s", "登录的最长有效期", "life of a session"),

@@ -49,8 +49,11 @@ pub struct Open {
     /// Who wants files and database to say the same of what went.
     paused: AtomicUsize,
     /// What the parent lacks, and when that was asked (real time).
-    untold: Mutex<Option<(Instant, Arc<HashSet<(NodeId, i32)>>)>>,
+    untold: Mutex<Option<(Instant, Untold)>>,
 }
+
+/// Days that the parent was not found to have exactly.
+type Untold = Arc<HashSet<(NodeId, i32)>>;
 
 impl Default for Open {
     fn default() -> Self {
@@ -267,7 +270,7 @@ pub(crate) fn make_room(keeper: &mut Keeper, app: &Arc<App>, runtime: &Handle) -
 }
 
 /// Days of which the parent has not what is here; empty without a parent, and where it takes no readings.
-async fn untold(app: &App) -> Result<Arc<HashSet<(NodeId, i32)>>, StoreError> {
+async fn untold(app: &App) -> Result<Untold, StoreError> {
     let last = || app.thinning.untold.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((asked_at, untold)) = &*last()
         && asked_at.elapsed() < UNTOLD_STANDS
@@ -289,7 +292,7 @@ async fn ask_untold(app: &App) -> Result<HashSet<(NodeId, i32)>, StoreError> {
 }
 
 /// Keeps a point's day if the parent lacks one of the two civil days it touches.
-fn spares(app: &App, known: Arc<Snapshot>, untold: Arc<HashSet<(NodeId, i32)>>) -> anlan_history::Spares {
+fn spares(app: &App, known: Arc<Snapshot>, untold: Untold) -> anlan_history::Spares {
     let own = app.store.own_node().unwrap_or(NodeId::new(0));
     Arc::new(move |point, day| {
         let (origin, _) = known.origin(own, point);
