@@ -215,16 +215,16 @@ pub async fn make(app: &App, scope: &Scope, new: NewOrder) -> Result<OrderView, 
         return Err(AppError::too_large("order.too_large"));
     }
     let now = app.clock.now();
-    let put = Put { id: new_id(now), enterprise: owner.enterprise, order };
+    let put = Put { id: OrderId::new(new_id(now)), enterprise: owner.enterprise, order };
     let row = app.store.make_order(&act, &put, now).await?;
     Ok(view(app, scope, row))
 }
 
-/// A UUIDv7 whose time is domain time.
-fn new_id(now: anlan_model::Timestamp) -> OrderId {
+/// The bits of a UUIDv7 whose time is domain time.
+pub(crate) fn new_id(now: anlan_model::Timestamp) -> u128 {
     let us = now.micros().max(0).unsigned_abs();
     let time = uuid::Timestamp::from_unix(uuid::NoContext, us / 1_000_000, u32::try_from(us % 1_000_000 * 1_000).unwrap_or(0));
-    OrderId::new(uuid::Uuid::new_v7(time).as_u128())
+    uuid::Uuid::new_v7(time).as_u128()
 }
 
 /// What is known here to stand against a step elsewhere: the register there may be another edition, and says the last word.
@@ -377,21 +377,23 @@ async fn settle(app: &App, id: OrderId) -> Result<bool, AppError> {
     let row = app.store.order(&Scope::node(), id).await?;
     match take(app, &row).await {
         Ok(is_done) => Ok(is_done),
-        Err(refused) if is_refusal(&refused) => {
-            let problem = |p: crate::error::Problem| OrderProblem {
-                code: p.code.to_owned(),
-                field: p.field,
-                params: p.params.into_iter().map(|(name, value)| (name.to_owned(), value.chars().take(1_000).collect())).collect(),
-            };
-            let problems = refused.problems.into_iter().map(problem).collect();
-            Ok(app.store.refuse_order(id, problems, app.clock.now()).await?)
-        }
+        Err(refused) if is_refusal(&refused) => Ok(app.store.refuse_order(id, told(refused), app.clock.now()).await?),
         Err(failure) => Err(failure),
     }
 }
 
+/// What stands against it, as another node reads it.
+pub(crate) fn told(refused: AppError) -> Vec<OrderProblem> {
+    let problem = |p: crate::error::Problem| OrderProblem {
+        code: p.code.to_owned(),
+        field: p.field,
+        params: p.params.into_iter().map(|(name, value)| (name.to_owned(), value.chars().take(1_000).collect())).collect(),
+    };
+    refused.problems.into_iter().map(problem).collect()
+}
+
 /// Whether it will be no otherwise the next time: what a person would have been told.
-fn is_refusal(failure: &AppError) -> bool {
+pub(crate) fn is_refusal(failure: &AppError) -> bool {
     matches!(failure.kind, Refusal::Invalid | Refusal::Forbidden | Refusal::NotFound | Refusal::Conflict | Refusal::TooLarge)
 }
 

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use anlan_domain::register::{Kind, Owner};
 use anlan_model::{Clock as _, EnterpriseId, NodeId, NodeLevel, Permission, Role, Scope, TransferId};
-use anlan_store::{OrderProblem, StoreError};
+use anlan_store::StoreError;
 pub use anlan_store::{TransferPreview, TransferRow};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::App;
-use crate::error::{AppError, Kind as Refusal};
-use crate::record;
+use crate::error::AppError;
 use crate::registry::Touched;
+use crate::{order, record};
 
 /// What could not be taken for want of the database is tried again this often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -74,9 +74,7 @@ pub async fn preview(app: &App, scope: &Scope, enterprise: EnterpriseId) -> Resu
 pub async fn make(app: &App, scope: &Scope, enterprise: EnterpriseId, node: NodeId) -> Result<TransferRow, AppError> {
     let scope = scope.with(Permission::ManageSystem)?;
     let now = app.clock.now();
-    let us = now.micros().max(0).unsigned_abs();
-    let time = uuid::Timestamp::from_unix(uuid::NoContext, us / 1_000_000, u32::try_from(us % 1_000_000 * 1_000).unwrap_or(0));
-    let id = TransferId::new(uuid::Uuid::new_v7(time).as_u128());
+    let id = TransferId::new(order::new_id(now));
     let made = app.store.make_transfer(&scope, id, enterprise, node, &kinds(app).await?, now).await;
     made.map_err(|error| match error {
         StoreError::Missing { field: "node" } => AppError::invalid("transfer.node", "node"),
@@ -139,14 +137,8 @@ pub async fn take_heard(app: &App) {
 /// Takes one, or refuses it.
 async fn settle(app: &App, id: TransferId) -> Result<(), AppError> {
     match take(app, id).await {
-        Err(refused) if matches!(refused.kind, Refusal::Invalid | Refusal::Forbidden | Refusal::NotFound | Refusal::Conflict) => {
-            let problem = |p: crate::error::Problem| OrderProblem {
-                code: p.code.to_owned(),
-                field: p.field,
-                params: p.params.into_iter().map(|(name, value)| (name.to_owned(), value.chars().take(1_000).collect())).collect(),
-            };
-            let problems = refused.problems.into_iter().map(problem).collect();
-            app.store.refuse_transfer(id, problems, app.clock.now()).await?;
+        Err(refused) if order::is_refusal(&refused) => {
+            app.store.refuse_transfer(id, order::told(refused), app.clock.now()).await?;
             Ok(())
         }
         taken => taken,

@@ -69,7 +69,7 @@ fn is_word(pack: &str) -> bool {
 }
 
 /// `text` in pieces of at most so many bytes, none of which ends inside of a character.
-fn pieces(text: &str, most: usize) -> Vec<&str> {
+pub(crate) fn pieces(text: &str, most: usize) -> Vec<&str> {
     let mut found = Vec::new();
     let mut left = text;
     while left.len() > most {

@@ -19,6 +19,7 @@ use crate::db::{Row, Sql, Tx, sql};
 use crate::feed::{EnterpriseBody, Entry, among, entry};
 use crate::inbox::{Apply, Fault, parse, texts};
 use crate::node::NodeState;
+use crate::offer::pieces;
 use crate::record::RecordOwner;
 use crate::{NewEnterprise, OrderProblem, RecordChange, RecordPut, Store, StoreError, require_node_wide};
 
@@ -322,19 +323,6 @@ async fn choose(tx: &mut Tx, enterprise: EnterpriseId, kinds: &[String]) -> Resu
     Ok((all, goes))
 }
 
-/// `text` in pieces of at most so many bytes, none of which ends inside of a character.
-fn pieces(text: &str) -> Vec<&str> {
-    let (mut found, mut left) = (Vec::new(), text);
-    while left.len() > PIECE_BYTES {
-        let at = (0..=PIECE_BYTES).rev().find(|at| left.is_char_boundary(*at)).unwrap_or(PIECE_BYTES);
-        let (piece, rest) = left.split_at(at);
-        found.push(piece);
-        left = rest;
-    }
-    found.push(left);
-    found
-}
-
 /// Bodies as they mean something elsewhere too.
 struct Naming<'a> {
     own: NodeId,
@@ -545,7 +533,7 @@ impl Store {
         let registers = self.network.registers();
         let doc = document(&mut change.tx, own, target, id, enterprise, &goes, &registers).await?;
         let text = text_of(&doc);
-        let parts = pieces(&text);
+        let parts = pieces(&text, PIECE_BYTES);
         let n_pieces = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         if n_pieces > PIECES_MAX {
             return Err(StoreError::TooMany { most: PIECES_MAX });
@@ -1167,14 +1155,5 @@ mod tests {
             grant("s", "record", "5", node, TransferId::new(10)),
         ];
         assert!(others.iter().all(|other| *other != one));
-    }
-
-    #[test]
-    fn pieces_are_short_and_together_the_whole() {
-        for text in [String::new(), "安".repeat(PIECE_BYTES), "a".repeat(PIECE_BYTES + 1)] {
-            let parts = pieces(&text);
-            assert!(parts.iter().all(|part| part.len() <= PIECE_BYTES));
-            assert_eq!(parts.concat(), text);
-        }
     }
 }
