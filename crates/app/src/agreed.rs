@@ -12,9 +12,10 @@ use anlan_link::session::Wanted;
 use anlan_model::NodeId;
 use anlan_store::{AgreedDay, Counted};
 
+use crate::around::Agreed;
 use crate::clock::{date_of, day_bounds};
 use crate::ledger::{Ledger, LedgerError};
-use crate::telemetry::piece::{agreed_part, points_of};
+use crate::telemetry::piece::points_of;
 
 /// Days read from history for one claim; readings wait meanwhile, so the others come with the next.
 const READS: usize = 4;
@@ -31,8 +32,9 @@ pub(crate) struct Part {
 }
 
 /// What the database says of some days.
-#[derive(Default)]
 struct Remembered {
+    /// What is agreed of them.
+    agreed: Agreed,
     /// Of which a part was read.
     read: HashMap<(NodeId, String), AgreedDay>,
     /// Of which something gave way.
@@ -56,7 +58,7 @@ impl Ledger {
                 break;
             }
             let may_read = n_read < READS;
-            match self.part_of(agreed, held, &known, may_read, &mut n_read).await? {
+            match self.part_of(held, &known, may_read, &mut n_read).await? {
                 Some((digest, true)) => {
                     part.claim.days.push(DayDigest { digest, ..held });
                     part.whole.insert(day, held.digest);
@@ -78,7 +80,7 @@ impl Ledger {
         let (mut ours, mut unknown) = (Vec::with_capacity(days.len()), BTreeSet::new());
         let known = self.remembered(agreed, &full.days).await?;
         for held in full.days {
-            let part = self.part_of(agreed, held, &known, true, &mut 0).await?;
+            let part = self.part_of(held, &known, true, &mut 0).await?;
             if part.is_none() {
                 unknown.insert(Day { origin: held.origin, day: held.day });
             }
@@ -89,9 +91,14 @@ impl Ledger {
 
     async fn remembered(&self, agreed: Readings, days: &[DayDigest]) -> Result<Remembered, LedgerError> {
         let (first, last) = (days.iter().map(|d| d.day).min(), days.iter().map(|d| d.day).max());
-        let Some((first, last)) = first.zip(last) else { return Ok(Remembered::default()) };
+        let Some((first, last)) = first.zip(last) else {
+            return Ok(Remembered { agreed: Agreed::plain(agreed), read: HashMap::new(), thinned: HashSet::new() });
+        };
+        let (from, to) = (day_bounds(first).0, day_bounds(last).1);
+        let around = Agreed::between(&self.sources().store, agreed, from, to).await?;
         let (store, first, last) = (&self.sources().store, date_of(first).to_string(), date_of(last).to_string());
         Ok(Remembered {
+            agreed: around,
             read: store.agreed_days(&first, &last, agreed.as_str()).await?,
             thinned: store.days_thinned_here(&first, &last).await?,
         })
@@ -101,14 +108,27 @@ impl Ledger {
     /// = it cannot be said any more.
     async fn part_of(
         &self,
-        agreed: Readings,
         held: DayDigest,
         known: &Remembered,
         may_read: bool,
         n_read: &mut usize,
     ) -> Result<Option<(Digest, bool)>, LedgerError> {
         let (store, key) = (&self.sources().store, (held.origin, date_of(held.day).to_string()));
-        let basis = Counted { n: held.digest.n, sum: held.digest.sum };
+        let (own, agreed) = (self.sources().own, known.agreed.clone());
+        let points = if agreed.readings == Readings::Alarms {
+            let (from, to) = day_bounds(held.day);
+            let mut points = points_of(&(self.sources().known)(), own, held.origin);
+            points.retain(|(here, _)| !agreed.is_nothing(*here, from, to));
+            if points.is_empty() {
+                return Ok(Some((Digest::default(), true)));
+            }
+            Some(points)
+        } else {
+            None
+        };
+        // Around other alarms another part is agreed of the same readings.
+        let mark = points.as_ref().map_or(0, |points| agreed.mark(points, held.day));
+        let basis = Counted { n: held.digest.n, sum: held.digest.sum.wrapping_add(mark) };
         if let Some(read) = known.read.get(&key).filter(|read| read.of == basis) {
             return Ok(Some((Digest { n: read.part.n, sum: read.part.sum }, true)));
         }
@@ -119,12 +139,12 @@ impl Ledger {
             return Ok(Some((Digest::default(), false)));
         }
         *n_read += 1;
-        let (own, whole, known) = (self.sources().own, self.sources().whole.clone(), self.sources().known.clone());
+        let (whole, of, word) = (self.sources().whole.clone(), self.sources().known.clone(), agreed.readings.as_str());
         let read = move || -> Result<Digest, LedgerError> {
             let (from, to) = day_bounds(held.day);
             let mut digest = Digest::default();
-            for (here, there) in points_of(&known(), own, held.origin) {
-                for r in agreed_part(agreed, whole.every_revision(here, from, to)?) {
+            for (here, there) in points.unwrap_or_else(|| points_of(&of(), own, held.origin)) {
+                for r in agreed.part(here, whole.every_revision(here, from, to)?) {
                     digest.add(there.get(), r.event_at.micros(), r.value, r.quality.code(), r.revision);
                 }
             }
@@ -141,7 +161,7 @@ impl Ledger {
         let still = self.day(held.origin, held.day) == held.digest;
         if still {
             let part = Counted { n: digest.n, sum: digest.sum };
-            store.put_agreed_day(origin, &day, agreed.as_str(), &AgreedDay { of: basis, part }).await?;
+            store.put_agreed_day(origin, &day, word, &AgreedDay { of: basis, part }).await?;
         }
         Ok(Some((digest, still)))
     }

@@ -23,10 +23,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::around::Agreed;
 use crate::clock::{AppClock, date_of, day_bounds, day_number, number_of};
 use crate::registry::Snapshot;
 use crate::telemetry::engine::EngineHandle;
-use crate::telemetry::piece::{agreed_part, points_of};
+use crate::telemetry::piece::points_of;
 use crate::thinned;
 
 /// What is counted reaches the database this often (real time): what a crash makes to be counted again.
@@ -289,13 +290,17 @@ impl Ledger {
     /// # Errors
     /// History or archive cannot be read.
     pub async fn point_digests(&self, origin: NodeId, day: i32, agreed: Readings) -> Result<Vec<(i64, Digest)>, LedgerError> {
+        let agreed = Agreed::of_day(&self.sources.store, agreed, day).await?;
         let (own, whole, known) = (self.sources.own, self.sources.whole.clone(), self.sources.known.clone());
         let work = move || -> Result<Vec<(i64, Digest)>, LedgerError> {
             let (from, to) = day_bounds(day);
             let mut found = Vec::new();
             for (here, there) in points_of(&known(), own, origin) {
+                if agreed.is_nothing(here, from, to) {
+                    continue;
+                }
                 let mut digest = Digest::default();
-                agreed_part(agreed, whole.every_revision(here, from, to)?).iter().for_each(|r| add(&mut digest, there, r));
+                agreed.part(here, whole.every_revision(here, from, to)?).iter().for_each(|r| add(&mut digest, there, r));
                 if digest.n > 0 {
                     found.push((there.get(), digest));
                 }

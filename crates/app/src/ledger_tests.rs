@@ -101,7 +101,7 @@ impl Bench {
     }
 
     pub(crate) fn pieces(&self, most: usize) -> Vec<piece::Piece> {
-        let mut log = LogPieces::new(self.node.reader.clone());
+        let mut log = LogPieces::new(self.whole.clone());
         let (mut from, mut all) = (0, Vec::new());
         loop {
             let piece = log.read(&|p| Some(self.known.origin(self.own, p)), from, u64::MAX, most, 1 << 20).unwrap();
@@ -117,7 +117,7 @@ impl Bench {
         let points = points_of(&self.known, self.own, origin);
         let (mut after, mut all) = (None, Vec::new());
         loop {
-            let part = piece::read_day(&self.whole, &points, origin, day, Readings::All, after, 37).unwrap();
+            let part = piece::read_day(&self.whole, &points, origin, day, &Agreed::plain(Readings::All), after, 37).unwrap();
             all.push(part.bytes);
             after = part.next;
             if after.is_none() {

@@ -7,6 +7,7 @@ pub mod access;
 mod agreed;
 pub mod alarm;
 pub mod archive;
+mod around;
 pub mod attachment;
 pub mod audit;
 pub mod backup;

@@ -217,6 +217,11 @@ impl Live {
         }
     }
 
+    /// How many changes of alarms were announced.
+    pub(crate) fn alarm_changes(&self) -> u64 {
+        locked(&self.alarms).newest
+    }
+
     /// Announces records that changed, or of whom somebody was told, and are committed.
     pub(crate) fn records_changed(&self, ids: &[RecordId]) {
         if !ids.is_empty() {

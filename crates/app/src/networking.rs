@@ -251,7 +251,7 @@ impl Eyes<'_> {
             (Some(by), standing)
         });
         let child = node.and_then(|id| self.nodes.get(&id)).map(|row| self.child(row));
-        let withheld = child.is_some_and(|row| agreed(row) == Readings::None);
+        let withheld = child.is_some_and(|row| matches!(agreed(row), Readings::None | Readings::Alarms));
         Way { node, is_own: false, withheld, standing, n_points: 0, n_heard: 0, n_online: 0, newest: None }
     }
 
@@ -301,7 +301,7 @@ impl Eyes<'_> {
             + match self.agreed(from) {
                 Readings::Changes => 86_400.0,
                 Readings::Minutes => 60.0,
-                Readings::All | Readings::None => 0.0,
+                Readings::All | Readings::Alarms | Readings::None => 0.0,
             };
         way.n_online += u64::from(self.now.since_us(at) as f64 / 1e6 <= limit_s);
     }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use anlan_model::NodeId;
 
 use crate::agreement::Readings;
+use crate::digest::Digest;
 use crate::intervals::Intervals;
 use crate::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message, Pulse};
 
@@ -141,7 +142,7 @@ pub enum Effect {
     /// The other asks what is held of each point; answer by sending [`Message::PointsOf`].
     TellPoints(Day),
     /// It answered.
-    Points(Day, Vec<(i64, crate::digest::Digest)>),
+    Points(Day, Vec<(i64, Digest)>),
     /// This start of the other speaks, and its feed is read on from this number.
     Met(Hello, u64),
     /// It lives.
@@ -209,8 +210,8 @@ enum Claiming {
     Due(u64),
     /// Storage counts; nothing is read meanwhile, so that nothing beyond the position is sent.
     Counting,
-    /// Nothing beyond the position is sent until the other has all up to it, or until then.
-    Filling(Claim, u64),
+    /// Nothing beyond the position is sent until the other has all up to it, and of the feed up to the second number, or until then.
+    Filling(Claim, u64, u64),
     /// Said; the answer is waited for until then.
     Said(Claim, u64),
 }
@@ -269,8 +270,8 @@ pub struct Session {
     n_keeping: usize,
     feed_keeping: bool,
     comparing: Option<(Claim, Readings)>,
-    /// Days asked for: how often, and whether one is under way.
-    asked: BTreeMap<Day, u32>,
+    /// Days asked for: how often, and of which the other then said that it holds this.
+    asked: BTreeMap<Day, (u32, Digest)>,
     asking: VecDeque<Day>,
     asked_us: u64,
     /// How often the first of them was asked for and nothing came.
@@ -441,7 +442,7 @@ impl Session {
             }
             self.ask(&mut out);
         }
-        if matches!(&self.claiming, Claiming::Filling(_, until_us) | Claiming::Said(_, until_us) if now_us >= *until_us) {
+        if matches!(&self.claiming, Claiming::Filling(_, _, until_us) | Claiming::Said(_, until_us) if now_us >= *until_us) {
             self.claiming = Claiming::Due(now_us + self.limits.claim_us);
         }
         if now_us >= self.pulse_due {
@@ -600,7 +601,7 @@ impl Session {
     /// No position beyond this is sent.
     fn end(&self) -> u64 {
         match &self.claiming {
-            Claiming::Filling(claim, _) | Claiming::Said(claim, _) => claim.at,
+            Claiming::Filling(claim, ..) | Claiming::Said(claim, _) => claim.at,
             Claiming::Due(_) | Claiming::Counting => self.log_end,
         }
     }
@@ -715,7 +716,7 @@ impl Session {
                 let (since, also, limit) = (self.claimed, self.unequal.clone(), self.limits.claim_days);
                 out.push(Effect::Count(Wanted { since, also, after: self.round.map(|(_, day)| day), limit }));
             }
-            Claiming::Filling(claim, _) if self.has.has(1, claim.at) && self.flights.is_empty() => {
+            Claiming::Filling(claim, told, _) if self.has.has(1, claim.at) && self.flights.is_empty() && self.feed_at >= *told => {
                 let claim = claim.clone();
                 out.push(Effect::Send(if self.readings.is_part() {
                     Message::ClaimOf(self.readings.as_str().to_owned(), claim.clone())
@@ -741,7 +742,9 @@ impl Session {
                 self.round_over(claim.at);
             }
             self.claiming = if is_sound {
-                Claiming::Filling(claim, self.now_us + self.limits.claim_wait_us)
+                // The part around alarms is found by alarms that were told before.
+                let told = if self.readings == Readings::Alarms { self.feed_end } else { 0 };
+                Claiming::Filling(claim, told, self.now_us + self.limits.claim_wait_us)
             } else {
                 Claiming::Due(self.now_us + self.limits.claim_us)
             };
@@ -946,7 +949,12 @@ impl Session {
                 continue;
             }
             // What they have and we do not can be sent; what we have more stays, and shows.
-            let n_asked = self.asked.entry(day).or_default();
+            let (n_asked, of) = self.asked.entry(day).or_default();
+            if readings.is_part() && *of != theirs.digest {
+                // The day is over and there is more of it, such as what lies around an alarm that came late.
+                *n_asked = 0;
+            }
+            *of = theirs.digest;
             if *n_asked < self.limits.repairs && !self.asking.contains(&day) {
                 *n_asked += 1;
                 self.asking.push_back(day); // safety: an unequal day is asked for

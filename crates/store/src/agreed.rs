@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anlan_model::NodeId;
+use anlan_model::{NodeId, PointId, Timestamp};
 
 use crate::db::{Row, sql};
 use crate::thinned::{counted, whole};
@@ -17,7 +17,35 @@ pub struct AgreedDay {
     pub part: Counted,
 }
 
+/// When an alarm of a point stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlarmSpan {
+    /// The point here.
+    pub point: PointId,
+    /// When its condition began.
+    pub onset_at: Timestamp,
+    /// When it was over; `None` = it stands.
+    pub ended_at: Option<Timestamp>,
+}
+
 impl Store {
+    /// Alarms of points, own or told, that stood at any time between two instants.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn alarm_spans(&self, from: Timestamp, to: Timestamp) -> Result<Vec<AlarmSpan>, StoreError> {
+        // A historic one without an end is over, and nothing says when.
+        let q = sql("SELECT point_id, onset_at_us, returned_at_us AS ended_at_us FROM alarm
+WHERE returned_at_us >= $1 AND onset_at_us <= $2 AND point_id IS NOT NULL
+UNION ALL
+SELECT point_id, onset_at_us, CASE WHEN historic = 1 THEN raised_at_us END AS ended_at_us FROM alarm
+WHERE returned_at_us IS NULL AND onset_at_us <= $2 AND point_id IS NOT NULL AND (historic = 0 OR raised_at_us >= $1)");
+        let rows = self.db.rows(q.bind(from).bind(to)).await?;
+        let one =
+            |row: &Row| Ok(AlarmSpan { point: row.get("point_id")?, onset_at: row.get("onset_at_us")?, ended_at: row.get("ended_at_us")? });
+        rows.iter().map(one).collect()
+    }
+
     /// What was read last of a day under the word of an agreement.
     ///
     /// # Errors

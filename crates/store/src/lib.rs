@@ -63,7 +63,7 @@ pub mod vehicle;
 
 use anlan_model::{Scope, Timestamp};
 
-pub use agreed::AgreedDay;
+pub use agreed::{AgreedDay, AlarmSpan};
 pub use alarm::{AlarmCounts, AlarmFilter};
 pub use archive::ArchiveSubject;
 pub use attachment::{AttachmentRow, AttachmentUsage, NewAttachment, VouchedFile};

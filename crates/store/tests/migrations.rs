@@ -240,6 +240,15 @@ INSERT INTO told_day (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8de
             ("SELECT COUNT(*) AS n FROM proof WHERE readings IS NOT NULL", 0),
         ],
     },
+    Step {
+        name: "0024_alarm_returned",
+        digest: "b6945688e093838617b2cb6c9121d8fcca30ae8f98dcbdac3b1bb5a937c07f83",
+        rows: "INSERT INTO alarm (id, rule, kind, subject, point_id, unit, level, value, threshold, source, confidence, onset_at_us, raised_at_us, returned_at_us,
+  historic, home)
+SELECT '01234567-89ab-7def-8123-456789abcd24', rule, kind, subject, point_id, unit, level, value, threshold, source, confidence, 1, 2, 9, 0,
+  '0199f3c27f007abc8def0123456789ab' FROM alarm;",
+        counts: &[("SELECT COUNT(*) AS n FROM alarm WHERE returned_at_us >= 9 AND onset_at_us < 2", 1)],
+    },
 ];
 
 #[test]

@@ -4440,7 +4440,7 @@ export interface components {
              * @description Position in its log at which it said so; `null` for this node.
              */
             position: number | null;
-            /** @description The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`. */
+            /** @description The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`, `alarms`. */
             readings: string | null;
             /** @description Sum of the readings' hashes modulo 2^128, hexadecimal. */
             sum: string;
@@ -4615,7 +4615,7 @@ export interface components {
          * @description Which readings go over a link.
          * @enum {string}
          */
-        Readings: "all" | "changes" | "minutes" | "none";
+        Readings: "all" | "changes" | "minutes" | "alarms" | "none";
         /** @description The password of the person signed in. */
         ReauthBody: {
             password: string;

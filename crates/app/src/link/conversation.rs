@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::Service;
 use crate::agreed::Part;
+use crate::around::Agreed;
 use crate::clock::day_number;
 use crate::ledger::{Ledger, LedgerError};
 use crate::registry::{Snapshot, Touched};
@@ -91,7 +92,7 @@ enum Done {
     Marked(bool),
     Unread,
     Counted(Claim),
-    CountedPart(Part),
+    CountedPart(Part, Option<Agreed>),
     DayRead(Option<(DayPart, Option<DayCursor>, u64)>),
     FeedKept(Option<u64>),
     LogKept(Log, bool),
@@ -117,6 +118,8 @@ struct Conversation {
     asked: HashMap<Day, Vec<oneshot::Sender<ByPoint>>>,
     /// Where a part is agreed: days to be claimed that could not be yet, until they are compared, and what is held of those that are.
     left: BTreeSet<Day>,
+    /// Around which alarms the days were claimed.
+    around: Option<Agreed>,
     whole: BTreeMap<Day, anlan_link::digest::Digest>,
     have: Option<Have>,
     have_at: Instant,
@@ -164,7 +167,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         heard_us: AtomicU64::new(0),
     });
     let mut conversation = Conversation {
-        pieces: Arc::new(std::sync::Mutex::new(LogPieces::new(app.telemetry.reader.clone()))),
+        pieces: Arc::new(std::sync::Mutex::new(LogPieces::new(app.telemetry.whole.clone()))),
         service: service.clone(),
         ledger,
         side,
@@ -178,6 +181,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
         cursors: HashMap::new(),
         asked: HashMap::new(),
         left: BTreeSet::new(),
+        around: None,
         whole: BTreeMap::new(),
         have: None,
         have_at: began,
@@ -323,7 +327,8 @@ impl Conversation {
                 self.session.leave(Bye::Stopping)
             }
             Done::Counted(claim) => self.session.counted(claim),
-            Done::CountedPart(part) => {
+            Done::CountedPart(part, around) => {
+                self.around = around.or_else(|| self.around.take());
                 self.left.extend(part.left);
                 self.whole = part.whole;
                 self.session.counted(part.claim)
@@ -401,11 +406,24 @@ impl Conversation {
                 Effect::Count(mut wanted) if self.session.readings().is_part() => {
                     let (ledger, agreed, today) = (self.ledger.clone(), self.session.readings(), day_number(app.clock.now()));
                     wanted.also.extend(self.left.iter().copied());
+                    let (service, before) = (self.service.clone(), self.around.clone());
                     self.beside(async move {
-                        Done::CountedPart(ledger.claim_of(agreed, &wanted, today).await.unwrap_or_else(|failure| {
+                        let counted = async {
+                            let around = service.near.get(&app, agreed, true).await?;
+                            let mut changed = BTreeSet::new();
+                            if let Some(before) = before.filter(|before| before.readings == agreed) {
+                                changed = around.changed(&before, &app.registry.get(), service.identity.id(), app.clock.now());
+                            }
+                            wanted.also.extend(changed.iter().copied());
+                            let mut part = ledger.claim_of(agreed, &wanted, today).await?;
+                            part.left.extend(changed);
+                            Ok::<_, LedgerError>((part, Some(around)))
+                        };
+                        let (part, around) = counted.await.unwrap_or_else(|failure| {
                             warn!(error = &failure as &dyn std::error::Error, "what is agreed of days cannot be said");
-                            Part::default()
-                        }))
+                            Default::default()
+                        });
+                        Done::CountedPart(part, around)
                     });
                 }
                 Effect::Count(wanted) => {
@@ -536,8 +554,17 @@ impl Conversation {
     fn read_log(&self, after: u64, upto: u64) {
         let (app, pieces, own) = (self.service.app.clone(), self.pieces.clone(), self.service.identity.id());
         let (readings_max, bytes_max) = piece_bounds(self.service.limits.bytes_per_s);
-        let agreed = self.session.readings();
+        let (service, agreed) = (self.service.clone(), self.session.readings());
         self.beside(async move {
+            let agreed = match service.near.get(&app, agreed, false).await {
+                Ok(agreed) => agreed,
+                Err(failure) => {
+                    warn!(error = &failure as &dyn std::error::Error, "alarms cannot be read for the parent");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    return Done::LogUnread;
+                }
+            };
+            let now = app.clock.now();
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
                 let whose = |point| match snapshot.mirrored.get(&point) {
@@ -545,7 +572,7 @@ impl Conversation {
                     None => snapshot.points.contains_key(&point).then_some((own, point)),
                 };
                 let mut pieces = pieces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                pieces.agree(agreed);
+                pieces.agree(agreed, now);
                 pieces.read(&whose, after, upto, readings_max, bytes_max)
             });
             let piece = match read.await {
@@ -589,11 +616,12 @@ impl Conversation {
                 Ok(_) => {}
                 Err(_) => return Done::DayRead(None),
             }
+            let Ok(agreed) = Agreed::of_day(&app.store, agreed, day.day).await else { return Done::DayRead(None) };
             let whole = app.telemetry.whole.clone();
             let snapshot = app.registry.get();
             let read = tokio::task::spawn_blocking(move || {
                 let points = piece::points_of(&snapshot, own, day.origin);
-                piece::read_day(&whole, &points, day.origin, day.day, agreed, cursor, readings_max)
+                piece::read_day(&whole, &points, day.origin, day.day, &agreed, cursor, readings_max)
             });
             match read.await {
                 Ok(Ok(read)) => {

@@ -151,6 +151,8 @@ pub struct Service {
     differences: Mutex<HashMap<Day, Differing>>,
     /// Held while comparisons are written down.
     noting: tokio::sync::Mutex<()>,
+    /// What lies around the alarms of the last days.
+    near: crate::around::Near,
     nodes_changed: Notify,
     uplink: Notify,
     tasks: TaskTracker,
@@ -255,6 +257,7 @@ pub async fn start(app: Arc<App>, intake: Arc<dyn Intake>, data: &Path, settings
         joining: Mutex::default(),
         differences: Mutex::default(),
         noting: tokio::sync::Mutex::default(),
+        near: crate::around::Near::default(),
         nodes_changed: Notify::new(),
         uplink: Notify::new(),
         tasks: TaskTracker::new(),

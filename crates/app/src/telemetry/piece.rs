@@ -4,14 +4,15 @@
 //! named by the origin's own ids. Blocking: file reading belongs on a thread of the runtime's blocking pool. What comes from outside is
 //! bounded before it is believed. Start at [`LogPieces::read`], [`read_day`] and [`decode`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use anlan_archive::{ArchiveError, Whole};
 use anlan_history::batch::{decode_readings, encode_readings};
-use anlan_history::{HistoryError, Lsn, Reader, Tail};
-use anlan_link::agreement::{Readings, Row, Sieve};
+use anlan_history::{HistoryError, Lsn, Tail};
+use anlan_link::agreement::{Around, Readings, Row, Sieve};
 use anlan_model::{NodeId, PointId, Reading, Timestamp};
 
+use crate::around::Agreed;
 use crate::clock::day_bounds;
 use crate::registry::Snapshot;
 
@@ -161,23 +162,41 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Vec<(NodeId, Vec<R
 
 /// Reads the log piece by piece; goes on where it was if asked for what follows.
 pub struct LogPieces {
-    reader: Reader,
+    whole: Whole,
     tail: Option<(u64, Tail)>,
-    readings: Readings,
+    agreed: Agreed,
     sieve: Sieve,
+    /// What lies around alarms that were not known yet when it was read past: of a point here, from and up to but not with.
+    owed: VecDeque<(PointId, i64, i64)>,
 }
+
+/// What was read past before an alarm was known goes with the pieces that follow; after a connection began, of so long at most. What is older, and what a
+/// piece took along that got lost, is found when the day is over.
+const READ_PAST_US: i64 = 2 * 3_600_000_000;
 
 impl LogPieces {
     /// Has read nothing.
-    pub fn new(reader: Reader) -> Self {
-        Self { reader, tail: None, readings: Readings::All, sieve: Sieve::default() }
+    pub fn new(whole: Whole) -> Self {
+        Self { whole, tail: None, agreed: Agreed::plain(Readings::All), sieve: Sieve::default(), owed: VecDeque::new() }
     }
 
     /// From here on at least what is agreed of each day is in a piece; without this, everything.
-    pub fn agree(&mut self, readings: Readings) {
-        if self.readings != readings {
-            (self.readings, self.sieve) = (readings, Sieve::default());
+    pub fn agree(&mut self, agreed: Agreed, now: Timestamp) {
+        let is_another = self.agreed.readings != agreed.readings;
+        if is_another {
+            self.sieve = Sieve::default();
+            self.owed.clear();
         }
+        if agreed.readings == Readings::Alarms && !self.agreed.is_as(&agreed) {
+            let since = if is_another { now.plus_us(-READ_PAST_US).micros() } else { i64::MIN };
+            // Clocks of devices may be ahead.
+            let until = now.plus_us(Around::MARGIN_US).micros();
+            for (point, around) in agreed.points() {
+                let fresh = around.without(self.agreed.around(point)).within(since, until);
+                self.owed.extend(fresh.spans().iter().map(|(from, until)| (point, *from, *until)));
+            }
+        }
+        self.agreed = agreed;
     }
 
     /// Readings of the records behind `from` as far as they are durable and no later than `upto`: whole records, at most `readings_max` readings
@@ -195,8 +214,17 @@ impl LogPieces {
         bytes_max: usize,
     ) -> Result<Piece, PieceError> {
         let mut most = readings_max;
+        let (before, still_owed) = self.read_past(whose, readings_max / 2)?;
         loop {
-            let Gathered { origins, n_readings, n_records, to, tag } = self.gather(whose, from, upto, most)?;
+            let Gathered { mut origins, mut n_readings, n_records, to, tag } = self.gather(whose, from, upto, most)?;
+            for (origin, readings) in &before {
+                let all = origins.entry(*origin).or_default();
+                let n_before = all.len();
+                all.extend(readings);
+                all.sort_unstable_by_key(|r| (r.point, r.event_at, r.revision));
+                all.dedup_by_key(|r| (r.point, r.event_at, r.revision));
+                n_readings += all.len() - n_before;
+            }
             let bytes = encode(&origins);
             if bytes.len() > bytes_max && n_records > 1 {
                 // Hardly ever: values that no column makes shorter.
@@ -204,8 +232,38 @@ impl LogPieces {
                 self.tail = None;
                 continue;
             }
+            if to > from {
+                self.owed = still_owed;
+            }
             return Ok(Piece { from, to, tag, n_readings, bytes });
         }
+    }
+
+    /// What is owed, some `most` readings of it, and what is owed then.
+    #[expect(clippy::type_complexity, reason = "both are said above")]
+    fn read_past(
+        &self,
+        whose: &dyn Fn(PointId) -> Option<(NodeId, PointId)>,
+        most: usize,
+    ) -> Result<(BTreeMap<NodeId, Vec<Reading>>, VecDeque<(PointId, i64, i64)>), PieceError> {
+        let (mut found, mut n, mut owed) = (BTreeMap::<NodeId, Vec<Reading>>::new(), 0, self.owed.clone());
+        while n < most.max(1)
+            && let Some((here, from, until)) = owed.pop_front()
+        {
+            let Some((origin, there)) = whose(here) else { continue };
+            let mut rows = self.whole.every_revision(here, Timestamp::from_micros(from), Timestamp::from_micros(until))?;
+            let room = most.max(1) - n;
+            if let Some(next) = rows.get(room).map(|next| next.event_at) {
+                // Never in the middle of an instant, unless it is all there is room for.
+                let whole_instants = rows.partition_point(|r| r.event_at < next);
+                rows.truncate(if whole_instants > 0 { whole_instants } else { rows.partition_point(|r| r.event_at <= next) });
+                let behind = rows.last().map_or(until, |last| last.event_at.micros() + 1);
+                owed.push_front((here, behind, until));
+            }
+            n += rows.len();
+            found.entry(origin).or_default().extend(rows.iter().map(|r| Reading { point: there, ..*r }));
+        }
+        Ok((found, owed))
     }
 
     fn gather(
@@ -220,7 +278,7 @@ impl LogPieces {
             _ => {
                 // What passed before this is not known: more passes than is agreed.
                 self.sieve = Sieve::default();
-                self.reader.tail(Lsn(from))
+                self.whole.hot().tail(Lsn(from))
             }
         };
         let mut found = Gathered { to: from, ..Gathered::default() };
@@ -235,7 +293,8 @@ impl LogPieces {
             let before = found.n_readings;
             for of_point in record.readings.chunk_by(|a, b| a.point == b.point) {
                 let Some((origin, point)) = whose(of_point[0].point) else { continue };
-                let passes = |r: &&Reading| self.sieve.passes(self.readings, r.point.get(), row_of(r));
+                let around = self.agreed.around(of_point[0].point);
+                let passes = |r: &&Reading| self.sieve.passes(self.agreed.readings, r.point.get(), row_of(r), around);
                 let before = found.n_readings;
                 let passed = of_point.iter().filter(passes).map(|r| Reading { point, ..*r }).collect::<Vec<_>>();
                 found.n_readings += passed.len();
@@ -253,16 +312,6 @@ impl LogPieces {
 /// A reading as an agreement looks at it.
 pub(crate) fn row_of(r: &Reading) -> Row {
     Row { at_us: r.event_at.micros(), revision: r.revision, value: r.value, quality: r.quality.code() }
-}
-
-/// What is agreed of a point's civil day.
-pub(crate) fn agreed_part(agreed: Readings, mut rows: Vec<Reading>) -> Vec<Reading> {
-    if agreed != Readings::All {
-        let keeps = agreed.part(&rows.iter().map(row_of).collect::<Vec<_>>());
-        let mut keeps = keeps.into_iter();
-        rows.retain(|_| keeps.next().unwrap_or(false));
-    }
-    rows
 }
 
 /// Readings of some records.
@@ -297,7 +346,7 @@ pub fn read_day(
     points: &[(PointId, PointId)],
     origin: NodeId,
     day: i32,
-    agreed: Readings,
+    agreed: &Agreed,
     after: Option<DayCursor>,
     readings_max: usize,
 ) -> Result<DayPiece, PieceError> {
@@ -306,7 +355,10 @@ pub fn read_day(
     let mut readings: Vec<Reading> = Vec::new();
     let mut next = None;
     for (here, there) in &points[first..] {
-        let mut rows = agreed_part(agreed, whole.every_revision(*here, from, to)?);
+        if agreed.is_nothing(*here, from, to) {
+            continue;
+        }
+        let mut rows = agreed.part(*here, whole.every_revision(*here, from, to)?);
         if let Some(after) = after.filter(|after| after.point == *here) {
             rows.retain(|r| (r.event_at, r.revision) > (after.event_at, after.revision));
         }

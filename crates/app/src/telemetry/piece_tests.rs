@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anlan_history::{Options, Record, Writer};
+use anlan_history::{Options, Reader, Record, Writer};
 use anlan_model::{Flags, Quality};
 use proptest::prelude::*;
 
@@ -61,7 +61,7 @@ fn the_log_is_read_in_parts_and_comes_back_whole() {
     });
     want.sort_by_key(|r| (r.point, r.event_at));
     let check = |most: usize, bytes_max: usize| {
-        let mut pieces = LogPieces::new(reader.clone());
+        let mut pieces = LogPieces::new(Whole::new(reader.clone(), None));
         let (mut from, mut back, mut n) = (0, Vec::new(), 0);
         loop {
             let piece = pieces.read(&whose, from, u64::MAX, most, bytes_max).unwrap();
@@ -89,7 +89,7 @@ fn the_log_is_read_in_parts_and_comes_back_whole() {
     assert!(check(10, 1 << 20) > 5);
     assert!(check(1, 1 << 20) > 20);
     assert!(check(1_000, 60) > 3, "by bytes");
-    let piece = LogPieces::new(reader).read(&whose, 3, 5, 1_000, 1 << 20).unwrap();
+    let piece = LogPieces::new(Whole::new(reader, None)).read(&whose, 3, 5, 1_000, 1 << 20).unwrap();
     assert_eq!((piece.from, piece.to), (3, 5), "no further than asked");
 }
 
@@ -108,9 +108,9 @@ fn a_log_that_begins_later_says_so() {
     assert!(writer.release_log(Lsn(5), at(1_000)).unwrap() > 0);
     let first = reader.first_in_log().0;
     assert!(first > 1 && first <= 6, "{first}: record 6 is still needed");
-    let gone = LogPieces::new(reader.clone()).read(&whose, 0, u64::MAX, 100, 1_000);
+    let gone = LogPieces::new(Whole::new(reader.clone(), None)).read(&whose, 0, u64::MAX, 100, 1_000);
     assert!(matches!(gone, Err(PieceError::Gone { first_available }) if first_available == first), "{gone:?}");
-    assert_eq!(LogPieces::new(reader.clone()).read(&whose, first - 1, u64::MAX, 100, 1_000).unwrap().to, 10);
+    assert_eq!(LogPieces::new(Whole::new(reader.clone(), None)).read(&whose, first - 1, u64::MAX, 100, 1_000).unwrap().to, 10);
     assert!(matches!(reader.tag(Lsn(1)), Err(HistoryError::NotInLog { .. })));
 }
 
@@ -134,7 +134,7 @@ fn a_day_is_read_in_parts_whatever_their_size() {
     let check = |most: usize| {
         let (mut after, mut back) = (None, Vec::new());
         loop {
-            let part = read_day(&whole, &points, NODE, day, Readings::All, after, most).unwrap();
+            let part = read_day(&whole, &points, NODE, day, &Agreed::plain(Readings::All), after, most).unwrap();
             assert!(part.n_readings <= most);
             back.extend(decode(&part.bytes, at(0)).unwrap().into_iter().flat_map(|(_, r)| r));
             after = part.next;
@@ -213,7 +213,7 @@ fn a_sender_is_fast_enough() {
         .map(|n| record((0..1_000).map(|p| reading(p + 1, n * 10, ((20.0 + p as f64 + step(n, p)) * 10.0).round() / 10.0)).collect()))
         .collect();
     let (_dir, _writer, reader) = log(&records);
-    let mut pieces = LogPieces::new(reader);
+    let mut pieces = LogPieces::new(Whole::new(reader, None));
     let map: std::collections::HashMap<PointId, (NodeId, PointId)> =
         (1..=1_000).map(|p| (PointId::new(p), (NODE, PointId::new(p + 7)))).collect();
     let start = Instant::now();

@@ -72,6 +72,8 @@ pub(crate) enum Readings {
     Changes,
     /// Of each point and minute the first of each quality, the lowest and the highest, and what was revised.
     Minutes,
+    /// Of each point what is from half an hour before each of its alarms to half an hour after it.
+    Alarms,
     None,
 }
 
@@ -81,6 +83,7 @@ impl From<node::Readings> for Readings {
             node::Readings::All => Self::All,
             node::Readings::Changes => Self::Changes,
             node::Readings::Minutes => Self::Minutes,
+            node::Readings::Alarms => Self::Alarms,
             node::Readings::None => Self::None,
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct ProofHolder {
     above: Option<Held>,
     /// When it was said.
     at: At,
-    /// The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`.
+    /// The agreement, if the comparison is of the agreed part of the day alone: `changes`, `minutes`, `alarms`.
     readings: Option<String>,
     /// What of the day gave way to its hours there; `null` = nothing.
     thinned: Option<Thinned>,

@@ -141,6 +141,8 @@ struct Durable {
     told: BTreeMap<(usize, i32), Digest>,
     /// Where a part is agreed: days to be claimed once they are over.
     left: BTreeSet<Day>,
+    /// And the alarms by which the last claim was made.
+    claimed_around: BTreeMap<u64, Alarm>,
 }
 
 impl Durable {
@@ -368,8 +370,9 @@ impl World {
 
     fn add(&mut self, parent: Option<usize>) -> usize {
         let name = self.nodes.len();
-        let n_words = if self.agrees { 4 } else { 1 };
-        let mut one = || [Readings::All, Readings::All, Readings::Changes, Readings::Minutes][self.random.below(n_words) as usize];
+        let n_words = if self.agrees { 5 } else { 1 };
+        let mut one =
+            || [Readings::All, Readings::All, Readings::Changes, Readings::Minutes, Readings::Alarms][self.random.below(n_words) as usize];
         let (wish, asked) = (one(), one());
         let skew = self.random.below(20 * S) as i64 - 10 * S as i64;
         self.nodes.push(Node {
@@ -539,8 +542,16 @@ impl World {
 
     /// Devices speak: readings under names that were told in the same breath, late ones and second opinions among them.
     fn produce(&mut self, node: usize) {
-        if !self.nodes[node].is_up || self.now >= TROUBLE {
+        if !self.nodes[node].is_up {
             return;
+        }
+        if self.now >= TROUBLE {
+            // The devices are silent from here on, and silence is an alarm too: one that comes when their days have long been compared.
+            if self.now >= TROUBLE + 30 * S {
+                self.raise(node);
+                return self.grow(node);
+            }
+            return self.soon(30 * S, Event::Produce(node));
         }
         let busy = if self.random.chance(100) { 50 * MS } else { 3 * S };
         self.soon(busy, Event::Produce(node));
@@ -582,13 +593,17 @@ impl World {
         self.nodes[node].durable.append(&readings);
         self.truth.extend(readings);
         if self.random.chance(80) {
-            self.report.alarms += 1;
-            let alarm = self.random.next();
-            self.nodes[node].durable.alarms.insert(alarm, Alarm { condition: 1, ..Alarm::default() });
-            self.ring(node, alarm);
-            self.tell(node, alarm);
+            self.raise(node);
         }
         self.grow(node);
+    }
+
+    fn raise(&mut self, node: usize) {
+        self.report.alarms += 1;
+        let alarm = agreed::alarm_number(self.now, self.nodes[node].name, self.random.next());
+        self.nodes[node].durable.alarms.insert(alarm, Alarm { condition: 1, ..Alarm::default() });
+        self.ring(node, alarm);
+        self.tell(node, alarm);
     }
 
     /// People handle an alarm, or its condition goes.
@@ -885,7 +900,7 @@ impl World {
                     s.log_unread()
                 } else {
                     let readings: Vec<Reading> = durable.log[after as usize..upto as usize].iter().flatten().copied().collect();
-                    let readings = agreed::passed(s.readings(), readings);
+                    let readings = agreed::passed(s.readings(), readings, &durable.alarms);
                     let tag = tag_of(&durable.log[upto as usize - 1], upto);
                     let log = Log { first: after + 1, last: upto, tag, n_readings: readings.len() as u32, bytes: pack(&readings) };
                     s.log_read(Piece { log, names: durable.up.end })
@@ -921,8 +936,9 @@ impl World {
                     self.send(node, connection, Message::Thinned(day, gone));
                 }
                 let Some(mut s) = session(self) else { return };
-                let rows = self.nodes[node].durable.rows.get(&(index(day.origin), day.day));
-                let rows = rows.map(|rows| agreed::part_of(s.readings(), rows));
+                let durable = &self.nodes[node].durable;
+                let rows = durable.rows.get(&(index(day.origin), day.day));
+                let rows = rows.map(|rows| agreed::part_of(s.readings(), rows, &durable.alarms));
                 let parts: Vec<&[Reading]> = rows.as_ref().map(|rows| rows.chunks(7).collect()).unwrap_or_default();
                 let cut = parts.get(part as usize);
                 let part = cut.map(|rows| DayPart { day, part, is_last: part as usize + 1 == parts.len(), bytes: pack(rows) });
@@ -1177,8 +1193,8 @@ impl World {
         let (below, above) = (known(node), known(parent));
         let subtree = self.subtree(node);
         let lost: Vec<&Reading> = below.difference(&above).filter(|r| !self.gave_way(node, parent, r)).collect();
-        let part: BTreeSet<Reading> =
-            self.nodes[node].durable.rows.values().flat_map(|rows| agreed::part_of(self.terms(node), rows)).collect();
+        let Durable { rows, alarms, .. } = &self.nodes[node].durable;
+        let part: BTreeSet<Reading> = rows.values().flat_map(|rows| agreed::part_of(self.terms(node), rows, alarms)).collect();
         let lost: Vec<&Reading> = lost.into_iter().filter(|r| part.contains(r)).collect();
         // Of what was measured twice under one identity by two boxes, one value stands at each level.
         let lost: Vec<&Reading> = lost

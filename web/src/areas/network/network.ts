@@ -50,7 +50,7 @@ export function wordOf(node: NetNode): NodeWord {
 export const SIGNS: Record<NodeWord, string> = { own: '◆', revoked: '✕', frozen: '⚠', paused: '‖', connected: '●', silent: '⚠', never: '○', behind: '·' }
 
 /** What may be agreed of readings, the most first. */
-export const READINGS = ['all', 'changes', 'minutes', 'none'] as const
+export const READINGS = ['all', 'changes', 'minutes', 'alarms', 'none'] as const
 export type Readings = (typeof READINGS)[number]
 
 /** Which readings this node wants to go between it and a neighbour. */
