@@ -3,6 +3,7 @@
 //!
 //! What thousands of simulated networks cannot show (`cargo xtask simulate link`) is here: storage, TLS, processes. Start at [`run`].
 
+mod agreed;
 mod bad;
 mod jetstream;
 mod net;
@@ -100,6 +101,7 @@ const ALL: &[(&str, Scenario)] = &[
     ("kill", trouble::kill),
     ("power-cut", trouble::power_cut),
     ("pairing", trouble::pairing),
+    ("agreed", agreed::agreed),
     ("jetstream", jetstream::jetstream),
     ("foreign", bad::foreign),
     ("revoked", bad::revoked),
