@@ -12,7 +12,7 @@ use anlan_link::session::Wanted;
 use anlan_model::NodeId;
 use anlan_store::{AgreedDay, Counted};
 
-use crate::around::Agreed;
+use crate::around::{Agreed, COMPARED_DAYS};
 use crate::clock::{date_of, day_bounds};
 use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry::piece::points_of;
@@ -50,6 +50,10 @@ impl Ledger {
         let full = self.claim(&Wanted { limit: usize::MAX, ..wanted.clone() }).await?;
         let mut part = Part { claim: Claim { at: full.at, days: Vec::new() }, ..Part::default() };
         let (over, early): (Vec<_>, Vec<_>) = full.days.into_iter().partition(|held| held.day < today);
+        let over = over
+            .into_iter()
+            .filter(|held| agreed != Readings::Alarms || held.day >= today.saturating_sub(COMPARED_DAYS))
+            .collect::<Vec<_>>();
         part.left.extend(early.iter().map(|held| Day { origin: held.origin, day: held.day }));
         let (known, mut n_read) = (self.remembered(agreed, &over).await?, 0);
         for held in over {
@@ -116,9 +120,7 @@ impl Ledger {
         let (store, key) = (&self.sources().store, (held.origin, date_of(held.day).to_string()));
         let (own, agreed) = (self.sources().own, known.agreed.clone());
         let points = if agreed.readings == Readings::Alarms {
-            let (from, to) = day_bounds(held.day);
-            let mut points = points_of(&(self.sources().known)(), own, held.origin);
-            points.retain(|(here, _)| !agreed.is_nothing(*here, from, to));
+            let points = agreed.points_of(&(self.sources().known)(), own, held.origin, held.day);
             if points.is_empty() {
                 return Ok(Some((Digest::default(), true)));
             }

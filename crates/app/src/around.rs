@@ -20,8 +20,11 @@ use crate::telemetry::piece::row_of;
 
 /// So far back the log reaches, and a day more.
 const NEAR_DAYS: i32 = 8;
-/// Alarms are asked for again so often at most, while pieces of the log are read.
-const FRESH: Duration = Duration::from_secs(1);
+/// Days that are compared by their alarms: those of the last 30 days are told to a node that has just joined (`store::feed`).
+pub(crate) const COMPARED_DAYS: i32 = 28;
+/// Alarms are asked for again so often at most, and the more seldom the longer that takes.
+const FRESH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+const SHARE: u32 = 20;
 
 /// Which readings are agreed, and around which alarms.
 #[derive(Clone, Debug)]
@@ -68,6 +71,21 @@ impl Agreed {
     /// Around the alarms of a point, as it is called here.
     pub fn around(&self, point: PointId) -> &Around {
         self.around.get(&point).unwrap_or(&NOTHING)
+    }
+
+    /// Points of each origin with alarms that reach into a civil day: as they are called here, and there.
+    pub fn points_of(&self, known: &Snapshot, own: NodeId, origin: NodeId, day: i32) -> Vec<(PointId, PointId)> {
+        let (from, to) = day_bounds(day);
+        let mut points: Vec<_> = self
+            .points()
+            .filter_map(|(here, around)| {
+                let (of, there) = known.mirrored.get(&here).copied().unwrap_or((own, here));
+                let is_known = known.points.contains_key(&here) && of == origin;
+                (is_known && !around.within(from.micros(), to.micros()).is_empty()).then_some((here, there))
+            })
+            .collect();
+        points.sort_unstable();
+        points
     }
 
     /// Points with alarms.
@@ -128,26 +146,37 @@ impl Agreed {
 
 /// Around the alarms of the last days, as long as none changed.
 #[derive(Default)]
-pub(crate) struct Near(tokio::sync::Mutex<Option<(u64, Instant, Agreed)>>);
+pub(crate) struct Near(tokio::sync::Mutex<Option<Held>>);
+
+struct Held {
+    /// Changes of alarms until then.
+    version: u64,
+    at: Instant,
+    /// How long they may be kept though others came.
+    fresh: Duration,
+    agreed: Agreed,
+}
 
 impl Near {
-    /// What is agreed of the last days; a second old at most, or of now.
-    pub(crate) async fn get(&self, app: &App, readings: Readings, of_now: bool) -> Result<Agreed, StoreError> {
+    /// What is agreed of the last days, by the alarms there are now. If they changed just before, that takes up to a few seconds.
+    pub(crate) async fn get(&self, app: &App, readings: Readings) -> Result<Agreed, StoreError> {
         if readings != Readings::Alarms {
             return Ok(Agreed::plain(readings));
         }
         let mut held = self.0.lock().await;
-        // Before they are read: what changes meanwhile is read the next time.
-        let version = app.live.alarm_changes();
-        if let Some((of, at, agreed)) = held.as_ref()
-            && (*of == version || (!of_now && at.elapsed() < FRESH))
-        {
-            return Ok(agreed.clone());
+        if let Some(held) = held.as_ref() {
+            if held.version == app.live.alarm_changes() {
+                return Ok(held.agreed.clone());
+            }
+            tokio::time::sleep(held.fresh.saturating_sub(held.at.elapsed())).await;
         }
+        // Before they are read: what changes meanwhile is read the next time.
+        let (version, began) = (app.live.alarm_changes(), Instant::now());
         let now = app.clock.now();
         let (from, _) = day_bounds(day_number(now) - NEAR_DAYS);
         let agreed = Agreed::between(&app.store, readings, from, Timestamp::MAX).await?;
-        *held = Some((version, Instant::now(), agreed.clone()));
+        let fresh = began.elapsed().saturating_mul(SHARE).clamp(FRESH.0, FRESH.1);
+        *held = Some(Held { version, at: Instant::now(), fresh, agreed: agreed.clone() });
         Ok(agreed)
     }
 }

@@ -142,8 +142,9 @@ impl Projector {
             let Found { effects, position, unreadable } = found;
             if !effects.is_empty() || (tell && position > *self.projected.borrow()) {
                 let changed = self.store.project(position, &effects).await?;
-                self.stands(position);
+                // Whoever sees the position finds the alarms announced.
                 self.live.alarms_changed(&changed);
+                self.stands(position);
             } else {
                 self.applied(position);
             }

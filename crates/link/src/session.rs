@@ -950,8 +950,8 @@ impl Session {
             }
             // What they have and we do not can be sent; what we have more stays, and shows.
             let (n_asked, of) = self.asked.entry(day).or_default();
-            if readings.is_part() && *of != theirs.digest {
-                // The day is over and there is more of it, such as what lies around an alarm that came late.
+            if readings == Readings::Alarms && *of != theirs.digest {
+                // What lies around an alarm that came late is of the day too.
                 *n_asked = 0;
             }
             *of = theirs.digest;

@@ -1020,7 +1020,8 @@ ORDER BY w.transfer_id, w.place");
         Ok(())
     })
     .await?;
-    let alarms = sql("SELECT id FROM alarm WHERE returned_at_us IS NULL OR raised_at_us >= $1 ORDER BY raised_at_us, id");
+    let alarms =
+        sql("SELECT id FROM alarm WHERE returned_at_us IS NULL OR raised_at_us >= $1 OR returned_at_us >= $1 ORDER BY raised_at_us, id");
     pieces(tx, standing, registers, alarms.bind(now.plus_us(-FILL_ALARMS_US)), |told, row| {
         told.alarm(row.get("id")?);
         Ok(())

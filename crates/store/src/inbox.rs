@@ -839,8 +839,9 @@ VALUES ($1, $2, $3, $4, $5, $6, 1, $7) RETURNING id");
             if row.get::<Option<NodeId>>("home")? != Some(origin) {
                 return Err(Fault::Refused("home"));
             }
-            // The condition is told once; only its end comes later, and what people do.
-            if let Some(at) = returned_at.filter(|_| row.get("returned_at_us").is_ok_and(|at: Option<Timestamp>| at.is_none())) {
+            // The condition is told once; only its end comes later, and what people do. An end that was only supposed here gives way to what its home says.
+            let known_end: Option<Timestamp> = row.get("returned_at_us")?;
+            if let Some(at) = returned_at.filter(|at| known_end != Some(*at)) {
                 self.change.tx.run(sql("UPDATE alarm SET returned_at_us = $1 WHERE id = $2").bind(at).bind(id)).await?;
                 self.change.standing.push((id, None));
                 self.touched_alarm(id);

@@ -46,10 +46,10 @@ pub fn agreed(lab: &Lab<'_>, tally: &mut Tally) -> anyhow::Result<String> {
             back = now - (STEPS - 1) * STEP_US;
         }
         net.send(0, &batch)?;
-        if [9, 13].contains(&round) {
-            net.members[1].node.kill()?;
+        for (_, at) in [(9, 1), (11, 2), (13, 1), (16, 2)].into_iter().filter(|(when, _)| *when == round) {
+            net.members[at].node.kill()?;
             tally.kills += 1;
-            net.restart(1)?;
+            net.restart(at)?;
         }
     }
     net.set_wires(Mood::Clear);

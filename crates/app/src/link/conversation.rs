@@ -51,6 +51,9 @@ const TRIM: (Duration, Duration) = (Duration::from_secs(600), Duration::from_sec
 const OFFERS: u32 = 50;
 const OFFER_AGAIN: Duration = Duration::from_millis(100);
 
+/// Where readings around alarms are agreed, a reading waits so often for what it raised, and so long each time.
+const PROJECTED: (Duration, u32) = (Duration::from_millis(20), 50);
+
 /// What is held of each point of a day, by its id at home.
 pub(super) type ByPoint = Vec<(i64, anlan_link::digest::Digest)>;
 
@@ -329,9 +332,13 @@ impl Conversation {
             Done::Counted(claim) => self.session.counted(claim),
             Done::CountedPart(part, around) => {
                 self.around = around.or_else(|| self.around.take());
+                // The alarms by which it was found are told before it is claimed.
+                let end = self.service.app.store.feed_end_known(&self.way);
+                let mut effects = self.session.grown(0, number(end));
                 self.left.extend(part.left);
                 self.whole = part.whole;
-                self.session.counted(part.claim)
+                effects.extend(self.session.counted(part.claim));
+                effects
             }
             Done::DayRead(read) => {
                 let part = read.map(|(part, next, names)| {
@@ -409,7 +416,7 @@ impl Conversation {
                     let (service, before) = (self.service.clone(), self.around.clone());
                     self.beside(async move {
                         let counted = async {
-                            let around = service.near.get(&app, agreed, true).await?;
+                            let around = service.near.get(&app, agreed).await?;
                             let mut changed = BTreeSet::new();
                             if let Some(before) = before.filter(|before| before.readings == agreed) {
                                 changed = around.changed(&before, &app.registry.get(), service.identity.id(), app.clock.now());
@@ -556,7 +563,14 @@ impl Conversation {
         let (readings_max, bytes_max) = piece_bounds(self.service.limits.bytes_per_s);
         let (service, agreed) = (self.service.clone(), self.session.readings());
         self.beside(async move {
-            let agreed = match service.near.get(&app, agreed, false).await {
+            // The alarm that a reading raised is known a moment later; what lies before it goes along.
+            for _ in 0..if agreed == Readings::Alarms { PROJECTED.1 } else { 0 } {
+                if app.telemetry.status().projected >= upto {
+                    break;
+                }
+                tokio::time::sleep(PROJECTED.0).await;
+            }
+            let agreed = match service.near.get(&app, agreed).await {
                 Ok(agreed) => agreed,
                 Err(failure) => {
                     warn!(error = &failure as &dyn std::error::Error, "alarms cannot be read for the parent");

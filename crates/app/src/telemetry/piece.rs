@@ -166,18 +166,31 @@ pub struct LogPieces {
     tail: Option<(u64, Tail)>,
     agreed: Agreed,
     sieve: Sieve,
-    /// What lies around alarms that were not known yet when it was read past: of a point here, from and up to but not with.
-    owed: VecDeque<(PointId, i64, i64)>,
+    /// What lies around alarms that were not known yet when it was read past.
+    owed: VecDeque<Span>,
+    /// What of that went with pieces, and up to where those reached: a piece that is read again has it again.
+    went: VecDeque<(u64, Vec<Span>)>,
 }
 
-/// What was read past before an alarm was known goes with the pieces that follow; after a connection began, of so long at most. What is older, and what a
-/// piece took along that got lost, is found when the day is over.
+/// Of a point here, from and up to but not with.
+type Span = (PointId, i64, i64);
+
+/// What was read past before an alarm was known goes with the pieces that follow, of so long at most; what is older is found when the day is over.
 const READ_PAST_US: i64 = 2 * 3_600_000_000;
+/// Pieces that are remembered for what went with them: more are never under way.
+const WENT_MAX: usize = 256;
 
 impl LogPieces {
     /// Has read nothing.
     pub fn new(whole: Whole) -> Self {
-        Self { whole, tail: None, agreed: Agreed::plain(Readings::All), sieve: Sieve::default(), owed: VecDeque::new() }
+        Self {
+            whole,
+            tail: None,
+            agreed: Agreed::plain(Readings::All),
+            sieve: Sieve::default(),
+            owed: VecDeque::new(),
+            went: VecDeque::new(),
+        }
     }
 
     /// From here on at least what is agreed of each day is in a piece; without this, everything.
@@ -186,11 +199,17 @@ impl LogPieces {
         if is_another {
             self.sieve = Sieve::default();
             self.owed.clear();
+            self.went.clear();
         }
         if agreed.readings == Readings::Alarms && !self.agreed.is_as(&agreed) {
-            let since = if is_another { now.plus_us(-READ_PAST_US).micros() } else { i64::MIN };
+            let since = now.plus_us(-READ_PAST_US).micros();
             // Clocks of devices may be ahead.
             let until = now.plus_us(Around::MARGIN_US).micros();
+            // An alarm that ended meanwhile reaches less far.
+            let still = |(point, from, until): Span| {
+                agreed.around(point).within(from, until).spans().iter().map(|(a, b)| (point, *a, *b)).collect()
+            };
+            self.owed = std::mem::take(&mut self.owed).into_iter().flat_map::<Vec<Span>, _>(still).collect();
             for (point, around) in agreed.points() {
                 let fresh = around.without(self.agreed.around(point)).within(since, until);
                 self.owed.extend(fresh.spans().iter().map(|(from, until)| (point, *from, *until)));
@@ -213,12 +232,20 @@ impl LogPieces {
         readings_max: usize,
         bytes_max: usize,
     ) -> Result<Piece, PieceError> {
-        let mut most = readings_max;
-        let (before, still_owed) = self.read_past(whose, readings_max / 2)?;
+        let (mut most, mut room) = (readings_max, readings_max / 2);
+        for (to, spans) in std::mem::take(&mut self.went) {
+            if to > from {
+                self.owed.extend(spans);
+            } else {
+                self.went.push_back((to, spans));
+            }
+        }
         loop {
+            let (before, still_owed) = self.read_past(whose, room);
             let Gathered { mut origins, mut n_readings, n_records, to, tag } = self.gather(whose, from, upto, most)?;
-            for (origin, readings) in &before {
-                let all = origins.entry(*origin).or_default();
+            let (n_of_log, has_more) = (n_readings, !before.is_empty());
+            for (origin, readings) in before {
+                let all = origins.entry(origin).or_default();
                 let n_before = all.len();
                 all.extend(readings);
                 all.sort_unstable_by_key(|r| (r.point, r.event_at, r.revision));
@@ -226,13 +253,17 @@ impl LogPieces {
                 n_readings += all.len() - n_before;
             }
             let bytes = encode(&origins);
-            if bytes.len() > bytes_max && n_records > 1 {
+            if bytes.len() > bytes_max && (n_records > 1 || has_more) {
                 // Hardly ever: values that no column makes shorter.
-                most = n_readings / 2;
+                (most, room) = (n_of_log / 2, room / 2);
                 self.tail = None;
                 continue;
             }
-            if to > from {
+            if to > from && has_more {
+                // What is whole in it: the rest of a span that was cut is owed still.
+                let went = self.owed.iter().take(self.owed.len().saturating_sub(still_owed.len()) + 1).copied().collect();
+                self.went.push_back((to, went));
+                self.went.drain(..self.went.len().saturating_sub(WENT_MAX));
                 self.owed = still_owed;
             }
             return Ok(Piece { from, to, tag, n_readings, bytes });
@@ -240,19 +271,25 @@ impl LogPieces {
     }
 
     /// What is owed, some `most` readings of it, and what is owed then.
-    #[expect(clippy::type_complexity, reason = "both are said above")]
     fn read_past(
         &self,
         whose: &dyn Fn(PointId) -> Option<(NodeId, PointId)>,
         most: usize,
-    ) -> Result<(BTreeMap<NodeId, Vec<Reading>>, VecDeque<(PointId, i64, i64)>), PieceError> {
+    ) -> (BTreeMap<NodeId, Vec<Reading>>, VecDeque<Span>) {
         let (mut found, mut n, mut owed) = (BTreeMap::<NodeId, Vec<Reading>>::new(), 0, self.owed.clone());
-        while n < most.max(1)
+        while n < most
             && let Some((here, from, until)) = owed.pop_front()
         {
             let Some((origin, there)) = whose(here) else { continue };
-            let mut rows = self.whole.every_revision(here, Timestamp::from_micros(from), Timestamp::from_micros(until))?;
-            let room = most.max(1) - n;
+            let mut rows = match self.whole.every_revision(here, Timestamp::from_micros(from), Timestamp::from_micros(until)) {
+                Ok(rows) => rows,
+                Err(failure) => {
+                    // The log goes on; the comparison of the day finds what is missing.
+                    tracing::warn!(error = &failure as &dyn std::error::Error, "what lies around an alarm cannot be read");
+                    continue;
+                }
+            };
+            let room = most - n;
             if let Some(next) = rows.get(room).map(|next| next.event_at) {
                 // Never in the middle of an instant, unless it is all there is room for.
                 let whole_instants = rows.partition_point(|r| r.event_at < next);
@@ -263,7 +300,7 @@ impl LogPieces {
             n += rows.len();
             found.entry(origin).or_default().extend(rows.iter().map(|r| Reading { point: there, ..*r }));
         }
-        Ok((found, owed))
+        (found, owed)
     }
 
     fn gather(

@@ -229,3 +229,57 @@ fn a_sender_is_fast_enough() {
     println!("{n} readings, {:.0}/s, {:.2} B each", n as f64 / took.as_secs_f64(), n_bytes as f64 / n as f64);
     assert_eq!(n, 1_000 * n_records as usize);
 }
+
+/// What lies around an alarm goes with small pieces too, whatever its values, again when a piece is read again, and an empty log moves nothing.
+#[tokio::test]
+async fn what_is_owed_goes_with_small_pieces_and_again_with_a_piece_that_is_read_again() {
+    let noisy = |n: i64| reading(1, n, (n as f64 + 1.0).sqrt());
+    let (_dir, mut writer, reader) = log(&(0..200).map(|n| record(vec![noisy(n)])).collect::<Vec<_>>());
+    let whole = Whole::new(reader, None);
+    let whose = |point| Some((NODE, point));
+    let directory = tempfile::tempdir().unwrap();
+    let store = anlan_store::Store::open(&format!("sqlite:{}", directory.path().join("db.sqlite").display())).await.unwrap();
+    let agreed = async || Agreed::between(&store, Readings::Alarms, at(0), at(100_000)).await.unwrap();
+    let mut pieces = LogPieces::new(whole);
+    pieces.agree(agreed().await, at(200));
+    let first = pieces.read(&whose, 0, u64::MAX, 1_000, 1 << 20).unwrap();
+    assert_eq!((first.to, first.n_readings), (200, 0), "nothing is the matter");
+    let raised = anlan_model::RaisedAlarm {
+        id: anlan_model::AlarmId::new(1),
+        rule: "hh".into(),
+        kind: anlan_model::RuleKind::Hh,
+        subject: anlan_model::Subject::Point(PointId::new(1)),
+        level: anlan_model::Level::Red,
+        value: None,
+        threshold: None,
+        unit: String::new(),
+        source: String::new(),
+        confidence: String::new(),
+        onset_at: at(150),
+        raised_at: at(150),
+        historic: false,
+    };
+    store.project(1, &[anlan_model::Effect::Alarm(anlan_model::AlarmChange::Raised(raised))]).await.unwrap();
+    pieces.agree(agreed().await, at(200));
+    assert_eq!(pieces.read(&whose, 200, u64::MAX, 400, 300).unwrap().to, 200, "nothing follows yet");
+    for n in 200..260 {
+        writer.append(&record(vec![noisy(n)])).unwrap();
+        writer.sync().unwrap();
+    }
+    let (mut from, mut held) = (200, std::collections::BTreeSet::new());
+    loop {
+        // Each piece is read, lost, and read again.
+        let lost = pieces.read(&whose, from, u64::MAX, 400, 300).unwrap();
+        let piece = pieces.read(&whose, from, u64::MAX, 400, 300).unwrap();
+        assert!(piece.bytes.len() <= 300 || piece.to == from + 1, "{piece:?}");
+        if piece.to == from {
+            assert_eq!(lost.to, from);
+            break;
+        }
+        for (_, readings) in decode(&piece.bytes, at(0)).unwrap() {
+            held.extend(readings.iter().map(|r| r.event_at));
+        }
+        from = piece.to;
+    }
+    assert_eq!(held, (0..260).map(at).collect(), "all of it is within half an hour");
+}
