@@ -5,6 +5,7 @@
 
 mod agreed;
 mod homes;
+mod orders;
 mod thin;
 
 use std::cmp::Reverse;
@@ -136,6 +137,8 @@ struct Durable {
     /// The last comparison with a child: equal or not, by origin and day.
     verdicts: BTreeMap<(usize, i32), bool>,
     homes: homes::Homes,
+    /// Orders that are known here, and for whom they are.
+    orders: BTreeMap<u64, usize>,
     /// What gave way of a day, and what the parent was found to have.
     thinned: BTreeMap<(usize, i32), Digest>,
     told: BTreeMap<(usize, i32), Digest>,
@@ -257,6 +260,7 @@ enum Event {
     Take { node: usize, run: u64, transfer: u64 },
     Trouble,
     Start(usize),
+    Crash(usize),
     Mend(u64),
 }
 
@@ -292,6 +296,8 @@ pub struct World {
     nodes: Vec<Node>,
     connections: BTreeMap<u64, Connection>,
     cut: BTreeMap<usize, u64>,
+    /// Nodes that meet nobody until then.
+    alone: BTreeMap<usize, u64>,
     weather: Weather,
     /// Whether less than all readings may be agreed; where it is, nothing gives way.
     agrees: bool,
@@ -336,6 +342,7 @@ impl World {
             nodes: Vec::new(),
             connections: BTreeMap::new(),
             cut: BTreeMap::new(),
+            alone: BTreeMap::new(),
             weather,
             agrees,
             truth: BTreeSet::new(),
@@ -448,7 +455,15 @@ impl World {
             Event::Tick(node) => self.tick(node),
             Event::Produce(node) => self.produce(node),
             Event::Handle(node) => self.handle(node),
-            Event::Manage(node) => self.manage(node),
+            Event::Crash(node) => {
+                if self.now < TROUBLE && self.nodes[node].is_up {
+                    self.crash(node);
+                }
+            }
+            Event::Manage(node) => {
+                self.manage(node);
+                self.give(node);
+            }
             Event::Take { node, run, transfer } => self.take(node, run, transfer),
             Event::Trouble => self.trouble(),
             Event::Mend(connection) if connection > u64::MAX / 2 => (0..self.nodes.len()).for_each(|node| self.unfreeze(node)),
@@ -669,7 +684,8 @@ impl World {
     fn connect(&mut self, child: usize) {
         let Some(parent) = self.nodes[child].parent else { return };
         let is_cut = self.cut.get(&child).is_some_and(|until| self.now < *until);
-        if is_cut || !self.nodes[parent].is_up {
+        let is_alone = [child, parent].iter().any(|node| self.alone.get(node).is_some_and(|until| self.now < *until));
+        if is_cut || is_alone || !self.nodes[parent].is_up {
             return;
         }
         let name = self.nodes[child].name;
@@ -1013,6 +1029,7 @@ impl World {
                 }
             }
             "thing" => self.hear_of_thing(node, rest, &entry.body),
+            "order" => self.hear_order(node, rest, &entry.body),
             "transfer" => self.hear_of_transfer(node, rest, &entry.body),
             "transferred" => self.hear_word(node, rest, &entry.body),
             _ => {
@@ -1091,10 +1108,7 @@ impl World {
                 if self.random.chance(400)
                     && let Some(backup) = self.nodes[node].backup.take()
                 {
-                    self.crash(node);
-                    self.went_back.insert(self.nodes[node].name);
-                    self.nodes[node].durable = backup;
-                    self.soon(20 * S, Event::Start(node));
+                    self.put_back(node, backup);
                 }
             }
             _ => {
@@ -1115,6 +1129,7 @@ impl World {
     fn mend_all(&mut self) {
         self.weather = Weather { lost: 0, doubled: 0, reorders: false, delay: 5 };
         self.cut.clear();
+        self.alone.clear();
         let links: Vec<u64> = self.connections.keys().copied().collect();
         links.into_iter().for_each(|link| self.lose(link));
         for node in 0..self.nodes.len() {
@@ -1161,6 +1176,7 @@ impl World {
                 self.wrong(format!("node {node} holds {reading:?} twice"));
             }
             self.check_thinned(node);
+            self.check_orders(node);
             let rung: Vec<_> = self.nodes[node].durable.rung.iter().filter(|(_, n)| **n > 1).map(|(alarm, _)| *alarm).collect();
             if !rung.is_empty() {
                 self.wrong(format!("node {node} rang twice for {rung:?}"));
