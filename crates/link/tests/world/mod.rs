@@ -97,6 +97,16 @@ impl FeedStore {
         }
         self.by_seq.insert(self.end, (subject, body));
     }
+    /// The same entries in their order, behind all that was ever numbered.
+    fn number_anew(&mut self, starts: u64) {
+        let mut seq = self.end.max(starts << 40);
+        for (subject, body) in std::mem::take(&mut self.by_seq).into_values() {
+            seq += 1;
+            self.seq_of.insert(subject.clone(), seq);
+            self.by_seq.insert(seq, (subject, body));
+        }
+        self.end = seq;
+    }
     fn read(&self, after: u64, limit: usize) -> Feed {
         let mut rest = self.by_seq.range(after + 1..);
         let entry = |(seq, (subject, body)): (&u64, &(String, String))| {
@@ -121,6 +131,8 @@ struct Inbox {
 #[derive(Clone, Debug, Default)]
 struct Durable {
     starts: u64,
+    /// Which start each of them was.
+    nonces: BTreeMap<u64, u64>,
     log: Vec<Vec<Reading>>,
     /// Positions up to here are no longer in the log.
     released: u64,
@@ -239,6 +251,7 @@ struct Connection {
 #[derive(Clone, Debug)]
 enum Job {
     Feed(u64),
+    NumberAnew,
     Log(u64, u64),
     Mark(u64, u64),
     Count(Wanted),
@@ -273,6 +286,7 @@ pub struct Report {
     pub alarms: u64,
     pub messages: u64,
     pub frozen: u64,
+    pub forgot: u64,
     pub thinned: u64,
     pub violations: Vec<String>,
 }
@@ -487,6 +501,7 @@ impl World {
         let state = &mut self.nodes[node];
         state.durable.starts += 1;
         state.nonce = nonce;
+        state.durable.nonces.insert(state.durable.starts, nonce);
         state.is_up = true;
         state.run += 1;
         self.soon(S, Event::Tick(node));
@@ -573,7 +588,8 @@ impl World {
         for _ in 0..1 + self.random.below(4) {
             let late = if self.random.chance(100) { self.random.below(90 * S) } else { 0 };
             let at = (self.now as i64 + self.nodes[node].skew).max(1) as u64;
-            let (point, at) = (1 + self.random.below(self.nodes[node].durable.n_points as u64) as i64, at.saturating_sub(late).max(1));
+            // Not before the beginning: there the same instant would be measured again and again.
+            let (point, at) = (1 + self.random.below(self.nodes[node].durable.n_points as u64) as i64, if late < at { at - late } else { at });
             // A clone measures something else at the same time.
             let value = self.random.below(1 << 20) as u32;
             let rows = self.nodes[node].durable.rows.get(&(name, (at / DAY) as i32));
@@ -722,7 +738,8 @@ impl World {
                 software: String::new(),
             };
             let readings = if side == Side::Child { self.nodes[child].wish } else { self.nodes[child].asked };
-            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, readings };
+            let starts = state.durable.nonces.iter().map(|(starts, nonce)| Incarnation { starts: *starts, nonce: *nonce }).collect();
+            let standing = Standing { hello, peer: id(peer_name), known: inbox.known, readings, starts };
             let (session, effects) = Session::open(side, Self::limits(), standing, self.now);
             self.nodes[node].sessions.insert(connection, session);
             self.carry_out(node, connection, effects);
@@ -801,7 +818,6 @@ impl World {
                     }
                     let inbox = self.nodes[node].durable.inbox.entry(peer).or_default();
                     inbox.known = hello.incarnation;
-                    inbox.have.feed_of = hello.incarnation;
                     inbox.have.feed = inbox.have.feed.min(feed);
                     if is_from_below {
                         self.tell_transfers(node, peer);
@@ -844,6 +860,7 @@ impl World {
                     continue;
                 }
                 Effect::ReadFeed(after) => Job::Feed(after),
+                Effect::NumberAnew => Job::NumberAnew,
                 Effect::ReadLog { after, upto } => Job::Log(after, upto),
                 Effect::CheckMark(at, tag) => Job::Mark(at, tag),
                 Effect::Count(wanted) => Job::Count(wanted),
@@ -890,6 +907,16 @@ impl World {
                 let effects = s.feed_read(feed.map(|f| f.read(after, 5)).unwrap_or_default());
                 self.nodes[node].sessions.insert(connection, s);
                 effects
+            }
+            Job::NumberAnew => {
+                let Some(peer) = peer else { return };
+                let is_child = self.connections.get(&connection).is_some_and(|c| c.child == node);
+                let durable = &mut self.nodes[node].durable;
+                let feed = if is_child { &mut durable.up } else { durable.down.entry(peer).or_default() };
+                feed.number_anew(durable.starts);
+                self.report.forgot += 1;
+                let end = feed.end;
+                self.nodes[node].sessions.get_mut(&connection).map(|s| s.numbered(end)).unwrap_or_default()
             }
             Job::Log(after, upto) => {
                 let Some(mut s) = session(self) else { return };
@@ -958,7 +985,8 @@ impl World {
                     for entry in &feed.entries {
                         self.apply(node, peer, is_child, entry);
                     }
-                    self.nodes[node].durable.inbox.entry(peer).or_default().have.feed = feed.upto;
+                    let inbox = self.nodes[node].durable.inbox.entry(peer).or_default();
+                    (inbox.have.feed, inbox.have.feed_of) = (feed.upto, inbox.known);
                     grown = true;
                 }
                 self.nodes[node].sessions.get_mut(&connection).map(|s| s.feed_kept(kept)).unwrap_or_default()
