@@ -1056,3 +1056,61 @@ pub fn cut_feed(after: u64, end: u64, entries: Vec<Entry>, is_all: bool) -> Feed
     let upto = if is_all { end } else { entries.last().map_or(after, |entry| entry.seq) };
     Feed { after, upto, entries }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(starts: u64, nonce: u64) -> Incarnation {
+        Incarnation { starts, nonce }
+    }
+
+    #[test]
+    fn a_start_is_forgotten_if_another_of_its_number_or_none_is_remembered() {
+        let check = |remembered: &[Incarnation], told_by: Incarnation, want: bool| {
+            let starts: Starts = remembered.iter().copied().collect();
+            assert_eq!(starts.forgot(told_by), want, "{remembered:?} {told_by:?}");
+        };
+        let remembered = [start(5, 50), start(6, 60), start(8, 80)];
+        check(&remembered, start(6, 60), false);
+        check(&remembered, start(6, 61), true);
+        check(&remembered, start(7, 70), true);
+        // Before the first that was noted, and where nothing was told yet.
+        check(&remembered, start(4, 40), false);
+        check(&remembered, Incarnation::default(), false);
+        check(&[], start(6, 60), false);
+    }
+
+    /// A parent at its seventh start, whose feed ends at 700, greeted by a child that has that; up to where the child has it then, and whether all was numbered anew.
+    fn greeted_by(have: Have, remembered: &[Incarnation]) -> (u64, bool) {
+        let hello = |node, feed_end, have| Hello { node: NodeId::new(node), incarnation: start(7, 70), feed_end, have, ..Hello::default() };
+        let starts = remembered.iter().copied().collect();
+        let standing = Standing { hello: hello(1, 700, Have::default()), peer: NodeId::new(2), starts, ..Standing::default() };
+        let (mut session, _) = Session::open(Side::Parent, Limits::default(), standing, 0);
+        let effects = session.heard(Message::Hello(hello(2, 0, have)), 1);
+        let is_anew = effects.contains(&Effect::NumberAnew);
+        assert_eq!(session.has_met(), !is_anew, "nothing is read before it is numbered");
+        if is_anew {
+            let effects = session.numbered(900);
+            assert!(matches!(effects[0], Effect::Met(..)));
+            assert!(effects.contains(&Effect::ReadFeed(session.feed_told())), "{effects:?}");
+        }
+        (session.feed_told(), is_anew)
+    }
+
+    #[test]
+    fn what_a_forgotten_life_told_has_the_feed_numbered_anew_behind_it() {
+        let all = [start(5, 50), start(6, 60), start(7, 70)];
+        let have = |feed, feed_of| Have { feed, feed_of, ..Have::default() };
+        assert_eq!(greeted_by(have(640, start(6, 61)), &all), (640, true));
+        assert_eq!(greeted_by(have(640, start(6, 60)), &all), (640, false));
+        // It reads all again by itself: another start of the same number, a later one, more than there is.
+        assert_eq!(greeted_by(have(640, start(7, 71)), &all), (0, false));
+        assert_eq!(greeted_by(have(640, start(8, 80)), &all), (0, false));
+        assert_eq!(greeted_by(have(740, start(6, 61)), &all), (0, false));
+        // It has nothing yet; the database is of before starts were noted.
+        assert_eq!(greeted_by(have(0, start(6, 61)), &all), (0, false));
+        assert_eq!(greeted_by(have(640, start(6, 61)), &all[2..]), (640, false));
+        assert_eq!(greeted_by(have(640, start(6, 61)), &[]), (640, false));
+    }
+}
