@@ -54,8 +54,14 @@ async fn device(store: &Store, code: &str) -> DeviceRow {
 async fn join(parent: &Store, child: NodeId) {
     let secret = [child.get() as u8; 16];
     let expires_at = NOW.plus_us(1_000_000);
-    let new =
-        NewInvitation { name: "镇".into(), level: NodeLevel::Township, region: Some(region("530402001")), enterprise: None, secret, expires_at };
+    let new = NewInvitation {
+        name: "镇".into(),
+        level: NodeLevel::Township,
+        region: Some(region("530402001")),
+        enterprise: None,
+        secret,
+        expires_at,
+    };
     let made = parent.invite(&Scope::node(), &new, NOW, NOW).await.unwrap();
     assert!(matches!(parent.claim_invitation(&secret, child, b"key", NOW, NOW).await.unwrap(), Claim::Held(_)));
     let admission = Admission { certificate: "PEM".into(), fingerprint: "ab".into(), serial: "01".into(), not_after: NOW.plus_us(1) };
@@ -73,7 +79,7 @@ async fn a_way_that_is_numbered_anew_has_the_same_to_tell_in_the_same_order_behi
             device(&store, code).await;
         }
         // Told again: it comes behind those that were made later.
-        let change = DeviceChange { revision: first.revision, name: Some("改名".into()), ..DeviceChange::default() };
+        let change = DeviceChange { revision: first.device.revision, name: Some("改名".into()), ..DeviceChange::default() };
         store.update_device(&Scope::node(), first.device.id, &change, NOW).await.unwrap();
         let (before, end) = (store.feed(UP, 0, 100).await.unwrap(), store.feed_end(UP).await.unwrap());
         assert!(before.len() >= 4 && before.last().unwrap().body.contains("改名"), "{before:?}");

@@ -397,7 +397,10 @@ impl Conversation {
                         match app.store.number_anew(&way).await {
                             Ok(end) => Done::Numbered(number(end)),
                             Err(failure) => {
-                                warn!(error = &failure as &dyn std::error::Error, "the feed cannot be numbered anew; the next connection tries again");
+                                warn!(
+                                    error = &failure as &dyn std::error::Error,
+                                    "the feed cannot be numbered anew; the next connection tries again"
+                                );
                                 Done::NotNumbered
                             }
                         }

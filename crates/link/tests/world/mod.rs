@@ -589,7 +589,8 @@ impl World {
             let late = if self.random.chance(100) { self.random.below(90 * S) } else { 0 };
             let at = (self.now as i64 + self.nodes[node].skew).max(1) as u64;
             // Not before the beginning: there the same instant would be measured again and again.
-            let (point, at) = (1 + self.random.below(self.nodes[node].durable.n_points as u64) as i64, if late < at { at - late } else { at });
+            let (point, at) =
+                (1 + self.random.below(self.nodes[node].durable.n_points as u64) as i64, if late < at { at - late } else { at });
             // A clone measures something else at the same time.
             let value = self.random.below(1 << 20) as u32;
             let rows = self.nodes[node].durable.rows.get(&(name, (at / DAY) as i32));
