@@ -68,7 +68,7 @@ async fn idle(own: Arc<Identity>, address: Address, nonce: u64, limits: Arc<Limi
     let peer = connection.peer.id();
     let (out, mut receiver) = connection.split();
     let hello = Hello { node: own.id(), incarnation: Incarnation { starts: 1, nonce }, software: "bench".to_owned(), ..Hello::default() };
-    let standing = Standing { hello, peer, known: Incarnation::default(), readings: Default::default() };
+    let standing = Standing { hello, peer, ..Standing::default() };
     let began = Instant::now();
     let (mut session, effects) = Session::open(Side::Child, session::Limits::default(), standing, 0);
     let mut todo = VecDeque::from(effects);

@@ -39,7 +39,7 @@ pub struct Have {
     pub mark: Option<(u64, u64)>,
     /// Its feed up to here.
     pub feed: u64,
-    /// The newest start that spoke of it.
+    /// The start of it that told that. Earlier releases say the newest that spoke.
     pub feed_of: Incarnation,
 }
 

@@ -3,7 +3,8 @@
 //! Whoever runs it feeds it what was heard and what storage has done, and carries out the [`Effect`]s it answers with, in order. A conversation
 //! begins with a connection and ends with it; everything that must outlive it is durable at the *receiver* and told in its [`Hello`]:
 //!
-//! * *Feed*: the newest state of each subject once, in order. Its numbers outlive a start of its sender; one that went back is read anew.
+//! * *Feed*: the newest state of each subject once, in order. Its numbers outlive a start of its sender; one that went back is read anew. A receiver says
+//!   which start told it last: where that is of a life that the sender forgot, all is numbered anew behind it.
 //! * *Log* (from the child alone): positions of its log, in pieces. Newest first is served first, the backlog in what room there is. What is
 //!   not acknowledged in time is sent again.
 //! * *Proof*: the child says what it holds of each day at a position of its log, at a moment when the parent has exactly everything up to it.
@@ -11,6 +12,7 @@
 //! Start at [`Session::open`] and [`Session::heard`]. The lines marked `safety:` are those without which the simulation must fail.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use anlan_model::NodeId;
 
@@ -84,6 +86,27 @@ pub struct Standing {
     pub known: Incarnation,
     /// Which readings are wanted to travel from here.
     pub readings: Readings,
+    /// The starts of this node, as far as it remembers.
+    pub starts: Starts,
+}
+
+/// The starts of a node that it remembers, this one among them: by how many times it had started, which one that was.
+#[derive(Clone, Debug, Default)]
+pub struct Starts(Arc<BTreeMap<u64, u64>>);
+
+impl Starts {
+    /// Whether this was a start of a life that is forgotten: another one of that number is remembered, or none although earlier ones are. Of those before
+    /// the first that was noted nothing can be said.
+    fn forgot(&self, start: Incarnation) -> bool {
+        let is_known = self.0.first_key_value().is_some_and(|(first, _)| *first <= start.starts);
+        is_known && self.0.get(&start.starts) != Some(&start.nonce)
+    }
+}
+
+impl FromIterator<Incarnation> for Starts {
+    fn from_iter<T: IntoIterator<Item = Incarnation>>(starts: T) -> Self {
+        Self(Arc::new(starts.into_iter().map(|start| (start.starts, start.nonce)).collect()))
+    }
 }
 
 /// Why a stream is frozen. A person says what it was.
@@ -112,6 +135,8 @@ pub enum Effect {
     Send(Message),
     /// Read the feed for the other behind a number: [`Session::feed_read`].
     ReadFeed(u64),
+    /// Number the feed for the other anew, behind everything in it: [`Session::numbered`].
+    NumberAnew,
     /// Read the log behind `after`, at most up to `upto`: [`Session::log_read`] or [`Session::log_gone`].
     ReadLog {
         /// Behind this position.
@@ -125,7 +150,7 @@ pub enum Effect {
     Count(Wanted),
     /// Read a part of a day: [`Session::day_read`].
     ReadDay(Day, u32),
-    /// Apply the feed and put its cursor to `upto`, in one transaction: [`Session::feed_kept`].
+    /// Apply the feed, put its cursor to `upto` and note that this start of the other told it, in one transaction: [`Session::feed_kept`].
     KeepFeed(Feed),
     /// Keep the readings: [`Session::log_kept`].
     KeepLog(Log),
@@ -143,7 +168,7 @@ pub enum Effect {
     TellPoints(Day),
     /// It answered.
     Points(Day, Vec<(i64, Digest)>),
-    /// This start of the other speaks, and its feed is read on from this number.
+    /// This start of the other speaks, and its feed is read on from this number; 0: it is read anew.
     Met(Hello, u64),
     /// It lives.
     Alive(Pulse),
@@ -223,6 +248,7 @@ pub struct Session {
     limits: Limits,
     peer: NodeId,
     known: Incarnation,
+    starts: Starts,
     wish: Readings,
     /// Which readings travel: what both want.
     readings: Readings,
@@ -233,7 +259,7 @@ pub struct Session {
     met: bool,
     closed: bool,
     mine: Hello,
-    /// Waits for [`Session::marked`].
+    /// Waits for [`Session::marked`] or [`Session::numbered`].
     greeting: Option<Hello>,
 
     // ---- what we send
@@ -288,11 +314,12 @@ pub struct Session {
 impl Session {
     /// Begins a conversation: the greeting is the first effect.
     pub fn open(side: Side, limits: Limits, standing: Standing, now_us: u64) -> (Self, Vec<Effect>) {
-        let Standing { hello, peer, known, readings } = standing;
+        let Standing { hello, peer, known, readings, starts } = standing;
         let session = Self {
             side,
             peer,
             known,
+            starts,
             wish: readings,
             readings,
             early_terms: None,
@@ -509,17 +536,17 @@ impl Session {
             // safety: two boxes of one name do not mix
             return self.freeze(Frozen::Twice, out);
         }
-        if starts.went_back(self.have.feed_of) || self.have.feed > hello.feed_end {
+        if starts.went_back(self.known) || starts.went_back(self.have.feed_of) || self.have.feed > hello.feed_end {
             // It is of a backup, and what it tells is older than what it told.
             self.have.feed = 0; // safety: a feed whose sender went back is read anew
         }
-        self.have.feed_of = starts;
+        self.known = starts;
         match hello.have.mark.filter(|(at, _)| self.side == Side::Child && (self.log_first..).contains(at)) {
             Some((at, tag)) => {
                 self.greeting = Some(hello);
                 out.push(Effect::CheckMark(at, tag));
             }
-            None => self.meet(hello, out),
+            None => self.look_at_feed(hello, out),
         }
     }
 
@@ -531,16 +558,39 @@ impl Session {
             // safety: the log is the one of which the other has a part
             return self.leave(Bye::OtherLog);
         }
-        self.meet(hello, &mut out);
+        self.look_at_feed(hello, &mut out);
+        self.pump(&mut out);
+        out
+    }
+
+    /// As the other judges it, of us.
+    fn reads_on(&self, have: &Have) -> bool {
+        !self.mine.incarnation.went_back(have.feed_of) && have.feed <= self.mine.feed_end
+    }
+
+    fn look_at_feed(&mut self, hello: Hello, out: &mut Vec<Effect>) {
+        if hello.have.feed > 0 && self.reads_on(&hello.have) && self.starts.forgot(hello.have.feed_of) {
+            // safety: numbers that a forgotten life told by, and that were given again since, are not passed over
+            self.greeting = Some(hello);
+            return out.push(Effect::NumberAnew);
+        }
+        self.meet(hello, out);
+    }
+
+    /// The feed is numbered anew and ends here.
+    pub fn numbered(&mut self, end: u64) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.feed_end = self.feed_end.max(end);
+        if let Some(hello) = self.greeting.take().filter(|_| !self.closed) {
+            self.meet(hello, &mut out);
+        }
         self.pump(&mut out);
         out
     }
 
     fn meet(&mut self, hello: Hello, out: &mut Vec<Effect>) {
         self.met = true;
-        // As the other judges it, of us.
-        let is_ours = !self.mine.incarnation.went_back(hello.have.feed_of) && hello.have.feed <= self.feed_end;
-        self.feed_at = if is_ours { hello.have.feed } else { 0 };
+        self.feed_at = if self.reads_on(&hello.have) { hello.have.feed } else { 0 };
         if self.side == Side::Child {
             self.has = hello.have.log.clone();
             let backlog = self.log_end.saturating_sub(self.has.contiguous());
@@ -853,7 +903,7 @@ impl Session {
         if let Some(upto) = upto
             && !self.closed
         {
-            self.have.feed = upto;
+            (self.have.feed, self.have.feed_of) = (upto, self.known);
             out.push(Effect::Send(Message::FeedKept(upto)));
         }
         out
@@ -1013,4 +1063,62 @@ impl Session {
 pub fn cut_feed(after: u64, end: u64, entries: Vec<Entry>, is_all: bool) -> Feed {
     let upto = if is_all { end } else { entries.last().map_or(after, |entry| entry.seq) };
     Feed { after, upto, entries }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(starts: u64, nonce: u64) -> Incarnation {
+        Incarnation { starts, nonce }
+    }
+
+    #[test]
+    fn a_start_is_forgotten_if_another_of_its_number_or_none_is_remembered() {
+        let check = |remembered: &[Incarnation], told_by: Incarnation, want: bool| {
+            let starts: Starts = remembered.iter().copied().collect();
+            assert_eq!(starts.forgot(told_by), want, "{remembered:?} {told_by:?}");
+        };
+        let remembered = [start(5, 50), start(6, 60), start(8, 80)];
+        check(&remembered, start(6, 60), false);
+        check(&remembered, start(6, 61), true);
+        check(&remembered, start(7, 70), true);
+        // Before the first that was noted, and where nothing was told yet.
+        check(&remembered, start(4, 40), false);
+        check(&remembered, Incarnation::default(), false);
+        check(&[], start(6, 60), false);
+    }
+
+    /// A parent at its seventh start, whose feed ends at 700, greeted by a child that has that; up to where the child has it then, and whether all was numbered anew.
+    fn greeted_by(have: Have, remembered: &[Incarnation]) -> (u64, bool) {
+        let hello = |node, feed_end, have| Hello { node: NodeId::new(node), incarnation: start(7, 70), feed_end, have, ..Hello::default() };
+        let starts = remembered.iter().copied().collect();
+        let standing = Standing { hello: hello(1, 700, Have::default()), peer: NodeId::new(2), starts, ..Standing::default() };
+        let (mut session, _) = Session::open(Side::Parent, Limits::default(), standing, 0);
+        let effects = session.heard(Message::Hello(hello(2, 0, have)), 1);
+        let is_anew = effects.contains(&Effect::NumberAnew);
+        assert_eq!(session.has_met(), !is_anew, "nothing is read before it is numbered");
+        if is_anew {
+            let effects = session.numbered(900);
+            assert!(matches!(effects[0], Effect::Met(..)));
+            assert!(effects.contains(&Effect::ReadFeed(session.feed_told())), "{effects:?}");
+        }
+        (session.feed_told(), is_anew)
+    }
+
+    #[test]
+    fn what_a_forgotten_life_told_has_the_feed_numbered_anew_behind_it() {
+        let all = [start(5, 50), start(6, 60), start(7, 70)];
+        let have = |feed, feed_of| Have { feed, feed_of, ..Have::default() };
+        assert_eq!(greeted_by(have(640, start(6, 61)), &all), (640, true));
+        assert_eq!(greeted_by(have(640, start(6, 60)), &all), (640, false));
+        // It reads all again by itself: another start of the same number, a later one, more than there is.
+        assert_eq!(greeted_by(have(640, start(7, 71)), &all), (0, false));
+        assert_eq!(greeted_by(have(640, start(8, 80)), &all), (0, false));
+        assert_eq!(greeted_by(have(740, start(6, 61)), &all), (0, false));
+        // It has nothing yet; the database is of before starts were noted.
+        assert_eq!(greeted_by(have(0, start(6, 61)), &all), (0, false));
+        assert_eq!(greeted_by(have(640, start(6, 61)), &all[2..]), (640, false));
+        assert_eq!(greeted_by(have(640, start(6, 61)), &[]), (640, false));
+    }
 }

@@ -22,8 +22,8 @@ use crate::{Store, StoreError};
 pub const UP: &str = "up";
 /// Alarms this old are told to a new parent even if they are over.
 const FILL_ALARMS_US: i64 = 30 * 86_400_000_000;
-/// Every run numbers from a place of its own, so that what is put after a backup was restored comes behind what was put before; a neighbour that has heard
-/// of a start that the backup does not know of reads anew.
+/// Every run numbers from a place of its own, so that what is put after a backup was restored comes behind what was put before. What a run that the backup
+/// does not know of has told bears the numbers of a later one: then [`Store::number_anew`].
 const PER_START: i64 = 1 << 40;
 /// Rows of one statement; each takes five arguments.
 const ROWS: usize = 100;
@@ -63,6 +63,13 @@ impl Default for Grown {
 #[derive(Debug, Default)]
 #[must_use = "to be told of once committed"]
 pub(crate) struct Put(Vec<(String, i64)>);
+
+impl Put {
+    /// One way has this end.
+    pub(crate) fn to(way: &str, end: i64) -> Self {
+        Self(vec![(way.to_owned(), end)])
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {

@@ -114,7 +114,7 @@ pub struct Refused {
 pub struct Inbox {
     /// Its feed up to here.
     pub feed: i64,
-    /// The start of it whose numbers those are: how many times it had started, a colon, which start.
+    /// The start of it that told the last of that: how many times it had started, a colon, which start.
     pub feed_of: String,
     /// Positions of its log: JSON `{"ranges":[[first, last], …],"mark":[position, tag]}`; empty = none.
     pub log: String,
@@ -160,11 +160,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn put_inbox_log(&self, node: NodeId, feed_of: &str, log: &str) -> Result<(), StoreError> {
+    pub async fn put_inbox_log(&self, node: NodeId, log: &str) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        let put = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, $2, $3)
-ON CONFLICT (node) DO UPDATE SET feed_of = excluded.feed_of, log = excluded.log");
-        tx.run(put.bind(node).bind(feed_of).bind(log)).await?;
+        let put = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, '', $2)
+ON CONFLICT (node) DO UPDATE SET log = excluded.log");
+        tx.run(put.bind(node).bind(log)).await?;
         tx.commit().await
     }
 
@@ -217,9 +217,13 @@ WHERE m.kind = 'point'";
             let standing = self.network.get();
             (standing.parent == Some(peer.id), standing.own.ok_or(StoreError::NotFound)?)
         };
-        let q = sql("SELECT state, relation FROM node WHERE id = $1").bind(peer.id);
+        let q = sql("SELECT state, relation, starts, nonce FROM node WHERE id = $1").bind(peer.id);
         let row = change.tx.row(q).await?.ok_or(StoreError::NotFound)?;
         let relation: String = row.get("relation")?;
+        let told_by = match row.get::<Option<String>>("nonce")? {
+            Some(nonce) => format!("{}:{nonce}", row.get::<i64>("starts")?),
+            None => String::new(),
+        };
         if row.word("state", NodeState::parse)? != NodeState::Active || !matches!(relation.as_str(), "parent" | "child") {
             return Err(StoreError::NotFound);
         }
@@ -245,7 +249,7 @@ ON CONFLICT (node) DO UPDATE SET feed = link_inbox.feed RETURNING feed");
             }
         }
         let Apply { mut change, mut done, counts, .. } = apply;
-        change.tx.run(sql("UPDATE link_inbox SET feed = $1 WHERE node = $2").bind(upto).bind(peer.id)).await?;
+        change.tx.run(sql("UPDATE link_inbox SET feed = $1, feed_of = $2 WHERE node = $3").bind(upto).bind(told_by).bind(peer.id)).await?;
         tell_refused(&mut change, peer.id, &done.refused).await?;
         if !counts.is_empty() {
             let detail = json!({"counts": counts, "upto": upto});

@@ -52,6 +52,7 @@ pub mod session;
 pub mod setting;
 pub mod setup;
 mod sight;
+mod start;
 mod submission;
 pub mod summary;
 #[cfg(feature = "testing")]

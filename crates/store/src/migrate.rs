@@ -31,6 +31,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0020_transfer", include_str!("../migrations/0020_transfer.sql")),
     ("0021_submission", include_str!("../migrations/0021_submission.sql")),
     ("0022_thinned_agreed", include_str!("../migrations/0022_thinned_agreed.sql")),
+    ("0023_start", include_str!("../migrations/0023_start.sql")),
     ("0024_alarm_returned", include_str!("../migrations/0024_alarm_returned.sql")),
 ];
 

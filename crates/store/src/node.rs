@@ -408,7 +408,7 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         finish(change, "renew", id, detail).await.map(drop)
     }
 
-    /// Notes the start of a neighbour, or of this node, that speaks now, and that its feed is read on from `feed` at most.
+    /// Notes the start of a neighbour that speaks now, and that its feed is read on from `feed` at most.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
@@ -421,7 +421,7 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, level = excluded.level, reg
         }
         let which = format!("{starts}:{nonce}");
         let anew = sql("INSERT INTO link_inbox (node, feed, feed_of, log) VALUES ($1, 0, $2, '')
-ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.feed < $3 THEN link_inbox.feed ELSE $4 END, feed_of = excluded.feed_of");
+ON CONFLICT (node) DO UPDATE SET feed = CASE WHEN link_inbox.feed < $3 THEN link_inbox.feed ELSE $4 END");
         tx.run(anew.bind(id).bind(which).bind(feed).bind(feed)).await?;
         tx.commit().await
     }

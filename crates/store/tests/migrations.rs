@@ -149,13 +149,15 @@ SELECT u.id, 'hidden_danger', '{}', '[]', 16, 'waiting', 0, 0 FROM users AS u;",
     Step {
         name: "0015_link",
         digest: "3bfb953455baeb70c980dd0910d9adca7d480355c2d2e79fe93fc5ee7313fc20",
-        rows: "INSERT INTO node (id, name, level, relation, state, agreement, said) VALUES ('0199f3c27f007abc8def0123456789ab', '县局', 'county', 'self', 'active', '{}', '{}');
+        rows: "INSERT INTO node (id, name, level, relation, state, agreement, said, starts, nonce) VALUES ('0199f3c27f007abc8def0123456789ab', '县局', 'county', 'self', 'active', '{}', '{}', 3, '77');
 INSERT INTO link_feed (way, kind, subject, seq, body) VALUES ('up', 'device', '0199f3c27f007abc8def0123456789ab/1', 1, '{}');
 INSERT INTO ledger (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8def0123456789ab', '2026-11-30', 1, '00000000000000000000000000000001');",
         counts: &[
             ("SELECT COUNT(*) AS n FROM node WHERE name = '县局'", 1),
             ("SELECT COUNT(*) AS n FROM link_feed WHERE seq = 1", 1),
             ("SELECT COUNT(*) AS n FROM alarm WHERE home IS NULL", 1),
+            // The start that was noted with the node is the first that is remembered.
+            ("SELECT COUNT(*) AS n FROM link_start WHERE starts = 3 AND nonce = '77'", 1),
         ],
     },
     Step {
@@ -239,6 +241,12 @@ INSERT INTO told_day (origin, day, n_readings, sum) VALUES ('0199f3c27f007abc8de
             ("SELECT COUNT(*) AS n FROM agreed_day WHERE readings = 'changes'", 1),
             ("SELECT COUNT(*) AS n FROM proof WHERE readings IS NOT NULL", 0),
         ],
+    },
+    Step {
+        name: "0023_start",
+        digest: "e5d975a93b0fb0954fee7213c72fc3aea32689d54c95504255ece8698e968afd",
+        rows: "INSERT INTO link_start (starts, nonce) VALUES (3, '77');",
+        counts: &[("SELECT COUNT(*) AS n FROM link_start", 1)],
     },
     Step {
         name: "0024_alarm_returned",

@@ -89,6 +89,8 @@ pub(super) struct Talk {
 /// What storage has done.
 enum Done {
     FeedRead(Feed),
+    Numbered(u64),
+    NotNumbered,
     LogRead(session::Piece),
     LogUnread,
     LogGone(u64),
@@ -152,7 +154,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
     };
     let known = Incarnation { starts: number(row.starts), nonce: row.nonce.as_deref().and_then(|n| n.parse().ok()).unwrap_or(0) };
     let readings = crate::node::wish(&row);
-    let standing = Standing { hello, peer: peer.id, known, readings };
+    let standing = Standing { hello, peer: peer.id, known, readings, starts: service.starts.clone() };
     let (out, mut receiver) = connection.split();
     let (say, mut to_say) = mpsc::unbounded_channel::<Vec<u8>>();
     let (done, mut finished) = mpsc::unbounded_channel();
@@ -321,6 +323,8 @@ impl Conversation {
     fn take(&mut self, done: Done) -> Vec<Effect> {
         match done {
             Done::FeedRead(feed) => self.session.feed_read(feed),
+            Done::Numbered(end) => self.session.numbered(end),
+            Done::NotNumbered => self.session.leave(Bye::Stopping),
             Done::LogRead(piece) => self.session.log_read(piece),
             Done::LogUnread => self.session.log_unread(),
             Done::LogGone(first) => self.session.log_gone(first),
@@ -366,7 +370,7 @@ impl Conversation {
         {
             self.have_at = Instant::now();
             let log = serde_json::json!({ "ranges": have.log, "mark": have.mark }).to_string();
-            self.service.app.store.put_inbox_log(self.peer.id, &start_of(have.feed_of), &log).await?;
+            self.service.app.store.put_inbox_log(self.peer.id, &log).await?;
         }
         Ok(())
     }
@@ -397,6 +401,22 @@ impl Conversation {
                 Effect::ReadFeed(after) => {
                     let way = self.way.clone();
                     self.beside(async move { Done::FeedRead(read_feed(&app, &way, after).await) });
+                }
+                Effect::NumberAnew => {
+                    let (way, peer) = (self.way.clone(), self.peer.id);
+                    warn!(node.id = %peer, "{peer} was told by a life of this node that a backup does not know of; all it is told is numbered anew and told again");
+                    self.beside(async move {
+                        match app.store.number_anew(&way).await {
+                            Ok(end) => Done::Numbered(number(end)),
+                            Err(failure) => {
+                                warn!(
+                                    error = &failure as &dyn std::error::Error,
+                                    "the feed cannot be numbered anew; the next connection tries again"
+                                );
+                                Done::NotNumbered
+                            }
+                        }
+                    });
                 }
                 Effect::ReadLog { after, upto } => self.read_log(after, upto),
                 Effect::CheckMark(at, tag) => {
@@ -840,9 +860,4 @@ fn have_of(inbox: &anlan_store::Inbox) -> Have {
         feed: number(inbox.feed),
         feed_of,
     }
-}
-
-/// The text of a start, as the store keeps it.
-fn start_of(start: Incarnation) -> String {
-    format!("{}:{}", start.starts, start.nonce)
 }

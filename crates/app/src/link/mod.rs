@@ -20,7 +20,7 @@ use anlan_link::message::{Bye, Day, Hello, Incarnation, Message};
 pub use anlan_link::nats::NatsSettings;
 use anlan_link::nats::{BadSetting, Nats};
 use anlan_link::pairing::{self, Introduction, PairingCode, Progress};
-use anlan_link::session::{Frozen, Limits, Side};
+use anlan_link::session::{Frozen, Limits, Side, Starts};
 use anlan_link::transport::{self, Address, Connection, LinkError, Listener, connect, connect_through};
 use anlan_model::batch::{BoundReading, Prebound};
 use anlan_model::{Batch, Clock as _, Intake, NodeId, NodeLevel, Quality, RegionCode, Scope, Source, Timestamp};
@@ -140,6 +140,7 @@ pub struct Service {
     authority: Authority,
     ledger: OnceCell<Arc<Ledger>>,
     incarnation: Incarnation,
+    starts: Starts,
     durable: watch::Receiver<u64>,
     /// The neighbour through which each node below is heard; neighbours themselves among them.
     through: ArcSwap<HashMap<NodeId, NodeId>>,
@@ -229,7 +230,8 @@ pub async fn start(app: Arc<App>, intake: Arc<dyn Intake>, data: &Path, settings
         u64::from_le_bytes(bytes)
     };
     let incarnation = Incarnation { starts: own.starts.max(0).unsigned_abs() + 1, nonce };
-    app.store.meet(identity.id(), incarnation.starts, incarnation.nonce, 0).await?;
+    let starts = app.store.note_start(identity.id(), incarnation.starts, incarnation.nonce).await?;
+    let starts = starts.into_iter().map(|(starts, nonce)| Incarnation { starts, nonce }).collect();
     let authority = Authority::open(data, identity.id(), real_now())?;
     let nats = match &settings.nats {
         Some(NatsUse { ways: Ways::Down, .. }) if settings.listen.is_none() => {
@@ -249,6 +251,7 @@ pub async fn start(app: Arc<App>, intake: Arc<dyn Intake>, data: &Path, settings
         authority,
         ledger: OnceCell::new(),
         incarnation,
+        starts,
         through: ArcSwap::default(),
         rows: ArcSwap::default(),
         revoked: Arc::default(),

@@ -127,7 +127,7 @@ impl World {
         self.tell_head(node, transfer);
     }
 
-    fn put_down(&mut self, node: usize, child: usize, subject: String, body: String) {
+    pub(super) fn put_down(&mut self, node: usize, child: usize, subject: String, body: String) {
         let starts = self.nodes[node].durable.starts;
         self.nodes[node].durable.down.entry(child).or_default().put(starts, subject, body);
     }
