@@ -4,10 +4,12 @@
 //! Start at [`alarm`] for how a reading becomes an alarm, at [`combination`] for alarms made of alarms, at [`road`] for what the positions of a vehicle say, at [`pack`] for
 //! where thresholds come from, at [`transfer`] for which of two nodes is home.
 
+pub mod accident;
 pub mod alarm;
 pub mod calendar;
 pub mod combination;
 pub mod credit_code;
+pub mod decimal;
 pub mod division;
 pub mod duty;
 pub mod major_hazard;

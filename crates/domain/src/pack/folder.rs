@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::{RuleBook, is_word, line_of};
+use crate::accident::Accidents;
 use crate::calendar::Calendar;
 use crate::division::{DivisionError, Divisions};
 use crate::major_hazard::Tables;
@@ -108,6 +109,9 @@ impl Folder {
         }
         if let Some(tables) = text("gb18218.toml") {
             folder.understood("gb18218.toml", Tables::parse(tables).err().map(|e| e.to_string()));
+        }
+        if let Some(accidents) = text("accidents.toml") {
+            folder.understood("accidents.toml", Accidents::parse(accidents).err().map(|e| e.to_string()));
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));
