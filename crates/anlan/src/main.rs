@@ -16,6 +16,7 @@ mod doctor;
 mod door;
 mod grade;
 mod pack;
+mod plan;
 mod serve;
 mod simulate;
 mod tls;
@@ -55,6 +56,11 @@ enum Command {
     Accident {
         #[command(subcommand)]
         command: accident::AccidentCommand,
+    },
+    /// Where a plan (规划) stands: the built-in plan of the region with its demonstration facts.
+    Plan {
+        #[command(subcommand)]
+        command: plan::PlanCommand,
     },
     /// Check a pack (rules, tables, registers as data) or draw a register of it.
     Pack {
@@ -221,6 +227,7 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(args),
         Command::Grade(args) => grade::run(args),
         Command::Accident { command } => accident::run(command),
+        Command::Plan { command } => plan::run(command),
         Command::Pack { command } => pack::run(command),
         Command::Certificate { command } => certificate::run(command),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),

@@ -814,3 +814,275 @@ impl Facts {
         std::iter::successors(self.get(&row.revises), |row| self.get(&row.revises))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BASE: &str = include_str!("../../../packs/base/indicators.toml");
+
+    fn day(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    /// Rows without the heading; events of 2010 to 2012 are recorded.
+    fn facts(rows: &str) -> Facts {
+        let mut facts = Facts::parse(&format!("{COLUMNS}\n{rows}"), built_in()).unwrap();
+        facts.cover("accident_deaths", day("2010-01-01"), day("2012-12-31"));
+        facts
+    }
+
+    fn query(on: &str) -> Query {
+        Query {
+            region: "5304".to_owned(),
+            sectors: Vec::new(),
+            on: day(on),
+            since: day("2011-01-01"),
+            known_on: day("2020-01-01"),
+            base_year: Some(2010),
+        }
+    }
+
+    fn evaluate<'a>(facts: &'a Facts, id: &str, query: &Query) -> Result<Figure<'a>, Missing> {
+        built_in().evaluate(built_in().get(id).unwrap(), facts, query)
+    }
+
+    fn told(facts: &Facts, id: &str, query: &Query) -> String {
+        match evaluate(facts, id, query) {
+            Ok(figure) => figure.shown.to_string(),
+            Err(missing) => format!("{}: {missing}", missing.as_str()),
+        }
+    }
+
+    const ACCIDENTS: &str = "\
+a1,accident_deaths,2010-03-01,530402,coal,2,,,reported,
+a2,accident_deaths,2010-12-31,530421,road_traffic,1,,,reported,
+a3,accident_deaths,2011-01-01,530402,road_traffic,3,,,reported,
+a4,accident_deaths,2011-06-01,530402,coal,0,,,reported,
+a5,accident_deaths,2011-06-02,530501,coal,9,,,reported,of another city
+";
+
+    #[test]
+    fn events_add_up_over_their_year_territory_and_sector() {
+        let facts = facts(ACCIDENTS);
+        let of = |id: &str, on: &str| told(&facts, id, &query(on));
+        assert_eq!(of("accident_deaths", "2010-12-31"), "3");
+        assert_eq!(of("accident_deaths", "2011-12-30"), "3", "the last year that is over");
+        assert_eq!(of("accident_deaths", "2011-12-31"), "3");
+        assert_eq!(of("accident_count", "2011-12-31"), "2", "one without deaths is an accident");
+        assert_eq!(told(&facts, "accident_deaths", &Query { region: "530421".to_owned(), ..query("2010-12-31") }), "1");
+        assert_eq!(told(&facts, "accident_deaths", &Query { region: "53".to_owned(), ..query("2011-12-31") }), "12");
+        assert_eq!(told(&facts, "accident_deaths", &Query { sectors: vec!["coal".to_owned()], ..query("2010-12-31") }), "2");
+        assert_eq!(
+            told(&facts, "accident_deaths", &Query { sectors: vec!["fire".to_owned()], ..query("2010-12-31") }),
+            "0",
+            "recorded, and none"
+        );
+        let ids: Vec<_> =
+            evaluate(&facts, "accident_deaths", &query("2010-12-31")).unwrap().rows.iter().map(|row| row.id.clone()).collect();
+        assert_eq!(ids, ["a1", "a2"]);
+    }
+
+    #[test]
+    fn what_is_missing_has_its_word() {
+        let rows = format!("{ACCIDENTS}g,gdp_100m_yuan,2010-12-31,5304,,10,,,reported,\nz,gdp_100m_yuan,2012-12-31,5304,,0,,,reported,\n");
+        let facts = facts(&rows);
+        let of = |id: &str, on: &str| told(&facts, id, &query(on));
+        assert_eq!(of("death_rate_per_100m_gdp", "2010-12-31"), "0.30");
+        assert_eq!(of("death_rate_per_100m_gdp", "2011-12-31"), "no_denominator: gdp_100m_yuan 2011-12-31", "that of 2010 is none of 2011");
+        assert_eq!(of("death_rate_per_100m_gdp", "2012-12-31"), "denominator_is_zero: gdp_100m_yuan");
+        assert_eq!(of("accident_deaths", "2009-12-31"), "not_recorded: accident_deaths 2009-01-01..2009-12-31");
+        assert_eq!(of("coverage", "2011-12-31"), "no_data: bodies_covered 2011-12-31");
+        let county = Query { region: "530402".to_owned(), ..query("2010-12-31") };
+        assert_eq!(
+            told(&facts, "death_rate_per_100m_gdp", &county),
+            "no_denominator: gdp_100m_yuan 2010-12-31",
+            "that of the city is none of a county"
+        );
+        let mine = Query { sectors: vec!["non_coal_mine".to_owned()], ..query("2012-12-31") };
+        assert_eq!(told(&facts, "mine_count_change", &mine), "no_data: mines/non_coal_mine 2012-12-31");
+        assert_eq!(
+            told(&facts, "accident_count_change", &Query { base_year: None, ..query("2011-12-31") }),
+            "no_baseline: accident_deaths"
+        );
+        assert_eq!(
+            told(&facts, "accident_count_change", &Query { base_year: Some(2009), ..query("2011-12-31") }),
+            "no_baseline: accident_deaths 2009"
+        );
+        let fire = Query { sectors: vec!["fire".to_owned()], ..query("2011-12-31") };
+        assert_eq!(told(&facts, "accident_count_change", &fire), "base_is_zero: 2010");
+    }
+
+    #[test]
+    fn a_share_is_of_the_same_day_or_older_and_never_above_one() {
+        let rows = "\
+n1,bodies_covered,2011-06-30,5304,,30,,,reported,
+d1,bodies,2010-12-31,5304,,40,,,reported,
+n2,bodies_covered,2012-06-30,5304,,41,,,reported,
+";
+        let facts = facts(rows);
+        assert_eq!(told(&facts, "coverage", &query("2011-06-29")), "no_data: bodies_covered 2011-06-29");
+        assert_eq!(told(&facts, "coverage", &query("2011-06-30")), "0.7500");
+        assert_eq!(told(&facts, "coverage", &query("2012-06-29")), "0.7500");
+        assert_eq!(told(&facts, "coverage", &query("2012-06-30")), "part_above_whole: 41 > 40");
+    }
+
+    #[test]
+    fn a_figure_is_of_what_was_known_and_remembers_what_was_said() {
+        let rows = "\
+a1,accident_deaths,2011-03-01,530402,coal,2,,,reported,
+a1r,accident_deaths,2011-03-01,530402,non_coal_mine,3,2012-02-01,a1,reported,
+g,gdp_100m_yuan,2011-12-31,5304,,10,2012-01-20,,reported,
+g2,gdp_100m_yuan,2011-12-31,5304,,12,2012-10-01,g,reported,
+";
+        let facts = facts(rows);
+        let known = |on: &str| told(&facts, "death_rate_per_100m_gdp", &Query { known_on: day(on), ..query("2011-12-31") });
+        assert_eq!(known("2012-01-19"), "no_denominator: gdp_100m_yuan 2011-12-31");
+        assert_eq!(known("2012-01-20"), "0.20");
+        assert_eq!(known("2012-02-01"), "0.30");
+        assert_eq!(known("2012-10-01"), "0.25");
+        let rate = built_in().get("death_rate_per_100m_gdp").unwrap();
+        let said = built_in().as_it_was_said(rate, &facts, &query("2011-12-31"));
+        let said: Vec<_> = said.iter().map(|(on, figure)| format!("{on} {}", figure.shown)).collect();
+        assert_eq!(said, ["2012-01-20 0.20", "2012-02-01 0.30", "2012-10-01 0.25"]);
+        let figure = evaluate(&facts, "death_rate_per_100m_gdp", &query("2011-12-31")).unwrap();
+        assert_eq!(figure.revised.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["a1", "g"]);
+        let coal = Query { sectors: vec!["coal".to_owned()], ..query("2011-12-31") };
+        assert_eq!(told(&facts, "accident_deaths", &coal), "0", "it was judged to be another sector's");
+    }
+
+    #[test]
+    fn goals_are_met_by_the_exact_figure_not_by_the_one_shown() {
+        let rows = |gdp: &str| {
+            format!("a,accident_deaths,2011-03-01,5304,,1408,,,reported,\ng,gdp_100m_yuan,2011-12-31,5304,,{gdp},,,reported,\n")
+        };
+        let check = |gdp: &str, shown: &str, order| {
+            let facts = facts(&rows(gdp));
+            let figure = evaluate(&facts, "death_rate_per_100m_gdp", &query("2011-12-31")).unwrap();
+            assert_eq!((figure.shown.to_string().as_str(), figure.against(decimal("0.1408"))), (shown, Some(order)), "{gdp}");
+        };
+        check("10000", "0.14", Ordering::Equal);
+        check("9999.9999", "0.14", Ordering::Greater);
+        check("10000.0001", "0.14", Ordering::Less);
+    }
+
+    #[test]
+    fn few_events_are_marked_below_the_number_of_the_pack() {
+        let check = |deaths: u32, is_small: bool| {
+            let facts = facts(&format!(
+                "a,accident_deaths,2011-03-01,5304,,{deaths},,,reported,\ng,gdp_100m_yuan,2011-12-31,5304,,10,,,reported,\n"
+            ));
+            assert_eq!(evaluate(&facts, "death_rate_per_100m_gdp", &query("2011-12-31")).unwrap().is_small, is_small);
+            assert!(!evaluate(&facts, "accident_deaths", &query("2011-12-31")).unwrap().is_small, "a count is what it is");
+        };
+        check(19, true);
+        check(20, false);
+        assert_eq!(built_in().small_count().below, 20);
+    }
+
+    #[test]
+    fn a_drop_in_percent_is_of_the_figures_given() {
+        let check = |from: &str, to: &str, expected: Option<&str>| {
+            assert_eq!(drop_percent(decimal(from), decimal(to), 2).map(|d| d.to_string()).as_deref(), expected);
+        };
+        check("0.69", "0.22", Some("68.12"));
+        check("18.12", "14.55", Some("19.70"));
+        check("7.11", "2.36", Some("66.81"));
+        check("1.34", "0", Some("100.00"));
+        check("241", "161", Some("33.20"));
+        check("1", "2", Some("-100.00"));
+        check("0", "0", None);
+    }
+
+    #[test]
+    fn facts_that_cannot_be_are_refused_with_the_field_named() {
+        let check = |rows: &str, field: &str| {
+            let error = Facts::parse(&format!("{COLUMNS}\n{ACCIDENTS}{rows}"), built_in()).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{field}`")), "{rows}: {error}");
+        };
+        check("a1,accident_deaths,2010-03-01,530402,coal,2,,,reported,", "id");
+        check(",accident_deaths,2010-03-01,530402,coal,2,,,reported,", "id");
+        check("b,deaths,2010-03-01,530402,coal,2,,,reported,", "source");
+        check("b,accident_deaths,2010-02-30,530402,coal,2,,,reported,", "on");
+        check("b,accident_deaths,2010-03-01,Yuxi,coal,2,,,reported,", "region");
+        check("b,accident_deaths,2010-03-01,,coal,2,,,reported,", "region");
+        check("b,accident_deaths,2010-03-01,530402,Coal,2,,,reported,", "sector");
+        check("b,accident_deaths,2010-03-01,530402,coal,-2,,,reported,", "value");
+        check("b,accident_deaths,2010-03-01,530402,coal,two,,,reported,", "value");
+        check("b,accident_deaths,2010-03-01,530402,coal,2,2010-02-28,,reported,", "known_on");
+        check("b,accident_deaths,2010-03-01,530402,coal,2,,,guessed,", "mark");
+        check("b,accident_deaths,2010-03-01,530402,coal,2,,,reported", "note");
+        check("b,accident_deaths,2010-03-01,530402,coal,2,,,reported,a,b", "note");
+        check("b,gdp_100m_yuan,2010-06-30,5304,,2,,,reported,", "on");
+        check("b,bodies,2010-06-30,5304,,2,,,reported,\nc,bodies,2010-06-30,5304,,3,2010-07-01,,reported,", "revises");
+        check("b,accident_deaths,2010-03-01,530402,coal,2,2010-03-02,a9,reported,", "revises");
+        check("b,accident_deaths,2010-03-02,530402,coal,2,2010-03-02,a1,reported,", "revises");
+        check("b,accident_deaths,2010-03-01,530402,coal,2,2010-03-01,a1,reported,", "known_on");
+        check(
+            "b,accident_deaths,2010-03-01,530402,coal,2,2010-03-02,a1,reported,\nc,accident_deaths,2010-03-01,530402,coal,2,2010-03-03,a1,reported,",
+            "revises",
+        );
+        assert!(Facts::parse("id,source\n", built_in()).unwrap_err().to_string().contains("heading"));
+    }
+
+    #[test]
+    fn a_table_that_contradicts_itself_is_refused() {
+        let check = |from: &str, to: &str, word: &str| {
+            assert!(BASE.contains(from), "{from}");
+            let error = Indicators::parse(&BASE.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(word), "{from}: {error}");
+        };
+        check("denominator = { source = \"gdp_100m_yuan\" }\n", "", "`denominator`");
+        check("source = \"gdp_100m_yuan\" }", "source = \"gdp\" }", "`denominator`");
+        check("numerator = { source = \"mines\" }", "numerator = { source = \"mine\" }", "`numerator`");
+        check("numerator = { source = \"mines\" }", "numerator = { source = \"mines\", count = true }", "`numerator`");
+        check("kind = \"sum\"", "kind = \"count\"", "`numerator`");
+        check("kind = \"sum\"", "kind = \"sum\"\nfactor = 10", "`factor`");
+        check("kind = \"sum\"", "kind = \"sum\"\nfaktor = 10", "faktor");
+        check("factor = 100000", "factor = 0", "`factor`");
+        check("period = \"state\"", "period = \"plan\"", "`period`");
+        check("period = \"plan\"", "period = \"state\"", "`period`");
+        check("decimals = 2", "decimals = 7", "`decimals`");
+        check("version = 1", "version = 0", "`version`");
+        check("id = \"gdp_100m_yuan\"", "id = \"employees\"", "`id`");
+        check("confidence = \"unverified\"", "confidence = \"\"", "`confidence`");
+    }
+
+    proptest! {
+        #[test]
+        fn comparing_is_as_exact_as_fractions(deaths in 0_u32..100_000, gdp in 1_u64..10_000_000_000, goal in 0_u32..99_999_999) {
+            // Both in ten-thousandths.
+            let facts = facts(&format!("a,accident_deaths,2011-03-01,5304,,{deaths},,,reported,\ng,gdp_100m_yuan,2011-12-31,5304,,{},,,reported,\n", Decimal::new(gdp as i64, 4)));
+            let figure = evaluate(&facts, "death_rate_per_100m_gdp", &query("2011-12-31")).unwrap();
+            let exact = (u128::from(deaths) * 100_000_000).cmp(&(u128::from(goal) * u128::from(gdp)));
+            prop_assert_eq!(figure.against(Decimal::new(goal.into(), 4)), Some(exact));
+        }
+
+        #[test]
+        fn no_text_ends_the_reader(text in "\\PC{0,200}", tail in "[a-z0-9,.\\-\n]{0,80}") {
+            let _ = Facts::parse(&text, built_in());
+            let _ = Facts::parse(&format!("{COLUMNS}\n{tail}"), built_in());
+            let _ = Indicators::parse(&text);
+        }
+
+        #[test]
+        fn counties_add_up_to_the_city(cases in prop::collection::vec((1_u32..4, 0_u32..5, 0_i64..365), 0..30)) {
+            let rows: String = cases.iter().enumerate().map(|(i, (county, deaths, at))| {
+                let on = day("2011-01-01").saturating_add(jiff::Span::new().days(*at));
+                format!("a{i},accident_deaths,{on},53040{county},coal,{deaths},,,reported,\n")
+            }).collect();
+            let facts = facts(&rows);
+            let of = |region: &str, id: &str| evaluate(&facts, id, &Query { region: region.to_owned(), ..query("2011-12-31") }).unwrap().numerator;
+            for id in ["accident_deaths", "accident_count"] {
+                let parts: Decimal = (1..4).map(|county| of(&format!("53040{county}"), id)).sum();
+                prop_assert_eq!(parts, of("5304", id));
+            }
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl Direction {
 /// Where a deadline or an owner is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum From {
+pub enum Origin {
     /// Said in the sentence itself.
     Text,
     /// Said in a sentence before it, or a heading.
@@ -127,7 +127,7 @@ pub struct Target {
     /// Who answers for it.
     pub owner: String,
     /// Where that is from.
-    pub owner_from: From,
+    pub owner_from: Origin,
     /// What it asks.
     pub direction: Direction,
     /// Unit of goal and figure; without one there is no figure.
@@ -157,7 +157,7 @@ pub struct Target {
     /// Last day.
     pub deadline: Date,
     /// Where that is from.
-    pub deadline_from: From,
+    pub deadline_from: Origin,
     /// Yearly path where no supplement names one.
     #[serde(default)]
     pub path: Option<PathRule>,
@@ -644,7 +644,7 @@ impl Plan {
         if target.deadline < self.start || target.deadline > self.end {
             return wrong("deadline", "is outside of the plan");
         }
-        if target.deadline_from == From::PlanEnd && target.deadline != self.end {
+        if target.deadline_from == Origin::PlanEnd && target.deadline != self.end {
             return wrong("deadline_from", "says the end of the plan, and the deadline is another day");
         }
         if target.also.iter().any(|id| indicators.get(id).is_none()) {
@@ -763,6 +763,24 @@ impl Plan {
     /// Numbers of territories below, of this target.
     pub fn parts(&self, target: &str) -> impl Iterator<Item = (&str, Decimal)> {
         self.parts.get(target).into_iter().flatten().map(|(region, value)| (region.as_str(), *value))
+    }
+
+    /// How each part stands on a day: territory, its number, and its figure by the rows of that territory alone.
+    pub fn part_figures<'a>(
+        &self,
+        target: &Target,
+        indicators: &Indicators,
+        facts: &'a Facts,
+        as_of: Date,
+    ) -> Vec<(String, Decimal, Result<Figure<'a>, Missing>)> {
+        let Some(indicator) = target.indicator.as_ref().and_then(|id| indicators.get(id)) else { return Vec::new() };
+        let (goal, _) = self.goal(target, as_of);
+        let judge = Judge { plan: self, indicators, facts, as_of, day: as_of.min(goal.deadline), target };
+        let of_part = |(region, value): (&str, Decimal)| {
+            let query = Query { region: region.to_owned(), ..judge.query(judge.day, goal.baseline_year) };
+            (region.to_owned(), value, indicators.evaluate(indicator, facts, &query))
+        };
+        self.parts(&target.id).map(of_part).collect()
     }
 
     /// Decompositions that do not meet the whole, as of a day. Only what can be added is added; of a rate, each part must ask as much as the whole.
@@ -892,16 +910,16 @@ impl Goal {
 
 /// One target on one day.
 struct Judge<'a, 'b> {
-    plan: &'a Plan,
+    plan: &'b Plan,
     indicators: &'b Indicators,
     facts: &'a Facts,
     as_of: Date,
     /// The day or the deadline, whichever is earlier.
     day: Date,
-    target: &'a Target,
+    target: &'b Target,
 }
 
-impl<'a> Judge<'a, '_> {
+impl Judge<'_, '_> {
     fn query(&self, on: Date, base_year: i16) -> Query {
         Query {
             region: self.plan.region.clone(),

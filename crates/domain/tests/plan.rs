@@ -301,6 +301,13 @@ fn the_parts_are_held_against_the_whole() {
     let (plan, _) = loaded();
     assert_eq!(plan.shortfalls(built_in(), day("2013-12-31")), []);
     assert_eq!(plan.parts("M07").map(|(_, value)| value).sum::<Decimal>(), decimal("71"));
+    // Rows of a county say how its part stands, and the parts add up to what the city has.
+    let facts = loaded().1;
+    let parts = plan.part_figures(plan.target("M07").unwrap(), built_in(), &facts, day("2015-12-31"));
+    let closed: Decimal = parts.iter().map(|(.., figure)| figure.as_ref().unwrap().numerator).sum();
+    assert_eq!((parts.len(), closed), (9, decimal("72")));
+    let networked = plan.part_figures(plan.target("N04").unwrap(), built_in(), &facts, day("2015-12-31"));
+    assert!(networked.iter().all(|(.., figure)| figure.is_err()), "the city's figure is none of a county's");
     let check = |from: &str, to: &str, expected: Shortfall| {
         assert!(SUPPLEMENT.contains(from), "{from}");
         let (plan, _) = loaded_with(&SUPPLEMENT.replacen(from, to, 1));
