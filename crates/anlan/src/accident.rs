@@ -1,5 +1,6 @@
 //! `anlan accident`: of which class an accident (生产安全事故) is by Order 493, and how later casualties move it. Nothing is kept.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anlan_domain::accident::{Accidents, Classified, Criterion, Harm, Judged, Nature, Report, built_in};
@@ -83,7 +84,6 @@ pub fn run(command: AccidentCommand) -> anyhow::Result<ExitCode> {
     let AccidentCommand::Classify(args) = command;
     let rows = built_in();
     let harm = Harm { deaths: args.deaths, serious_injuries: args.serious, direct_loss_wan_yuan: args.loss_wan };
-    let classified = rows.classify(&harm)?;
     let steps = match args.happened_on {
         Some(day) => {
             let mut reports = vec![Report { on: day, harm }];
@@ -91,6 +91,11 @@ pub fn run(command: AccidentCommand) -> anyhow::Result<ExitCode> {
             rows.trace(day, args.nature, &reports).map_err(|(i, error)| anyhow::anyhow!("report {i}: {error}"))?
         }
         None => Vec::new(),
+    };
+    // As it stands after the last report.
+    let classified = match steps.last() {
+        Some(step) => step.classified.clone(),
+        None => rows.classify(&harm)?,
     };
     if args.json {
         let mut answer = told(&classified);
@@ -111,15 +116,25 @@ pub fn run(command: AccidentCommand) -> anyhow::Result<ExitCode> {
                 })
                 .collect();
         }
-        println!("{answer:#}");
+        print(format!("{answer:#}"))?;
     } else {
         let zh = args.lang == "zh";
-        lines(&classified, zh).iter().for_each(|line| println!("{line}"));
+        let mut told = lines(&classified, zh);
         if let Some(day) = args.happened_on {
-            trace_lines(rows, day, args.nature, &steps, zh).iter().for_each(|line| println!("{line}"));
+            told.extend(trace_lines(rows, day, args.nature, &steps, zh));
         }
+        print(told.join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to the end, or as far as somebody reads.
+pub(crate) fn print(mut text: String) -> anyhow::Result<()> {
+    text.push('\n');
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn of_harm(harm: &Harm) -> Value {

@@ -10,6 +10,8 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use crate::accident::print;
+
 const PLAN: &str = include_str!("../../../packs/region-yuxi/plan.toml");
 const FACTS: &str = include_str!("../../../packs/demo/plan_facts.csv");
 const SUPPLEMENT: &str = include_str!("../../../packs/demo/plan_supplement.toml");
@@ -70,9 +72,9 @@ pub fn run(command: PlanCommand) -> anyhow::Result<ExitCode> {
         PlanCommand::Status { as_of, json, lang } => {
             let statuses = plan.status(built_in(), &facts, as_of);
             if json {
-                println!("{:#}", status_json(&statuses, as_of));
+                print(format!("{:#}", status_json(&statuses, as_of)))?;
             } else {
-                table(&plan, &statuses, as_of, lang == "zh").iter().for_each(|line| println!("{line}"));
+                print(table(&plan, &statuses, as_of, lang == "zh").join("\n"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -82,9 +84,9 @@ pub fn run(command: PlanCommand) -> anyhow::Result<ExitCode> {
                 target.with_context(|| format!("the plan has no such target: G01 to Z06, see `anlan plan status --as-of {as_of}`"))?;
             let status = plan.status_of(target, built_in(), &facts, as_of);
             if json {
-                println!("{:#}", explain_json(&status, as_of));
+                print(format!("{:#}", explain_json(&status, as_of)))?;
             } else {
-                explain_lines(&plan, &facts, &status, as_of, lang == "zh").iter().for_each(|line| println!("{line}"));
+                print(explain_lines(&plan, &facts, &status, as_of, lang == "zh").join("\n"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -273,9 +275,9 @@ fn table(plan: &Plan, statuses: &[TargetStatus<'_>], as_of: Date, zh: bool) -> V
             padded(&unit(status, zh), if zh { 10 } else { 20 }),
         );
         line += &if zh {
-            format!("（{}；{}）", sentence(&status.reason, zh), status.goal.deadline)
+            format!("（{}；期限 {}）", sentence(&status.reason, zh), status.goal.deadline)
         } else {
-            format!(" ({}; {})", sentence(&status.reason, zh), status.goal.deadline)
+            format!(" ({}; by {})", sentence(&status.reason, zh), status.goal.deadline)
         };
         if let Some((on, value)) = status.said_before.first() {
             line += &if zh { format!("［{on} 曾为 {value}］") } else { format!(" [{value} on {on}]") };
@@ -399,18 +401,21 @@ fn history(plan: &Plan, facts: &Facts, json: bool, zh: bool) -> anyhow::Result<E
                 json!({"indicator": p.indicator, "from": p.from, "to": p.to, "published": to_json(p.percent), "drop_percent": number(*value), "clause": p.clause})
             })
             .collect();
-        println!("{:#}", json!({"figures": figures, "drops": drops, "same": is_same}));
+        print(format!("{:#}", json!({"figures": figures, "drops": drops, "same": is_same})))?;
     } else {
         let name = |id: &str| built_in().get(id).map_or_else(|| id.to_owned(), |i| if zh { i.name.clone() } else { i.name_en.clone() });
         let shown = |value: Option<Decimal>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
-        println!("{}", if zh { "规划公布的数字 | 由事实计算" } else { "as the plan prints it | reckoned from the facts" });
-        for (p, value) in &figures {
-            println!("  {} {} | {} {}", p.year, p.value, shown(*value), name(&p.indicator));
-        }
-        println!("{}", if zh { "下降率 %" } else { "drop, %" });
-        for (p, value) in &drops {
-            println!("  {}→{} {} | {} {}", p.from, p.to, p.percent, shown(*value), name(&p.indicator));
-        }
+        let mut lines = vec![if zh {
+            "规划公布的数字 | 由事实计算".to_owned()
+        } else {
+            "as the plan prints it | reckoned from the facts".to_owned()
+        }];
+        lines.extend(figures.iter().map(|(p, value)| format!("  {} {} | {} {}", p.year, p.value, shown(*value), name(&p.indicator))));
+        lines.push(if zh { "下降率 %".to_owned() } else { "drop, %".to_owned() });
+        lines.extend(
+            drops.iter().map(|(p, value)| format!("  {}→{} {} | {} {}", p.from, p.to, p.percent, shown(*value), name(&p.indicator))),
+        );
+        print(lines.join("\n"))?;
     }
     Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

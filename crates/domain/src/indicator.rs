@@ -14,6 +14,7 @@ use jiff::civil::{Date, date};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::accident::Step;
 use crate::decimal;
 use crate::pack::source::{Source, source};
 use crate::pack::{PackError, is_word};
@@ -422,6 +423,40 @@ pub fn built_in() -> &'static Indicators {
     &ROWS
 }
 
+/// The rows of the source `accident_deaths` that an accident makes: one, and one more that revises it whenever the deaths that count changed.
+///
+/// So a death within the window moves the total of its year from its day on, one behind it does not, and what was said before stays to be seen.
+pub fn of_accident(id: &str, happened_on: Date, region: &str, sector: &str, mark: Mark, steps: &[Step<'_>]) -> Vec<Fact> {
+    let mut rows: Vec<Fact> = Vec::new();
+    for step in steps {
+        let value = Decimal::from(step.counted.deaths);
+        let row = |id: String, revises: String| Fact {
+            id,
+            source: "accident_deaths".to_owned(),
+            on: happened_on,
+            region: region.to_owned(),
+            sector: sector.to_owned(),
+            value,
+            known_on: step.on,
+            revises,
+            mark,
+            note: String::new(),
+        };
+        match rows.last_mut() {
+            None => rows.push(row(id.to_owned(), String::new())),
+            Some(last) if last.value == value => {}
+            // Two reports of one day: the later one is what was known at its end.
+            Some(last) if last.known_on == step.on => last.value = value,
+            Some(last) => {
+                let revises = last.id.clone();
+                let n = rows.len();
+                rows.push(row(format!("{id}-r{n}"), revises));
+            }
+        }
+    }
+    rows
+}
+
 /// (from − to) ÷ from in percent, to `decimals` places; `None` from zero.
 ///
 /// Of figures as published: the plan's own table reckons its 下降率 from rounded figures.
@@ -667,12 +702,11 @@ impl Indicator {
         let Some(above) = sources.get(&self.numerator.source) else { return wrong("numerator", "names an unknown source") };
         let is_quotient = matches!(self.kind, Kind::Ratio | Kind::Share);
         match &self.denominator {
-            Some(below) if is_quotient => {
-                if !sources.contains_key(&below.source) {
-                    return wrong("denominator", "names an unknown source");
-                }
+            Some(below) if is_quotient && !sources.contains_key(&below.source) => {
+                return wrong("denominator", "names an unknown source");
             }
-            Some(_) => return wrong("denominator", "belongs to a ratio or share"),
+            Some(_) if !is_quotient => return wrong("denominator", "belongs to a ratio or share"),
+            Some(_) => {}
             None if is_quotient => return wrong("denominator", "is missing"),
             None => {}
         }
@@ -746,6 +780,9 @@ impl Facts {
         }
         if fact.value.is_sign_negative() && !fact.value.is_zero() {
             return wrong("value", "is negative");
+        }
+        if fact.value.mantissa().unsigned_abs() >= 10_u128.pow(decimal::FACT_DIGITS_MAX) {
+            return wrong("value", "has more than 14 digits");
         }
         if fact.known_on < fact.on {
             return wrong("known_on", "is before the day itself");
@@ -955,6 +992,29 @@ g2,gdp_100m_yuan,2011-12-31,5304,,12,2012-10-01,g,reported,
         assert_eq!(figure.revised.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["a1", "g"]);
         let coal = Query { sectors: vec!["coal".to_owned()], ..query("2011-12-31") };
         assert_eq!(told(&facts, "accident_deaths", &coal), "0", "it was judged to be another sector's");
+    }
+
+    #[test]
+    fn a_later_death_moves_the_total_of_its_year_within_the_window_alone() {
+        use crate::accident::{self, Harm, Nature, Report};
+        let report = |on: &str, deaths| Report { on: day(on), harm: Harm { deaths, ..Harm::default() } };
+        let happened = day("2010-12-30");
+        let reports = [report("2010-12-30", 2), report("2011-01-04", 3), report("2011-01-06", 3), report("2011-01-10", 4)];
+        let steps = accident::built_in().trace(happened, Nature::Road, &reports).unwrap();
+        let mut all = facts("");
+        for row in of_accident("a", happened, "530402", "road_traffic", Mark::Reported, &steps) {
+            all.add(row, built_in()).unwrap();
+        }
+        let known = |on: &str| told(&all, "accident_deaths", &Query { known_on: day(on), ..query("2010-12-31") });
+        assert_eq!(["2010-12-31", "2011-01-03", "2011-01-04", "2011-02-01"].map(known), ["2", "2", "3", "3"]);
+        assert_eq!(told(&all, "accident_deaths", &query("2011-12-31")), "0", "it stays in the year in which it happened");
+        assert_eq!(all.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["a", "a-r1"]);
+        let same_day = [report("2010-12-30", 2), report("2010-12-30", 1)];
+        let steps = accident::built_in().trace(happened, Nature::Road, &same_day).unwrap();
+        let rows = of_accident("b", happened, "530402", "road_traffic", Mark::Reported, &steps);
+        assert_eq!(rows.iter().map(|row| row.value.to_string()).collect::<Vec<_>>(), ["1"]);
+        let too_long = Fact { value: Decimal::from(100_000_000_000_000_u64), ..rows[0].clone() };
+        assert!(all.add(too_long, built_in()).unwrap_err().to_string().contains("`value`"));
     }
 
     #[test]
