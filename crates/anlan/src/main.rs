@@ -2,6 +2,7 @@
 //!
 //! Start at [`Command`] for what it can do, at [`serve`] for how a node is put together.
 
+mod accident;
 mod archive;
 mod backup;
 mod certificate;
@@ -15,6 +16,7 @@ mod doctor;
 mod door;
 mod grade;
 mod pack;
+mod plan;
 mod serve;
 mod simulate;
 mod tls;
@@ -50,6 +52,16 @@ enum Command {
     /// Reads `{"contents":[{"substance":"甲醇","tonnes":300}],"people_within_500m":12}` from standard input: a substance of table 1 by name,
     /// alias or CAS number, another one with its hazard symbols of table 2 as `"categories":["W5.4"]`, or a symbol alone.
     Grade(grade::GradeArgs),
+    /// Classify accidents (生产安全事故) by the law.
+    Accident {
+        #[command(subcommand)]
+        command: accident::AccidentCommand,
+    },
+    /// Where a plan (规划) stands: the built-in plan of the region with its demonstration facts.
+    Plan {
+        #[command(subcommand)]
+        command: plan::PlanCommand,
+    },
     /// Check a pack (rules, tables, registers as data) or draw a register of it.
     Pack {
         #[command(subcommand)]
@@ -214,6 +226,8 @@ fn main() -> ExitCode {
         Command::Sim(args) => simulate::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Grade(args) => grade::run(args),
+        Command::Accident { command } => accident::run(command),
+        Command::Plan { command } => plan::run(command),
         Command::Pack { command } => pack::run(command),
         Command::Certificate { command } => certificate::run(command),
         Command::SetupLink { data, config } => serve::setup_link(&data, config.as_deref()),

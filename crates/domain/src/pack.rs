@@ -5,6 +5,7 @@
 
 pub mod diff;
 pub mod folder;
+pub mod source;
 
 use anlan_model::noun::Point;
 use anlan_model::{Level, RuleKind};

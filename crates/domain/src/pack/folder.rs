@@ -8,10 +8,13 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::{RuleBook, is_word, line_of};
+use crate::accident::Accidents;
 use crate::calendar::Calendar;
 use crate::division::{DivisionError, Divisions};
+use crate::indicator::{self, Facts, Indicators};
 use crate::major_hazard::Tables;
 use crate::networking::Networking;
+use crate::plan::{Plan, Supplement};
 use crate::register::{CaseFailure, Kind};
 use crate::road::RoadRules;
 use crate::submission::Submission;
@@ -108,6 +111,24 @@ impl Folder {
         }
         if let Some(tables) = text("gb18218.toml") {
             folder.understood("gb18218.toml", Tables::parse(tables).err().map(|e| e.to_string()));
+        }
+        if let Some(accidents) = text("accidents.toml") {
+            folder.understood("accidents.toml", Accidents::parse(accidents).err().map(|e| e.to_string()));
+        }
+        let own = text("indicators.toml").map(Indicators::parse);
+        if let Some(parsed) = &own {
+            folder.understood("indicators.toml", parsed.as_ref().err().map(ToString::to_string));
+        }
+        // A plan of a pack without indicators of its own speaks of the built-in ones.
+        let indicators = own.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or_else(|| indicator::built_in());
+        if let Some(plan) = text("plan.toml") {
+            folder.understood("plan.toml", Plan::parse(plan, indicators).err().map(|e| e.to_string()));
+        }
+        if let Some(facts) = text("plan_facts.csv") {
+            folder.understood("plan_facts.csv", Facts::parse(facts, indicators).err().map(|e| e.to_string()));
+        }
+        if let Some(supplement) = text("plan_supplement.toml") {
+            folder.understood("plan_supplement.toml", toml::from_str::<Supplement>(supplement).err().map(|e| e.to_string()));
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));
