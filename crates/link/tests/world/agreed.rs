@@ -16,7 +16,7 @@ const AROUND: (u64, u64, u64) = (50 * S, 15 * S, 40 * S);
 
 /// The number of an alarm says when and where it was raised, and of which point.
 pub(super) fn alarm_number(now: u64, node: usize, random: u64) -> u64 {
-    now << 20 | (node as u64) << 12 | random % (1 << 12)
+    now << 20 | (node as u64) << 12 | (random % (1 << 12))
 }
 
 /// What lies around the alarms that a node knows, by origin and point.
@@ -83,7 +83,7 @@ impl Durable {
     /// Of a day around which alarms changed another part is agreed than was claimed.
     fn leave_changed(&mut self) {
         let (now, before) = (around(&self.alarms), around(&self.claimed_around));
-        for ((origin, day), _) in &self.ledger {
+        for (origin, day) in self.ledger.keys() {
             let (from, until) = (i64::from(*day) * DAY as i64, (i64::from(*day) + 1) * DAY as i64);
             let of = |all: &BTreeMap<(usize, i64), Around>, key| {
                 all.get(key).map(|around: &Around| around.within(from, until)).unwrap_or_default()
