@@ -177,8 +177,9 @@ async fn around_an_alarm_what_was_read_past_goes_with_it_and_days_are_compared_b
     // Both know the same alarms: the same part, with nothing sent again.
     alarm(&b, 1, 106_000 - 10, Some(107_000), 1).await;
     alarm(&b, 2, 129_000, Some(129_100), 2).await;
-    let claim = async || a.ledger.claim_of(Readings::Alarms, &every_day(), LATER).await.unwrap().claim;
-    let first = claim().await;
+    let today = crate::clock::day_number(at(200_000));
+    let claim = async |today| a.ledger.claim_of(Readings::Alarms, &every_day(), today).await.unwrap().claim;
+    let first = claim(today).await;
     assert_eq!(verdict(&b, Readings::Alarms, &first).await, first.days);
     let n: u64 = first.days.iter().map(|d| d.digest.n).sum();
     assert_eq!(n, want.len() as u64);
@@ -190,7 +191,8 @@ async fn around_an_alarm_what_was_read_past_goes_with_it_and_days_are_compared_b
     let day = crate::clock::day_number(at(101_000));
     assert_eq!(now.changed(&before, &a.known, CHILD, at(200_000)), BTreeSet::from([Day { origin: CHILD, day }]));
     assert!(now.changed(&now.clone(), &a.known, CHILD, at(200_000)).is_empty());
-    let second = claim().await;
+    let second = claim(today).await;
+    assert!(claim(today + crate::around::COMPARED_DAYS).await.days.is_empty(), "alarms of so long ago are not told to everybody");
     assert_ne!(second.days, first.days);
     alarm(&b, 3, 101_000, Some(101_010), 3).await;
     assert_ne!(verdict(&b, Readings::Alarms, &second).await, second.days);

@@ -169,6 +169,17 @@ impl Around {
         Self { spans }
     }
 
+    /// This and that.
+    pub fn with(mut self, from_us: i64, until_us: i64) -> Self {
+        self.add(from_us, until_us);
+        self
+    }
+
+    /// What both have.
+    pub fn shared(&self, other: &Self) -> Self {
+        self.without(&self.without(other))
+    }
+
     /// Takes this in too.
     pub fn add(&mut self, from_us: i64, until_us: i64) {
         self.spans.push((from_us, until_us));
@@ -319,6 +330,8 @@ mod tests {
         some.add(5_000_000, 25_000_000);
         some.add(30_000_000, i64::MAX);
         assert!(around.without(&some).is_empty() && some.spans().len() == 1);
+        let both = Around::alarms([(3_000_000_000, Some(9_000_000_000))]).shared(&around);
+        assert_eq!(both.spans(), [(1_200_000_000, 3_620_000_001), (8_200_000_000, 10_800_000_001)]);
         check(
             Readings::Alarms,
             &[(0, 0, 1.0, 0), (10, 0, 7.0, 0), (10, 1, 1.0, 0), (3_620, 0, 1.0, 2), (4_000, 0, 1.0, 0)],

@@ -166,14 +166,13 @@ pub struct LogPieces {
     tail: Option<(u64, Tail)>,
     agreed: Agreed,
     sieve: Sieve,
-    /// What lies around alarms that were not known yet when it was read past.
-    owed: VecDeque<Span>,
+    /// What lies around alarms that were not known yet when it was read past, by point here.
+    owed: Owed,
     /// What of that went with pieces, and up to where those reached: a piece that is read again has it again.
-    went: VecDeque<(u64, Vec<Span>)>,
+    went: VecDeque<(u64, Owed)>,
 }
 
-/// Of a point here, from and up to but not with.
-type Span = (PointId, i64, i64);
+type Owed = BTreeMap<PointId, Around>;
 
 /// What was read past before an alarm was known goes with the pieces that follow, of so long at most; what is older is found when the day is over.
 const READ_PAST_US: i64 = 2 * 3_600_000_000;
@@ -183,14 +182,7 @@ const WENT_MAX: usize = 256;
 impl LogPieces {
     /// Has read nothing.
     pub fn new(whole: Whole) -> Self {
-        Self {
-            whole,
-            tail: None,
-            agreed: Agreed::plain(Readings::All),
-            sieve: Sieve::default(),
-            owed: VecDeque::new(),
-            went: VecDeque::new(),
-        }
+        Self { whole, tail: None, agreed: Agreed::plain(Readings::All), sieve: Sieve::default(), owed: Owed::new(), went: VecDeque::new() }
     }
 
     /// From here on at least what is agreed of each day is in a piece; without this, everything.
@@ -206,13 +198,12 @@ impl LogPieces {
             // Clocks of devices may be ahead.
             let until = now.plus_us(Around::MARGIN_US).micros();
             // An alarm that ended meanwhile reaches less far.
-            let still = |(point, from, until): Span| {
-                agreed.around(point).within(from, until).spans().iter().map(|(a, b)| (point, *a, *b)).collect()
-            };
-            self.owed = std::mem::take(&mut self.owed).into_iter().flat_map::<Vec<Span>, _>(still).collect();
+            self.owed.retain(|point, owed| {
+                *owed = owed.shared(agreed.around(*point));
+                !owed.is_empty()
+            });
             for (point, around) in agreed.points() {
-                let fresh = around.without(self.agreed.around(point)).within(since, until);
-                self.owed.extend(fresh.spans().iter().map(|(from, until)| (point, *from, *until)));
+                owe(&mut self.owed, point, &around.without(self.agreed.around(point)).within(since, until));
             }
         }
         self.agreed = agreed;
@@ -233,11 +224,11 @@ impl LogPieces {
         bytes_max: usize,
     ) -> Result<Piece, PieceError> {
         let (mut most, mut room) = (readings_max, readings_max / 2);
-        for (to, spans) in std::mem::take(&mut self.went) {
+        for (to, went) in std::mem::take(&mut self.went) {
             if to > from {
-                self.owed.extend(spans);
+                went.iter().for_each(|(point, around)| owe(&mut self.owed, *point, around));
             } else {
-                self.went.push_back((to, spans));
+                self.went.push_back((to, went));
             }
         }
         loop {
@@ -259,46 +250,51 @@ impl LogPieces {
                 self.tail = None;
                 continue;
             }
-            if to > from && has_more {
-                // What is whole in it: the rest of a span that was cut is owed still.
-                let went = self.owed.iter().take(self.owed.len().saturating_sub(still_owed.len()) + 1).copied().collect();
-                self.went.push_back((to, went));
-                self.went.drain(..self.went.len().saturating_sub(WENT_MAX));
-                self.owed = still_owed;
+            if to > from {
+                let mut went = std::mem::replace(&mut self.owed, still_owed);
+                went.retain(|point, around| {
+                    *around = self.owed.get(point).map_or_else(|| around.clone(), |still| around.without(still));
+                    !around.is_empty()
+                });
+                if !went.is_empty() {
+                    self.went.push_back((to, went));
+                    self.went.drain(..self.went.len().saturating_sub(WENT_MAX));
+                }
             }
             return Ok(Piece { from, to, tag, n_readings, bytes });
         }
     }
 
     /// What is owed, some `most` readings of it, and what is owed then.
-    fn read_past(
-        &self,
-        whose: &dyn Fn(PointId) -> Option<(NodeId, PointId)>,
-        most: usize,
-    ) -> (BTreeMap<NodeId, Vec<Reading>>, VecDeque<Span>) {
+    fn read_past(&self, whose: &dyn Fn(PointId) -> Option<(NodeId, PointId)>, most: usize) -> (BTreeMap<NodeId, Vec<Reading>>, Owed) {
         let (mut found, mut n, mut owed) = (BTreeMap::<NodeId, Vec<Reading>>::new(), 0, self.owed.clone());
-        while n < most
-            && let Some((here, from, until)) = owed.pop_front()
-        {
-            let Some((origin, there)) = whose(here) else { continue };
-            let mut rows = match self.whole.every_revision(here, Timestamp::from_micros(from), Timestamp::from_micros(until)) {
-                Ok(rows) => rows,
-                Err(failure) => {
-                    // The log goes on; the comparison of the day finds what is missing.
-                    tracing::warn!(error = &failure as &dyn std::error::Error, "what lies around an alarm cannot be read");
-                    continue;
+        for (here, around) in &self.owed {
+            for (from, until) in around.spans() {
+                if n >= most {
+                    return (found, owed);
                 }
-            };
-            let room = most - n;
-            if let Some(next) = rows.get(room).map(|next| next.event_at) {
-                // Never in the middle of an instant, unless it is all there is room for.
-                let whole_instants = rows.partition_point(|r| r.event_at < next);
-                rows.truncate(if whole_instants > 0 { whole_instants } else { rows.partition_point(|r| r.event_at <= next) });
-                let behind = rows.last().map_or(until, |last| last.event_at.micros() + 1);
-                owed.push_front((here, behind, until));
+                let mut behind = *until;
+                if let Some((origin, there)) = whose(*here) {
+                    let read = self.whole.every_revision(*here, Timestamp::from_micros(*from), Timestamp::from_micros(*until));
+                    let mut rows = read.unwrap_or_else(|failure| {
+                        // The log goes on; the comparison of the day finds what is missing.
+                        tracing::warn!(error = &failure as &dyn std::error::Error, "what lies around an alarm cannot be read");
+                        Vec::new()
+                    });
+                    if let Some(next) = rows.get(most - n).map(|next| next.event_at) {
+                        // Never in the middle of an instant, unless it is all there is room for.
+                        let whole_instants = rows.partition_point(|r| r.event_at < next);
+                        rows.truncate(if whole_instants > 0 { whole_instants } else { rows.partition_point(|r| r.event_at <= next) });
+                        behind = rows.last().map_or(*until, |last| last.event_at.micros() + 1);
+                    }
+                    n += rows.len();
+                    found.entry(origin).or_default().extend(rows.iter().map(|r| Reading { point: there, ..*r }));
+                }
+                if let Some(left) = owed.get_mut(here) {
+                    *left = left.without(&Around::nothing().with(*from, behind));
+                }
             }
-            n += rows.len();
-            found.entry(origin).or_default().extend(rows.iter().map(|r| Reading { point: there, ..*r }));
+            owed.retain(|_, left| !left.is_empty());
         }
         (found, owed)
     }
@@ -343,6 +339,12 @@ impl LogPieces {
         }
         self.tail = Some((found.to, tail));
         Ok(found)
+    }
+}
+
+fn owe(owed: &mut Owed, point: PointId, around: &Around) {
+    for (from, until) in around.spans() {
+        owed.entry(point).or_default().add(*from, *until);
     }
 }
 
