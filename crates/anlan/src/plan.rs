@@ -104,7 +104,7 @@ impl Data {
         let needed = |name: &str| read(name)?.with_context(|| format!("{} is missing", dir.join(name).display()));
         let (plan, facts) = (needed("plan.toml")?, needed("plan_facts.csv")?);
         let (supplement, indicators) = (read("plan_supplement.toml")?, read("indicators.toml")?);
-        let parsed = indicators.map_or_else(|| Ok(built_in().clone()), |text| Indicators::parse(&text)).map_err(Into::into);
+        let parsed = indicators.map_or_else(|| Ok(built_in().clone()), |text| Indicators::parse(&text)).map_err(anyhow::Error::from);
         let data = parsed.and_then(|indicators| Self::parse(indicators, &plan, &facts, supplement.as_deref()));
         data.with_context(|| dir.display().to_string())
     }

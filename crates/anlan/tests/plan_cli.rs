@@ -249,7 +249,7 @@ fn a_folder_of_files_is_told_like_the_built_in_plan() {
     let dir = folder();
     let data = ["--data", dir.path().to_str().unwrap()];
     let status = ["plan", "status", "--as-of", "2013-12-31", "--json"];
-    assert_eq!(answer(&[&status, &data[..]].concat()), answer(&status));
+    assert_eq!(answer(&[&status[..], &data[..]].concat()), answer(&status));
     let (_, out, _) = anlan(&[&["plan", "status", "--as-of", "2013-12-31"], &data[..]].concat());
     assert!(out.contains("演示数据：其中有虚构的数字"), "{out}");
     // What is reported is no demonstration, and no supplement is needed.
@@ -259,7 +259,7 @@ fn a_folder_of_files_is_told_like_the_built_in_plan() {
     let (code, out, err) = anlan(&[&["plan", "status", "--as-of", "2013-12-31"], &data[..]].concat());
     assert_eq!(code, 0, "{err}");
     assert!(!out.contains("演示"), "{out}");
-    let without = answer(&[&status, &data[..]].concat());
+    let without = answer(&[&status[..], &data[..]].concat());
     assert_eq!(without["targets"][0]["reason"], "not_recorded: accident_deaths 2013-01-01..2013-12-31", "nobody vouches for it");
     let explained = answer(&[&["plan", "explain", "R01", "--as-of", "2013-12-31", "--json"], &data[..]].concat());
     assert_eq!((&explained["demonstration"], &explained["figure"]["rows"][0]["mark"]), (&json!(false), &json!("reported")));
