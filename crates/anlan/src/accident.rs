@@ -36,15 +36,24 @@ pub struct ClassifyArgs {
     /// Which window holds for later casualties: `general`, `road` or `fire`.
     #[arg(long, default_value = "general", value_parser = nature)]
     nature: Nature,
-    /// Totals as they became on a later day, `DATE:DEATHS[:SERIOUS[:WAN_YUAN]]`; may stand several times.
+    /// Totals as they became on a later day, `DATE:DEATHS[:SERIOUS[:WAN_YUAN]]`; may stand several times. What is left out stays as last known.
     #[arg(long, value_name = "DATE:DEATHS[:SERIOUS[:WAN_YUAN]]", value_parser = later, requires = "happened_on")]
-    later: Vec<Report>,
+    later: Vec<Later>,
     /// One JSON object instead of lines.
     #[arg(long)]
     json: bool,
     /// Language of the lines: `zh` or `en`.
     #[arg(long, default_value = "zh", value_parser = ["zh", "en"])]
     lang: String,
+}
+
+/// What `--later` says; `None` = as last known.
+#[derive(Clone, Copy)]
+struct Later {
+    on: Date,
+    deaths: u32,
+    serious_injuries: Option<u32>,
+    direct_loss_wan_yuan: Option<Decimal>,
 }
 
 /// Digits of a loss in 万元 with its six places.
@@ -63,20 +72,32 @@ fn nature(text: &str) -> Result<Nature, String> {
     }
 }
 
-fn later(text: &str) -> Result<Report, String> {
+fn later(text: &str) -> Result<Later, String> {
     let mut parts = text.split(':');
     let on = parts.next().unwrap_or_default().parse().map_err(|_| "begins with no date such as 2026-03-05")?;
-    let mut count = |is_needed: bool| match parts.next() {
-        Some(text) => text.parse::<u32>().map_err(|_| format!("{text:?} is no number of people")),
-        None if is_needed => Err("names no deaths".to_owned()),
-        None => Ok(0),
-    };
-    let (deaths, serious_injuries) = (count(true)?, count(false)?);
-    let direct_loss_wan_yuan = parts.next().map(loss).transpose()?;
+    let people = |text: &str| text.parse::<u32>().map_err(|_| format!("{text:?} is no number of people"));
+    let deaths = people(parts.next().ok_or("names no deaths")?)?;
+    // Empty between two colons is left out as well.
+    let serious_injuries = parts.next().filter(|text| !text.is_empty()).map(people).transpose()?;
+    let direct_loss_wan_yuan = parts.next().filter(|text| !text.is_empty()).map(loss).transpose()?;
     if parts.next().is_some() {
         return Err("has more than a day and three numbers".to_owned());
     }
-    Ok(Report { on, harm: Harm { deaths, serious_injuries, direct_loss_wan_yuan } })
+    Ok(Later { on, deaths, serious_injuries, direct_loss_wan_yuan })
+}
+
+/// What was told, in order of its days; serious injuries that a later report leaves out are those last told. A loss left out stays by [`Accidents::trace`].
+fn reports(happened_on: Date, first: Harm, later: &[Later]) -> anyhow::Result<Vec<Report>> {
+    let mut later = later.to_vec();
+    later.sort_by_key(|later| later.on);
+    let mut reports = vec![Report { on: happened_on, told_on: None, harm: first }];
+    let mut serious_injuries = first.serious_injuries;
+    for Later { on, deaths, serious_injuries: told, direct_loss_wan_yuan } in later {
+        anyhow::ensure!(on >= happened_on, "`--later` {on} is before `--happened-on` {happened_on}");
+        serious_injuries = told.unwrap_or(serious_injuries);
+        reports.push(Report { on, told_on: None, harm: Harm { deaths, serious_injuries, direct_loss_wan_yuan } });
+    }
+    Ok(reports)
 }
 
 /// Runs `accident`; exit code 1 for numbers that cannot be meant.
@@ -86,9 +107,8 @@ pub fn run(command: AccidentCommand) -> anyhow::Result<ExitCode> {
     let harm = Harm { deaths: args.deaths, serious_injuries: args.serious, direct_loss_wan_yuan: args.loss_wan };
     let steps = match args.happened_on {
         Some(day) => {
-            let mut reports = vec![Report { on: day, harm }];
-            reports.extend(&args.later);
-            rows.trace(day, args.nature, &reports).map_err(|(i, error)| anyhow::anyhow!("report {i}: {error}"))?
+            let reports = reports(day, harm, &args.later)?;
+            rows.trace(day, args.nature, &reports).map_err(|(i, error)| anyhow::anyhow!("report of {}: {error}", reports[i].on))?
         }
         None => Vec::new(),
     };
@@ -102,6 +122,7 @@ pub fn run(command: AccidentCommand) -> anyhow::Result<ExitCode> {
         if let Some(day) = args.happened_on {
             let days = rows.deadlines(day, args.nature);
             answer["casualties_until"] = json!(days.casualties_until.to_string());
+            answer["window"] = json!(rows.window_source());
             answer["investigation_until"] = json!(days.investigation_until.to_string());
             answer["trace"] = steps
                 .iter()
@@ -160,6 +181,17 @@ fn told(classified: &Classified<'_>) -> Value {
     })
 }
 
+/// How sure a source is, as a person reads it.
+pub(crate) fn confidence_name(word: &str, zh: bool) -> &str {
+    match word {
+        "verified" if zh => "已核",
+        "verified-secondary" if zh => "已核（转引）",
+        "product" if zh => "本产品默认设定",
+        "unverified" if zh => "待核",
+        _ => word,
+    }
+}
+
 /// The band of a number in words of the regulation.
 fn band(judged: &Judged, zh: bool) -> String {
     let unit = match (judged.criterion, zh) {
@@ -200,7 +232,8 @@ fn lines(classified: &Classified<'_>, zh: bool) -> Vec<String> {
     let (up_to, by) = (class.report_up_to, class.investigated_by);
     if zh {
         lines.push("  * 为定级所依；“以上”含本数，“以下”不含本数".to_owned());
-        lines.push(format!("  依据：{standard}{clause}，{} 起施行，{}", class.source.effective, class.source.confidence));
+        let confidence = confidence_name(&class.source.confidence, zh);
+        lines.push(format!("  依据：{standard}{clause}，{} 起施行，{confidence}", class.source.effective));
         lines.push(format!("  逐级上报至：{up_to}；负责调查：{by}人民政府"));
     } else {
         lines.push("  * made the class; a band includes its first number and not its last".to_owned());
@@ -211,12 +244,22 @@ fn lines(classified: &Classified<'_>, zh: bool) -> Vec<String> {
 }
 
 fn trace_lines(rows: &Accidents, day: Date, nature: Nature, steps: &[anlan_domain::accident::Step<'_>], zh: bool) -> Vec<String> {
-    let until = rows.casualties_until(day, nature);
-    let mut lines = vec![if zh {
-        format!("等级变化（伤亡人数计至 {until}）：")
+    let days = rows.deadlines(day, nature);
+    let (until, investigation) = (days.casualties_until, days.investigation_until);
+    let window = rows.window_source();
+    let confidence = confidence_name(&window.confidence, zh);
+    let mut lines = Vec::new();
+    if zh {
+        lines.push(format!("事故调查报告提交期限：{investigation}"));
+        lines.push(format!("伤亡人数计至：{until}（{}，{confidence}）", window.line()));
     } else {
-        format!("how it went (casualties count until {until}):")
-    }];
+        lines.push(format!("report of the investigation until {investigation}"));
+        lines.push(format!("casualties count until {until} ({}, {confidence})", window.line()));
+    }
+    if !window.note.is_empty() {
+        lines.push(format!("  {}", window.note));
+    }
+    lines.push(if zh { "等级变化：".to_owned() } else { "how it went:".to_owned() });
     for step in steps {
         let name = |class: &anlan_domain::accident::Class| if zh { class.name.clone() } else { class.name_en.clone() };
         let by: Vec<_> = step.classified.by.iter().map(|c| if zh { c.name() } else { c.name_en() }).collect();

@@ -1,16 +1,19 @@
-//! `anlan plan`: where a plan stands on a day, why, and from which rows. The built-in plan of the region with its demonstration facts; nothing is kept.
+//! `anlan plan`: where a plan stands on a day, why, and from which rows. Of a folder of files, or the built-in plan of the region with its demonstration
+//! facts; nothing is kept.
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anlan_domain::decimal::to_json;
-use anlan_domain::indicator::{Fact, Facts, Figure, Missing, Query, built_in, drop_percent, year_of};
-use anlan_domain::plan::{Plan, Reason, State, Supplement, TargetStatus};
+use anlan_domain::indicator::{Fact, Facts, Figure, Indicators, Mark, Missing, Query, built_in, drop_percent, year_of};
+use anlan_domain::plan::{Adjustment, Part, Plan, Reason, Shortfall, State, Supplement, TargetStatus};
 use anyhow::Context as _;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::accident::print;
+use crate::accident::{confidence_name, print};
 
 const PLAN: &str = include_str!("../../../packs/region-yuxi/plan.toml");
 const FACTS: &str = include_str!("../../../packs/demo/plan_facts.csv");
@@ -24,6 +27,9 @@ pub enum PlanCommand {
         /// The day, Beijing; what became known later is not in it.
         #[arg(long, value_name = "DATE")]
         as_of: Date,
+        /// A folder with `plan.toml`, `plan_facts.csv` and perhaps `plan_supplement.toml` and `indicators.toml`; left out = the built-in plan and demonstration.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
@@ -38,6 +44,9 @@ pub enum PlanCommand {
         /// The day, Beijing.
         #[arg(long, value_name = "DATE")]
         as_of: Date,
+        /// A folder with `plan.toml`, `plan_facts.csv` and perhaps `plan_supplement.toml` and `indicators.toml`; left out = the built-in plan and demonstration.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
         /// One JSON object instead of lines.
         #[arg(long)]
         json: bool,
@@ -47,6 +56,9 @@ pub enum PlanCommand {
     },
     /// The figures that the plan prints of the years before it, beside those reckoned from the facts. Exit code 1 if one differs.
     History {
+        /// A folder with `plan.toml`, `plan_facts.csv` and perhaps `plan_supplement.toml` and `indicators.toml`; left out = the built-in plan and demonstration.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
@@ -56,41 +68,89 @@ pub enum PlanCommand {
     },
 }
 
-/// The built-in plan with the facts of the demonstration.
-fn load() -> anyhow::Result<(Plan, Facts)> {
-    let mut facts = Facts::parse(FACTS, built_in())?;
-    let mut plan = Plan::parse(PLAN, built_in())?;
-    let supplement: Supplement = toml::from_str(SUPPLEMENT).context("plan_supplement.toml")?;
-    plan.join(&supplement, &mut facts, built_in())?;
-    Ok((plan, facts))
+/// A plan with everything that it is reckoned from.
+struct Data {
+    indicators: Indicators,
+    plan: Plan,
+    facts: Facts,
+    is_built_in: bool,
+    /// Some of it is made up.
+    is_demonstration: bool,
+}
+
+impl Data {
+    fn parse(indicators: Indicators, plan: &str, facts: &str, supplement: Option<&str>) -> anyhow::Result<Self> {
+        let mut plan = Plan::parse(plan, &indicators)?;
+        let mut facts = Facts::parse(facts, &indicators)?;
+        let mut is_demonstration = facts.iter().any(|row| row.mark == Mark::Invented);
+        if let Some(text) = supplement {
+            let supplement = Supplement::parse(text)?;
+            is_demonstration |= supplement.has_invented();
+            plan.join(&supplement, &mut facts, &indicators)?;
+        }
+        Ok(Self { indicators, plan, facts, is_built_in: false, is_demonstration })
+    }
+
+    /// The built-in plan with the facts of the demonstration, or those of a folder.
+    fn load(dir: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(dir) = dir else {
+            return Ok(Self { is_built_in: true, ..Self::parse(built_in().clone(), PLAN, FACTS, Some(SUPPLEMENT))? });
+        };
+        let read = |name: &str| match std::fs::read_to_string(dir.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| dir.join(name).display().to_string()),
+        };
+        let needed = |name: &str| read(name)?.with_context(|| format!("{} is missing", dir.join(name).display()));
+        let (plan, facts) = (needed("plan.toml")?, needed("plan_facts.csv")?);
+        let (supplement, indicators) = (read("plan_supplement.toml")?, read("indicators.toml")?);
+        let parsed = indicators.map_or_else(|| Ok(built_in().clone()), |text| Indicators::parse(&text)).map_err(anyhow::Error::from);
+        let data = parsed.and_then(|indicators| Self::parse(indicators, &plan, &facts, supplement.as_deref()));
+        data.with_context(|| dir.display().to_string())
+    }
+
+    /// Whatever is printed of made up rows says so.
+    fn demonstration(&self, zh: bool) -> Option<&'static str> {
+        match (self.is_built_in, self.is_demonstration, zh) {
+            (true, _, true) => Some("演示数据，除规划自己公布的数字外均为虚构"),
+            (true, _, false) => Some("demonstration: invented but for what the plan itself prints"),
+            (false, true, true) => Some("演示数据：其中有虚构的数字，不得当作统计使用"),
+            (false, true, false) => Some("demonstration: some of it is invented, no statistics"),
+            (false, false, _) => None,
+        }
+    }
 }
 
 /// Runs `plan`.
 pub fn run(command: PlanCommand) -> anyhow::Result<ExitCode> {
-    let (plan, facts) = load()?;
     match command {
-        PlanCommand::Status { as_of, json, lang } => {
-            let statuses = plan.status(built_in(), &facts, as_of);
+        PlanCommand::Status { as_of, data, json, lang } => {
+            let data = Data::load(data.as_deref())?;
+            let statuses = data.plan.status(&data.indicators, &data.facts, as_of);
             if json {
                 print(format!("{:#}", status_json(&statuses, as_of)))?;
             } else {
-                print(table(&plan, &statuses, as_of, lang == "zh").join("\n"))?;
+                print(table(&data, &statuses, as_of, lang == "zh").join("\n"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
-        PlanCommand::Explain { target, as_of, json, lang } => {
-            let target = plan.targets.iter().find(|t| t.id.eq_ignore_ascii_case(&target));
-            let target =
-                target.with_context(|| format!("the plan has no such target: G01 to Z06, see `anlan plan status --as-of {as_of}`"))?;
-            let status = plan.status_of(target, built_in(), &facts, as_of);
+        PlanCommand::Explain { target, as_of, data, json, lang } => {
+            let data = Data::load(data.as_deref())?;
+            let targets = &data.plan.targets;
+            let target = targets.iter().find(|t| t.id.eq_ignore_ascii_case(&target)).with_context(|| {
+                let id = |target: Option<&anlan_domain::plan::Target>| target.map(|target| target.id.clone()).unwrap_or_default();
+                let (first, last) = (id(targets.first()), id(targets.last()));
+                format!("the plan has no such target: {first} to {last}, see `anlan plan status --as-of {as_of}`")
+            })?;
+            let status = data.plan.status_of(target, &data.indicators, &data.facts, as_of);
             if json {
-                print(format!("{:#}", explain_json(&status, as_of)))?;
+                print(format!("{:#}", explain_json(&data, &status, as_of)))?;
             } else {
-                print(explain_lines(&plan, &facts, &status, as_of, lang == "zh").join("\n"))?;
+                print(explain_lines(&data, &status, as_of, lang == "zh").join("\n"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
-        PlanCommand::History { json, lang } => history(&plan, &facts, json, lang == "zh"),
+        PlanCommand::History { data, json, lang } => history(&Data::load(data.as_deref())?, json, lang == "zh"),
     }
 }
 
@@ -116,10 +176,11 @@ fn status_json(statuses: &[TargetStatus<'_>], as_of: Date) -> Value {
     json!({ "as_of": as_of.to_string(), "targets": statuses.iter().map(target_json).collect::<Vec<_>>() })
 }
 
-fn explain_json(status: &TargetStatus<'_>, as_of: Date) -> Value {
+fn explain_json(data: &Data, status: &TargetStatus<'_>, as_of: Date) -> Value {
     let target = status.target;
     let mut told = target_json(status);
     told["as_of"] = json!(as_of.to_string());
+    told["demonstration"] = json!(data.is_demonstration);
     for (key, value) in [
         ("node", &target.node),
         ("quote", &target.quote),
@@ -145,6 +206,15 @@ fn explain_json(status: &TargetStatus<'_>, as_of: Date) -> Value {
             "rows": figure.rows, "rows_below": figure.rows_below, "revised": figure.revised,
         })
     });
+    told["finding"] = json!(status.finding);
+    told["path"] = json!(data.plan.path_points(target, as_of));
+    let part_json = |(part, figure): (&Part, Result<Figure<'_>, Missing>)| {
+        let mut told = json!(part);
+        told["figure"] = number(figure.as_ref().ok().map(|figure| figure.shown));
+        told["reason"] = json!(figure.err().map(|missing| Reason::Missing(missing).to_string()));
+        told
+    };
+    told["parts"] = data.plan.part_figures(target, &data.indicators, &data.facts, as_of).into_iter().map(part_json).collect();
     told
 }
 
@@ -170,14 +240,14 @@ fn state_name(state: State, zh: bool) -> &'static str {
 }
 
 /// The reason as a person reads it.
-fn sentence(reason: &Reason, zh: bool) -> String {
-    let source = |id: &str| built_in().source(id).map_or_else(|| id.to_owned(), |s| if zh { s.name.clone() } else { s.name_en.clone() });
-    let indicator = |id: &str| built_in().get(id).map_or_else(|| id.to_owned(), |i| if zh { i.name.clone() } else { i.name_en.clone() });
+fn sentence(indicators: &Indicators, reason: &Reason, zh: bool) -> String {
+    let source = |id: &str| indicators.source(id).map_or_else(|| id.to_owned(), |s| if zh { s.name.clone() } else { s.name_en.clone() });
+    let indicator = |id: &str| indicators.get(id).map_or_else(|| id.to_owned(), |i| if zh { i.name.clone() } else { i.name_en.clone() });
     match (reason, zh) {
         (Reason::Reached, true) => "达到目标".into(),
         (Reason::Reached, false) => "reaches the goal".into(),
-        (Reason::ReachedSoFar, true) => "目前达到，以期限年度为准".into(),
-        (Reason::ReachedSoFar, false) => "so far; the year of the deadline decides".into(),
+        (Reason::ReachedSoFar, true) => "目前达到，以期限为准".into(),
+        (Reason::ReachedSoFar, false) => "so far; the deadline decides".into(),
         (Reason::ReachedLate, true) => "期限之后才达到".into(),
         (Reason::ReachedLate, false) => "reached after the deadline".into(),
         (Reason::NotReached, true) => "期限已到，没有达到".into(),
@@ -196,8 +266,8 @@ fn sentence(reason: &Reason, zh: bool) -> String {
         (Reason::FoundNot, false) => "a person found that it is not".into(),
         (Reason::NotBegun, true) => "规划尚未开始".into(),
         (Reason::NotBegun, false) => "the plan has not begun".into(),
-        (Reason::NotDue, true) => "未到期，也没有年度目标可比".into(),
-        (Reason::NotDue, false) => "not due, and no path says what is asked by now".into(),
+        (Reason::NotDue, true) => "未到期，尚无可比的年度目标或新数".into(),
+        (Reason::NotDue, false) => "not due, and no path or newer figure to compare".into(),
         (Reason::NoBaseline, true) => "没有基数，下降幅度无从计算".into(),
         (Reason::NoBaseline, false) => "no baseline is given".into(),
         (Reason::BaseIsZero, true) => "基数为 0，下降百分比没有意义".into(),
@@ -211,6 +281,12 @@ fn sentence(reason: &Reason, zh: bool) -> String {
             (Missing::Numerator { source: id, on, .. }, false) => format!("no data: {}, {on}", source(id)),
             (Missing::Denominator { source: id, on, .. }, true) => format!("缺分母：至 {on} 没有{}", source(id)),
             (Missing::Denominator { source: id, on, .. }, false) => format!("no denominator: {}, {on}", source(id)),
+            (Missing::DaysDiffer { source: id, on, below, below_on }, true) => {
+                format!("分子分母不是同一天的：{} {on}，{} {below_on}", source(id), source(below))
+            }
+            (Missing::DaysDiffer { source: id, on, below, below_on }, false) => {
+                format!("part and whole are of different days: {}, {on}; {}, {below_on}", source(id), source(below))
+            }
             (Missing::DenominatorIsZero { source: id }, true) => format!("分母为 0：{}", source(id)),
             (Missing::DenominatorIsZero { source: id }, false) => format!("the denominator is zero: {}", source(id)),
             (Missing::Base { source: id, year }, true) => {
@@ -238,20 +314,26 @@ fn against(status: &TargetStatus<'_>) -> String {
     }
 }
 
-fn unit(status: &TargetStatus<'_>, zh: bool) -> String {
-    let indicator = status.target.indicator.as_ref().and_then(|id| built_in().get(id));
+fn unit(indicators: &Indicators, status: &TargetStatus<'_>, zh: bool) -> String {
+    let indicator = status.target.indicator.as_ref().and_then(|id| indicators.get(id));
     indicator.map_or_else(String::new, |i| if zh { i.unit_zh.clone() } else { i.unit.clone() })
 }
 
-fn table(plan: &Plan, statuses: &[TargetStatus<'_>], as_of: Date, zh: bool) -> Vec<String> {
-    let mut lines = vec![
-        if zh { format!("{}　截至 {as_of}", plan.name) } else { format!("{}, as of {as_of}", plan.name_en) },
-        if zh {
-            "演示数据，除规划自己公布的数字外均为虚构".to_owned()
-        } else {
-            "demonstration: invented but for what the plan itself prints".to_owned()
-        },
-    ];
+/// A decomposition that falls short, as a person reads it.
+fn shortfall_line(shortfall: &Shortfall, zh: bool) -> String {
+    match (shortfall, zh) {
+        (_, false) => format!("the parts fall short: {shortfall}"),
+        (Shortfall::Sum { target, parts, whole }, true) => format!("分解不足：{target} 各县（区）合计 {parts}，全市 {whole}"),
+        (Shortfall::Weaker { target, region, part, whole }, true) => {
+            format!("分解不足：{target} {region} 应为 {part}，低于全市要求的 {whole}")
+        }
+    }
+}
+
+fn table(data: &Data, statuses: &[TargetStatus<'_>], as_of: Date, zh: bool) -> Vec<String> {
+    let Data { indicators, plan, .. } = data;
+    let mut lines = vec![if zh { format!("{}　截至 {as_of}", plan.name) } else { format!("{}, as of {as_of}", plan.name_en) }];
+    lines.extend(data.demonstration(zh).map(str::to_owned));
     let names: Vec<String> = State::ALL
         .into_iter()
         .map(|state| format!("{} {}", state_name(state, zh), statuses.iter().filter(|s| s.state == state).count()))
@@ -272,12 +354,12 @@ fn table(plan: &Plan, statuses: &[TargetStatus<'_>], as_of: Date, zh: bool) -> V
             target.id,
             padded(state_name(status.state, zh), if zh { 8 } else { 18 }),
             padded(&against(status), 20),
-            padded(&unit(status, zh), if zh { 10 } else { 20 }),
+            padded(&unit(indicators, status, zh), if zh { 10 } else { 20 }),
         );
         line += &if zh {
-            format!("（{}；期限 {}）", sentence(&status.reason, zh), status.goal.deadline)
+            format!("（{}；期限 {}）", sentence(indicators, &status.reason, zh), status.goal.deadline)
         } else {
-            format!(" ({}; by {})", sentence(&status.reason, zh), status.goal.deadline)
+            format!(" ({}; by {})", sentence(indicators, &status.reason, zh), status.goal.deadline)
         };
         if let Some((on, value)) = status.said_before.first() {
             line += &if zh { format!("［{on} 曾为 {value}］") } else { format!(" [{value} on {on}]") };
@@ -287,23 +369,27 @@ fn table(plan: &Plan, statuses: &[TargetStatus<'_>], as_of: Date, zh: bool) -> V
         }
         lines.push(line);
     }
-    let small = built_in().small_count();
+    let small = indicators.small_count();
+    let confidence = confidence_name(&small.source.confidence, zh);
     lines.push(String::new());
     lines.push(if zh {
-        format!("例数少：少于 {} 例，率的波动大（{}，{}）", small.below, small.source.standard, small.source.confidence)
+        format!("例数少：少于 {} 例，率的波动大（{}，{confidence}）", small.below, small.source.standard)
     } else {
-        format!("few events: fewer than {}, so the rate says little ({}, {})", small.below, small.source.standard, small.source.confidence)
+        format!("few events: fewer than {}, so the rate says little ({}, {confidence})", small.below, small.source.standard)
     });
-    for shortfall in plan.shortfalls(built_in(), as_of) {
-        lines.push(if zh { format!("分解不足：{shortfall}") } else { format!("the parts fall short: {shortfall}") });
-    }
+    lines.extend(plan.shortfalls(indicators, as_of).iter().map(|shortfall| shortfall_line(shortfall, zh)));
     lines
 }
 
-fn row_line(row: &Fact) -> String {
+fn mark_name(mark: Mark, zh: bool) -> &'static str {
+    if zh { mark.name() } else { mark.as_str() }
+}
+
+fn row_line(row: &Fact, zh: bool) -> String {
     let known = if row.known_on == row.on { String::new() } else { format!(" ({})", row.known_on) };
     let sector = if row.sector.is_empty() { "" } else { "/" };
-    format!("    {} {}{known} {}{sector}{} {} = {} {}", row.id, row.on, row.region, row.sector, row.source, row.value, row.mark.as_str())
+    let mark = mark_name(row.mark, zh);
+    format!("    {} {}{known} {}{sector}{} {} = {} {mark}", row.id, row.on, row.region, row.sector, row.source, row.value)
 }
 
 fn figure_lines(figure: &Figure<'_>, zh: bool) -> Vec<String> {
@@ -320,62 +406,82 @@ fn figure_lines(figure: &Figure<'_>, zh: bool) -> Vec<String> {
     ] {
         if !rows.is_empty() {
             lines.push(if zh { format!("  {name} {} 行：", rows.len()) } else { format!("  {name_en}, {} rows:", rows.len()) });
-            lines.extend(rows.iter().map(|row| row_line(row)));
+            lines.extend(rows.iter().map(|row| row_line(row, zh)));
         }
     }
     lines
 }
 
-fn explain_lines(plan: &Plan, facts: &Facts, status: &TargetStatus<'_>, as_of: Date, zh: bool) -> Vec<String> {
+fn explain_lines(data: &Data, status: &TargetStatus<'_>, as_of: Date, zh: bool) -> Vec<String> {
+    let Data { indicators, plan, facts, .. } = data;
     let target = status.target;
     let mut lines = vec![format!("{} {}", target.id, if zh { &target.name } else { &target.name_en })];
+    lines.extend(data.demonstration(zh).map(str::to_owned));
     lines.push(if zh {
         format!("  规划原文（{}）：{}", target.node, target.quote)
     } else {
         format!("  the plan ({}): {}", target.node, target.quote)
     });
+    let confidence = confidence_name(&target.confidence, zh);
     lines.push(if zh {
-        format!("  责任单位：{}；期限：{}；{}", target.owner, status.goal.deadline, target.confidence)
+        format!("  责任单位：{}；期限：{}；{confidence}", target.owner, status.goal.deadline)
     } else {
-        format!("  owner: {}; deadline: {}; {}", target.owner, status.goal.deadline, target.confidence)
+        format!("  owner: {}; deadline: {}; {confidence}", target.owner, status.goal.deadline)
     });
     if !target.note.is_empty() {
         lines.push(format!("  {}", target.note));
     }
     let state = state_name(status.state, zh);
-    lines.push(format!("  {as_of} {state}: {} {} ({})", against(status), unit(status, zh), sentence(&status.reason, zh)));
+    let (unit, why) = (unit(indicators, status, zh), sentence(indicators, &status.reason, zh));
+    lines.push(if zh {
+        format!("  {as_of} {state}：{} {unit}（{why}）", against(status))
+    } else {
+        format!("  {as_of} {state}: {} {unit} ({why})", against(status))
+    });
+    if let Some(row) = status.finding {
+        lines.push(if zh { "  认定：".to_owned() } else { "  found:".to_owned() });
+        lines.push(row_line(row, zh));
+    }
     for (goal, adjustment) in &status.former {
         let was = goal.value.or(goal.drop_percent).map_or_else(String::new, |value| value.to_string());
+        let Adjustment { decided_on, by, reason, .. } = adjustment;
+        let mark = mark_name(adjustment.mark, zh);
         lines.push(if zh {
-            format!("  {} 调整前：{was}，期限 {}（{}，{}）", adjustment.decided_on, goal.deadline, adjustment.by, adjustment.reason)
+            format!("  {decided_on} 调整前：{was}，期限 {}（{by}，{reason}） {mark}", goal.deadline)
         } else {
-            format!("  before {}: {was}, by {} ({}, {})", adjustment.decided_on, goal.deadline, adjustment.by, adjustment.reason)
+            format!("  before {decided_on}: {was}, by {} ({by}, {reason}) {mark}", goal.deadline)
         });
     }
     for (on, value) in &status.said_before {
         lines.push(if zh { format!("  {on} 曾为 {value}") } else { format!("  {value} as of {on}") });
     }
     lines.extend(status.figure.iter().flat_map(|figure| figure_lines(figure, zh)));
-    let parts = plan.part_figures(target, built_in(), facts, as_of);
+    let points = plan.path_points(target, as_of);
+    if !points.is_empty() {
+        lines.push(if zh { "  年度目标：".to_owned() } else { "  path:".to_owned() });
+        lines.extend(points.iter().map(|point| format!("    {} {} {}", point.on, point.value.normalize(), mark_name(point.mark, zh))));
+    }
+    let parts = plan.part_figures(target, indicators, facts, as_of);
     if !parts.is_empty() {
         lines.push(if zh { "  分解：".to_owned() } else { "  parts:".to_owned() });
-        for (region, asked, figure) in parts {
+        for (part, figure) in parts {
             let figure = match figure {
                 Ok(figure) => figure.shown.to_string(),
-                Err(missing) => sentence(&Reason::Missing(missing), zh),
+                Err(missing) => sentence(indicators, &Reason::Missing(missing), zh),
             };
             let of = if zh { "应为" } else { "asked:" };
-            lines.push(format!("    {region} {of} {} | {figure}", asked.normalize()));
+            lines.push(format!("    {} {of} {} {} | {figure}", part.region, part.value.normalize(), mark_name(part.mark, zh)));
         }
     }
     lines
 }
 
-fn history(plan: &Plan, facts: &Facts, json: bool, zh: bool) -> anyhow::Result<ExitCode> {
+fn history(data: &Data, json: bool, zh: bool) -> anyhow::Result<ExitCode> {
+    let Data { indicators, plan, facts, .. } = data;
     let reckoned = |id: &str, year: i16| -> Option<Decimal> {
         let (_, on) = year_of(year);
         let query = Query { region: plan.region.clone(), sectors: Vec::new(), on, since: plan.start, known_on: plan.end, base_year: None };
-        Some(built_in().evaluate(built_in().get(id)?, facts, &query).ok()?.shown)
+        Some(indicators.evaluate(indicators.get(id)?, facts, &query).ok()?.shown)
     };
     let mut is_same = true;
     let (mut figures, mut drops) = (Vec::new(), Vec::new());
@@ -401,15 +507,16 @@ fn history(plan: &Plan, facts: &Facts, json: bool, zh: bool) -> anyhow::Result<E
                 json!({"indicator": p.indicator, "from": p.from, "to": p.to, "published": to_json(p.percent), "drop_percent": number(*value), "clause": p.clause})
             })
             .collect();
-        print(format!("{:#}", json!({"figures": figures, "drops": drops, "same": is_same})))?;
+        print(format!("{:#}", json!({"demonstration": data.is_demonstration, "figures": figures, "drops": drops, "same": is_same})))?;
     } else {
-        let name = |id: &str| built_in().get(id).map_or_else(|| id.to_owned(), |i| if zh { i.name.clone() } else { i.name_en.clone() });
+        let name = |id: &str| indicators.get(id).map_or_else(|| id.to_owned(), |i| if zh { i.name.clone() } else { i.name_en.clone() });
         let shown = |value: Option<Decimal>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
-        let mut lines = vec![if zh {
+        let mut lines: Vec<String> = data.demonstration(zh).map(str::to_owned).into_iter().collect();
+        lines.push(if zh {
             "规划公布的数字 | 由事实计算".to_owned()
         } else {
             "as the plan prints it | reckoned from the facts".to_owned()
-        }];
+        });
         lines.extend(figures.iter().map(|(p, value)| format!("  {} {} | {} {}", p.year, p.value, shown(*value), name(&p.indicator))));
         lines.push(if zh { "下降率 %".to_owned() } else { "drop, %".to_owned() });
         lines.extend(

@@ -1,6 +1,8 @@
 //! `anlan plan` and `anlan accident` as people and programs use them (INTERFACES, "plan").
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -140,4 +142,161 @@ fn an_accident_is_classified_with_number_and_clause() {
     assert_eq!(anlan(&["accident", "classify", "--loss-wan", "1e3"]).0, 2);
     assert_eq!(anlan(&["accident", "classify", "--deaths", "1000001"]).0, 1);
     assert_eq!(anlan(&["accident", "classify", "--later", "2026-03-31:3"]).0, 2);
+}
+
+/// `accident classify` of an accident of 2026-03-01, with what else is given.
+fn classified(args: &[&str]) -> Value {
+    answer(&[&["accident", "classify", "--happened-on", "2026-03-01", "--json"], args].concat())
+}
+
+#[test]
+fn what_a_later_report_leaves_out_is_as_last_known() {
+    let harm = |args: &[&str]| {
+        let told = classified(args);
+        let counted = told["trace"].as_array().unwrap().last().unwrap()["counted"].clone();
+        (told["class"]["id"].as_str().unwrap().to_owned(), counted)
+    };
+    let counted =
+        |deaths: u32, serious: u32, loss: Value| json!({"deaths": deaths, "serious_injuries": serious, "direct_loss_wan_yuan": loss});
+    let ten = ["--deaths", "1", "--serious", "10"];
+    let with = |more: &[&str]| harm(&[&ten[..], more].concat());
+    let relatively = "relatively_serious".to_owned();
+    assert_eq!(with(&["--later", "2026-03-05:2"]), (relatively.clone(), counted(2, 10, Value::Null)));
+    assert_eq!(with(&["--later", "2026-03-05:2::500"]), (relatively.clone(), counted(2, 10, json!(500))));
+    assert_eq!(with(&["--later", "2026-03-05:2:9:500"]), ("ordinary".to_owned(), counted(2, 9, json!(500))));
+    assert_eq!(with(&["--later", "2026-03-05:2:0"]), ("ordinary".to_owned(), counted(2, 0, Value::Null)));
+    // As last known on its day, whatever order they are given in.
+    let not_in_order = ["--later", "2026-03-20:2", "--later", "2026-03-05:1:12:500"];
+    assert_eq!(with(&not_in_order), (relatively, counted(2, 12, json!(500))));
+}
+
+#[test]
+fn a_report_before_the_accident_is_refused_by_name() {
+    let (code, _, err) = anlan(&["accident", "classify", "--happened-on", "2026-03-01", "--later", "2026-02-28:1"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("`--later` 2026-02-28") && err.contains("`--happened-on` 2026-03-01"), "{err}");
+    assert_eq!(anlan(&["accident", "classify", "--happened-on", "2026-03-01", "--later", "2026-03-01:1"]).0, 0);
+}
+
+#[test]
+fn the_window_says_how_sure_it_is_beside_its_day() {
+    let told = classified(&["--deaths", "1"]);
+    assert_eq!((&told["confidence"], &told["casualties_until"]), (&json!("verified"), &json!("2026-03-31")));
+    let window = &told["window"];
+    assert_eq!((&window["clause"], &window["confidence"]), (&json!("第十三条第二款、第二十条第二款"), &json!("unverified")));
+    assert!(window["note"].as_str().unwrap().contains("待核"), "{window}");
+    let (_, out, _) = anlan(&["accident", "classify", "--deaths", "1", "--happened-on", "2026-03-01", "--nature", "road"]);
+    assert!(
+        out.contains(
+            "伤亡人数计至：2026-03-08（生产安全事故报告和调查处理条例（国务院令第493号） 第十三条第二款、第二十条第二款，待核）\n"
+        ),
+        "{out}"
+    );
+    assert!(out.contains("发生当日不计入") && out.contains("事故调查报告提交期限：2026-04-30\n"), "{out}");
+    assert!(!out.contains("verified"), "{out}");
+    let (_, out, _) = anlan(&["accident", "classify", "--deaths", "1", "--happened-on", "2026-03-01", "--lang", "en"]);
+    assert!(
+        out.contains("casualties count until 2026-03-31") && out.contains("unverified") && out.contains("investigation until 2026-04-30"),
+        "{out}"
+    );
+}
+
+#[test]
+fn every_answer_says_that_it_is_a_demonstration() {
+    for args in [&["plan", "explain", "G01", "--as-of", "2013-12-31"][..], &["plan", "history"][..]] {
+        let (_, out, _) = anlan(args);
+        assert!(out.contains("演示数据"), "{out}");
+        assert!(!out.contains("invented") && !out.contains("verified"), "{out}");
+        let (_, out, _) = anlan(&[args, &["--lang", "en"]].concat());
+        assert!(out.contains("demonstration"), "{out}");
+        assert_eq!(answer(&[args, &["--json"]].concat())["demonstration"], json!(true));
+    }
+    let (_, out, _) = anlan(&["plan", "status", "--as-of", "2013-12-31"]);
+    assert!(!out.contains("verified"), "{out}");
+}
+
+#[test]
+fn a_finding_a_path_and_a_part_come_with_row_and_mark() {
+    let told = answer(&["plan", "explain", "B02", "--as-of", "2013-12-31", "--json"]);
+    let finding = &told["finding"];
+    assert_eq!((&finding["id"], &finding["on"], &finding["mark"]), (&json!("finding-b02-2013"), &json!("2013-12-20"), &json!("invented")));
+    let (_, out, _) = anlan(&["plan", "explain", "B02", "--as-of", "2013-12-31"]);
+    assert!(out.contains("认定：\n    finding-b02-2013 2013-12-20 ") && out.contains("= 1 虚构"), "{out}");
+    let told = answer(&["plan", "explain", "N04", "--as-of", "2013-12-31", "--json"]);
+    assert_eq!(told["finding"], Value::Null);
+    assert_eq!(told["path"][0], json!({"target": "N04", "on": "2011-12-31", "value": 0.1, "mark": "invented", "decided_on": null}));
+    assert_eq!(told["path"].as_array().unwrap().len(), 4);
+    let part = json!({
+        "target": "N04", "region": "530402", "value": 0.9, "mark": "invented", "figure": null, "reason": "no_data: enterprises_networked 2013-12-31",
+    });
+    assert_eq!(told["parts"][0], part);
+    let (_, out, _) = anlan(&["plan", "explain", "N04", "--as-of", "2013-12-31"]);
+    assert!(out.contains("    2013-12-31 0.55 虚构\n") && out.contains("    530402 应为 0.9 虚构 | "), "{out}");
+}
+
+/// A folder with the files of the built-in plan, to be changed.
+fn folder() -> tempfile::TempDir {
+    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["region-yuxi/plan.toml", "demo/plan_facts.csv", "demo/plan_supplement.toml"] {
+        fs::copy(packs.join(file), dir.path().join(Path::new(file).file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_folder_of_files_is_told_like_the_built_in_plan() {
+    let dir = folder();
+    let data = ["--data", dir.path().to_str().unwrap()];
+    let status = ["plan", "status", "--as-of", "2013-12-31", "--json"];
+    assert_eq!(answer(&[&status[..], &data[..]].concat()), answer(&status));
+    let (_, out, _) = anlan(&[&["plan", "status", "--as-of", "2013-12-31"], &data[..]].concat());
+    assert!(out.contains("演示数据：其中有虚构的数字"), "{out}");
+    // What is reported is no demonstration, and no supplement is needed.
+    let text = fs::read_to_string(dir.path().join("plan_facts.csv")).unwrap();
+    fs::write(dir.path().join("plan_facts.csv"), text.replace(",invented,", ",reported,")).unwrap();
+    fs::remove_file(dir.path().join("plan_supplement.toml")).unwrap();
+    let (code, out, err) = anlan(&[&["plan", "status", "--as-of", "2013-12-31"], &data[..]].concat());
+    assert_eq!(code, 0, "{err}");
+    assert!(!out.contains("演示"), "{out}");
+    let without = answer(&[&status[..], &data[..]].concat());
+    assert_eq!(without["targets"][0]["reason"], "not_recorded: accident_deaths 2013-01-01..2013-12-31", "nobody vouches for it");
+    let explained = answer(&[&["plan", "explain", "R01", "--as-of", "2013-12-31", "--json"], &data[..]].concat());
+    assert_eq!((&explained["demonstration"], &explained["figure"]["rows"][0]["mark"]), (&json!(false), &json!("reported")));
+}
+
+#[test]
+fn a_decomposition_that_falls_short_is_said_in_the_language_of_the_table() {
+    let dir = folder();
+    let supplement = dir.path().join("plan_supplement.toml");
+    let text = fs::read_to_string(&supplement).unwrap();
+    fs::write(&supplement, text.replacen("region = \"530402\"\nvalue = \"18\"", "region = \"530402\"\nvalue = \"17\"", 1)).unwrap();
+    let table = |lang: &str| anlan(&["plan", "status", "--as-of", "2013-12-31", "--lang", lang, "--data", dir.path().to_str().unwrap()]).1;
+    assert!(table("zh").contains("分解不足：M07 各县（区）合计 70，全市 71"), "{}", table("zh"));
+    assert!(table("en").contains("the parts fall short: M07: the parts are 70, the whole is 71"), "{}", table("en"));
+}
+
+#[test]
+fn a_folder_that_contradicts_itself_is_refused_by_file_row_and_field() {
+    let check = |file: &str, from: &str, to: &str, says: &[&str]| {
+        let dir = folder();
+        let path = dir.path().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let (code, _, err) = anlan(&["plan", "status", "--as-of", "2013-12-31", "--json", "--data", dir.path().to_str().unwrap()]);
+        assert_eq!(code, 1, "{err}");
+        says.iter().chain(&[file]).for_each(|says| assert!(err.contains(says), "{says}: {err}"));
+    };
+    check("plan.toml", "node = \"二（二）\"", "node = \"二（三）\"", &["`G01`", "`node`"]);
+    check("plan_facts.csv", "A2005-001,accident_deaths", "A2005-001,accident_death", &["`A2005-001`", "`source`"]);
+    check("plan_supplement.toml", "target = \"R02\"", "target = \"R99\"", &["`R99`", "`target`"]);
+    check("plan_supplement.toml", "value = \"0.4\"", "value = 0.4", &["value"]);
+    let dir = folder();
+    for file in ["plan_facts.csv", "plan.toml"] {
+        fs::remove_file(dir.path().join(file)).unwrap();
+        let (code, _, err) = anlan(&["plan", "history", "--data", dir.path().to_str().unwrap()]);
+        assert_eq!(code, 1);
+        assert!(err.contains(&format!("{file} is missing")), "{err}");
+    }
 }

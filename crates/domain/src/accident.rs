@@ -200,6 +200,8 @@ pub enum Nature {
 pub struct Report {
     /// The day on which the numbers became so (of the death, not of the letter), Beijing.
     pub on: Date,
+    /// The day on which it was told (of the letter), Beijing; `None` = the same day.
+    pub told_on: Option<Date>,
     /// The numbers.
     pub harm: Harm,
 }
@@ -209,10 +211,14 @@ pub struct Report {
 pub struct Step<'a> {
     /// The day.
     pub on: Date,
+    /// The day from which it was known; never before `on`.
+    pub told_on: Date,
     /// As reported.
     pub told: Harm,
     /// What counts for class and statistics: casualties behind the window do not.
     pub counted: Harm,
+    /// The day lies within the window, so that its casualties count.
+    pub is_within_window: bool,
     /// The casualties told on that day came behind the window and differ from what counts.
     pub is_behind_window: bool,
     /// The class from then on.
@@ -591,7 +597,17 @@ impl Accidents {
             counted.direct_loss_wan_yuan = report.harm.direct_loss_wan_yuan.or(last.and_then(|last| last.counted.direct_loss_wan_yuan));
             let classified = self.classify(&counted).map_err(|error| (i, error))?;
             let was = last.map(|last| last.classified.class).filter(|was| was.level != classified.class.level);
-            steps.push(Step { on: report.on.max(happened_on), told: report.harm, counted, is_behind_window, classified, was });
+            let on = report.on.max(happened_on);
+            steps.push(Step {
+                on,
+                told_on: report.told_on.unwrap_or(on).max(on),
+                told: report.harm,
+                counted,
+                is_within_window: report.on <= until,
+                is_behind_window,
+                classified,
+                was,
+            });
         }
         Ok(steps)
     }
@@ -693,7 +709,7 @@ mod tests {
     }
 
     fn report(on: &str, deaths: u32, serious_injuries: u32, loss: &str) -> Report {
-        Report { on: on.parse().unwrap(), harm: harm(deaths, serious_injuries, loss) }
+        Report { on: on.parse().unwrap(), told_on: None, harm: harm(deaths, serious_injuries, loss) }
     }
 
     #[test]
@@ -894,7 +910,7 @@ mod tests {
         fn the_last_step_is_the_class_of_what_counts(days in prop::collection::vec((0_i64..90, 0_u32..40, 0_u32..60), 1..8), road: bool) {
             let happened: Date = "2026-03-01".parse().unwrap();
             let nature = if road { Nature::Road } else { Nature::General };
-            let reports: Vec<Report> = days.iter().map(|(day, deaths, serious)| Report { on: happened.saturating_add(day.days()), harm: harm(*deaths, *serious, "") }).collect();
+            let reports: Vec<Report> = days.iter().map(|(day, deaths, serious)| Report { on: happened.saturating_add(day.days()), told_on: None, harm: harm(*deaths, *serious, "") }).collect();
             let steps = built_in().trace(happened, nature, &reports).unwrap();
             let until = built_in().casualties_until(happened, nature);
             for pair in steps.windows(2) {

@@ -44,6 +44,11 @@ pub(crate) fn as_number<S: Serializer>(value: &Option<Decimal>, to: S) -> Result
     value.map_or(serde_json::Value::Null, to_json).serialize(to)
 }
 
+/// The same where it is always there.
+pub(crate) fn one_as_number<S: Serializer>(value: &Decimal, to: S) -> Result<S::Ok, S::Error> {
+    as_number(&Some(*value), to)
+}
+
 /// For `#[serde(deserialize_with)]`: text of at most [`TARGET_DIGITS_MAX`] digits, so that the digits are those that were written.
 pub(crate) fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Decimal, D::Error> {
     let text = String::deserialize(from)?;

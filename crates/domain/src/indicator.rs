@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
 
+use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use crate::pack::source::{Source, source};
 use crate::pack::{PackError, is_word};
 
 const FILE: &str = "indicators.toml";
-const FACTS: &str = "facts.csv";
+const FACTS: &str = "plan_facts.csv";
 /// Columns of a file of facts.
 pub const COLUMNS: &str = "id,source,on,region,sector,value,known_on,revises,mark,note";
 /// Digits of a factor, one million at most.
@@ -35,7 +36,7 @@ pub enum Keeps {
     Event,
     /// A figure of one calendar year: that year's row, of that very territory.
     Year,
-    /// How things stand on a day: the newest row of that very territory up to the day.
+    /// How things stand on a day: the newest row of that very territory up to the day. Part and whole of a quotient are of the same day.
     State,
 }
 
@@ -221,6 +222,15 @@ impl Mark {
             Self::Invented => "invented",
         }
     }
+    /// Chinese name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reported => "上报",
+            Self::Published => "原文公布",
+            Self::Derived => "由公布数推出",
+            Self::Invented => "虚构",
+        }
+    }
     /// The mark named by `word`.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Reported, Self::Published, Self::Derived, Self::Invented].into_iter().find(|mark| mark.as_str() == word)
@@ -241,7 +251,7 @@ pub struct Fact {
     /// Word of its sector; empty = of none in particular.
     pub sector: String,
     /// The number; in the unit of the source.
-    #[serde(serialize_with = "fact_value")]
+    #[serde(serialize_with = "decimal::one_as_number")]
     pub value: Decimal,
     /// Known since; a figure as of an earlier day does not have it.
     pub known_on: Date,
@@ -251,10 +261,6 @@ pub struct Fact {
     pub mark: Mark,
     /// Remark.
     pub note: String,
-}
-
-fn fact_value<S: serde::Serializer>(value: &Decimal, to: S) -> Result<S::Ok, S::Error> {
-    decimal::as_number(&Some(*value), to)
 }
 
 /// A time in which every event of a source was recorded.
@@ -323,6 +329,17 @@ pub enum Missing {
         /// Last day of the year, or the day.
         on: Date,
     },
+    /// Both stand, of different days: a part of one day is none of the whole of another.
+    DaysDiffer {
+        /// Word of the numerator's source.
+        source: String,
+        /// Its day.
+        on: Date,
+        /// Word of the denominator's source.
+        below: String,
+        /// Its day.
+        below_on: Date,
+    },
     /// The denominator is zero.
     DenominatorIsZero {
         /// Word of the source.
@@ -358,6 +375,7 @@ impl Missing {
             Self::NotRecorded { .. } => "not_recorded",
             Self::Numerator { .. } => "no_data",
             Self::Denominator { .. } => "no_denominator",
+            Self::DaysDiffer { .. } => "days_differ",
             Self::DenominatorIsZero { .. } => "denominator_is_zero",
             Self::Base { .. } => "no_baseline",
             Self::BaseIsZero { .. } => "base_is_zero",
@@ -375,6 +393,7 @@ impl fmt::Display for Missing {
             Self::Numerator { source, sector, on } | Self::Denominator { source, sector, on } => {
                 write!(f, "{source}{}{sector} {on}", if sector.is_empty() { "" } else { "/" })
             }
+            Self::DaysDiffer { source, on, below, below_on } => write!(f, "{source} {on}, {below} {below_on}"),
             Self::DenominatorIsZero { source } => f.write_str(source),
             Self::Base { source, year: Some(year) } => write!(f, "{source} {year}"),
             Self::Base { source, year: None } => f.write_str(source),
@@ -402,7 +421,7 @@ pub struct Figure<'a> {
     pub rows: Vec<&'a Fact>,
     /// Rows below the line; of a change, of the base.
     pub rows_below: Vec<&'a Fact>,
-    /// Rows that these took the place of, for whoever asks what was said before.
+    /// Rows that these took the place of, and rows that were in the figure until they were judged to be of elsewhere.
     pub revised: Vec<&'a Fact>,
     /// So few events that the rate says little.
     pub is_small: bool,
@@ -425,34 +444,33 @@ pub fn built_in() -> &'static Indicators {
 
 /// The rows of the source `accident_deaths` that an accident makes: one, and one more that revises it whenever the deaths that count changed.
 ///
-/// So a death within the window moves the total of its year from its day on, one behind it does not, and what was said before stays to be seen.
+/// So a death within the window moves the total of its year from the day on which it was told, one behind it does not, and what was said before stays
+/// to be seen.
 pub fn of_accident(id: &str, happened_on: Date, region: &str, sector: &str, mark: Mark, steps: &[Step<'_>]) -> Vec<Fact> {
     let mut rows: Vec<Fact> = Vec::new();
-    for step in steps {
-        let value = Decimal::from(step.counted.deaths);
-        let row = |id: String, revises: String| Fact {
-            id,
+    let days: BTreeSet<Date> = steps.iter().map(|step| step.told_on).collect();
+    for known_on in days {
+        // What counts by the reports that were there at the end of that day: a report may come after one of a later death.
+        let known = steps.iter().filter(|step| step.told_on <= known_on);
+        let counted = known
+            .fold(None, |counted, step| if step.is_within_window { Some(step.told.deaths) } else { counted.or(Some(step.told.deaths)) });
+        let value = Decimal::from(counted.unwrap_or_default());
+        let revises = match rows.last() {
+            Some(last) if last.value == value => continue,
+            last => last.map(|last| last.id.clone()).unwrap_or_default(),
+        };
+        rows.push(Fact {
+            id: if rows.is_empty() { id.to_owned() } else { format!("{id}-r{}", rows.len()) },
             source: "accident_deaths".to_owned(),
             on: happened_on,
             region: region.to_owned(),
             sector: sector.to_owned(),
             value,
-            known_on: step.on,
+            known_on,
             revises,
             mark,
             note: String::new(),
-        };
-        match rows.last_mut() {
-            None => rows.push(row(id.to_owned(), String::new())),
-            Some(last) if last.value == value => {}
-            // Two reports of one day: the later one is what was known at its end.
-            Some(last) if last.known_on == step.on => last.value = value,
-            Some(last) => {
-                let revises = last.id.clone();
-                let n = rows.len();
-                rows.push(row(format!("{id}-r{n}"), revises));
-            }
-        }
+        });
     }
     rows
 }
@@ -561,6 +579,16 @@ impl Indicators {
                 Some(base)
             }
         };
+        if let (Kind::Ratio | Kind::Share, Some(below), Some(term)) = (indicator.kind, &below, &indicator.denominator)
+            && self.keeps(&indicator.numerator) == Keeps::State
+            && self.keeps(term) == Keeps::State
+        {
+            let mut pairs = now.rows.iter().flat_map(|row| below.rows.iter().map(|other| (row.on, other.on)));
+            if let Some((on, below_on)) = pairs.find(|(on, below_on)| on != below_on) {
+                let (source, below) = (indicator.numerator.source.clone(), term.source.clone());
+                return Err(Missing::DaysDiffer { source, on, below, below_on });
+            }
+        }
         let whole = below.as_ref().map_or(Decimal::ONE, |below| below.number);
         if whole.is_zero() {
             let source = indicator.denominator.as_ref().unwrap_or(&indicator.numerator).source.clone();
@@ -576,10 +604,12 @@ impl Indicators {
         };
         let numerator = numerator.ok_or(Missing::Digits)?;
         let value = numerator.checked_mul(factor).and_then(|product| product.checked_div(whole)).ok_or(Missing::Digits)?;
-        let is_events = self.sources.get(&indicator.numerator.source).is_some_and(|source| source.keeps == Keeps::Event);
-        let rows_below = below.map(|below| below.rows).unwrap_or_default();
+        let is_events = self.keeps(&indicator.numerator) == Keeps::Event;
+        let (rows_below, gone_below) = below.map(|below| (below.rows, below.gone)).unwrap_or_default();
         let mut revised: Vec<&Fact> = now.rows.iter().chain(&rows_below).flat_map(|row| facts.before(row)).collect();
+        revised.extend(now.gone.into_iter().chain(gone_below));
         revised.sort_by_key(|row| (row.known_on, &row.id));
+        revised.dedup_by(|a, b| a.id == b.id);
         Ok(Figure {
             numerator,
             denominator: whole,
@@ -597,8 +627,10 @@ impl Indicators {
     pub fn as_it_was_said<'a>(&self, indicator: &Indicator, facts: &'a Facts, query: &Query) -> Vec<(Date, Figure<'a>)> {
         let Ok(now) = self.evaluate(indicator, facts, query) else { return Vec::new() };
         // Before its time was over there was no figure to say.
-        let days: BTreeSet<Date> =
-            now.rows.iter().chain(&now.rows_below).chain(&now.revised).map(|row| row.known_on.max(now.of.1)).collect();
+        // A row that was judged to be of elsewhere left on the day of the row that took its place, which is none of the figure.
+        let left = now.revised.iter().filter_map(|row| facts.after(row)).map(|row| row.known_on);
+        let came = now.rows.iter().chain(&now.rows_below).chain(&now.revised).map(|row| row.known_on);
+        let days: BTreeSet<Date> = came.chain(left).map(|day| day.max(now.of.1)).chain([now.of.1]).collect();
         let (mut said, mut last) = (Vec::new(), None);
         for day in days.into_iter().filter(|day| *day <= query.known_on) {
             let Ok(figure) = self.evaluate(indicator, facts, &Query { known_on: day, ..query.clone() }) else { continue };
@@ -612,24 +644,23 @@ impl Indicators {
 
     fn term<'a>(&self, term: &Term, facts: &'a Facts, query: &Query, span: (Date, Date)) -> Result<Taken<'a>, Gap> {
         let sectors = if term.sectors.is_empty() { &query.sectors } else { &term.sectors };
-        let keeps = self.sources.get(&term.source).map_or(Keeps::State, |source| source.keeps);
+        let keeps = self.keeps(term);
         let rows = facts.rows_of(&term.source, query.known_on);
         if keeps == Keeps::Event {
             let is_covered = facts.covers(&term.source, span);
             if !is_covered {
                 return Err(Gap { source: term.source.clone(), sector: String::new(), span, is_event: true });
             }
-            let mut taken = Taken { number: Decimal::ZERO, rows: Vec::new() };
-            for row in rows {
-                let is_of = (sectors.is_empty() || sectors.contains(&row.sector)) && row.region.starts_with(&query.region);
-                if is_of && row.on >= span.0 && row.on <= span.1 {
-                    taken.number += if term.count { Decimal::ONE } else { row.value };
-                    taken.rows.push(row);
-                }
-            }
-            return Ok(taken);
+            let is_of = |row: &&Fact| {
+                let is_of_sector = sectors.is_empty() || sectors.contains(&row.sector);
+                is_of_sector && row.region.starts_with(&query.region) && row.on >= span.0 && row.on <= span.1
+            };
+            let gone = facts.gone(&term.source, query.known_on).filter(is_of).collect();
+            let rows: Vec<&Fact> = rows.into_iter().filter(is_of).collect();
+            let number = rows.iter().map(|row| if term.count { Decimal::ONE } else { row.value }).sum();
+            return Ok(Taken { number, rows, gone });
         }
-        let mut taken = Taken { number: Decimal::ZERO, rows: Vec::new() };
+        let mut taken = Taken { number: Decimal::ZERO, rows: Vec::new(), gone: Vec::new() };
         let of_none = [String::new()];
         for sector in if sectors.is_empty() { &of_none[..] } else { &sectors[..] } {
             let of_sector = rows.iter().filter(|row| row.sector == *sector && row.region == query.region && row.on <= span.1);
@@ -645,12 +676,18 @@ impl Indicators {
         }
         Ok(taken)
     }
+
+    fn keeps(&self, term: &Term) -> Keeps {
+        self.sources.get(&term.source).map_or(Keeps::State, |source| source.keeps)
+    }
 }
 
 /// A number with its rows.
 struct Taken<'a> {
     number: Decimal,
     rows: Vec<&'a Fact>,
+    /// Events that were in it until another row took their place.
+    gone: Vec<&'a Fact>,
 }
 
 /// A term without rows.
@@ -835,15 +872,44 @@ impl Facts {
         self.rows.iter()
     }
 
+    /// Whether spans, one after the other without a day between, cover it.
     fn covers(&self, source: &str, (from, to): (Date, Date)) -> bool {
-        self.covered.iter().any(|covered| covered.source == source && covered.from <= from && covered.to >= to)
+        let mut spans: Vec<&Covered> = self.covered.iter().filter(|covered| covered.source == source).collect();
+        spans.sort_by_key(|covered| covered.from);
+        let mut open = from;
+        for covered in spans {
+            if covered.from > open {
+                return false;
+            }
+            if covered.to >= to {
+                return true;
+            }
+            if covered.to >= open {
+                open = covered.to.saturating_add(1.day());
+            }
+        }
+        false
     }
 
     /// Rows of a source as known on a day: newer than that are not there yet, and what was revised by then is gone.
     fn rows_of(&self, source: &str, known_on: Date) -> Vec<&Fact> {
-        let is_gone = |i: &usize| self.revised_by.get(i).is_some_and(|by| self.rows[*by].known_on <= known_on);
+        self.known(source, known_on).filter(|(_, is_gone)| !is_gone).map(|(row, _)| row).collect()
+    }
+
+    /// Rows of a source that another had taken the place of by a day.
+    fn gone(&self, source: &str, known_on: Date) -> impl Iterator<Item = &Fact> {
+        self.known(source, known_on).filter(|(_, is_gone)| *is_gone).map(|(row, _)| row)
+    }
+
+    fn known(&self, source: &str, known_on: Date) -> impl Iterator<Item = (&Fact, bool)> {
+        let is_gone = move |i: &usize| self.revised_by.get(i).is_some_and(|by| self.rows[*by].known_on <= known_on);
         let of_source = self.by_source.get(source).map(Vec::as_slice).unwrap_or_default();
-        of_source.iter().filter(|i| self.rows[**i].known_on <= known_on && !is_gone(i)).map(|i| &self.rows[*i]).collect()
+        of_source.iter().filter(move |i| self.rows[**i].known_on <= known_on).map(move |i| (&self.rows[*i], is_gone(i)))
+    }
+
+    /// The row that took the place of a row.
+    fn after(&self, row: &Fact) -> Option<&Fact> {
+        self.revised_by.get(self.by_id.get(&row.id)?).map(|by| &self.rows[*by])
     }
 
     /// The rows that a row took the place of, one after the other.
@@ -957,17 +1023,93 @@ a5,accident_deaths,2011-06-02,530501,coal,9,,,reported,of another city
     }
 
     #[test]
-    fn a_share_is_of_the_same_day_or_older_and_never_above_one() {
+    fn a_share_is_of_one_day_and_never_above_one() {
         let rows = "\
-n1,bodies_covered,2011-06-30,5304,,30,,,reported,
 d1,bodies,2010-12-31,5304,,40,,,reported,
+n1,bodies_covered,2011-06-30,5304,,30,,,reported,
+d2,bodies,2011-06-30,5304,,40,2011-08-01,,reported,
 n2,bodies_covered,2012-06-30,5304,,41,,,reported,
+d3,bodies,2012-06-30,5304,,40,,,reported,
+d4,bodies,2012-12-31,5304,,50,,,reported,
 ";
         let facts = facts(rows);
         assert_eq!(told(&facts, "coverage", &query("2011-06-29")), "no_data: bodies_covered 2011-06-29");
+        let early = Query { known_on: day("2011-07-31"), ..query("2011-07-31") };
+        assert_eq!(told(&facts, "coverage", &early), "days_differ: bodies_covered 2011-06-30, bodies 2010-12-31");
         assert_eq!(told(&facts, "coverage", &query("2011-06-30")), "0.7500");
         assert_eq!(told(&facts, "coverage", &query("2012-06-29")), "0.7500");
         assert_eq!(told(&facts, "coverage", &query("2012-06-30")), "part_above_whole: 41 > 40");
+        assert_eq!(told(&facts, "coverage", &query("2012-12-31")), "days_differ: bodies_covered 2012-06-30, bodies 2012-12-31");
+    }
+
+    #[test]
+    fn every_sector_of_a_share_is_of_that_day() {
+        let rows = "\
+n1,enterprises_standardized,2011-06-30,5304,coal,1,,,reported,
+d1,enterprises_to_standardize,2011-06-30,5304,coal,2,,,reported,
+n2,enterprises_standardized,2011-06-30,5304,fireworks,1,,,reported,
+d2,enterprises_to_standardize,2011-03-31,5304,fireworks,2,,,reported,
+";
+        let facts = facts(rows);
+        let of = |sectors: &[&str]| {
+            let sectors = sectors.iter().map(|sector| (*sector).to_owned()).collect();
+            told(&facts, "standardization_rate", &Query { sectors, ..query("2011-06-30") })
+        };
+        assert_eq!(of(&["coal"]), "0.5000");
+        assert_eq!(of(&["coal", "fireworks"]), "days_differ: enterprises_standardized 2011-06-30, enterprises_to_standardize 2011-03-31");
+    }
+
+    #[test]
+    fn what_was_moved_to_another_sector_or_place_is_still_seen_to_have_been_said() {
+        let rows = "\
+a1,accident_deaths,2011-03-01,530402,coal,2,,,reported,
+a2,accident_deaths,2011-04-01,530402,coal,1,,,reported,
+a1r,accident_deaths,2011-03-01,530402,non_coal_mine,2,2012-02-01,a1,reported,
+a2r,accident_deaths,2011-04-01,530421,coal,1,2012-03-01,a2,reported,
+a2s,accident_deaths,2011-04-01,530402,coal,4,2012-05-01,a2r,reported,
+";
+        let facts = facts(rows);
+        let check = |query: &Query, said_then: &[&str], revised: &[&str]| {
+            let deaths = built_in().get("accident_deaths").unwrap();
+            let said = built_in().as_it_was_said(deaths, &facts, query);
+            assert_eq!(said.iter().map(|(on, figure)| format!("{on} {}", figure.shown)).collect::<Vec<_>>(), said_then);
+            let figure = built_in().evaluate(deaths, &facts, query).unwrap();
+            assert_eq!(figure.revised.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), revised);
+        };
+        let coal = |region: &str, known_on: &str| Query {
+            region: region.to_owned(),
+            sectors: vec!["coal".to_owned()],
+            known_on: day(known_on),
+            ..query("2011-12-31")
+        };
+        check(&coal("530402", "2012-01-31"), &["2011-12-31 3"], &[]);
+        check(&coal("530402", "2012-02-01"), &["2011-12-31 3", "2012-02-01 1"], &["a1"]);
+        check(&coal("530402", "2012-04-30"), &["2011-12-31 3", "2012-02-01 1", "2012-03-01 0"], &["a1", "a2"]);
+        check(&coal("530421", "2012-06-01"), &["2011-12-31 0", "2012-03-01 1", "2012-05-01 0"], &["a2r"]);
+        let all = ["2011-12-31 3", "2012-02-01 1", "2012-03-01 0", "2012-05-01 4"];
+        check(&coal("530402", "2012-06-01"), &all, &["a1", "a2", "a2r"]);
+    }
+
+    #[test]
+    fn spans_that_join_cover_the_whole() {
+        let check = |spans: &[(&str, &str)], is_covered: bool| {
+            let mut facts = Facts::default();
+            for (from, to) in spans {
+                facts.cover("accident_deaths", day(from), day(to));
+            }
+            facts.cover("mine_closed", day("2010-01-01"), day("2014-12-31"));
+            assert_eq!(facts.covers("accident_deaths", (day("2011-01-01"), day("2013-12-31"))), is_covered, "{spans:?}");
+        };
+        let (first, second, third) = (("2011-01-01", "2011-12-31"), ("2012-01-01", "2012-12-31"), ("2013-01-01", "2013-12-31"));
+        check(&[first, second, third], true);
+        check(&[third, first, second], true);
+        check(&[first, third], false);
+        check(&[first, ("2012-01-02", "2012-12-31"), third], false);
+        check(&[first, ("2011-06-01", "2012-12-31"), ("2011-07-01", "2011-07-31"), third], true);
+        check(&[first, second], false);
+        check(&[second, third], false);
+        check(&[("2010-01-01", "2014-12-31")], true);
+        check(&[], false);
     }
 
     #[test]
@@ -997,7 +1139,7 @@ g2,gdp_100m_yuan,2011-12-31,5304,,12,2012-10-01,g,reported,
     #[test]
     fn a_later_death_moves_the_total_of_its_year_within_the_window_alone() {
         use crate::accident::{self, Harm, Nature, Report};
-        let report = |on: &str, deaths| Report { on: day(on), harm: Harm { deaths, ..Harm::default() } };
+        let report = |on: &str, deaths| Report { on: day(on), told_on: None, harm: Harm { deaths, ..Harm::default() } };
         let happened = day("2010-12-30");
         let reports = [report("2010-12-30", 2), report("2011-01-04", 3), report("2011-01-06", 3), report("2011-01-10", 4)];
         let steps = accident::built_in().trace(happened, Nature::Road, &reports).unwrap();
@@ -1015,6 +1157,39 @@ g2,gdp_100m_yuan,2011-12-31,5304,,12,2012-10-01,g,reported,
         assert_eq!(rows.iter().map(|row| row.value.to_string()).collect::<Vec<_>>(), ["1"]);
         let too_long = Fact { value: Decimal::from(100_000_000_000_000_u64), ..rows[0].clone() };
         assert!(all.add(too_long, built_in()).unwrap_err().to_string().contains("`value`"));
+    }
+
+    #[test]
+    fn a_death_is_known_from_the_day_on_which_it_was_told() {
+        use crate::accident::{self, Harm, Nature, Report};
+        let report = |on: &str, told_on: &str, deaths| Report {
+            on: day(on),
+            told_on: (!told_on.is_empty()).then(|| day(told_on)),
+            harm: Harm { deaths, ..Harm::default() },
+        };
+        let happened = day("2010-12-20");
+        let check = |reports: &[Report], expected: &[(&str, u32)]| {
+            let steps = accident::built_in().trace(happened, Nature::General, reports).unwrap();
+            let rows = of_accident("a", happened, "530402", "coal", Mark::Reported, &steps);
+            let mut facts = facts("");
+            for row in &rows {
+                facts.add(row.clone(), built_in()).unwrap();
+            }
+            let told: Vec<_> = rows.iter().map(|row| (row.known_on.to_string(), row.value.to_string())).collect();
+            let expected: Vec<_> = expected.iter().map(|(on, deaths)| ((*on).to_owned(), deaths.to_string())).collect();
+            assert_eq!(told, expected);
+        };
+        let first = report("2010-12-20", "", 2);
+        check(&[first, report("2010-12-28", "2011-02-10", 3)], &[("2010-12-20", 2), ("2011-02-10", 3)]);
+        // Told before it happened: known from its own day.
+        check(&[first, report("2010-12-28", "2010-12-01", 3)], &[("2010-12-20", 2), ("2010-12-28", 3)]);
+        // The letter about the earlier death comes last, and the later total stands.
+        check(&[first, report("2010-12-28", "2011-02-10", 3), report("2011-01-05", "", 4)], &[("2010-12-20", 2), ("2011-01-05", 4)]);
+        // Behind the window; and what counts there is what was known then, not what a later letter adds.
+        let behind = report("2011-03-01", "", 3);
+        check(&[first, behind, report("2011-01-05", "2011-04-01", 3)], &[("2010-12-20", 2), ("2011-04-01", 3)]);
+        // First heard of behind the window, then the letter about the day itself.
+        check(&[behind, report("2010-12-20", "2011-05-01", 2)], &[("2011-03-01", 3), ("2011-05-01", 2)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::decimal;
-use crate::indicator::{Facts, Figure, Indicator, Indicators, Kind, Mark, Missing, Period, Query, last_year_over, year_of};
+use crate::indicator::{Fact, Facts, Figure, Indicator, Indicators, Kind, Mark, Missing, Period, Query, last_year_over, year_of};
 use crate::pack::source::Source;
 use crate::pack::{PackError, is_word};
 
@@ -225,8 +225,10 @@ pub struct Plan {
     pub published: Vec<Published>,
     /// Drops it prints.
     pub published_drops: Vec<PublishedDrop>,
-    paths: BTreeMap<String, BTreeMap<Date, Decimal>>,
-    parts: BTreeMap<String, BTreeMap<String, Decimal>>,
+    /// By target, in order of their days.
+    paths: BTreeMap<String, Vec<PathPoint>>,
+    /// By target and territory.
+    parts: BTreeMap<String, BTreeMap<String, Part>>,
     /// In order of their days.
     adjustments: Vec<Adjustment>,
 }
@@ -275,7 +277,7 @@ pub struct Supplement {
 }
 
 /// What a target asks by a day.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PathPoint {
     /// Id of the target.
@@ -283,14 +285,17 @@ pub struct PathPoint {
     /// By this day.
     pub on: Date,
     /// The number.
-    #[serde(deserialize_with = "decimal::from_text")]
+    #[serde(deserialize_with = "decimal::from_text", serialize_with = "decimal::one_as_number")]
     pub value: Decimal,
     /// Where it is from.
     pub mark: Mark,
+    /// In force from this day on; left out = with the plan. An adjustment of number or deadline ends what was decided before it.
+    #[serde(default)]
+    pub decided_on: Option<Date>,
 }
 
 /// What a territory below is to reach.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
     /// Id of the target.
@@ -298,7 +303,7 @@ pub struct Part {
     /// Code of the territory.
     pub region: String,
     /// The number.
-    #[serde(deserialize_with = "decimal::from_text")]
+    #[serde(deserialize_with = "decimal::from_text", serialize_with = "decimal::one_as_number")]
     pub value: Decimal,
     /// Where it is from.
     pub mark: Mark,
@@ -417,7 +422,7 @@ impl State {
 pub enum Reason {
     /// The figure reaches the goal.
     Reached,
-    /// It does, and the year of the deadline is still to come.
+    /// It does, and may cease to before the deadline.
     ReachedSoFar,
     /// It did after the deadline.
     ReachedLate,
@@ -437,7 +442,7 @@ pub enum Reason {
     FoundNot,
     /// The plan has not begun.
     NotBegun,
-    /// It is not due yet, and no path says what is asked by now.
+    /// It is not due yet, and no path says what is asked by now, or nothing is newer than the beginning.
     NotDue,
     /// The document names a cut and no baseline.
     NoBaseline,
@@ -511,6 +516,8 @@ pub struct TargetStatus<'a> {
     pub reason: Reason,
     /// The same figure as it was said before revisions, the oldest first; empty = never another.
     pub said_before: Vec<(Date, Decimal)>,
+    /// The row of what a person found, where the state is by that.
+    pub finding: Option<&'a Fact>,
 }
 
 /// A decomposition that does not meet the whole.
@@ -536,6 +543,23 @@ pub enum Shortfall {
         /// The goal.
         whole: Decimal,
     },
+}
+
+impl Supplement {
+    /// Reads a `plan_supplement.toml`; whether it fits a plan, [`Plan::join`] says.
+    ///
+    /// # Errors
+    /// [`PackError`] with line and field: an unknown key, a number that is no text, a day that is none.
+    pub fn parse(text: &str) -> Result<Self, PackError> {
+        toml::from_str(text).map_err(|e| PackError::Toml { file: SUPPLEMENT, message: e.to_string() })
+    }
+
+    /// Whether anything in it is made up.
+    pub fn has_invented(&self) -> bool {
+        let marks = self.paths.iter().map(|row| row.mark).chain(self.parts.iter().map(|row| row.mark));
+        let mut marks = marks.chain(self.adjustments.iter().map(|row| row.mark)).chain(self.covered.iter().map(|row| row.mark));
+        marks.any(|mark| mark == Mark::Invented)
+    }
 }
 
 impl fmt::Display for Shortfall {
@@ -692,17 +716,6 @@ impl Plan {
         let numbered = |plan: &Self, id: &str| {
             plan.targets.iter().any(|target| target.id == id && matches!(target.direction, Direction::AtMost | Direction::AtLeast))
         };
-        for point in &supplement.paths {
-            if !numbered(self, &point.target) {
-                return wrong(&point.target, "target", "of a path is no target with a number");
-            }
-            if point.on < self.start || point.on > self.end {
-                return wrong(&point.target, "on", "is outside of the plan");
-            }
-            if self.paths.entry(point.target.clone()).or_default().insert(point.on, point.value).is_some() {
-                return wrong(&point.target, "on", "stands twice");
-            }
-        }
         for part in &supplement.parts {
             if !numbered(self, &part.target) {
                 return wrong(&part.target, "target", "of a part is no target with a number");
@@ -710,7 +723,7 @@ impl Plan {
             if part.region == self.region || !part.region.starts_with(&self.region) || !part.region.bytes().all(|b| b.is_ascii_digit()) {
                 return wrong(&part.target, "region", "is not below that of the plan");
             }
-            if self.parts.entry(part.target.clone()).or_default().insert(part.region.clone(), part.value).is_some() {
+            if self.parts.entry(part.target.clone()).or_default().insert(part.region.clone(), part.clone()).is_some() {
                 return wrong(&part.target, "region", "stands twice");
             }
         }
@@ -743,6 +756,24 @@ impl Plan {
             self.adjustments.push(adjustment.clone());
         }
         self.adjustments.sort_by_key(|adjustment| adjustment.decided_on);
+        for point in &supplement.paths {
+            if !numbered(self, &point.target) {
+                return wrong(&point.target, "target", "of a path is no target with a number");
+            }
+            let adjusted = self.adjustments.iter().filter(|a| a.target == point.target).filter_map(|a| a.deadline).max();
+            if point.on < self.start || point.on > adjusted.map_or(self.end, |deadline| deadline.max(self.end)) {
+                return wrong(&point.target, "on", "is outside of the plan, and no adjustment reaches as far");
+            }
+            if point.decided_on.is_some_and(|day| day > point.on) {
+                return wrong(&point.target, "decided_on", "is after the day by which it asks");
+            }
+            let points = self.paths.entry(point.target.clone()).or_default();
+            if points.iter().any(|other| (other.on, other.decided_on) == (point.on, point.decided_on)) {
+                return wrong(&point.target, "on", "stands twice");
+            }
+            points.push(point.clone());
+            points.sort_by_key(|point| (point.on, point.decided_on));
+        }
         for covered in &supplement.covered {
             if indicators.source(&covered.source).is_none() {
                 return wrong(&covered.source, "source", "is unknown");
@@ -761,26 +792,37 @@ impl Plan {
     }
 
     /// Numbers of territories below, of this target.
-    pub fn parts(&self, target: &str) -> impl Iterator<Item = (&str, Decimal)> {
-        self.parts.get(target).into_iter().flatten().map(|(region, value)| (region.as_str(), *value))
+    pub fn parts(&self, target: &str) -> impl Iterator<Item = &Part> {
+        self.parts.get(target).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// How each part stands on a day: territory, its number, and its figure by the rows of that territory alone.
+    /// Decided points of the path that are in force on a day, in order of their days: those decided by then, and not before an adjustment of number or
+    /// deadline. Of two for one day the later decision holds.
+    pub fn path_points(&self, target: &Target, as_of: Date) -> Vec<&PathPoint> {
+        let (goal, former) = self.goal(target, as_of);
+        let next = former.iter().skip(1).map(|(goal, _)| goal).chain([&goal]);
+        let is_other = |was: &Goal, is: &Goal| (was.number(), was.deadline) != (is.number(), is.deadline);
+        let since = former.iter().zip(next).filter(|((was, _), is)| is_other(was, is)).map(|((_, by), _)| by.decided_on).last();
+        let of_target = self.paths.get(&target.id).into_iter().flatten();
+        let in_force = of_target.filter(|point| point.decided_on.is_none_or(|day| day <= as_of) && point.decided_on >= since);
+        let by_day: BTreeMap<Date, &PathPoint> = in_force.map(|point| (point.on, point)).collect();
+        by_day.into_values().collect()
+    }
+
+    /// How each part stands on a day: its number, and its figure by the rows of that territory alone.
     pub fn part_figures<'a>(
         &self,
         target: &Target,
         indicators: &Indicators,
         facts: &'a Facts,
         as_of: Date,
-    ) -> Vec<(String, Decimal, Result<Figure<'a>, Missing>)> {
+    ) -> Vec<(&Part, Result<Figure<'a>, Missing>)> {
         let Some(indicator) = target.indicator.as_ref().and_then(|id| indicators.get(id)) else { return Vec::new() };
         let (goal, _) = self.goal(target, as_of);
         let judge = Judge { plan: self, indicators, facts, as_of, day: as_of.min(goal.deadline), target };
-        let of_part = |(region, value): (&str, Decimal)| {
-            let query = Query { region: region.to_owned(), ..judge.query(judge.day, goal.baseline_year) };
-            (region.to_owned(), value, indicators.evaluate(indicator, facts, &query))
-        };
-        self.parts(&target.id).map(of_part).collect()
+        let query = judge.query(judge.day, goal.baseline_year);
+        let figure = |part: &Part| indicators.evaluate(indicator, facts, &Query { region: part.region.clone(), ..query.clone() });
+        self.parts(&target.id).map(|part| (part, figure(part))).collect()
     }
 
     /// Decompositions that do not meet the whole, as of a day. Only what can be added is added; of a rate, each part must ask as much as the whole.
@@ -796,16 +838,16 @@ impl Plan {
             };
             let kind = target.indicator.as_ref().and_then(|id| indicators.get(id)).map(|indicator| indicator.kind);
             if matches!(kind, Some(Kind::Count | Kind::Sum)) {
-                let sum: Decimal = parts.values().sum();
+                let sum: Decimal = parts.values().map(|part| part.value).sum();
                 if falls_short(sum) {
                     shortfalls.push(Shortfall::Sum { target: id.clone(), parts: sum, whole });
                 }
             } else {
-                let weak = parts.iter().filter(|(_, part)| falls_short(**part));
-                shortfalls.extend(weak.map(|(region, part)| Shortfall::Weaker {
+                let weak = parts.values().filter(|part| falls_short(part.value));
+                shortfalls.extend(weak.map(|part| Shortfall::Weaker {
                     target: id.clone(),
-                    region: region.clone(),
-                    part: *part,
+                    region: part.region.clone(),
+                    part: part.value,
                     whole,
                 }));
             }
@@ -853,6 +895,7 @@ impl Plan {
             state: State::CannotBeComputed,
             reason: Reason::NotBegun,
             said_before: Vec::new(),
+            finding: None,
             goal,
         };
         if as_of < self.start {
@@ -860,7 +903,7 @@ impl Plan {
         }
         let judge = Judge { plan: self, indicators, facts, as_of, day: as_of.min(status.goal.deadline), target };
         let Some(indicator) = target.indicator.as_ref().and_then(|id| indicators.get(id)) else {
-            (status.state, status.reason) = judge.found(status.goal.deadline);
+            (status.state, status.reason, status.finding) = judge.found(status.goal.deadline);
             return status;
         };
         let query = judge.query(judge.day, status.goal.baseline_year);
@@ -919,7 +962,7 @@ struct Judge<'a, 'b> {
     target: &'b Target,
 }
 
-impl Judge<'_, '_> {
+impl<'a> Judge<'a, '_> {
     fn query(&self, on: Date, base_year: i16) -> Query {
         Query {
             region: self.plan.region.clone(),
@@ -935,18 +978,22 @@ impl Judge<'_, '_> {
         self.as_of >= deadline
     }
 
-    /// What a person found.
-    fn found(&self, deadline: Date) -> (State, Reason) {
-        let of_target = |row: &&crate::indicator::Fact| {
-            row.source == FINDING && row.sector == self.target.id.to_ascii_lowercase() && row.region == self.plan.region
+    /// What a person found, and the row that says so.
+    fn found(&self, deadline: Date) -> (State, Reason, Option<&'a Fact>) {
+        let of_target =
+            |row: &&Fact| row.source == FINDING && row.sector == self.target.id.to_ascii_lowercase() && row.region == self.plan.region;
+        let known: Vec<&'a Fact> = self.facts.iter().filter(of_target).filter(|row| row.known_on <= self.as_of).collect();
+        let newest = |is_late| known.iter().copied().filter(|row| (row.on > deadline) == is_late).max_by_key(|row| (row.on, row.known_on));
+        let (state, reason, row) = match (newest(false), newest(true)) {
+            (Some(row), _) if !row.value.is_zero() => (State::Met, Reason::Found, row),
+            // Of a day after the deadline: it was not so in time, as far as anybody found.
+            (_, Some(row)) if !row.value.is_zero() => (State::Missed, Reason::ReachedLate, row),
+            (_, Some(row)) => (State::Missed, Reason::FoundNot, row),
+            (Some(row), None) if self.is_over(deadline) => (State::Missed, Reason::FoundNot, row),
+            (Some(row), None) => (State::OffPath, Reason::FoundNot, row),
+            (None, None) => return (State::CannotBeComputed, Reason::NoFinding, None),
         };
-        let known = self.facts.iter().filter(of_target).filter(|row| row.known_on <= self.as_of && row.on <= self.day);
-        match known.max_by_key(|row| (row.on, row.known_on)) {
-            None => (State::CannotBeComputed, Reason::NoFinding),
-            Some(row) if !row.value.is_zero() => (State::Met, Reason::Found),
-            Some(_) if self.is_over(deadline) => (State::Missed, Reason::FoundNot),
-            Some(_) => (State::OffPath, Reason::FoundNot),
-        }
+        (state, reason, Some(row))
     }
 
     fn number(&self, indicator: &Indicator, figure: &Figure<'_>, number: Decimal, goal: &Goal) -> (State, Reason) {
@@ -970,10 +1017,10 @@ impl Judge<'_, '_> {
             let is_late = now.is_some_and(|now| keeps_to(&now, number) == Some(true));
             return (State::Missed, if is_late { Reason::ReachedLate } else { Reason::NotReached });
         }
-        // A rate of a year may rise again before the year of the deadline; what is built or counted stays.
-        let is_yearly = indicator.period == Period::Year;
-        if is_reached && !is_yearly {
-            return (State::Met, Reason::Reached);
+        // What is built or counted stays. A share falls again when its whole grows, a change turns, a ceiling is passed later, a year's rate rises.
+        if is_reached && indicator.period != Period::Year {
+            let stays = matches!(indicator.kind, Kind::Count | Kind::Sum) && self.target.direction == Direction::AtLeast;
+            return if stays { (State::Met, Reason::Reached) } else { (State::OnPath, Reason::ReachedSoFar) };
         }
         match self.path(indicator, number, goal) {
             Some((asked, on)) => match keeps_to(figure, asked) {
@@ -990,15 +1037,20 @@ impl Judge<'_, '_> {
     fn path(&self, indicator: &Indicator, number: Decimal, goal: &Goal) -> Option<(Decimal, Date)> {
         let (_, year_end) = year_of(last_year_over(self.day));
         let until = if indicator.period == Period::Year { year_end } else { self.day };
-        if let Some(path) = self.plan.paths.get(&self.target.id) {
-            return path.range(..=until).next_back().map(|(on, value)| (*value, *on));
+        let points = self.plan.path_points(self.target, self.as_of);
+        if !points.is_empty() {
+            return points.iter().rfind(|point| point.on <= until).map(|point| (point.value, point.on));
         }
         self.target.path?;
         // A change begins at none.
         let is_change = matches!(indicator.kind, Kind::Change | Kind::Drop);
         let baseline = if is_change { Decimal::ZERO } else { goal.baseline? };
         let years = i64::from(goal.deadline.year()) - i64::from(goal.baseline_year);
-        let gone = (i64::from(year_end.year()) - i64::from(goal.baseline_year)).clamp(0, years.max(0));
+        let gone = (i64::from(year_end.year()) - i64::from(goal.baseline_year)).min(years.max(0));
+        if gone <= 0 {
+            // Nothing is asked by the end of the year of the baseline, whose exact figure may lie above the printed one.
+            return None;
+        }
         let step = number.checked_sub(baseline)?.checked_mul(gone.into())?.checked_div(years.into())?;
         Some((baseline.checked_add(step)?, year_end))
     }
@@ -1040,6 +1092,25 @@ impl Judge<'_, '_> {
     /// More than at the beginning.
     fn rising(&self, indicator: &Indicator, figure: &Figure<'_>, goal: &Goal) -> (State, Reason) {
         let (_, base_day) = year_of(goal.baseline_year);
+        let newest = figure.rows.iter().chain(&figure.rows_below).map(|row| row.on).max();
+        let told_of = match indicator.period {
+            Period::Year => figure.of.1,
+            Period::Plan => newest.unwrap_or(self.day),
+            Period::State => newest.unwrap_or(base_day),
+        };
+        let is_begun = match indicator.period {
+            Period::Plan => !figure.numerator.is_zero(),
+            // The row of the beginning is not more than itself: nothing can be compared until a newer one is there.
+            _ => told_of > base_day,
+        };
+        match (is_begun, self.is_over(goal.deadline), indicator.period) {
+            (true, ..) | (_, true, Period::Plan) => {}
+            (false, false, _) => return (State::CannotBeComputed, Reason::NotDue),
+            (false, true, _) => {
+                let (source, on) = (indicator.numerator.source.clone(), self.day);
+                return (State::CannotBeComputed, Reason::Missing(Missing::Numerator { source, sector: String::new(), on }));
+            }
+        }
         let is_more = if indicator.period == Period::Plan {
             // It is counted from the first day: it began at nothing.
             figure.against(Decimal::ZERO) == Some(Ordering::Greater)
@@ -1054,8 +1125,8 @@ impl Judge<'_, '_> {
         match (is_more, self.is_over(goal.deadline)) {
             (true, true) => (State::Met, Reason::RightWay),
             (true, false) => (State::OnPath, Reason::RightWay),
-            (false, true) => (State::Missed, Reason::WrongWay(indicator.id.clone(), self.day.year())),
-            (false, false) => (State::OffPath, Reason::WrongWay(indicator.id.clone(), self.day.year())),
+            (false, true) => (State::Missed, Reason::WrongWay(indicator.id.clone(), told_of.year())),
+            (false, false) => (State::OffPath, Reason::WrongWay(indicator.id.clone(), told_of.year())),
         }
     }
 }

@@ -23,6 +23,27 @@ fn every_pack_is_sound_alone_and_with_the_others() {
     assert_eq!(check_together(&kinds), []);
 }
 
+/// Alone it can only be read; beside its plan it has to fit it.
+#[test]
+fn a_supplement_is_joined_with_the_plan_beside_it() {
+    let supplement = "[[path]]\ntarget = \"N99\"\non = \"2011-12-31\"\nvalue = \"0.1\"\nmark = \"invented\"\n";
+    let mut files = BTreeMap::from([
+        ("pack.toml".to_owned(), include_str!("../../../packs/region-yuxi/pack.toml").to_owned()),
+        ("plan_supplement.toml".to_owned(), supplement.to_owned()),
+    ]);
+    assert_eq!(Folder::check(&files).wrong, []);
+    files.insert("plan.toml".to_owned(), include_str!("../../../packs/region-yuxi/plan.toml").to_owned());
+    let folder = Folder::check(&files);
+    let told: Vec<_> = folder.wrong.iter().map(ToString::to_string).collect();
+    assert!(
+        matches!(&told[..], [one] if one.contains("plan_supplement.toml") && one.contains("`N99`") && one.contains("`target`")),
+        "{told:?}"
+    );
+    assert_eq!((folder.n_checked, folder.n_others), (3, 0));
+    files.insert("plan_supplement.toml".to_owned(), supplement.replace("N99", "N04"));
+    assert_eq!(Folder::check(&files).wrong, []);
+}
+
 /// The schemas that editors read: each shipped file names its own and is as it says.
 #[test]
 fn every_shipped_register_is_as_its_schema_says() {

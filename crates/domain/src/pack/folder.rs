@@ -121,14 +121,20 @@ impl Folder {
         }
         // A plan of a pack without indicators of its own speaks of the built-in ones.
         let indicators = own.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or_else(|| indicator::built_in());
-        if let Some(plan) = text("plan.toml") {
-            folder.understood("plan.toml", Plan::parse(plan, indicators).err().map(|e| e.to_string()));
+        let mut plan = text("plan.toml").map(|plan| Plan::parse(plan, indicators));
+        if let Some(parsed) = &plan {
+            folder.understood("plan.toml", parsed.as_ref().err().map(ToString::to_string));
         }
         if let Some(facts) = text("plan_facts.csv") {
             folder.understood("plan_facts.csv", Facts::parse(facts, indicators).err().map(|e| e.to_string()));
         }
         if let Some(supplement) = text("plan_supplement.toml") {
-            folder.understood("plan_supplement.toml", toml::from_str::<Supplement>(supplement).err().map(|e| e.to_string()));
+            // Beside its plan it has to fit it; alone, as in the demo pack, it can only be read.
+            let joined = Supplement::parse(supplement).and_then(|supplement| match &mut plan {
+                Some(Ok(plan)) => plan.join(&supplement, &mut Facts::default(), indicators),
+                _ => Ok(()),
+            });
+            folder.understood("plan_supplement.toml", joined.err().map(|e| e.to_string()));
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));
