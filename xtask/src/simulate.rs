@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             for (what, text) in mutants(&source) {
                 let copy = shell::target_dir().join("simulate");
                 lay_out(&copy, file, &text)?;
-                let (passes, report) = simulate(&copy, args.seeds.min(300))?;
+                let (passes, report) = simulate(&copy, args.seeds.min(1_000))?;
                 n_unmissed += u64::from(passes);
                 let verdict = if passes { "NOT MISSED" } else { "missed" };
                 println!("without \"{what}\": {verdict} ({})", report.lines().last().unwrap_or("it did not even build or end"));
