@@ -547,6 +547,11 @@ impl Indicators {
         self.sources.get(id)
     }
 
+    /// Every source, in order of their words.
+    pub fn sources(&self) -> impl Iterator<Item = &FactSource> {
+        self.sources.values()
+    }
+
     /// Below which count a rate says little, and who says so.
     pub fn small_count(&self) -> &SmallCount {
         &self.small_count
