@@ -37,6 +37,10 @@ async fn the_plans_own_tables_come_out_of_stored_rows() {
     // The divisions below, as they were called then, add up to the whole.
     let parts: i64 = deaths["regions"].as_array().unwrap().iter().filter_map(|region| region["value"].as_i64()).sum();
     assert_eq!((deaths["regions"].as_array().unwrap().len(), parts), (9, 161));
+    // And so they do as they are called now: a county with another code since finds its rows of before.
+    let later = node.get("/api/v1/indicators/accident_deaths?region=5304&as_of=2015-12-31").await;
+    let parts: i64 = later["regions"].as_array().unwrap().iter().filter_map(|region| region["value"].as_i64()).sum();
+    assert_eq!(later["series"].as_array().unwrap().last().unwrap()["value"], json!(parts));
 }
 
 #[tokio::test]
@@ -56,6 +60,9 @@ async fn a_target_is_followed_down_to_its_rows_and_a_late_revision_shows_both_va
     assert_eq!(figure["value"], detail["target"]["value"]);
     let years: Vec<i64> = detail["series"].as_array().unwrap().iter().map(|year| year["year"].as_i64().unwrap()).collect();
     assert_eq!((years.first(), years.last()), (Some(&2010), Some(&2015)));
+    // A linear path: the same step each year from the printed baseline, and the goal at its end.
+    let asked: Vec<Value> = detail["series"].as_array().unwrap().iter().map(|year| year["asked"].clone()).collect();
+    assert_eq!(asked, [json!(null), json!(0.20416), json!(0.18832), json!(0.17248), json!(0.15664), json!(0.1408)]);
 
     // Somebody revises the denominator: the figure as of then stays, both are shown since.
     let gdp = figure["rows_below"][0].clone();

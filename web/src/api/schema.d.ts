@@ -6461,6 +6461,7 @@ export interface components {
         };
         /** @description A figure of a year. */
         YearFigure: {
+            asked: null | components["schemas"]["Number"];
             is_small: boolean;
             n_rows: number;
             /** @description The last day of what it is of. */

@@ -431,6 +431,8 @@ pub(crate) struct YearFigure {
     /// The last day of what it is of.
     on: String,
     value: Option<Number>,
+    /// Of a target: what its path asks by the end of that year.
+    asked: Option<Number>,
     is_small: bool,
     n_rows: usize,
     reason: Option<PlanReason>,
@@ -588,6 +590,12 @@ fn name_of(app: &App, code: &str) -> Option<String> {
     app.registry.get().regions.get(&code).map(|division| division.name.clone())
 }
 
+/// Codes that a division had before.
+fn codes_before(app: &App, code: &str) -> Vec<String> {
+    let Some(code) = anlan_model::RegionCode::new(code) else { return Vec::new() };
+    app.registry.get().regions.before(&code).iter().map(|code| code.as_str().to_owned()).collect()
+}
+
 fn row(app: &App, known: &anlan_app::pack::KnownPlan) -> PlanRow {
     let plan = &known.plan;
     PlanRow {
@@ -738,7 +746,7 @@ pub(crate) async fn target(AppRef(app): AppRef, caller: Caller, path: Path2, Que
         reason: adjustment.reason.clone(),
         mark: adjustment.mark.as_str(),
     };
-    let parts = reckoning.plan.part_figures(target, indicators, &reckoning.facts, day).into_iter();
+    let parts = reckoning.plan.part_figures(target, indicators, &reckoning.facts, day, &|code| codes_before(&app, code)).into_iter();
     let parts = parts.filter(|(part, _)| reckoning.sees(&part.region)).map(|(part, figure)| PlanPart {
         region_name: name_of(&app, &part.region),
         region: part.region.clone(),
@@ -753,13 +761,18 @@ pub(crate) async fn target(AppRef(app): AppRef, caller: Caller, path: Path2, Que
             let from = status.goal.baseline_year.min(reckoning.plan.start.year());
             let ask = Ask {
                 region: reckoning.plan.region.clone(),
+                region_before: Vec::new(),
                 sectors: target.sectors.clone(),
                 on: day,
                 since: reckoning.plan.start,
                 known_on: day,
                 base_year: Some(status.goal.baseline_year),
             };
-            series(&reckoning, indicator, &ask, from, day)
+            let mut years = series(&reckoning, indicator, &ask, from, day);
+            for year in &mut years {
+                year.asked = reckoning.plan.asked_in(target, indicators, year.year, day).map(Number);
+            }
+            years
         }
         _ => Vec::new(),
     };
@@ -798,6 +811,7 @@ fn series(reckoning: &Reckoning, indicator: &Indicator, ask: &Ask, from: i16, da
             year,
             on: on.to_string(),
             value: figure.as_ref().ok().map(|figure| Number(figure.shown)),
+            asked: None,
             is_small: figure.as_ref().is_ok_and(|figure| figure.is_small),
             n_rows: figure.as_ref().map_or(0, |figure| figure.rows.len()),
             reason: figure.as_ref().err().map(Into::into),
@@ -817,6 +831,7 @@ pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, id: PathId) -> 
     let reckoned = |id: &str, year: i16| {
         let ask = Ask {
             region: plan.region.clone(),
+            region_before: Vec::new(),
             sectors: Vec::new(),
             on: year_of(year).1,
             since: plan.start,
@@ -1081,6 +1096,7 @@ pub(crate) async fn indicator(
     let from = query.from.unwrap_or_else(|| day.year().saturating_sub(10));
     let ask = Ask {
         region: region.as_str().to_owned(),
+        region_before: codes_before(&app, region.as_str()),
         sectors,
         on: day,
         since: reckoning.plan.start,
@@ -1090,7 +1106,8 @@ pub(crate) async fn indicator(
     let series = series(&reckoning, indicator, &ask, from, day);
     let known = app.registry.get();
     let regions = known.regions.directly_below(&region, day).map(|below| {
-        let ask = Ask { region: below.code.as_str().to_owned(), ..ask.clone() };
+        let code = below.code.as_str();
+        let ask = Ask { region: code.to_owned(), region_before: codes_before(&app, code), ..ask.clone() };
         let figure = reckoning.known.indicators.evaluate(indicator, &reckoning.facts, &ask);
         RegionFigure {
             region: ask.region,
