@@ -5,6 +5,8 @@
 //! [`Accidents::classify`] are the three numbers of the regulation alone. Start there, at [`Accidents::trace`] for what happens later, and at
 //! [`Accidents::clock`] for the flash report (快报).
 
+pub mod statistics;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
@@ -24,6 +26,7 @@ const FILE: &str = "accidents.toml";
 const LOSS_DECIMALS_MAX: u32 = 6;
 /// 万元; more are taken for a wrong unit. Ours, no figure of the regulation.
 const LOSS_WAN_YUAN_MAX: u32 = 100_000_000;
+const MINUTE_US: i64 = 60_000_000;
 /// People; more are taken for a mistake. Ours as well.
 const PEOPLE_MAX: u32 = 1_000_000;
 
@@ -619,19 +622,12 @@ impl Accidents {
     ///
     /// Source: Order 493 art. 9 to 11; minutes and clauses in the pack.
     pub fn clock(&self, class: &Class, heard: &BTreeMap<Desk, Timestamp>, now: Timestamp) -> Vec<Due<'_>> {
-        const MINUTE_US: i64 = 60_000_000;
         let due = |hop: &'_ Hop| -> (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>, Telling) {
             let heard_at = heard.get(&hop.from).copied().filter(|at| *at <= now);
             let told_at = heard.range(hop.to..).map(|(_, at)| *at).filter(|at| *at <= now).min();
             let due_at = heard_at.map(|at| at.plus_us(i64::from(hop.within_min) * MINUTE_US));
-            let state = match (due_at, told_at) {
-                // Those above knew it without this desk: it has nothing to tell.
-                (None, _) => Telling::NotBegun,
-                (Some(due), Some(told)) if told <= due => Telling::InTime,
-                (Some(_), Some(_)) => Telling::Late,
-                (Some(due), None) if now <= due => Telling::Running,
-                (Some(_), None) => Telling::Overdue,
-            };
+            // Those above knew it without this desk: it has nothing to tell.
+            let state = due_at.map_or(Telling::NotBegun, |due_at| telling(due_at, told_at, now));
             (heard_at, due_at, told_at, state)
         };
         let owed = self.hops.iter().filter(|hop| hop.to <= class.report_up_to);
@@ -640,6 +636,26 @@ impl Accidents {
             Due { hop, heard_at, due_at, told_at, state }
         })
         .collect()
+    }
+
+    /// The same of an accident whose class went as `steps` tell ([`Self::trace`]): whoever must tell further since a later report alone did not owe it
+    /// before. A report has a day and no minute, so their time runs from the end of the day on which the class was told: a reading of ours, in favour of
+    /// whoever tells. Empty without a step.
+    ///
+    /// Source: as [`Self::clock`], art. 13 for what is told later.
+    pub fn clock_along(&self, steps: &[Step<'_>], heard: &BTreeMap<Desk, Timestamp>, now: Timestamp) -> Vec<Due<'_>> {
+        let Some(last) = steps.last() else { return Vec::new() };
+        let first_told = steps.iter().map(|step| step.told_on).min();
+        let mut dues = self.clock(last.classified.class, heard, now);
+        for due in &mut dues {
+            let owing = steps.iter().filter(|step| step.classified.class.report_up_to >= due.hop.to).map(|step| step.told_on);
+            let Some(owed_on) = owing.min().filter(|on| Some(*on) > first_told) else { continue };
+            let Some(heard_at) = due.heard_at.zip(day_is_over(owed_on)).map(|(heard, over)| heard.max(over)) else { continue };
+            let due_at = heard_at.plus_us(i64::from(due.hop.within_min) * MINUTE_US);
+            (due.heard_at, due.due_at) = (Some(heard_at), Some(due_at));
+            due.state = telling(due_at, due.told_at, now);
+        }
+        dues
     }
 
     /// Last days of what follows.
@@ -658,6 +674,22 @@ impl Accidents {
     pub fn window_source(&self) -> Source {
         source!(self.window)
     }
+}
+
+fn telling(due_at: Timestamp, told_at: Option<Timestamp>, now: Timestamp) -> Telling {
+    match told_at {
+        Some(told) if told <= due_at => Telling::InTime,
+        Some(_) => Telling::Late,
+        None if now <= due_at => Telling::Running,
+        None => Telling::Overdue,
+    }
+}
+
+/// When this day has ended in Beijing.
+fn day_is_over(day: Date) -> Option<Timestamp> {
+    let midnight = day.tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight());
+    let at = jiff::tz::offset(8).to_timestamp(midnight).ok()?;
+    Some(Timestamp::from_micros(at.as_microsecond()))
 }
 
 /// The last day that a calendar knows instead of one behind it.
