@@ -91,8 +91,12 @@ pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String,
                 act.set.into_iter().map(|(id, value)| Ok((id, filled(app, value, people, &named)?))).collect::<anyhow::Result<_>>()?;
             let taken = match &kept {
                 None => {
-                    let new =
-                        NewRecord { enterprise: is_owned.then_some(enterprise), region: region.clone(), transition: act.transition.clone(), fields };
+                    let new = NewRecord {
+                        enterprise: is_owned.then_some(enterprise),
+                        region: region.clone(),
+                        transition: act.transition.clone(),
+                        fields,
+                    };
                     record::create(app, scope, &record.kind, new).await
                 }
                 Some(row) => record::act(app, scope, &record.kind, row.id, &act.transition, row.revision, &fields).await,
@@ -156,7 +160,9 @@ fn told(error: AppError) -> anyhow::Error {
 fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>, named: &BTreeMap<String, String>) -> anyhow::Result<Value> {
     let text = match value {
         Value::String(text) => text,
-        Value::Array(rows) => return rows.into_iter().map(|row| filled(app, row, people, named)).collect::<anyhow::Result<_>>().map(Value::Array),
+        Value::Array(rows) => {
+            return rows.into_iter().map(|row| filled(app, row, people, named)).collect::<anyhow::Result<_>>().map(Value::Array);
+        }
         Value::Object(cells) => {
             let filled = cells.into_iter().map(|(id, cell)| Ok((id, filled(app, cell, people, named)?)));
             return filled.collect::<anyhow::Result<_>>().map(Value::Object);

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner, RETAINED_UNTIL,
-    Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
+    Act, Attempt, Content, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner,
+    RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -835,7 +835,8 @@ impl<'a> Doing<'a> {
             let other = self.app.registers.load().kind(&opens.kind)?;
             if other.owner == Owner::Enterprise && self.owner.enterprise.is_none() {
                 // No people of an enterprise would be there to go on with it.
-                let mut why = AppError::invalid("register.opened_of_enterprise", "").with("kind", &other.name).with("kind_en", &other.name_en);
+                let mut why =
+                    AppError::invalid("register.opened_of_enterprise", "").with("kind", &other.name).with("kind_en", &other.name_en);
                 for problem in &mut why.problems {
                     problem.field = opened.origin("").map(|path| format!("fields.{path}"));
                 }
@@ -1005,7 +1006,8 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
         Refused::State => ("register.state", None),
         Refused::Role => ("register.role", None),
         Refused::Guard(_) => ("register.guard", None),
-        Refused::Content(path, _) => ("register.content", Some(format!("fields.{path}"))),
+        Refused::Content(path, Content::MajorHazard(_)) => ("register.content", Some(format!("fields.{path}"))),
+        Refused::Content(path, Content::Accident(_)) => ("register.unmeant", Some(format!("fields.{path}"))),
         Refused::Reference(path, why) => {
             let code = match why {
                 None => "register.reference",
@@ -1081,7 +1083,9 @@ pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
             if unit.is_empty() { bounds } else { say(format!("{bounds}（{unit}）"), format!("{bounds} ({unit})")) }
         }
         FieldType::Date => say("日期，如 2026-03-01".to_owned(), "a date such as 2026-03-01".to_owned()),
-        FieldType::DateTime => say("日期和时间（北京时间），如 2026-03-01T09:05".to_owned(), "a date and time (Beijing) such as 2026-03-01T09:05".to_owned()),
+        FieldType::DateTime => {
+            say("日期和时间（北京时间），如 2026-03-01T09:05".to_owned(), "a date and time (Beijing) such as 2026-03-01T09:05".to_owned())
+        }
         FieldType::Choice { choices } => {
             let names: Vec<&str> = choices.iter().map(|c| if in_english { c.name_en.as_str() } else { c.name.as_str() }).collect();
             names.join(&say("、".into(), ", ".into()))

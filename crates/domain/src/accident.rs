@@ -645,11 +645,14 @@ impl Accidents {
     /// Source: as [`Self::clock`], art. 13 for what is told later.
     pub fn clock_along(&self, steps: &[Step<'_>], heard: &BTreeMap<Desk, Timestamp>, now: Timestamp) -> Vec<Due<'_>> {
         let Some(last) = steps.last() else { return Vec::new() };
-        let first_told = steps.iter().map(|step| step.told_on).min();
         let mut dues = self.clock(last.classified.class, heard, now);
         for due in &mut dues {
-            let owing = steps.iter().filter(|step| step.classified.class.report_up_to >= due.hop.to).map(|step| step.told_on);
-            let Some(owed_on) = owing.min().filter(|on| Some(*on) > first_told) else { continue };
+            let owes = |step: &&Step<'_>| step.classified.class.report_up_to >= due.hop.to;
+            // The first of those that were told first.
+            if steps.iter().min_by_key(|step| step.told_on).is_some_and(|first| owes(&first)) {
+                continue;
+            }
+            let Some(owed_on) = steps.iter().filter(owes).map(|step| step.told_on).min() else { continue };
             let Some(heard_at) = due.heard_at.zip(day_is_over(owed_on)).map(|(heard, over)| heard.max(over)) else { continue };
             let due_at = heard_at.plus_us(i64::from(due.hop.within_min) * MINUTE_US);
             (due.heard_at, due.due_at) = (Some(heard_at), Some(due_at));
@@ -885,6 +888,34 @@ mod tests {
         let grave = states("especially_serious", &[(Enterprise, 0), (County, 10), (City, 20), (Province, 30)], 151);
         assert_eq!(grave, [(Enterprise, InTime), (County, InTime), (City, InTime), (Province, Overdue)]);
         assert_eq!(built_in().classes().iter().map(|c| states(&c.id, &[], 0).len()).collect::<Vec<_>>(), [4, 4, 3, 2]);
+    }
+
+    #[test]
+    fn who_owes_it_since_a_later_report_has_his_time_from_then_on() {
+        use Desk::{City, County, Enterprise, Province};
+        let at = |text: &str| Timestamp::parse(&format!("2026-03-{text}+08:00")).unwrap();
+        let heard = |province: Option<&str>| {
+            let told = [(Enterprise, at("01T09:00:00")), (County, at("01T09:30:00")), (City, at("01T10:00:00"))];
+            told.into_iter().chain(province.map(|told| (Province, at(told)))).collect::<BTreeMap<_, _>>()
+        };
+        let first = report("2026-03-01", 2, 0, "");
+        let later = Report { told_on: Some("2026-03-20".parse().unwrap()), ..report("2026-03-19", 3, 0, "") };
+        let check = |reports: &[Report], province: Option<&str>, now: &str, due: &str, state: Telling| {
+            let steps = built_in().trace("2026-03-01".parse().unwrap(), Nature::General, reports).unwrap();
+            let dues = built_in().clock_along(&steps, &heard(province), at(now));
+            let last = dues.last().unwrap();
+            assert_eq!((last.hop.from, last.due_at, last.state), (City, Some(at(due)), state), "{province:?} {now}");
+        };
+        let moved = [first, later];
+        check(&moved, None, "21T02:00:00", "21T02:00:00", Telling::Running);
+        check(&moved, None, "21T02:00:01", "21T02:00:00", Telling::Overdue);
+        check(&moved, Some("21T02:00:00"), "25T00:00:00", "21T02:00:00", Telling::InTime);
+        check(&moved, Some("21T02:00:01"), "25T00:00:00", "21T02:00:00", Telling::Late);
+        // Of the class from the beginning: the two hours of the city, and a later report changes nothing of them.
+        check(&[report("2026-03-01", 3, 0, ""), report("2026-03-02", 4, 0, "")], None, "01T12:00:01", "01T12:00:00", Telling::Overdue);
+        // Of the same day as the first.
+        check(&[first, report("2026-03-01", 3, 0, "")], None, "02T00:00:00", "02T02:00:00", Telling::Running);
+        assert!(built_in().clock_along(&[], &heard(None), at("01T12:00:00")).is_empty());
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub use cases::CaseFailure;
 pub use exchange::{Exchange, Rules};
 use jiff::civil::{Date, DateTime};
 pub use kind::{
-    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
-    Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
+    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day, minute_of, parse_minute};
 
@@ -428,12 +428,12 @@ impl Test {
             Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
             Self::Above(id, bound) => view.said([id], || view.after.number(id).is_some_and(|n| n > *bound)),
             // Of two instants the minute decides, else the day.
-            Self::After(later, earlier) => view.said(later.iter().chain(earlier), || {
-                match view.instant(later.as_ref()).zip(view.instant(earlier.as_ref())) {
+            Self::After(later, earlier) => {
+                view.said(later.iter().chain(earlier), || match view.instant(later.as_ref()).zip(view.instant(earlier.as_ref())) {
                     Some((later, earlier)) => later > earlier,
                     None => view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier),
-                }
-            }),
+                })
+            }
             Self::DaysAtMost { from, to, days } => view.said(from.iter().chain(to), || {
                 let between = view.date(from.as_ref()).zip(view.date(to.as_ref())).and_then(|(from, to)| from.until(to).ok());
                 between.is_some_and(|span| (0..=*days).contains(&span.get_days()))
@@ -677,7 +677,9 @@ impl Test {
     /// The fields that it looks at itself.
     fn of(&self) -> Vec<&String> {
         match self {
-            Self::Filled(id) | Self::Is(id, _) | Self::AtLeast(id, _) | Self::AtMost(id, _) | Self::Above(id, _) | Self::Extends(id) => vec![id],
+            Self::Filled(id) | Self::Is(id, _) | Self::AtLeast(id, _) | Self::AtMost(id, _) | Self::Above(id, _) | Self::Extends(id) => {
+                vec![id]
+            }
             Self::Changed(ids) => ids.iter().collect(),
             Self::After(a, b) | Self::DaysAtMost { from: a, to: b, .. } => a.iter().chain(b).collect(),
             _ => Vec::new(),

@@ -44,7 +44,10 @@ fn its_words_are_those_of_the_tables() {
     let FieldType::Table { columns, .. } = &kind.field("measures").unwrap().of else { panic!("no table") };
     let FieldType::Choice { choices } = &columns.iter().find(|c| c.id == "cause").unwrap().of else { panic!("no choice") };
     let danger = Kind::parse(DANGER).unwrap();
-    assert_eq!(choices.iter().map(|c| c.id.clone()).collect::<Vec<_>>(), words(&danger, "source").into_iter().map(|(id, ..)| id).collect::<Vec<_>>());
+    assert_eq!(
+        choices.iter().map(|c| c.id.clone()).collect::<Vec<_>>(),
+        words(&danger, "source").into_iter().map(|(id, ..)| id).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -62,24 +65,60 @@ fn what_it_cannot_ask_of_the_engine_is_told() {
     };
     let toll = "accident = \"toll\", happened = \"happened_at\", nature = \"nature\"";
     check(&format!("{toll}, shows = \"deaths\""), &format!("{toll}, shows = \"dead\""), "\"dead\" is not deaths, ");
-    check(&format!("{toll}, shows = \"deaths\""), "accident = \"course\", happened = \"happened_at\", nature = \"nature\", shows = \"deaths\"", "\"course\" is no table with the columns told_on (date)");
-    check(&format!("{toll}, shows = \"deaths\""), "accident = \"toll\", happened = \"happened_on\", nature = \"nature\", shows = \"deaths\"", "\"happened_on\" is no instant");
-    check(&format!("{toll}, shows = \"deaths\""), "accident = \"toll\", happened = \"happened_at\", nature = \"sector\", shows = \"deaths\"", "\"sector\" is no choice of general, road and fire");
+    check(
+        &format!("{toll}, shows = \"deaths\""),
+        "accident = \"course\", happened = \"happened_at\", nature = \"nature\", shows = \"deaths\"",
+        "\"course\" is no table with the columns told_on (date)",
+    );
+    check(
+        &format!("{toll}, shows = \"deaths\""),
+        "accident = \"toll\", happened = \"happened_on\", nature = \"nature\", shows = \"deaths\"",
+        "\"happened_on\" is no instant",
+    );
+    check(
+        &format!("{toll}, shows = \"deaths\""),
+        "accident = \"toll\", happened = \"happened_at\", nature = \"sector\", shows = \"deaths\"",
+        "\"sector\" is no choice of general, road and fire",
+    );
     check(&format!("{toll}, shows = \"class\""), &format!("{toll}, shows = \"deaths\""), "shows a number of the unit \"人\"");
     check(&format!("{toll}, shows = \"deaths\""), &format!("{toll}, shows = \"class\""), "shows a choice of especially_serious, ");
     check("id = \"serious\", name = \"重大事故\"", "id = \"grave\", name = \"重大事故\"", "has no choice \"serious\"");
-    check("{ id = \"told_on\", name = \"报告日期\", name_en = \"Told on\", type = \"date\" }", "{ id = \"told_on\", name = \"报告日期\", name_en = \"Told on\", type = \"datetime\" }", "is no table with the columns");
+    check(
+        "{ id = \"told_on\", name = \"报告日期\", name_en = \"Told on\", type = \"date\" }",
+        "{ id = \"told_on\", name = \"报告日期\", name_en = \"Told on\", type = \"datetime\" }",
+        "is no table with the columns",
+    );
     check("day_of = \"happened_at\"", "day_of = \"title\"", "\"title\" is no instant");
     check("days_between = [\"conclude_by\", \"approved_on\"]", "days_between = [\"conclude_by\", \"title\"]", "\"title\" is no date");
     check("plus_days_of = [\"reply_days\", ", "plus_days_of = [\"opinion\", ", "there is no field \"opinion\" above this one");
-    check("where = { field = \"outcome\", is = \"discipline\" }", "where = { field = \"outcom\", is = \"discipline\" }", "there is no field \"outcom\"");
-    check("where = { field = \"outcome\", is = \"discipline\" }", "where = { field = \"done_on\", after = \"today\" }", "looks at more than the cells of a row");
-    check("where = { field = \"outcome\", is = \"discipline\" }", "where = { changed = [\"outcome\"] }", "looks at more than the cells of a row");
+    check(
+        "where = { field = \"outcome\", is = \"discipline\" }",
+        "where = { field = \"outcom\", is = \"discipline\" }",
+        "there is no field \"outcom\"",
+    );
+    check(
+        "where = { field = \"outcome\", is = \"discipline\" }",
+        "where = { field = \"done_on\", after = \"today\" }",
+        "looks at more than the cells of a row",
+    );
+    check(
+        "where = { field = \"outcome\", is = \"discipline\" }",
+        "where = { changed = [\"outcome\"] }",
+        "looks at more than the cells of a row",
+    );
     check("{ extends = \"toll\" }", "{ extends = \"course\" }", "\"course\" is no table");
     check("deadline = { field = \"tell_by\" }", "deadline = { field = \"title\" }", "\"title\" is no date");
-    check("\"state_told_at\"], shows = \"tell_by\"", "\"approved_on\"], shows = \"tell_by\"", "there is no field \"approved_on\" above this one");
+    check(
+        "\"state_told_at\"], shows = \"tell_by\"",
+        "\"approved_on\"], shows = \"tell_by\"",
+        "there is no field \"approved_on\" above this one",
+    );
     check("\"state_told_at\"], shows = \"tell_by\"", "\"place\"], shows = \"tell_by\"", "\"place\" is no instant");
-    check("{ id = \"heard_at\", name = \"接报\"", "{ id = \"hear_at\", name = \"接报\"", "the column \"hear_at\" is none of from, to, heard_at");
+    check(
+        "{ id = \"heard_at\", name = \"接报\"",
+        "{ id = \"hear_at\", name = \"接报\"",
+        "the column \"hear_at\" is none of from, to, heard_at",
+    );
     // What an outcome is counted by goes no further than the outcome.
     check("id = \"outcome\", ", "id = \"outcome\", exchange = \"county\", ", "follows from \"people.outcome\"");
 }
@@ -91,7 +130,16 @@ fn an_instant_is_read_and_written_to_the_minute() {
     let read = |text: &str| Value::from_json(Some(field), &text.into()).unwrap();
     let at = read("2026-03-01T09:05");
     assert_eq!((field.check(&at).is_ok(), at.to_json()), (true, "2026-03-01T09:05".into()));
-    for wrong in ["2026-03-01", "2026-03-01T09:05:00", "2026-03-01 09:05", "2026-03-01T24:00", "2026-02-30T09:05", "2026-03-01T09:05Z", "2026-03-01T9:05", ""] {
+    for wrong in [
+        "2026-03-01",
+        "2026-03-01T09:05:00",
+        "2026-03-01 09:05",
+        "2026-03-01T24:00",
+        "2026-02-30T09:05",
+        "2026-03-01T09:05Z",
+        "2026-03-01T9:05",
+        "",
+    ] {
         assert!(field.check(&read(wrong)).is_err(), "{wrong}");
     }
     // As stored and exchanged: what was written is what is read.

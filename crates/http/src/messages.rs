@@ -466,6 +466,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("register.too_many", "一次最多开启 {most} 条记录，请减少行数。", "One step opens at most {most} records; use fewer rows."),
     ("register.transition_unknown", "该台账没有这一步。", "The register has no such step."),
     ("register.unknown", "没有这个台账，或其所在的包未启用。", "There is no such register, or its pack is off."),
+    ("register.unmeant", "数据有误：{says}。", "Cannot be so: {says_en}."),
     ("revision.stale", "内容已被他人修改，请刷新后再改。", "Somebody changed it meanwhile; reload and try again."),
     (
         "rollup.too_long",

@@ -63,7 +63,7 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
     let mut unmeant = facts();
     unmeant["toll"] = json!([row("2026-11-22", "2026-11-21", 2, 1)]);
     let refused = manager.post(ACCIDENTS, report(unmeant)).await;
-    assert_eq!(refused.refused(400), [("register.content".to_owned(), "fields.toll[0].on".to_owned())]);
+    assert_eq!(refused.refused(400), [("register.unmeant".to_owned(), "fields.toll[0].on".to_owned())]);
     assert!(refused.body["errors"][0]["detail"].as_str().unwrap().contains("before that of the accident"), "{}", refused.body);
     let made = manager.post(ACCIDENTS, report(facts())).await.ok(201);
     let id = text(&made["id"]);
@@ -86,7 +86,10 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
 
     let toll = json!([row("2026-11-22", "2026-11-22", 2, 1), row("2026-11-23", "2026-11-23", 3, 0)]);
     let moved = manager.take(&id, "supplement_following", json!({"toll": toll})).await.ok(200);
-    assert_eq!((shown(&moved, "class"), shown(&moved, "reclassed"), shown(&moved, "first_class")), (json!("relatively_serious"), json!("up"), json!("ordinary")));
+    assert_eq!(
+        (shown(&moved, "class"), shown(&moved, "reclassed"), shown(&moved, "first_class")),
+        (json!("relatively_serious"), json!("up"), json!("ordinary"))
+    );
     assert_eq!((shown(&moved, "investigated_by"), shown(&moved, "deaths")), (json!("city"), json!(3.0)));
     assert_eq!((shown(&moved, "trace")[1]["was"].clone(), shown(&moved, "tell_by")), (json!("ordinary"), json!("2026-11-24T02:00")));
     let entry = leader.get(&format!("{ACCIDENTS}/{id}/history")).await["entries"][0].clone();
@@ -94,7 +97,9 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
     let mut fewer = toll.clone();
     fewer[0]["deaths"] = json!(1);
     assert_eq!(manager.take(&id, "supplement_following", json!({"toll": fewer})).await.code(409), "register.guard");
-    let found = leader.get(&format!("{ACCIDENTS}?f.happened_on.from=2026-11-22&f.happened_on.to=2026-11-22&f.sector=hazardous_chemicals&f.deaths.from=3")).await;
+    let found = leader
+        .get(&format!("{ACCIDENTS}?f.happened_on.from=2026-11-22&f.happened_on.to=2026-11-22&f.sector=hazardous_chemicals&f.deaths.from=3"))
+        .await;
     assert_eq!(found["records"][0]["id"], id);
 
     county.take(&id, "tell_further", json!({"told_whom": "省厅", "province_told_at": "2026-11-23T07:00"})).await.ok(200);
@@ -103,7 +108,10 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
     let county = Person { token: node.sign_in("county").await, node: &node };
     let leader = Person { token: node.sign_in("leader").await, node: &node };
     let mut with_loss = toll.clone();
-    with_loss.as_array_mut().unwrap().push(json!({"told_on": "2026-12-23", "on": "2026-12-23", "deaths": 4, "serious_injuries": 0, "direct_loss_wan": 460.5}));
+    with_loss
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"told_on": "2026-12-23", "on": "2026-12-23", "deaths": 4, "serious_injuries": 0, "direct_loss_wan": 460.5}));
     let late_death = county.take(&id, "supplement_investigating", json!({"toll": with_loss})).await.ok(200);
     assert_eq!((shown(&late_death, "deaths"), shown(&late_death, "direct_loss_wan")), (json!(3.0), json!(460.5)), "behind the window");
     let measures = json!([
@@ -134,11 +142,17 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
 
     let year = leader.get("/api/v1/accidents/statistics?from=2026-01-01&to=2026-12-31").await;
     let counts = &year["counts"];
-    assert_eq!((&counts["accidents"], &counts["deaths"], &counts["told_late"], &counts["reclassed"]), (&json!(1), &json!(3), &json!(1), &json!(1)));
+    assert_eq!(
+        (&counts["accidents"], &counts["deaths"], &counts["told_late"], &counts["reclassed"]),
+        (&json!(1), &json!(3), &json!(1), &json!(1))
+    );
     assert_eq!((&counts["disciplined"], &counts["transferred"], &counts["in_time_rate"]), (&json!(1), &json!(1), &Value::Null));
     assert_eq!((&year["by_class"][0]["part"], &year["by_region"][0]["part"]), (&json!("relatively_serious"), &json!(HERE)));
     let next = leader.get("/api/v1/accidents/statistics?from=2027-01-01&to=2027-12-31&region=530402").await;
-    assert_eq!((&next["counts"]["to_conclude"], &next["counts"]["in_time_rate"], &next["counts"]["accidents"]), (&json!(1), &json!(1.0), &json!(0)));
+    assert_eq!(
+        (&next["counts"]["to_conclude"], &next["counts"]["in_time_rate"], &next["counts"]["accidents"]),
+        (&json!(1), &json!(1.0), &json!(0))
+    );
     let other = Person { token: node.sign_in("other").await, node: &node };
     let elsewhere = other.get("/api/v1/accidents/statistics?from=2026-01-01&to=2027-12-31").await;
     assert_eq!(elsewhere["counts"]["accidents"], 0, "another county sees none");
@@ -168,7 +182,10 @@ async fn an_accident_of_the_road_is_the_divisions_and_opens_no_enterprises_recor
     assert_eq!(county.post(ACCIDENTS, body(json!({"region": ELSEWHERE}))).await.code(403), "scope.outside");
     let made = county.post(ACCIDENTS, body(json!({"region": HERE}))).await.ok(201);
     let id = text(&made["id"]);
-    assert_eq!((&made["enterprise"], &made["region"], &made["fields"]["casualties_until"]), (&Value::Null, &json!(HERE), &json!("2026-11-29")));
+    assert_eq!(
+        (&made["enterprise"], &made["region"], &made["fields"]["casualties_until"]),
+        (&Value::Null, &json!(HERE), &json!("2026-11-29"))
+    );
     assert_eq!(manager.get(ACCIDENTS).await["records"], json!([]), "it is nobody's enterprise");
 
     county.take(&id, "tell_up", json!({"city_told_at": "2026-11-22T16:00"})).await.ok(200);

@@ -159,9 +159,19 @@ mod tests {
         let people = serde_json::json!([{"name": "甲", "outcome": "discipline"}, {"name": "乙", "outcome": "transferred"}, {"name": "丙", "outcome": "transferred"}]);
         let records = [
             // Concluded by 2027-02-13 (60 + 15 days): in time.
-            accident("closed", "2026-11-30T10:00", 2, &serde_json::json!({"report_on": "2027-01-20", "approved_on": "2027-02-01", "people": people})),
+            accident(
+                "closed",
+                "2026-11-30T10:00",
+                2,
+                &serde_json::json!({"report_on": "2027-01-20", "approved_on": "2027-02-01", "people": people}),
+            ),
             // The same day of the year before, a day late.
-            accident("approved", "2025-12-01T10:00", 3, &serde_json::json!({"sector": "fire", "report_on": "2026-01-30", "approved_on": "2026-02-15"})),
+            accident(
+                "approved",
+                "2025-12-01T10:00",
+                3,
+                &serde_json::json!({"sector": "fire", "report_on": "2026-01-30", "approved_on": "2026-02-15"}),
+            ),
             // Never concluded.
             accident("investigating", "2026-03-01T10:00", 0, &serde_json::json!({"city_told_at": "2026-03-01T12:01"})),
             accident("dismissed", "2026-03-02T10:00", 1, &serde_json::json!({})),
@@ -180,7 +190,10 @@ mod tests {
         assert_eq!(of(2028), Statistics::default());
         assert_eq!(of(2024).total.in_time_rate(), None);
         let parts = of(2026);
-        assert_eq!(parts.by_region.iter().map(|(code, row)| (code.as_str(), row.to_conclude)).collect::<Vec<_>>(), [("5304", 1), ("530402", 1)]);
+        assert_eq!(
+            parts.by_region.iter().map(|(code, row)| (code.as_str(), row.to_conclude)).collect::<Vec<_>>(),
+            [("5304", 1), ("530402", 1)]
+        );
         assert_eq!(parts.by_sector["coal"].accidents, 2);
         assert_eq!(parts.by_class.keys().map(String::as_str).collect::<Vec<_>>(), ["ordinary", "relatively_serious"]);
     }

@@ -322,7 +322,7 @@ fn hop_cell(column: &str, due: &Due<'_>) -> Option<Value> {
             Telling::Late => HOP_STATES[3],
         }),
         "late_min" => late_min(due).map(|min| Value::Number(min as f64)),
-        "clause" => text(&due.hop.source.line()),
+        "clause" => text(&due.hop.source.clause),
         _ => None,
     }
 }

@@ -49,10 +49,15 @@ impl Compute {
             | Self::PlusMonths(id, Months::Fixed(_)) => vec![id],
             Self::PlusDaysOf(id, days) => std::iter::once(id).chain(days).map(String::as_str).collect(),
             Self::Accident { toll, happened, nature, .. } => vec![toll, happened, nature],
-            Self::Telling { toll, happened, nature, heard, .. } => [toll, happened, nature].into_iter().chain(heard).map(String::as_str).collect(),
+            Self::Telling { toll, happened, nature, heard, .. } => {
+                [toll, happened, nature].into_iter().chain(heard).map(String::as_str).collect()
+            }
             Self::Grade { contents, people, .. } => vec![contents, people],
             Self::Join(ids) => ids.iter().map(String::as_str).collect(),
-            Self::Difference(a, b) | Self::Percent(a, b) | Self::DaysBetween(a, b) | Self::PlusMonths(a, Months::Field(b) | Months::By(b, _)) => vec![a, b],
+            Self::Difference(a, b)
+            | Self::Percent(a, b)
+            | Self::DaysBetween(a, b)
+            | Self::PlusMonths(a, Months::Field(b) | Months::By(b, _)) => vec![a, b],
         }
     }
 }
@@ -66,9 +71,7 @@ fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
     match compute {
         Compute::Grade { contents, people, shows } => grade::value(*shows, field, &grade::of(contents, people, record).ok()??),
         Compute::Accident { toll, happened, nature, shows } => accident::value(*shows, field, toll, happened, nature, record),
-        Compute::Telling { toll, happened, nature, heard, shows } => {
-            accident::told(*shows, field, [toll, happened, nature], heard, record)
-        }
+        Compute::Telling { toll, happened, nature, heard, shows } => accident::told(*shows, field, [toll, happened, nature], heard, record),
         Compute::PlusDaysOf(date, days) => {
             let mut total = record.number(days.first()?)?;
             total += days[1..].iter().filter_map(|id| record.number(id)).sum::<f64>();

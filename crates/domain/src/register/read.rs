@@ -13,8 +13,8 @@ use super::exchange::Exchange;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
-    Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
+    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -1412,7 +1412,11 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
             let test = test(when, &columns, &BTreeSet::new(), 0)?;
             let mut is_of_cells = true;
             test.visit(&mut |test| is_of_cells &= test.is_of_fields() && !test.is_of_the_day());
-            if is_of_cells { Ok(Compute::Count(count, Some(test))) } else { Err("`where` looks at more than the cells of a row".to_owned()) }
+            if is_of_cells {
+                Ok(Compute::Count(count, Some(test)))
+            } else {
+                Err("`where` looks at more than the cells of a row".to_owned())
+            }
         }
         RawCompute::Difference(RawDifference { difference: [a, b] }) => {
             wanted(is_number, "a number")?;
