@@ -2,7 +2,7 @@
 // Ids and texts of the kind come from the server, so that the claims hold whatever the pack says in its wording.
 import { setLocale, setTheme, settled } from './lib.mjs'
 
-export const REGISTER_ROUTES = ['/tasks', '/registers', '/registers/hidden_danger', '/registers/clause']
+export const REGISTER_ROUTES = ['/tasks', '/registers', '/registers/hidden_danger', '/registers/clause', '/registers/accident', '/accidents/statistics']
 
 const KIND = 'hidden_danger'
 const ask = (page, path) => page.evaluate(async (p) => (await fetch(`/api/v1${p}`)).json(), path)

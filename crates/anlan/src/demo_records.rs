@@ -44,6 +44,9 @@ struct Record {
     /// By which others name it.
     #[serde(default)]
     name: String,
+    /// Of a division instead of the sample enterprise.
+    #[serde(default)]
+    region: Option<String>,
     acts: Vec<Act>,
 }
 
@@ -78,7 +81,9 @@ pub async fn sample(app: &App) -> anyhow::Result<(EnterpriseId, bool)> {
 pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String, Scope>) -> anyhow::Result<()> {
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     for record in file()?.record {
-        let is_owned = app.registers.load().kind(&record.kind).map_err(told)?.owner == Owner::Enterprise;
+        let region = record.region.as_deref().map(|code| RegionCode::new(code).context("a division")).transpose()?;
+        let of = app.registers.load().kind(&record.kind).map_err(told)?.owner;
+        let is_owned = region.is_none() && matches!(of, Owner::Enterprise | Owner::Either);
         let mut kept: Option<record::RecordRow> = None;
         for act in record.acts {
             let scope = people.get(&act.by).with_context(|| format!("nobody is called {}", act.by))?;
@@ -86,8 +91,12 @@ pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String,
                 act.set.into_iter().map(|(id, value)| Ok((id, filled(app, value, people, &named)?))).collect::<anyhow::Result<_>>()?;
             let taken = match &kept {
                 None => {
-                    let new =
-                        NewRecord { enterprise: is_owned.then_some(enterprise), region: None, transition: act.transition.clone(), fields };
+                    let new = NewRecord {
+                        enterprise: is_owned.then_some(enterprise),
+                        region: region.clone(),
+                        transition: act.transition.clone(),
+                        fields,
+                    };
                     record::create(app, scope, &record.kind, new).await
                 }
                 Some(row) => record::act(app, scope, &record.kind, row.id, &act.transition, row.revision, &fields).await,
@@ -156,7 +165,17 @@ fn told(error: AppError) -> anyhow::Error {
 
 /// A value with its day, person or record filled in.
 fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>, named: &BTreeMap<String, String>) -> anyhow::Result<Value> {
-    let Value::String(text) = &value else { return Ok(value) };
+    let text = match value {
+        Value::String(text) => text,
+        Value::Array(rows) => {
+            return rows.into_iter().map(|row| filled(app, row, people, named)).collect::<anyhow::Result<_>>().map(Value::Array);
+        }
+        Value::Object(cells) => {
+            let filled = cells.into_iter().map(|(id, cell)| Ok((id, filled(app, cell, people, named)?)));
+            return filled.collect::<anyhow::Result<_>>().map(Value::Object);
+        }
+        other => return Ok(other),
+    };
     if let Some(name) = text.strip_prefix('@') {
         let id: Option<UserId> = people.get(name).and_then(|scope| scope.user);
         return Ok(Value::String(id.with_context(|| format!("nobody is called {name}"))?.to_string()));
@@ -164,7 +183,8 @@ fn filled(app: &App, value: Value, people: &BTreeMap<String, Scope>, named: &BTr
     if let Some(name) = text.strip_prefix('#') {
         return Ok(Value::String(named.get(name).with_context(|| format!("no record is called {name}"))?.clone()));
     }
-    let Some(rest) = text.strip_prefix("today") else { return Ok(value) };
+    let Some(rest) = text.strip_prefix("today") else { return Ok(Value::String(text)) };
+    let (rest, time) = rest.split_once('T').map_or((rest, String::new()), |(rest, time)| (rest, format!("T{time}")));
     let days: i64 = if rest.is_empty() { 0 } else { rest.parse().with_context(|| format!("{text}: no day"))? };
-    Ok(Value::String(day_of(app.clock.now().plus_us(days * 86_400_000_000)).to_string()))
+    Ok(Value::String(format!("{}{time}", day_of(app.clock.now().plus_us(days * 86_400_000_000)))))
 }

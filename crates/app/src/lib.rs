@@ -4,6 +4,7 @@
 //! Start at [`App`], which everybody shares, and at [`telemetry`] for the way of a reading.
 
 pub mod access;
+pub mod accident;
 mod agreed;
 pub mod alarm;
 pub mod archive;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner, RETAINED_UNTIL,
-    Record, Refused, Related, Transition, Unfit, Value,
+    Act, Attempt, Content, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner,
+    RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -41,6 +41,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PER_ROUND: u32 = 500;
 /// Records that are kept in one transaction where there may be many: people and alarms get their turn between portions.
 pub(crate) const PORTION: u32 = 200;
+
+/// What a last day stands for where instants are compared as texts.
+const LAST_MINUTE: &str = "T23:59";
 
 /// So much against one act is told, about.
 const PROBLEMS_MAX: usize = 100;
@@ -285,6 +288,7 @@ pub fn field_filters(kind: &Kind, asked: &[(String, String)]) -> Result<Vec<(Str
                 }
             }
             (FieldType::Date, None) => FieldIs::Text(text.parse::<Date>().map_err(|_| wrong())?.to_string()),
+            (FieldType::DateTime, None) => FieldIs::Text(minute_of(parse_minute(text).ok_or_else(wrong)?)),
             (FieldType::Record { .. }, None) => FieldIs::Text(text.parse::<RecordId>().map_err(|_| wrong())?.to_string()),
             (FieldType::Person, None) => FieldIs::Text(text.parse::<UserId>().map_err(|_| wrong())?.to_string()),
             (_, None) => {
@@ -292,8 +296,12 @@ pub fn field_filters(kind: &Kind, asked: &[(String, String)]) -> Result<Vec<(Str
                 field.check(&word).map_err(|_| wrong())?;
                 FieldIs::Text(text.clone())
             }
-            (FieldType::Date, Some(end)) => {
-                let day = text.parse::<Date>().map_err(|_| wrong())?.to_string();
+            // A list asks for instants by their days.
+            (FieldType::Date | FieldType::DateTime, Some(end)) => {
+                let mut day = text.parse::<Date>().map_err(|_| wrong())?.to_string();
+                if matches!(field.of, FieldType::DateTime) && end == "to" {
+                    day.push_str(LAST_MINUTE);
+                }
                 let (from, to) = match filters.remove(id) {
                     Some(FieldIs::Texts(from, to)) => (from, to),
                     _ => (None, None),
@@ -480,12 +488,13 @@ pub(crate) async fn create_in(
     // Behind the line: what was switched meanwhile holds.
     let kind = app.registers.load().kind(kind)?;
     let owner = match (kind.owner, new.enterprise, new.region) {
-        (Owner::Enterprise, Some(enterprise), None) => change.owner(enterprise).await?,
-        (Owner::Region, None, Some(region)) if act.holds(None, Some(&region), None) => of_region(region),
+        (Owner::Enterprise | Owner::Either, Some(enterprise), None) => change.owner(enterprise).await?,
+        (Owner::Region | Owner::Either, None, Some(region)) if act.holds(None, Some(&region), None) => of_region(region),
         (Owner::Everyone, None, None) if act.holds(None, None, None) => of_everyone(),
-        (Owner::Region, None, Some(_)) | (Owner::Everyone, None, None) => return Err(AppError::forbidden("scope.outside")),
+        (Owner::Region | Owner::Either, None, Some(_)) | (Owner::Everyone, None, None) => return Err(AppError::forbidden("scope.outside")),
         (Owner::Enterprise, ..) => return Err(AppError::invalid("register.owner_enterprise", "enterprise")),
         (Owner::Region, ..) => return Err(AppError::invalid("register.owner_region", "region")),
+        (Owner::Either, ..) => return Err(AppError::invalid("register.owner", "enterprise")),
         (Owner::Everyone, enterprise, _) => {
             let field = if enterprise.is_some() { "enterprise" } else { "region" };
             return Err(AppError::invalid("register.owner_everyone", field));
@@ -824,6 +833,15 @@ impl<'a> Doing<'a> {
         for opened in all {
             let opens = opened.opens;
             let other = self.app.registers.load().kind(&opens.kind)?;
+            if other.owner == Owner::Enterprise && self.owner.enterprise.is_none() {
+                // No people of an enterprise would be there to go on with it.
+                let mut why =
+                    AppError::invalid("register.opened_of_enterprise", "").with("kind", &other.name).with("kind_en", &other.name_en);
+                for problem in &mut why.problems {
+                    problem.field = opened.origin("").map(|path| format!("fields.{path}"));
+                }
+                return Err(why);
+            }
             let copied = opened.set.iter().map(|(to, value)| (to.clone(), Some(value.clone())));
             let constant = |(to, text): (&String, &String)| (to.clone(), Value::from_json(other.field(to), &text.as_str().into()));
             let set = opens.with.iter().map(constant).chain(copied).collect();
@@ -988,7 +1006,8 @@ fn problem(kind: &Kind, transition: Option<&Transition>, refused: &Refused) -> P
         Refused::State => ("register.state", None),
         Refused::Role => ("register.role", None),
         Refused::Guard(_) => ("register.guard", None),
-        Refused::Content(path, _) => ("register.content", Some(format!("fields.{path}"))),
+        Refused::Content(path, Content::MajorHazard(_)) => ("register.content", Some(format!("fields.{path}"))),
+        Refused::Content(path, Content::Accident(_)) => ("register.unmeant", Some(format!("fields.{path}"))),
         Refused::Reference(path, why) => {
             let code = match why {
                 None => "register.reference",
@@ -1064,6 +1083,9 @@ pub(crate) fn allowed(field: &Field, in_english: bool) -> String {
             if unit.is_empty() { bounds } else { say(format!("{bounds}（{unit}）"), format!("{bounds} ({unit})")) }
         }
         FieldType::Date => say("日期，如 2026-03-01".to_owned(), "a date such as 2026-03-01".to_owned()),
+        FieldType::DateTime => {
+            say("日期和时间（北京时间），如 2026-03-01T09:05".to_owned(), "a date and time (Beijing) such as 2026-03-01T09:05".to_owned())
+        }
         FieldType::Choice { choices } => {
             let names: Vec<&str> = choices.iter().map(|c| if in_english { c.name_en.as_str() } else { c.name.as_str() }).collect();
             names.join(&say("、".into(), ", ".into()))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anlan_documents::{Cell, Column, ColumnKind, NewSheet, Row, Sheet, SheetError, SheetLimits, Tab, read_sheet, write_sheet};
-use anlan_domain::register::{Field, FieldType, Kind, Owner, Value};
+use anlan_domain::register::{Field, FieldType, Kind, Owner, Value, minute_of, parse_minute};
 use anlan_model::{Clock as _, EnterpriseId, Permission, RegionCode, Scope};
 use anlan_store::{RecordChange, RecordOwner};
 use serde::{Deserialize, Serialize};
@@ -292,6 +292,7 @@ fn cell_of(field: &Field, value: Option<&Value>, names: &Names, language: Langua
         (None, _) => Cell::Empty,
         (Some(Value::Number(n)), _) => Cell::Number(*n),
         (Some(Value::Date(date)), _) => Cell::Date(*date),
+        (Some(Value::DateTime(at)), _) => Cell::Text(minute_of(*at).replace('T', " ")),
         (Some(Value::Place(place)), _) => Cell::Text(format!("{},{}", place.lon, place.lat)),
         (Some(Value::Table(rows)), _) => Cell::Number(rows.len() as f64),
         (Some(Value::Files(ids)), _) => Cell::Number(ids.len() as f64),
@@ -313,6 +314,7 @@ fn owner_header(kind: &Kind, language: Language) -> Option<&'static str> {
     match kind.owner {
         Owner::Enterprise => Some(language.say("统一社会信用代码（企业编码）", "Enterprise code")),
         Owner::Region => Some(language.say("行政区划代码", "Division code")),
+        Owner::Either => Some(language.say("企业编码或行政区划代码", "Enterprise or division code")),
         Owner::Everyone => None,
     }
 }
@@ -489,7 +491,7 @@ fn parse<'a>(
         None => {
             let code = match (&code, kind.owner) {
                 (None, _) => "field.missing",
-                (Some(_), Owner::Enterprise) => "sheet.enterprise_unknown",
+                (Some(_), Owner::Enterprise | Owner::Either) => "sheet.enterprise_unknown",
                 (Some(_), Owner::Region | Owner::Everyone) => "scope.outside",
             };
             report.fault(row.number, at, problem(code));
@@ -540,6 +542,8 @@ fn value(field: &Field, cell: &Cell) -> Result<Option<Value>, Problem> {
         (FieldType::Number { .. }, Cell::Text(text)) => Value::Number(text.trim().parse().map_err(|_| wrong())?),
         (FieldType::Date, Cell::Date(date)) => Value::Date(*date),
         (FieldType::Date, Cell::Text(text)) => Value::Date(crate::validate::day("", text.trim()).map_err(|_| wrong())?),
+        (FieldType::DateTime, Cell::DateTime(at)) => Value::DateTime(parse_minute(&minute_of(*at)).ok_or_else(wrong)?),
+        (FieldType::DateTime, Cell::Text(text)) => Value::DateTime(parse_minute(&text.trim().replace(' ', "T")).ok_or_else(wrong)?),
         (FieldType::Choice { choices }, Cell::Text(text)) => {
             let text = text.trim();
             let is = |c: &&anlan_domain::register::Choice| c.id == text || c.name == text || c.name_en.eq_ignore_ascii_case(text);
@@ -577,15 +581,23 @@ async fn owners(
             let holds = scope.holds(None, None, None);
             Ok(holds.then(|| (EVERYONE.to_owned(), Ok(record::of_everyone()))).into_iter().collect())
         }
-        Owner::Region => {
-            let (known, today) = (app.registry.get(), app.today());
-            let of = |code: String| match validate::region("", &code, &known.regions, today) {
-                Ok(region) => scope.holds(None, Some(&region), None).then(|| (code, Ok(record::of_region(region)))),
-                Err(mut why) => why.problems.pop().map(|why| (code, Err(why))),
-            };
-            Ok(codes.into_iter().filter_map(of).collect())
+        Owner::Either => {
+            let mut of = change.owners(&codes).await?.into_iter().map(|(code, owner)| (code, Ok(owner))).collect::<Owners>();
+            of.extend(regions(app, scope, codes.into_iter().filter(|code| !of.contains_key(code)).collect()));
+            Ok(of)
         }
+        Owner::Region => Ok(regions(app, scope, codes)),
     }
+}
+
+/// Divisions of these codes, as far as the asker's grants hold them.
+fn regions(app: &App, scope: &Scope, codes: Vec<String>) -> Owners {
+    let (known, today) = (app.registry.get(), app.today());
+    let of = |code: String| match validate::region("", &code, &known.regions, today) {
+        Ok(region) => scope.holds(None, Some(&region), None).then(|| (code, Ok(record::of_region(region)))),
+        Err(mut why) => why.problems.pop().map(|why| (code, Err(why))),
+    };
+    codes.into_iter().filter_map(of).collect()
 }
 
 /// The rows that were not taken, as they were, with what is wrong in a column of its own; `say` makes the sentence of a fault.

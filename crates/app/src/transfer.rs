@@ -105,7 +105,7 @@ async fn kinds(app: &App) -> Result<Vec<String>, AppError> {
 /// What people of an enterprise begin, and of which a node of this level hears again from below: nothing goes out of its sight.
 fn goes_along(kind: &Kind, level: NodeLevel) -> bool {
     let begins = |role: Role| kind.transitions.iter().any(|t| t.from.contains(&kind.start) && t.who.iter().any(|who| who == role.as_str()));
-    kind.owner == Owner::Enterprise && kind.rules().up_to.reaches(level) && OF_ENTERPRISES.into_iter().any(begins)
+    matches!(kind.owner, Owner::Enterprise | Owner::Either) && kind.rules().up_to.reaches(level) && OF_ENTERPRISES.into_iter().any(begins)
 }
 
 // ---- what is handed over to this node

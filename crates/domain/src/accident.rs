@@ -5,6 +5,8 @@
 //! [`Accidents::classify`] are the three numbers of the regulation alone. Start there, at [`Accidents::trace`] for what happens later, and at
 //! [`Accidents::clock`] for the flash report (快报).
 
+pub mod statistics;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
@@ -24,6 +26,7 @@ const FILE: &str = "accidents.toml";
 const LOSS_DECIMALS_MAX: u32 = 6;
 /// 万元; more are taken for a wrong unit. Ours, no figure of the regulation.
 const LOSS_WAN_YUAN_MAX: u32 = 100_000_000;
+const MINUTE_US: i64 = 60_000_000;
 /// People; more are taken for a mistake. Ours as well.
 const PEOPLE_MAX: u32 = 1_000_000;
 
@@ -619,19 +622,12 @@ impl Accidents {
     ///
     /// Source: Order 493 art. 9 to 11; minutes and clauses in the pack.
     pub fn clock(&self, class: &Class, heard: &BTreeMap<Desk, Timestamp>, now: Timestamp) -> Vec<Due<'_>> {
-        const MINUTE_US: i64 = 60_000_000;
         let due = |hop: &'_ Hop| -> (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>, Telling) {
             let heard_at = heard.get(&hop.from).copied().filter(|at| *at <= now);
             let told_at = heard.range(hop.to..).map(|(_, at)| *at).filter(|at| *at <= now).min();
             let due_at = heard_at.map(|at| at.plus_us(i64::from(hop.within_min) * MINUTE_US));
-            let state = match (due_at, told_at) {
-                // Those above knew it without this desk: it has nothing to tell.
-                (None, _) => Telling::NotBegun,
-                (Some(due), Some(told)) if told <= due => Telling::InTime,
-                (Some(_), Some(_)) => Telling::Late,
-                (Some(due), None) if now <= due => Telling::Running,
-                (Some(_), None) => Telling::Overdue,
-            };
+            // Those above knew it without this desk: it has nothing to tell.
+            let state = due_at.map_or(Telling::NotBegun, |due_at| telling(due_at, told_at, now));
             (heard_at, due_at, told_at, state)
         };
         let owed = self.hops.iter().filter(|hop| hop.to <= class.report_up_to);
@@ -640,6 +636,29 @@ impl Accidents {
             Due { hop, heard_at, due_at, told_at, state }
         })
         .collect()
+    }
+
+    /// The same of an accident whose class went as `steps` tell ([`Self::trace`]): whoever must tell further since a later report alone did not owe it
+    /// before. A report has a day and no minute, so their time runs from the end of the day on which the class was told: a reading of ours, in favour of
+    /// whoever tells. Empty without a step.
+    ///
+    /// Source: as [`Self::clock`], art. 13 for what is told later.
+    pub fn clock_along(&self, steps: &[Step<'_>], heard: &BTreeMap<Desk, Timestamp>, now: Timestamp) -> Vec<Due<'_>> {
+        let Some(last) = steps.last() else { return Vec::new() };
+        let mut dues = self.clock(last.classified.class, heard, now);
+        for due in &mut dues {
+            let owes = |step: &&Step<'_>| step.classified.class.report_up_to >= due.hop.to;
+            // The first of those that were told first.
+            if steps.iter().min_by_key(|step| step.told_on).is_some_and(|first| owes(&first)) {
+                continue;
+            }
+            let Some(owed_on) = steps.iter().filter(owes).map(|step| step.told_on).min() else { continue };
+            let Some(heard_at) = due.heard_at.zip(day_is_over(owed_on)).map(|(heard, over)| heard.max(over)) else { continue };
+            let due_at = heard_at.plus_us(i64::from(due.hop.within_min) * MINUTE_US);
+            (due.heard_at, due.due_at) = (Some(heard_at), Some(due_at));
+            due.state = telling(due_at, due.told_at, now);
+        }
+        dues
     }
 
     /// Last days of what follows.
@@ -658,6 +677,22 @@ impl Accidents {
     pub fn window_source(&self) -> Source {
         source!(self.window)
     }
+}
+
+fn telling(due_at: Timestamp, told_at: Option<Timestamp>, now: Timestamp) -> Telling {
+    match told_at {
+        Some(told) if told <= due_at => Telling::InTime,
+        Some(_) => Telling::Late,
+        None if now <= due_at => Telling::Running,
+        None => Telling::Overdue,
+    }
+}
+
+/// When this day has ended in Beijing.
+fn day_is_over(day: Date) -> Option<Timestamp> {
+    let midnight = day.tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight());
+    let at = jiff::tz::offset(8).to_timestamp(midnight).ok()?;
+    Some(Timestamp::from_micros(at.as_microsecond()))
 }
 
 /// The last day that a calendar knows instead of one behind it.
@@ -853,6 +888,34 @@ mod tests {
         let grave = states("especially_serious", &[(Enterprise, 0), (County, 10), (City, 20), (Province, 30)], 151);
         assert_eq!(grave, [(Enterprise, InTime), (County, InTime), (City, InTime), (Province, Overdue)]);
         assert_eq!(built_in().classes().iter().map(|c| states(&c.id, &[], 0).len()).collect::<Vec<_>>(), [4, 4, 3, 2]);
+    }
+
+    #[test]
+    fn who_owes_it_since_a_later_report_has_his_time_from_then_on() {
+        use Desk::{City, County, Enterprise, Province};
+        let at = |text: &str| Timestamp::parse(&format!("2026-03-{text}+08:00")).unwrap();
+        let heard = |province: Option<&str>| {
+            let told = [(Enterprise, at("01T09:00:00")), (County, at("01T09:30:00")), (City, at("01T10:00:00"))];
+            told.into_iter().chain(province.map(|told| (Province, at(told)))).collect::<BTreeMap<_, _>>()
+        };
+        let first = report("2026-03-01", 2, 0, "");
+        let later = Report { told_on: Some("2026-03-20".parse().unwrap()), ..report("2026-03-19", 3, 0, "") };
+        let check = |reports: &[Report], province: Option<&str>, now: &str, due: &str, state: Telling| {
+            let steps = built_in().trace("2026-03-01".parse().unwrap(), Nature::General, reports).unwrap();
+            let dues = built_in().clock_along(&steps, &heard(province), at(now));
+            let last = dues.last().unwrap();
+            assert_eq!((last.hop.from, last.due_at, last.state), (City, Some(at(due)), state), "{province:?} {now}");
+        };
+        let moved = [first, later];
+        check(&moved, None, "21T02:00:00", "21T02:00:00", Telling::Running);
+        check(&moved, None, "21T02:00:01", "21T02:00:00", Telling::Overdue);
+        check(&moved, Some("21T02:00:00"), "25T00:00:00", "21T02:00:00", Telling::InTime);
+        check(&moved, Some("21T02:00:01"), "25T00:00:00", "21T02:00:00", Telling::Late);
+        // Of the class from the beginning: the two hours of the city, and a later report changes nothing of them.
+        check(&[report("2026-03-01", 3, 0, ""), report("2026-03-02", 4, 0, "")], None, "01T12:00:01", "01T12:00:00", Telling::Overdue);
+        // Of the same day as the first.
+        check(&[first, report("2026-03-01", 3, 0, "")], None, "02T00:00:00", "02T02:00:00", Telling::Running);
+        assert!(built_in().clock_along(&[], &heard(None), at("01T12:00:00")).is_empty());
     }
 
     #[test]

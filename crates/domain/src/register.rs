@@ -6,6 +6,7 @@
 //! record changes; `cases.toml` beside a kind says what must pass and what must be refused, and [`Kind::run_cases`] holds it to that.
 //! [`graph`] draws it. Pure: no clock, no I/O.
 
+mod accident;
 mod cases;
 pub mod certificate;
 mod compute;
@@ -21,14 +22,15 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use accident::Unmeant;
 pub use cases::CaseFailure;
 pub use exchange::{Exchange, Rules};
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 pub use kind::{
-    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
-    Retention, Shows, State, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
+    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
-pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day};
+pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day, minute_of, parse_minute};
 
 use crate::calendar::Calendar;
 
@@ -96,12 +98,40 @@ pub enum Refused {
     Role,
     /// This field must be filled, or holds what cannot be. In a table: `table[row].column`, rows from 0.
     Field(String, FieldFault),
-    /// What stands here cannot be graded.
-    Content(String, crate::major_hazard::Cause),
+    /// What stands here cannot be meant.
+    Content(String, Content),
     /// The record that is named here: its title and why not; `None` = there is none that the actor sees.
     Reference(String, Option<(String, Unfit)>),
     /// The guard of this id says no.
     Guard(String),
+}
+
+/// What cannot be meant by what stands in a field.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// It cannot be graded.
+    MajorHazard(crate::major_hazard::Cause),
+    /// It tells of no accident.
+    Accident(Unmeant),
+}
+
+impl Content {
+    /// In words, Chinese.
+    pub fn in_chinese(&self) -> String {
+        match self {
+            Self::MajorHazard(cause) => cause.in_chinese(),
+            Self::Accident(unmeant) => unmeant.in_chinese(),
+        }
+    }
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::MajorHazard(cause) => cause.fmt(f),
+            Self::Accident(unmeant) => unmeant.fmt(f),
+        }
+    }
 }
 
 /// Why a record cannot be named in a field.
@@ -170,10 +200,19 @@ impl Refused {
 }
 
 impl Record {
-    /// The date in this field.
+    /// The date in this field, or that of the instant in it.
     pub fn date(&self, id: &str) -> Option<Date> {
         match self.fields.get(id) {
             Some(Value::Date(date)) => Some(*date),
+            Some(Value::DateTime(at)) => Some(at.date()),
+            _ => None,
+        }
+    }
+
+    /// The instant in this field.
+    pub fn instant(&self, id: &str) -> Option<DateTime> {
+        match self.fields.get(id) {
+            Some(Value::DateTime(at)) => Some(*at),
             _ => None,
         }
     }
@@ -261,6 +300,7 @@ impl Kind {
         // What is not even of its type was told above.
         if !refused.iter().any(|r| matches!(r, Refused::Field(..))) {
             refused.extend(self.ungraded(&next, &attempt.set));
+            refused.extend(self.unmeant(&next, &attempt.set));
         }
         // Guards look at the record as it would be, and at who did what before.
         let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar), unsaid: BTreeSet::new() };
@@ -355,6 +395,10 @@ impl View<'_> {
         id.map_or(Some(self.attempt.on), |id| self.after.date(id))
     }
 
+    fn instant(&self, id: Option<&String>) -> Option<DateTime> {
+        self.after.instant(id?)
+    }
+
     /// What `test` says of these fields; nothing while one of them is not known yet.
     fn said<'b>(&self, ids: impl IntoIterator<Item = &'b String>, test: impl FnOnce() -> bool) -> Option<bool> {
         let is_known = ids.into_iter().all(|id| !self.unsaid.contains(id.as_str()));
@@ -376,12 +420,20 @@ impl Test {
             Self::Filled(id) => view.said([id], || view.after.fields.contains_key(id)),
             Self::Is(id, wanted) => view.said([id], || view.after.text(id) == Some(wanted)),
             Self::Changed(ids) => view.said(ids, || ids.iter().any(|id| view.before.fields.get(id) != view.after.fields.get(id))),
+            Self::Extends(id) => view.said([id], || match (view.before.fields.get(id), view.after.fields.get(id)) {
+                (Some(Value::Table(before)), Some(Value::Table(after))) => after.starts_with(before),
+                (before, _) => before.is_none(),
+            }),
             Self::AtLeast(id, least) => view.said([id], || view.after.number(id).is_some_and(|n| n >= *least)),
             Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
             Self::Above(id, bound) => view.said([id], || view.after.number(id).is_some_and(|n| n > *bound)),
-            Self::After(later, earlier) => view.said(later.iter().chain(earlier), || {
-                view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier)
-            }),
+            // Of two instants the minute decides, else the day.
+            Self::After(later, earlier) => {
+                view.said(later.iter().chain(earlier), || match view.instant(later.as_ref()).zip(view.instant(earlier.as_ref())) {
+                    Some((later, earlier)) => later > earlier,
+                    None => view.date(later.as_ref()).zip(view.date(earlier.as_ref())).is_some_and(|(later, earlier)| later > earlier),
+                })
+            }
             Self::DaysAtMost { from, to, days } => view.said(from.iter().chain(to), || {
                 let between = view.date(from.as_ref()).zip(view.date(to.as_ref())).and_then(|(from, to)| from.until(to).ok());
                 between.is_some_and(|span| (0..=*days).contains(&span.get_days()))
@@ -414,6 +466,7 @@ impl Test {
         !matches!(
             self,
             Self::Changed(_)
+                | Self::Extends(_)
                 | Self::OtherPersonThan(_)
                 | Self::SamePersonAs(_)
                 | Self::ActorIs(_)
@@ -473,7 +526,8 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                     say(field, format!("there is no register {:?}", opens.kind));
                     continue;
                 };
-                if other.owner != kind.owner {
+                // What is opened belongs to whom the record belongs to: to the enterprise, where there is one.
+                if other.owner != kind.owner && !(kind.owner == Owner::Either && other.owner == Owner::Enterprise) {
                     say(field.clone(), format!("{:?} belongs to another sort of owner", other.id));
                 }
                 let Some(by) = other.transition(&opens.by).filter(|by| by.from.contains(&other.start)) else {
@@ -620,6 +674,23 @@ fn opened_below(kinds: &BTreeMap<&str, &Kind>, kind: &Kind, transition: &Transit
 }
 
 impl Test {
+    /// The fields that it looks at itself.
+    fn of(&self) -> Vec<&String> {
+        match self {
+            Self::Filled(id) | Self::Is(id, _) | Self::AtLeast(id, _) | Self::AtMost(id, _) | Self::Above(id, _) | Self::Extends(id) => {
+                vec![id]
+            }
+            Self::Changed(ids) => ids.iter().collect(),
+            Self::After(a, b) | Self::DaysAtMost { from: a, to: b, .. } => a.iter().chain(b).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it looks at the day of the act.
+    fn is_of_the_day(&self) -> bool {
+        matches!(self, Self::After(a, b) | Self::DaysAtMost { from: a, to: b, .. } if a.is_none() || b.is_none())
+    }
+
     /// Shows itself and every test inside to `look`.
     fn visit(&self, look: &mut impl FnMut(&Self)) {
         look(self);

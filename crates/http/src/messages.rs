@@ -472,6 +472,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("register.field_unknown", "该台账没有这个字段。", "The register has no such field."),
     ("register.guard", "{says}。", "{says_en}."),
     ("register.key_taken", "已有编码相同的记录。", "Another record has the same code."),
+    (
+        "register.opened_of_enterprise",
+        "这条记录不属于企业，不能生成{kind}：请改为在本记录内跟踪。",
+        "This record is no enterprise's, so it opens no {kind_en}: follow it in this record instead.",
+    ),
     ("register.owner", "请在 enterprise 与 region 中指定且只指定一个。", "Name exactly one of enterprise and region."),
     (
         "register.owner_enterprise",
@@ -510,6 +515,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("register.too_many", "一次最多开启 {most} 条记录，请减少行数。", "One step opens at most {most} records; use fewer rows."),
     ("register.transition_unknown", "该台账没有这一步。", "The register has no such step."),
     ("register.unknown", "没有这个台账，或其所在的包未启用。", "There is no such register, or its pack is off."),
+    ("register.unmeant", "数据有误：{says}。", "Cannot be so: {says_en}."),
     ("revision.stale", "内容已被他人修改，请刷新后再改。", "Somebody changed it meanwhile; reload and try again."),
     (
         "rollup.too_long",
@@ -586,6 +592,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("text.invisible", "含有不可见的控制字符。", "Holds control or invisible characters."),
     ("text.too_long", "超过长度上限 {max}。", "Longer than {max}."),
     ("time.malformed", "时间应为 RFC 3339 格式，例如 2026-11-23T01:16:22Z。", "Write times as RFC 3339, such as 2026-11-23T01:16:22Z."),
+    ("time.order", "截止日不能早于起始日。", "The last day is before the first."),
     ("transfer.broken", "移交的内容无法读取。", "What was handed over cannot be read."),
     (
         "transfer.enterprise_elsewhere",

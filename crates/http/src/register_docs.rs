@@ -70,7 +70,7 @@ fn parameters(kind: &Kind) -> Value {
     ];
     for field in kind.filter.iter().filter_map(|id| kind.field(id)) {
         let name = format!("f.{}", field.id);
-        if matches!(field.of, FieldType::Date | FieldType::Number { .. }) {
+        if matches!(field.of, FieldType::Date | FieldType::DateTime | FieldType::Number { .. }) {
             all.push(query(format!("{name}.from"), schema(field)));
             all.push(query(format!("{name}.to"), schema(field)));
         }
@@ -81,18 +81,22 @@ fn parameters(kind: &Kind) -> Value {
 
 /// What makes a record: one body for each transition from the start.
 fn creation(kind: &Kind) -> Value {
-    let owner = match kind.owner {
-        Owner::Enterprise => Some("enterprise"),
-        Owner::Region => Some("region"),
-        Owner::Everyone => None,
+    let owners: &[&str] = match kind.owner {
+        Owner::Enterprise => &["enterprise"],
+        Owner::Region => &["region"],
+        Owner::Either => &["enterprise", "region"],
+        Owner::Everyone => &[],
     };
     let body = |t: &Transition| {
         let mut body = json!({
             "type": "object", "title": t.name_en, "required": ["transition", "fields"], "additionalProperties": false,
             "properties": {"transition": {"const": t.id}, "fields": fields(kind, Some(t))},
         });
-        if let Some(owner) = owner {
+        // One of the two where there are two: the server says so.
+        if let [owner] = owners {
             body["required"] = json!([owner, "transition", "fields"]);
+        }
+        for owner in owners {
             body["properties"][owner] = json!({"type": "string"});
         }
         body
@@ -130,6 +134,7 @@ fn schema(field: &Field) -> Value {
             schema
         }
         FieldType::Date => json!({"type": "string", "format": "date"}),
+        FieldType::DateTime => json!({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$"}),
         FieldType::Choice { choices } => json!({"type": "string", "enum": choices.iter().map(|c| &c.id).collect::<Vec<_>>()}),
         FieldType::Person | FieldType::Record { .. } => json!({"type": "string"}),
         FieldType::Place => reference("Place"),

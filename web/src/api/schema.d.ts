@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/v1/accidents/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Accidents, deaths, conclusions in time and what became of people, counted out of the records of the register `accident`. */
+        get: operations["accident_statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/alarms": {
         parameters: {
             query?: never;
@@ -2403,6 +2420,83 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Counts of accidents in a span of days. Dismissed ones count nowhere. */
+        AccidentCounts: {
+            /**
+             * Format: int64
+             * @description That happened in it.
+             */
+            accidents: number;
+            /**
+             * Format: int64
+             * @description Findings of late, omitted, false or concealed reports.
+             */
+            breaches: number;
+            /**
+             * Format: int64
+             * @description Of these, concluded by its end (实际结案).
+             */
+            concluded: number;
+            /** Format: int64 */
+            deaths: number;
+            /**
+             * Format: double
+             * @description 万元.
+             */
+            direct_loss_wan: number;
+            /**
+             * Format: int64
+             * @description People, of accidents that were approved in it (处分).
+             */
+            disciplined: number;
+            /**
+             * Format: int64
+             * @description Of these, in time.
+             */
+            in_time: number;
+            /**
+             * Format: double
+             * @description 按期结案率, 0 to 1; `null` where none was to be concluded.
+             */
+            in_time_rate: number | null;
+            /**
+             * Format: int64
+             * @description The same, fined.
+             */
+            penalized: number;
+            /** Format: int64 */
+            reclassed: number;
+            /** Format: int64 */
+            serious_injuries: number;
+            /**
+             * Format: int64
+             * @description To be concluded in it (应结案), whenever they happened.
+             */
+            to_conclude: number;
+            /**
+             * Format: int64
+             * @description Told too late by somebody.
+             */
+            told_late: number;
+            /**
+             * Format: int64
+             * @description The same, transferred to justice (移送).
+             */
+            transferred: number;
+        };
+        /** @description The same of a part. */
+        AccidentPart: {
+            counts: components["schemas"]["AccidentCounts"];
+            /** @description Word of the class or sector, or code of the county. */
+            part: string;
+        };
+        /** @description What the accidents that the caller sees say of a span. */
+        AccidentStatistics: {
+            by_class: components["schemas"]["AccidentPart"][];
+            by_region: components["schemas"]["AccidentPart"][];
+            by_sector: components["schemas"]["AccidentPart"][];
+            counts: components["schemas"]["AccidentCounts"];
+        };
         /** @description A word beside the acknowledgement. */
         AcknowledgeBody: {
             /** @default  */
@@ -5341,7 +5435,7 @@ export interface components {
          * @description Whose the records are.
          * @enum {string}
          */
-        RecordOwner: "enterprise" | "region" | "everyone";
+        RecordOwner: "enterprise" | "region" | "either" | "everyone";
         /** @description The record above. */
         RecordParent: {
             id: string;
@@ -5542,7 +5636,7 @@ export interface components {
          * @description What may stand in a field.
          * @enum {string}
          */
-        RegisterFieldType: "text" | "number" | "date" | "choice" | "person" | "place" | "file" | "table" | "record";
+        RegisterFieldType: "text" | "number" | "date" | "datetime" | "choice" | "person" | "place" | "file" | "table" | "record";
         /** @description A condition of a transition. */
         RegisterGuard: {
             id: string;
@@ -6480,6 +6574,41 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    accident_statistics: {
+        parameters: {
+            query: {
+                /** @description First day, `YYYY-MM-DD`, Beijing. */
+                from: string;
+                /** @description Last day, inclusive. */
+                to: string;
+                /** @description Code of a division; all below it count. */
+                region?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccidentStatistics"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: {

@@ -73,6 +73,8 @@ export type OrderTarget = Schemas['OrderTarget']
 /** An enterprise that is handed over from one node to another. */
 export type Transfer = Schemas['Transfer']
 export type TransferPreview = Schemas['TransferPreview']
+export type AccidentCounts = Schemas['AccidentCounts']
+export type AccidentStatistics = Schemas['AccidentStatistics']
 export type Proof = Schemas['Proof']
 export type ProofDetail = Schemas['ProofDetail']
 export type ThinnedDay = Schemas['ThinnedDay']

@@ -33,6 +33,7 @@ export const router = createRouter({
     { path: '/registers/:kind', component: () => import('@/areas/register/RegisterPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind/:id', component: () => import('@/areas/register/RecordPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind/:id/print', component: () => import('@/areas/register/PrintPage.vue'), meta: { title: 'print.title', bare: true } },
+    { path: '/accidents/statistics', component: () => import('@/areas/accident/StatisticsPage.vue'), meta: { title: 'accident.statistics' } },
     { path: '/duty', component: () => import('@/areas/duty/DutyPage.vue'), meta: { title: 'nav.duty' } },
     { path: '/network', component: () => import('@/areas/network/NetworkPage.vue'), meta: { title: 'nav.network' } },
     { path: '/network/rates', component: () => import('@/areas/network/NetworkingPage.vue'), meta: { title: 'networking.title' } },

@@ -504,7 +504,7 @@ const en: Shape = {
     denied: 'This page needs the permission “{permission}”. Ask an administrator.',
   },
   list: { or: ' or ', comma: ', ', semicolon: '; ', stop: '. ', colon: '{name}: ' },
-  due: { overdue: 'Overdue', overdueBy: '{n} d overdue', today: 'Due today', left: '{n} d left' },
+  due: { minutes: '{n} min', hoursMinutes: '{h} h {m} min', days: '{n} days', spanOver: '{span} late', spanLeft: '{span} left', overdue: 'Overdue', overdueBy: '{n} d overdue', today: 'Due today', left: '{n} d left' },
   copy: {
     mark: 'Copy',
     of: 'Read-only copy; kept by {name}',
@@ -1159,6 +1159,14 @@ const en: Shape = {
     due_soon: 'Due soon',
     task: 'New task',
   },
+  accident: {
+    statistics: 'Accident statistics',
+    scope: 'Accidents, casualties, loss, late reports, changes of class and findings by the day on which they happened; to be concluded, concluded, in time by the day by which they were to be concluded (time of the investigation and of the reply, this product’s reading); people by the day of the approval. What was dismissed counts nowhere.',
+    total: 'Total',
+    by: { class: 'By class', sector: 'By sector', region: 'By county' },
+    part: { class: 'Class', sector: 'Sector', region: 'Division' },
+    col: { accidents: 'Accidents', deaths: 'Deaths', serious_injuries: 'Seriously injured', direct_loss_wan: 'Direct loss (10,000 yuan)', told_late: 'Told late', reclassed: 'Class changed', breaches: 'Findings', to_conclude: 'To conclude', concluded: 'Concluded', in_time: 'In time', in_time_rate: 'In time, share', disciplined: 'Disciplined', transferred: 'To justice', penalized: 'Fined' },
+  },
   register: {
     scope: '{n} registers, {open} open, {overdue} overdue',
     counts: '{open} open, {overdue} overdue',
@@ -1255,6 +1263,10 @@ const en: Shape = {
     full: 'At most {n} rows.',
     inRow: 'Row {n}: {text}',
     need: { enterprise: 'Choose an enterprise.', region: 'Choose a county.' },
+    whose: 'Happened at',
+    ofEnterprise: 'An enterprise',
+    ofRegion: 'No enterprise (by division, such as road traffic)',
+    enterpriseOrRegion: 'Enterprise or division',
     fault: {
       missing: 'Fill in {field}.',
       number: '{field} must be a number, such as 25 or 0.5.',

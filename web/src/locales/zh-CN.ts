@@ -501,7 +501,7 @@ export default {
     denied: '查看这一页需要“{permission}”权限，请联系系统管理员。',
   },
   list: { or: '或', comma: '、', semicolon: '；', stop: '。', colon: '{name}：' },
-  due: { overdue: '已逾期', overdueBy: '已逾期 {n} 天', today: '今天到期', left: '还有 {n} 天' },
+  due: { minutes: '{n} 分钟', hoursMinutes: '{h} 小时 {m} 分钟', days: '{n} 天', spanOver: '已超时 {span}', spanLeft: '还剩 {span}', overdue: '已逾期', overdueBy: '已逾期 {n} 天', today: '今天到期', left: '还有 {n} 天' },
   copy: {
     mark: '副本',
     of: '只读副本，主管节点：{name}',
@@ -1156,6 +1156,14 @@ export default {
     task: '新的待办',
     taken_over: '责任人已变更',
   },
+  accident: {
+    statistics: '事故统计',
+    scope: '起数、伤亡、损失、超时报告、等级变化和认定，按发生日期计入；应结案、实际结案、按期结案，按应结案日期（调查期限加批复期限，本产品口径）计入；处分、移送、处罚人数，按批复日期计入。认定为不属于生产安全事故的不计。',
+    total: '合计',
+    by: { class: '按等级', sector: '按行业领域', region: '按县（市、区）' },
+    part: { class: '等级', sector: '行业领域', region: '区划' },
+    col: { accidents: '起数', deaths: '死亡', serious_injuries: '重伤', direct_loss_wan: '直接损失（万元）', told_late: '超时报告', reclassed: '等级变化', breaches: '迟报等认定', to_conclude: '应结案', concluded: '实际结案', in_time: '按期结案', in_time_rate: '按期结案率', disciplined: '处分（人）', transferred: '移送（人）', penalized: '处罚（人）' },
+  },
   register: {
     scope: '{n} 种台账，未办结 {open}，已逾期 {overdue}',
     counts: '未办结 {open}，已逾期 {overdue}',
@@ -1252,6 +1260,10 @@ export default {
     full: '最多 {n} 行。',
     inRow: '第 {n} 行：{text}',
     need: { enterprise: '请选择企业。', region: '请选择县（市、区）。' },
+    whose: '发生在',
+    ofEnterprise: '企业',
+    ofRegion: '无企业（按行政区域，如道路交通）',
+    enterpriseOrRegion: '企业或区域',
     fault: {
       missing: '请填写{field}。',
       number: '{field}要填数字，例如 25 或 0.5。',

@@ -43,6 +43,7 @@ impl Certificate {
         let value = |id: &str| match field(id) {
             Some(FieldType::Number { .. }) => NUMBER_BYTES,
             Some(FieldType::Date) => 10,
+            Some(FieldType::DateTime) => 16,
             _ => TEXT_BYTES_LEAST,
         };
         let fields: usize = self.shows.iter().map(|id| id.len() + 1 + value(id) + 1).sum();
@@ -186,6 +187,7 @@ fn worded(field: &Field, value: &Value) -> Option<String> {
         }
         (FieldType::Text { .. }, Value::Text(text)) => Some(one_line(text)),
         (FieldType::Date, Value::Date(date)) => Some(date.to_string()),
+        (FieldType::DateTime, Value::DateTime(at)) => Some(super::minute_of(*at).replace('T', " ")),
         (FieldType::Number { unit, .. }, Value::Number(n)) => {
             let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
             let plain = format!("{n}{unit}");

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use jiff::ToSpan as _;
 
 use super::kind::{Compute, Field, FieldType, Kind, Months};
-use super::{Record, Value, grade};
+use super::{Record, Value, accident, grade};
 
+/// Days that are added to a date at most.
+const DAYS_MAX: f64 = 36_500.0;
 /// Months that are added to a date at most; 1,000 years.
 const MONTHS_MAX: i32 = 12_000;
 
@@ -39,12 +41,23 @@ impl Compute {
     /// The fields that it follows from.
     pub(super) fn inputs(&self) -> Vec<&str> {
         match self {
-            Self::Sum(id, _) | Self::Count(id) | Self::Steps(id, ..) | Self::PlusDays(id, _) | Self::PlusMonths(id, Months::Fixed(_)) => {
-                vec![id]
+            Self::Sum(id, _)
+            | Self::Count(id, _)
+            | Self::Steps(id, ..)
+            | Self::PlusDays(id, _)
+            | Self::DayOf(id)
+            | Self::PlusMonths(id, Months::Fixed(_)) => vec![id],
+            Self::PlusDaysOf(id, days) => std::iter::once(id).chain(days).map(String::as_str).collect(),
+            Self::Accident { toll, happened, nature, .. } => vec![toll, happened, nature],
+            Self::Telling { toll, happened, nature, heard, .. } => {
+                [toll, happened, nature].into_iter().chain(heard).map(String::as_str).collect()
             }
             Self::Grade { contents, people, .. } => vec![contents, people],
             Self::Join(ids) => ids.iter().map(String::as_str).collect(),
-            Self::Difference(a, b) | Self::Percent(a, b) | Self::PlusMonths(a, Months::Field(b) | Months::By(b, _)) => vec![a, b],
+            Self::Difference(a, b)
+            | Self::Percent(a, b)
+            | Self::DaysBetween(a, b)
+            | Self::PlusMonths(a, Months::Field(b) | Months::By(b, _)) => vec![a, b],
         }
     }
 }
@@ -57,6 +70,21 @@ fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
     let finite = |n: f64| n.is_finite().then_some(Value::Number(n));
     match compute {
         Compute::Grade { contents, people, shows } => grade::value(*shows, field, &grade::of(contents, people, record).ok()??),
+        Compute::Accident { toll, happened, nature, shows } => accident::value(*shows, field, toll, happened, nature, record),
+        Compute::Telling { toll, happened, nature, heard, shows } => accident::told(*shows, field, [toll, happened, nature], heard, record),
+        Compute::PlusDaysOf(date, days) => {
+            let mut total = record.number(days.first()?)?;
+            total += days[1..].iter().filter_map(|id| record.number(id)).sum::<f64>();
+            if total.abs() > DAYS_MAX {
+                return None;
+            }
+            record.date(date)?.checked_add((total.floor() as i64).days()).ok().map(Value::Date)
+        }
+        Compute::DaysBetween(from, to) => {
+            let span = record.date(from)?.until(record.date(to)?).ok()?;
+            finite(f64::from(span.get_days()))
+        }
+        Compute::DayOf(at) => record.date(at).map(Value::Date),
         Compute::PlusDays(date, days) => record.date(date)?.checked_add(days.days()).ok().map(Value::Date),
         Compute::Join(ids) => {
             let parts = ids.iter().map(|id| record.text(id)).collect::<Option<Vec<_>>>()?;
@@ -71,7 +99,9 @@ fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
             // Nothing at all adds up to -0.0 by itself.
             finite(cells.fold(0.0, |sum, n| sum + n))
         }
-        Compute::Count(id) => finite(table(id)?.len() as f64),
+        Compute::Count(id, None) => finite(table(id)?.len() as f64),
+        // The day does not matter: a test that looks at it is refused when the kind is read.
+        Compute::Count(id, Some(when)) => finite(table(id)?.iter().filter(|row| when.holds_of(row, record.entered_on)).count() as f64),
         Compute::Difference(a, b) => finite(record.number(a)? - record.number(b)?),
         // Never by 0: the quotient is no number then.
         Compute::Percent(a, b) => finite(100.0 * record.number(a)? / record.number(b)?),

@@ -171,6 +171,14 @@ impl Kind {
                 let columns = ["substance", "tonnes", "categories"].into_iter().map(|column| format!("{contents}.{column}"));
                 inputs.chain(columns).collect()
             }
+            Compute::Accident { toll, .. } | Compute::Telling { toll, .. } => {
+                inputs.chain(super::accident::COLUMNS.map(|(column, _)| format!("{toll}.{column}"))).collect()
+            }
+            Compute::Count(table, Some(when)) => {
+                let mut columns = BTreeSet::new();
+                when.visit(&mut |test| columns.extend(test.of().into_iter().map(|column| format!("{table}.{column}"))));
+                inputs.chain(columns).collect()
+            }
             _ => inputs.collect(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kind::{Compute, Field, FieldType, Kind, Shows};
-use super::{FieldFault, Record, Refused, Value};
+use super::{Content as Says, FieldFault, Record, Refused, Value};
 use crate::major_hazard::{Cause, Content, Grade, Term, Unit, built_in};
 use crate::pack::CONFIDENCES;
 
@@ -53,7 +53,7 @@ pub(super) fn of(contents: &str, people: &str, record: &Record) -> Result<Option
         if (0.0..=f64::from(u32::MAX)).contains(&n) && n.fract() == 0.0 {
             unit.people_within_500m = Some(n as u32);
         } else {
-            refused.push(Refused::Content(people.to_owned(), Cause::People));
+            refused.push(Refused::Content(people.to_owned(), Says::MajorHazard(Cause::People)));
         }
     }
     if !refused.is_empty() {
@@ -66,7 +66,10 @@ pub(super) fn of(contents: &str, people: &str, record: &Record) -> Result<Option
         }
         None => people.to_owned(),
     };
-    built_in().grade(&unit).map(Some).map_err(|faults| faults.into_iter().map(|f| Refused::Content(at(&f.field), f.cause)).collect())
+    let refused = |faults: Vec<crate::major_hazard::Fault>| {
+        faults.into_iter().map(|f| Refused::Content(at(&f.field), Says::MajorHazard(f.cause))).collect()
+    };
+    built_in().grade(&unit).map(Some).map_err(refused)
 }
 
 impl Kind {

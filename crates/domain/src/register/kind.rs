@@ -74,6 +74,8 @@ pub enum Owner {
     Enterprise,
     /// A division's.
     Region,
+    /// An enterprise's where there is one, else a division's: each record says which.
+    Either,
     /// Nobody's: everybody who may look sees it, whoever has a role for the whole node writes it.
     Everyone,
 }
@@ -146,6 +148,8 @@ pub enum FieldType {
     },
     /// A calendar date.
     Date,
+    /// An instant to the minute, civil time in Beijing.
+    DateTime,
     /// One of these.
     Choice {
         /// In the order in which they are offered.
@@ -175,7 +179,7 @@ pub enum FieldType {
     },
     /// Rows of columns.
     Table {
-        /// Text, number, date or choice each.
+        /// Text, number, date, instant or choice each.
         columns: Vec<Field>,
         /// Most rows.
         rows_max: usize,
@@ -235,8 +239,8 @@ pub struct Choice {
 pub enum Compute {
     /// Sum of a column; an empty table adds up to 0, empty cells count nothing.
     Sum(String, String),
-    /// Rows of a table.
-    Count(String),
+    /// Rows of a table; with a test, those of which it holds.
+    Count(String, Option<Test>),
     /// The first less the second.
     Difference(String, String),
     /// 100 times the first by the second; empty where the second is 0.
@@ -247,6 +251,12 @@ pub enum Compute {
     PlusMonths(String, Months),
     /// A date and so many calendar days.
     PlusDays(String, i32),
+    /// A date and as many calendar days as these numbers say together, rounded down; empty while the first is, an empty one of the others adds nothing.
+    PlusDaysOf(String, Vec<String>),
+    /// Calendar days from the first date to the second; negative where it is the earlier.
+    DaysBetween(String, String),
+    /// The day of an instant.
+    DayOf(String),
     /// Texts one after the other.
     Join(Vec<String>),
     /// One figure of the grade of a major hazard installation ([`crate::major_hazard`]): the same that `anlan grade` tells.
@@ -258,6 +268,99 @@ pub enum Compute {
         /// Which figure.
         shows: Shows,
     },
+    /// What an accident is by what was told of it ([`crate::accident`]): the same that `anlan accident classify` tells.
+    Accident {
+        /// The table of what was told, with the columns `told_on`, `on`, `deaths`, `serious_injuries` and `direct_loss_wan`.
+        toll: String,
+        /// The instant at which it happened.
+        happened: String,
+        /// The choice of its nature: `general`, `road`, `fire`.
+        nature: String,
+        /// What of it.
+        shows: AccidentShows,
+    },
+    /// Who told whom of an accident in which time ([`crate::accident::Accidents::clock_along`]).
+    Telling {
+        /// As of [`Self::Accident`].
+        toll: String,
+        /// The instant at which it happened.
+        happened: String,
+        /// The choice of its nature.
+        nature: String,
+        /// When each desk knew, from the enterprise to the departments of the State Council.
+        heard: [String; 5],
+        /// What of it.
+        shows: TellingShows,
+    },
+}
+
+/// What of an accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccidentShows {
+    /// Deaths that count.
+    Deaths,
+    /// Serious injuries that count.
+    SeriousInjuries,
+    /// Direct loss, 万元; empty while it is not known.
+    DirectLoss,
+    /// Id of the class.
+    Class,
+    /// Which of the numbers make it, in Chinese; empty where none is above zero.
+    By,
+    /// Id of the class by the report that was told first.
+    FirstClass,
+    /// Which way the class went last: `no`, `up`, `down`.
+    Reclassed,
+    /// The last day on which later casualties count.
+    CasualtiesUntil,
+    /// Up to whom it is reported.
+    ReportUpTo,
+    /// Whose government answers for the investigation.
+    InvestigatedBy,
+    /// Days for the report of the investigation.
+    ReportDays,
+    /// Days for the reply to it.
+    ReplyDays,
+    /// A row per report: what was told, what counts, the class from then on.
+    Trace,
+}
+
+impl AccidentShows {
+    /// Everything by its word.
+    pub const WORDS: [(&'static str, Self); 13] = [
+        ("deaths", Self::Deaths),
+        ("serious_injuries", Self::SeriousInjuries),
+        ("direct_loss", Self::DirectLoss),
+        ("class", Self::Class),
+        ("by", Self::By),
+        ("first_class", Self::FirstClass),
+        ("reclassed", Self::Reclassed),
+        ("casualties_until", Self::CasualtiesUntil),
+        ("report_up_to", Self::ReportUpTo),
+        ("investigated_by", Self::InvestigatedBy),
+        ("report_days", Self::ReportDays),
+        ("reply_days", Self::ReplyDays),
+        ("trace", Self::Trace),
+    ];
+}
+
+/// What of the telling of an accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TellingShows {
+    /// A row per duty: heard, due, told, how late.
+    Hops,
+    /// Until when the next duty that is open is to be done; empty = none is open.
+    TellBy,
+    /// Whose duty was done too late: `none`, `enterprise`, `department`, `both`.
+    Late,
+    /// Minutes by which the worst of them was late; empty = none was.
+    LateMin,
+}
+
+impl TellingShows {
+    /// Everything by its word.
+    pub const WORDS: [(&'static str, Self); 4] =
+        [("hops", Self::Hops), ("tell_by", Self::TellBy), ("late", Self::Late), ("late_min", Self::LateMin)];
 }
 
 /// A figure of a grade.
@@ -362,7 +465,7 @@ pub struct State {
 /// By when a state should be left; always till the end of a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// The day that stands in this field.
+    /// The day that stands in this field, or that of the instant in it.
     Field(String),
     /// So many calendar days after it was entered.
     Days(i32),
@@ -458,7 +561,7 @@ pub struct Guard {
 }
 
 /// The closed set of conditions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// Every one.
     All(Vec<Test>),
@@ -472,6 +575,8 @@ pub enum Test {
     Is(String, String),
     /// One of these fields becomes another with this act, computed ones too.
     Changed(Vec<String>),
+    /// Every row that stood in this table before stands there still, as it was, before those that are new.
+    Extends(String),
     /// The number is at least this.
     AtLeast(String, f64),
     /// The number is at most this.

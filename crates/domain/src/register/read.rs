@@ -7,13 +7,14 @@ use anlan_model::Role;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::accident;
 use super::certificate::{self, Certificate};
 use super::exchange::Exchange;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart, Opens, Owner,
-    Retention, Shows, State, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
+    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
@@ -194,6 +195,7 @@ enum RawOwner {
     #[default]
     Enterprise,
     Region,
+    Either,
     Everyone,
 }
 
@@ -247,7 +249,7 @@ struct RawField {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by, date + plus_days, join, grade + people + shows"
+    expecting = "a computation is one of sum, count, difference, percent, steps + from + else, date + plus_months, date + plus_months + by, date + plus_days, date + plus_days_of, days_between, day_of, join, grade + people + shows, accident + happened + nature + shows, telling + happened + nature + heard + shows"
 )]
 enum RawCompute {
     Sum(RawSum),
@@ -257,8 +259,13 @@ enum RawCompute {
     Steps(RawSteps),
     Months(RawMonths),
     PlusDays(RawPlusDays),
+    PlusDaysOf(RawPlusDaysOf),
+    DaysBetween(RawDaysBetween),
+    DayOf(RawDayOf),
     Join(RawJoin),
     Grade(RawGrade),
+    Accident(RawAccident),
+    Telling(RawTelling),
 }
 
 #[derive(Deserialize)]
@@ -271,6 +278,9 @@ struct RawSum {
 #[serde(deny_unknown_fields)]
 struct RawCount {
     count: String,
+    /// Of which this holds; left out = all.
+    #[serde(default, rename = "where")]
+    when: Option<RawTest>,
 }
 
 #[derive(Deserialize)]
@@ -312,6 +322,25 @@ struct RawPlusDays {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawPlusDaysOf {
+    date: String,
+    plus_days_of: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDaysBetween {
+    days_between: [String; 2],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDayOf {
+    day_of: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawJoin {
     join: Vec<String>,
 }
@@ -321,6 +350,25 @@ struct RawJoin {
 struct RawGrade {
     grade: String,
     people: String,
+    shows: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccident {
+    accident: String,
+    happened: String,
+    nature: String,
+    shows: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTelling {
+    telling: String,
+    happened: String,
+    nature: String,
+    heard: [String; 5],
     shows: String,
 }
 
@@ -436,7 +484,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, changed, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -445,6 +493,7 @@ enum RawTest {
     Filled(RawFilled),
     Is(RawIs),
     Changed(RawChanged),
+    Extends(RawExtends),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
     Above(RawAbove),
@@ -493,6 +542,12 @@ struct RawIs {
 #[serde(deny_unknown_fields)]
 struct RawChanged {
     changed: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExtends {
+    extends: String,
 }
 
 #[derive(Deserialize)]
@@ -612,6 +667,11 @@ fn is_text(of: &FieldType) -> bool {
 /// One short value, as a list shows it in a column.
 fn is_plain(of: &FieldType) -> bool {
     !matches!(of, FieldType::Table { .. } | FieldType::File { .. } | FieldType::Place)
+}
+
+/// Has a day.
+fn is_day(of: &FieldType) -> bool {
+    matches!(of, FieldType::Date | FieldType::DateTime)
 }
 
 fn is_sorted(of: &FieldType) -> bool {
@@ -763,6 +823,7 @@ impl Reader<'_> {
             owner: match file.owner {
                 RawOwner::Enterprise => Owner::Enterprise,
                 RawOwner::Region => Owner::Region,
+                RawOwner::Either => Owner::Either,
                 RawOwner::Everyone => Owner::Everyone,
             },
             exchange,
@@ -984,6 +1045,7 @@ impl Reader<'_> {
                 FieldType::Number { unit: raw.unit.unwrap_or_default(), min: raw.min, max: raw.max }
             }
             "date" => FieldType::Date,
+            "datetime" => FieldType::DateTime,
             "choice" => {
                 let ids: BTreeSet<&str> = raw.choices.iter().map(|c| c.id.as_str()).collect();
                 if ids.is_empty() || ids.len() < raw.choices.len() {
@@ -1031,9 +1093,9 @@ impl Reader<'_> {
             }
             other => {
                 let known = if is_column {
-                    "text, number, date or choice"
+                    "text, number, date, datetime or choice"
                 } else {
-                    "text, number, date, choice, person, place, file, table or record"
+                    "text, number, date, datetime, choice, person, place, file, table or record"
                 };
                 self.wrong(&raw.of.span(), path("type"), format!("{other:?} is not {known}"));
                 FieldType::Date
@@ -1093,7 +1155,7 @@ impl Reader<'_> {
             let span = raw.span();
             match raw.into_inner() {
                 RawDeadline::Field(RawDeadlineField { field }) => {
-                    if !types.get(&field).is_some_and(|f| matches!(f.of, FieldType::Date)) {
+                    if !types.get(&field).is_some_and(|f| is_day(&f.of)) {
                         self.wrong(&span, path("deadline"), format!("{field:?} is no date"));
                     }
                     Deadline::Field(field)
@@ -1317,6 +1379,18 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
         FieldType::Number { .. } => Ok(id),
         _ => Err(format!("{id:?} is no number")),
     };
+    let told_of = |toll: &str, happened: &str, nature: &str| {
+        if !matches!(&find(toll)?.of, FieldType::Table { columns, .. } if accident::is_toll(columns)) {
+            return Err(format!("{toll:?} is no table with the columns {}", accident::toll_columns()));
+        }
+        if !matches!(find(happened)?.of, FieldType::DateTime) {
+            return Err(format!("{happened:?} is no instant"));
+        }
+        if !accident::is_nature(&find(nature)?.of) {
+            return Err(format!("{nature:?} is no choice of general, road and fire"));
+        }
+        Ok(())
+    };
     let is_number = matches!(of, FieldType::Number { .. });
     let wanted = |fits: bool, what: &str| if fits { Ok(()) } else { Err(format!("makes {what}, but the field is none")) };
     match raw {
@@ -1330,11 +1404,18 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
                 None => Err(format!("{table:?} has no column {column:?}")),
             }
         }
-        RawCompute::Count(RawCount { count }) => {
+        RawCompute::Count(RawCount { count, when }) => {
             wanted(is_number, "a number")?;
-            match find(&count)?.of {
-                FieldType::Table { .. } => Ok(Compute::Count(count)),
-                _ => Err(format!("{count:?} is no table")),
+            let FieldType::Table { columns, .. } = &find(&count)?.of else { return Err(format!("{count:?} is no table")) };
+            let Some(when) = when else { return Ok(Compute::Count(count, None)) };
+            let columns = columns.iter().map(|c| (c.id.clone(), c.clone())).collect();
+            let test = test(when, &columns, &BTreeSet::new(), 0)?;
+            let mut is_of_cells = true;
+            test.visit(&mut |test| is_of_cells &= test.is_of_fields() && !test.is_of_the_day());
+            if is_of_cells {
+                Ok(Compute::Count(count, Some(test)))
+            } else {
+                Err("`where` looks at more than the cells of a row".to_owned())
             }
         }
         RawCompute::Difference(RawDifference { difference: [a, b] }) => {
@@ -1383,6 +1464,53 @@ fn compute(raw: RawCompute, of: &FieldType, above: &[Field]) -> Result<Compute, 
                 return Err(format!("at most {DAYS_MAX} days"));
             }
             Ok(Compute::PlusDays(date, plus_days))
+        }
+        RawCompute::PlusDaysOf(RawPlusDaysOf { date, plus_days_of }) => {
+            wanted(matches!(of, FieldType::Date), "a date")?;
+            if !is_day(&find(&date)?.of) {
+                return Err(format!("{date:?} is no date"));
+            }
+            if !(1..=JOINED_MAX).contains(&plus_days_of.len()) {
+                return Err(format!("plus_days_of names 1 to {JOINED_MAX} numbers"));
+            }
+            Ok(Compute::PlusDaysOf(date, plus_days_of.into_iter().map(number).collect::<Result<_, _>>()?))
+        }
+        RawCompute::DaysBetween(RawDaysBetween { days_between: [from, to] }) => {
+            wanted(is_number, "a number")?;
+            for id in [&from, &to] {
+                if !is_day(&find(id)?.of) {
+                    return Err(format!("{id:?} is no date"));
+                }
+            }
+            Ok(Compute::DaysBetween(from, to))
+        }
+        RawCompute::DayOf(RawDayOf { day_of }) => {
+            wanted(matches!(of, FieldType::Date), "a date")?;
+            match find(&day_of)?.of {
+                FieldType::DateTime => Ok(Compute::DayOf(day_of)),
+                _ => Err(format!("{day_of:?} is no instant")),
+            }
+        }
+        RawCompute::Accident(RawAccident { accident: toll, happened, nature, shows }) => {
+            let Some((_, shows)) = AccidentShows::WORDS.into_iter().find(|(word, _)| *word == shows) else {
+                return Err(format!("{shows:?} is not {}", AccidentShows::WORDS.map(|(word, _)| word).join(", ")));
+            };
+            told_of(&toll, &happened, &nature)?;
+            accident::fits(shows, of)?;
+            Ok(Compute::Accident { toll, happened, nature, shows })
+        }
+        RawCompute::Telling(RawTelling { telling: toll, happened, nature, heard, shows }) => {
+            let Some((_, shows)) = TellingShows::WORDS.into_iter().find(|(word, _)| *word == shows) else {
+                return Err(format!("{shows:?} is not {}", TellingShows::WORDS.map(|(word, _)| word).join(", ")));
+            };
+            told_of(&toll, &happened, &nature)?;
+            for id in &heard {
+                if !matches!(find(id)?.of, FieldType::DateTime) {
+                    return Err(format!("{id:?} is no instant"));
+                }
+            }
+            accident::fits_telling(shows, of)?;
+            Ok(Compute::Telling { toll, happened, nature, heard, shows })
         }
         RawCompute::Join(RawJoin { join }) => {
             wanted(matches!(of, FieldType::Text { .. }), "a text")?;
@@ -1477,7 +1605,7 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
     let date = |id: String| match id.as_str() {
         DAY_OF_ACT => Ok(None),
         _ => match of(&id)? {
-            FieldType::Date => Ok(Some(id)),
+            FieldType::Date | FieldType::DateTime => Ok(Some(id)),
             _ => Err(format!("{id:?} is no date")),
         },
     };
@@ -1503,6 +1631,10 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
             changed.iter().try_for_each(|id| of(id).map(drop))?;
             Ok(Test::Changed(changed))
         }
+        RawTest::Extends(RawExtends { extends }) => match of(&extends)? {
+            FieldType::Table { .. } => Ok(Test::Extends(extends)),
+            _ => Err(format!("{extends:?} is no table")),
+        },
         RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
         RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
         RawTest::Above(raw) => number(raw.field, raw.above, Test::Above),

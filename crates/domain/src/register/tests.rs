@@ -44,7 +44,7 @@ fn a_broken_kind_is_told_by_line_and_field() {
         "type = \"person\"",
         "type = \"html\"",
         "type = \"html\"",
-        "is not text, number, date, choice, person, place, file, table or record",
+        "is not text, number, date, datetime, choice, person, place, file, table or record",
     );
     check("title = \"description\"", "title = \"level\"", "title = \"level\"", "title: \"level\" must be a text");
     check("filter = [\"level\"", "filter = [\"place\"", "filter = [\"place\"", "must be a choice, date, number, person or record");

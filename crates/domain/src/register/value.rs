@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anlan_model::Wgs84;
-use jiff::civil::Date;
-use serde::Serialize;
+use jiff::civil::{Date, DateTime};
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use super::kind::{Field, FieldType, Kind};
@@ -22,6 +22,9 @@ pub const RETAINED_UNTIL: &str = "@retained_until";
 pub enum Value {
     /// A calendar date.
     Date(Date),
+    /// An instant to the minute, civil time in Beijing: `2026-03-01T09:05`.
+    #[serde(serialize_with = "minute")]
+    DateTime(DateTime),
     /// A number in the field's unit.
     Number(f64),
     /// Text, the id of a choice, of a person, of a record.
@@ -55,6 +58,9 @@ impl Value {
             Json::String(text) => match text.parse() {
                 // jiff reads more than a date ("2026-03-01T10:00"); a date is ten characters.
                 Ok(date) if matches!(of, Some(FieldType::Date)) && text.len() == 10 => Some(Self::Date(date)),
+                _ if matches!(of, Some(FieldType::DateTime)) => {
+                    Some(parse_minute(text).map_or_else(|| Self::Text(text.clone()), Self::DateTime))
+                }
                 _ => Some(Self::Text(text.clone())),
             },
             Json::Object(_) => serde_json::from_value::<Wgs84>(json.clone()).ok().map(Self::Place),
@@ -97,7 +103,7 @@ impl FieldType {
                 unit == u && min.is_none_or(|m| lo.is_some_and(|l| l >= m)) && max.is_none_or(|m| hi.is_some_and(|h| h <= m))
             }
             (Self::Record { of, .. }, Self::Record { of: other, .. }) => of == other,
-            (Self::Date, Self::Date) | (Self::Person, Self::Person) | (Self::Place, Self::Place) => true,
+            (Self::Date, Self::Date) | (Self::DateTime, Self::DateTime) | (Self::Person, Self::Person) | (Self::Place, Self::Place) => true,
             _ => false,
         }
     }
@@ -122,7 +128,7 @@ impl Field {
             (FieldType::Number { min, max, .. }, Value::Number(n)) => {
                 n.is_finite() && min.is_none_or(|min| *n >= min) && max.is_none_or(|max| *n <= max)
             }
-            (FieldType::Date, Value::Date(_)) => true,
+            (FieldType::Date, Value::Date(_)) | (FieldType::DateTime, Value::DateTime(_)) => true,
             (FieldType::Place, Value::Place(place)) => Wgs84::new(place.lon, place.lat).is_some(),
             // Ids of attachments are numbers; in cases, names.
             (FieldType::File { max, .. }, Value::Files(ids)) => {
@@ -156,6 +162,21 @@ impl Field {
     }
 }
 
+/// An instant as JSON writes it, `YYYY-MM-DDTHH:MM`.
+pub fn minute_of(at: DateTime) -> String {
+    format!("{}T{:02}:{:02}", at.date(), at.hour(), at.minute())
+}
+
+/// The instant of such a text; `None` for anything else, one with seconds or a zone too.
+pub fn parse_minute(text: &str) -> Option<DateTime> {
+    let at: DateTime = text.parse().ok()?;
+    (text.len() == 16 && minute_of(at) == text).then_some(at)
+}
+
+fn minute<S: Serializer>(at: &DateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&minute_of(*at))
+}
+
 /// Whether it is a calendar date as JSON writes one, `YYYY-MM-DD`.
 pub fn is_day(text: &str) -> bool {
     text.len() == 10 && text.parse::<Date>().is_ok()
@@ -183,6 +204,7 @@ impl Kind {
             let (text, number) = match record.fields.get(id)? {
                 Value::Text(text) => (Some(text.chars().take(INDEXED_CHARS).collect()), None),
                 Value::Date(date) => (Some(date.to_string()), None),
+                Value::DateTime(at) => (Some(minute_of(*at)), None),
                 Value::Number(n) => (None, Some(*n)),
                 Value::Place(_) | Value::Files(_) | Value::Table(_) => return None,
             };
@@ -204,6 +226,7 @@ impl Kind {
         let part = |id: &String| match fields.get(id)? {
             Value::Text(text) => Some(search::plain(text)),
             Value::Date(date) => Some(date.to_string()),
+            Value::DateTime(at) => Some(minute_of(*at)),
             Value::Number(n) => Some(n.to_string()),
             Value::Place(_) | Value::Files(_) | Value::Table(_) => None,
         };

@@ -979,7 +979,9 @@ fn unfit(declared: &RegisterField, part: Option<&str>, field: Option<&Field>) ->
     let field = field.filter(|field| field.codes.is_none())?;
     let fits = match &field.as_ {
         As::Text { .. } => true,
-        As::Integer | As::Decimal(_) => !matches!(declared.of, FieldType::Date | FieldType::Person | FieldType::Record { .. }),
+        As::Integer | As::Decimal(_) => {
+            !matches!(declared.of, FieldType::Date | FieldType::DateTime | FieldType::Person | FieldType::Record { .. })
+        }
         As::Time { .. } | As::Date { .. } => matches!(declared.of, FieldType::Date),
         As::Boolean { .. } => false,
     };

@@ -2,6 +2,7 @@
 //!
 //! No rule lives here: a handler reads the question, calls one use case of `anlan_app`, and shapes the answer. Start at [`api`].
 
+mod accident;
 mod alarm;
 mod attachment;
 mod audit;
@@ -87,6 +88,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(region::list))
         .routes(routes!(region::counties))
         .routes(routes!(summary::summary))
+        .routes(routes!(accident::statistics))
         .routes(routes!(enterprise::list, enterprise::create))
         .routes(routes!(enterprise::get, enterprise::update))
         .routes(routes!(enterprise::merge))

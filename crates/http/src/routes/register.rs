@@ -43,6 +43,8 @@ pub(crate) struct RegisterList {
 pub(crate) enum RecordOwner {
     Enterprise,
     Region,
+    /// An enterprise's where there is one, else a division's: each record names one of the two.
+    Either,
     /// Nobody's: everybody sees them.
     Everyone,
 }
@@ -54,6 +56,8 @@ pub(crate) enum RegisterFieldType {
     Text,
     Number,
     Date,
+    /// `YYYY-MM-DDTHH:MM`, Beijing.
+    Datetime,
     Choice,
     /// Id of a user of `GET /people`.
     Person,
@@ -139,6 +143,7 @@ impl From<&Field> for RegisterField {
                 (dto.unit, dto.min, dto.max) = (unit.clone(), *min, *max);
             }
             FieldType::Date => dto.r#type = RegisterFieldType::Date,
+            FieldType::DateTime => dto.r#type = RegisterFieldType::Datetime,
             FieldType::Choice { choices } => {
                 dto.r#type = RegisterFieldType::Choice;
                 let choice = |c: &anlan_domain::register::Choice| RegisterChoice {
@@ -396,6 +401,7 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         owner: match kind.owner {
             Owner::Enterprise => RecordOwner::Enterprise,
             Owner::Region => RecordOwner::Region,
+            Owner::Either => RecordOwner::Either,
             Owner::Everyone => RecordOwner::Everyone,
         },
         exchange: kind.exchange.map(anlan_domain::register::Exchange::as_str),

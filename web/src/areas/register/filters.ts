@@ -27,11 +27,11 @@ const first = (value: unknown): string => {
   return typeof one === 'string' ? one : ''
 }
 const within = (field: Field, text: string): string => {
-  if (field.type === 'date') return DATE.test(text) ? text : ''
+  if (field.type === 'date' || field.type === 'datetime') return DATE.test(text) ? text : ''
   return text.trim() !== '' && Number.isFinite(Number(text)) ? text.trim() : ''
 }
 /** Whether a field is narrowed by from and to, not by one value. */
-export const ranged = (field: Field) => field.type === 'date' || field.type === 'number'
+export const ranged = (field: Field) => field.type === 'date' || field.type === 'datetime' || field.type === 'number'
 
 /** Fields of a kind that a list can be narrowed by. */
 export const filterFields = (kind: Register): Field[] => kind.filter.map((id) => fieldOf(kind, id)).filter((f): f is Field => f !== undefined)

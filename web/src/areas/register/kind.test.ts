@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { KIND } from './fixture'
-import { actOf, beginning, daysUntil, doer, fieldOf, formItems, forward, groups, isPrinted, mayImport, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
-import type { HistoryEntry, Value } from './types'
+import { actOf, beginning, daysUntil, doer, fieldOf, formItems, forward, groups, isPrinted, mayImport, minutesTo, passed, rolesFor, saying, startTransitions, transitionOf, valueText } from './kind'
+import type { Field, HistoryEntry, Value } from './types'
 
 const entry = (at: string, from: string | null, to: string): HistoryEntry => ({ at, user: 'u', name: 'n', action: 'update', transition: 't', from, to, changes: {}, steps: [], people: {}, hash: '', references: {} })
 
@@ -96,4 +96,11 @@ it('says_who_did_it_also_for_somebody_at_another_node', () => {
   expect(doer({ user: '7', name: '张三' }, '本节点')).toBe('张三')
   expect(doer({ user: null, name: '王五（市局）' }, '本节点')).toBe('王五（市局）')
   expect(doer({ user: null, name: 'system' }, '本节点')).toBe('本节点')
+})
+
+it('an_instant_is_beijing_and_begun_minutes_count', () => {
+  const at = (text: string) => minutesTo('2026-03-01T12:00', Date.parse(text))
+  expect([at('2026-03-01T03:59:59Z'), at('2026-03-01T04:00:00Z'), at('2026-03-01T04:00:01Z'), at('2026-03-01T02:00:00Z')]).toEqual([1, 0, -1, 120])
+  const field = { type: 'datetime' } as Field
+  expect(valueText(field, '2026-03-01T12:00', { locale: 'zh-CN', people: {}, records: {}, unseen: '', rows: String, files: String })).toBe('2026-03-01 12:00')
 })

@@ -118,6 +118,8 @@ export function valueText(field: Field, value: Value | undefined, words: Words):
       const { lon, lat } = value as PlaceValue
       return `${lon.toFixed(6)}, ${lat.toFixed(6)} WGS-84`
     }
+    case 'datetime':
+      return String(value).replace('T', ' ')
     case 'file':
       return words.files(Array.isArray(value) ? value.length : 0)
     case 'table':
@@ -166,6 +168,12 @@ export function passed(entries: readonly HistoryEntry[], now: string): Step[] {
   }
   if (steps[steps.length - 1]?.state !== now) steps.push({ state: now, at: null })
   return steps
+}
+
+/** Minutes from `now` to an instant of a field, Beijing; negative = past, begun minutes count. */
+export const minutesTo = (at: string, now: number) => {
+  const minutes = (Date.parse(`${at}:00+08:00`) - now) / 60_000
+  return minutes < 0 ? Math.floor(minutes) : Math.ceil(minutes)
 }
 
 /** Whole days from `today` to the civil date `due`; negative = past. */
