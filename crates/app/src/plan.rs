@@ -6,20 +6,22 @@
 
 use std::sync::Arc;
 
-use anlan_domain::accident::{self, Harm, Nature, Report};
 use anlan_domain::decimal;
 use anlan_domain::indicator::{self, Fact, Facts, Indicators, Mark};
 use anlan_domain::pack::PackError;
 use anlan_domain::plan::{FINDING, Plan, Supplement};
+use anlan_domain::register::accident;
 use anlan_model::{Clock as _, OrderId, Permission, RecordId, RegionCode, Scope};
 pub use anlan_store::{DecisionRow, DecisionState, FactFilter, FactRow};
-use anlan_store::{FactError, NewDecision};
+use anlan_store::{FactError, NewDecision, RecordFilter};
+use jiff::civil::Date;
 use serde_json::{Map, Value as Json, json};
 use tracing::warn;
 
 use crate::App;
 use crate::error::{AppError, Kind as Refusal};
 use crate::pack::KnownPlan;
+use crate::record;
 use crate::validate::{self, Page, Paging};
 
 /// Facts of one request.
@@ -28,16 +30,22 @@ pub const FACTS_MAX: usize = 1_000;
 const ACCIDENT: &str = "accident";
 /// What of a record makes its fact's id.
 const OF_RECORD: &str = "record-";
+/// Proposals about a plan that nobody has decided yet.
+const OPEN_MAX: usize = 500;
 
 /// What every plan is reckoned from, as last read.
 #[derive(Default)]
-pub struct Plans(tokio::sync::Mutex<Option<(Version, Arc<Vec<Fact>>)>>);
+pub struct Plans {
+    kept: tokio::sync::Mutex<Option<(Version, Arc<(Vec<Fact>, Vec<RecordId>)>)>>,
+    /// One decision at a time: each is held against those before it.
+    deciding: tokio::sync::Mutex<()>,
+}
 
 /// Tells whether anything has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     facts: (i64, i64),
-    accidents: (i64, i64),
+    accidents: [i64; 4],
 }
 
 /// A plan with everything that it is reckoned from.
@@ -48,6 +56,8 @@ pub struct Reckoning {
     pub plan: Plan,
     /// The rows.
     pub facts: Facts,
+    /// Records of accidents that do not say how many died: no figure has them.
+    pub unread: Vec<RecordId>,
     /// Some of it is made up.
     pub is_demonstration: bool,
     /// The asker may see how the whole stands.
@@ -90,7 +100,8 @@ pub async fn reckoning(app: &App, scope: &Scope, plan: &str) -> Result<Reckoning
     let known = known(app, plan)?;
     let decisions = app.store.plan_decisions(plan).await?;
     let approved = decisions.iter().filter(|decision| decision.state == DecisionState::Approved);
-    let (mut plan, mut facts) = (known.plan.as_ref().clone(), rows(app, &known.indicators).await?);
+    let mut plan = known.plan.as_ref().clone();
+    let (mut facts, unread) = rows(app, &known.indicators).await?;
     let mut is_demonstration = facts.iter().any(|fact| fact.mark == Mark::Invented);
     for decision in approved {
         // What was approved fitted then; under another release of the pack it may not, and the document goes on without it.
@@ -113,6 +124,7 @@ pub async fn reckoning(app: &App, scope: &Scope, plan: &str) -> Result<Reckoning
         known,
         plan,
         facts,
+        unread,
         is_demonstration,
         scope: view,
     })
@@ -131,10 +143,12 @@ pub fn indicators(_: &App, scope: &Scope) -> Result<&'static Indicators, AppErro
 ///
 /// # Errors
 /// No permission to view that territory, no plan that holds it, the store's.
-pub async fn of_indicators(app: &App, scope: &Scope, region: &str) -> Result<Reckoning, AppError> {
+pub async fn of_indicators(app: &App, scope: &Scope, region: &str, day: Date) -> Result<Reckoning, AppError> {
     let plans = list(app, scope)?;
-    let plan =
-        plans.iter().find(|known| region.starts_with(&known.plan.region)).ok_or_else(|| AppError::invalid("plan.elsewhere", "region"))?;
+    let holds = plans.iter().filter(|known| region.starts_with(&known.plan.region));
+    // Of the nearest territory, and of that day; else the newest.
+    let rank = |known: &&KnownPlan| (known.plan.region.len(), (known.plan.start..=known.plan.end).contains(&day), known.plan.start);
+    let plan = holds.max_by_key(rank).ok_or_else(|| AppError::invalid("plan.elsewhere", "region"))?;
     let reckoning = reckoning(app, scope, &plan.plan.id).await?;
     if reckoning.sees(region) { Ok(reckoning) } else { Err(AppError::forbidden("scope.outside").on("region")) }
 }
@@ -156,56 +170,55 @@ fn known(app: &App, plan: &str) -> Result<KnownPlan, AppError> {
     app.registers.load().plan(plan).cloned().ok_or_else(|| AppError::new(Refusal::NotFound, "plan.unknown"))
 }
 
-async fn rows(app: &App, indicators: &Indicators) -> Result<Facts, AppError> {
+/// Facts with the accidents that could not be read.
+async fn rows(app: &App, indicators: &Indicators) -> Result<(Facts, Vec<RecordId>), AppError> {
     let version = Version { facts: app.store.facts_end().await?, accidents: app.store.records_end(ACCIDENT).await? };
-    let mut kept = app.plans.0.lock().await;
+    let mut kept = app.plans.kept.lock().await;
     let all = match &*kept {
         Some((of, all)) if *of == version => all.clone(),
         _ => {
-            let mut all: Vec<Fact> = app.store.all_facts().await?.into_iter().map(|row| row.fact).collect();
-            for (id, region, body) in app.store.records_whole(ACCIDENT).await? {
-                all.extend(of_accident(id, &region, &body, app.settings.demo));
-            }
-            let all = Arc::new(all);
+            let facts = app.store.all_facts().await?.into_iter().map(|row| row.fact);
+            let (of_accidents, unread) = accidents(app).await?;
+            let all = Arc::new((facts.chain(of_accidents).collect(), unread));
             *kept = Some((version, all.clone()));
             all
         }
     };
     drop(kept);
     let mut facts = Facts::default();
-    for fact in all.iter() {
+    for fact in &all.0 {
         // A row of a source that these definitions do not know says nothing to them.
         let _ = facts.add(fact.clone(), indicators);
     }
-    Ok(facts)
+    Ok((facts, all.1.clone()))
 }
 
-/// The facts that the record of an accident tells: the deaths that count, and each time that number changed.
-fn of_accident(id: RecordId, region: &str, body: &Json, is_demo: bool) -> Vec<Fact> {
-    let fields = &body["fields"];
-    let text = |field: &str| fields[field].as_str().unwrap_or_default();
-    let Some(happened_on) = text("happened_at").get(..10).and_then(|day| day.parse().ok()) else { return Vec::new() };
-    let nature = match text("nature") {
-        "road" => Nature::Road,
-        "fire" => Nature::Fire,
-        _ => Nature::General,
-    };
-    let number = |row: &Json, column: &str| row[column].as_f64().filter(|n| *n >= 0.0).map_or(0, |n| n as u32);
-    let reports: Vec<Report> = fields["toll"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|row| {
-            let day = |column: &str| row[column].as_str().and_then(|day| day.get(..10)?.parse().ok());
-            let told_on = day("told_on")?;
-            let harm =
-                Harm { deaths: number(row, "deaths"), serious_injuries: number(row, "serious_injuries"), direct_loss_wan_yuan: None };
-            Some(Report { on: day("on").unwrap_or(told_on), told_on: Some(told_on), harm })
-        })
-        .collect();
-    let Ok(steps) = accident::built_in().trace(happened_on, nature, &reports) else { return Vec::new() };
-    let mark = if is_demo { Mark::Invented } else { Mark::Reported };
-    indicator::of_accident(&format!("{OF_RECORD}{id}"), happened_on, region, text("sector"), mark, &steps)
+/// What the records of accidents tell, copies from below among them, and which of them say nothing.
+async fn accidents(app: &App) -> Result<(Vec<Fact>, Vec<RecordId>), AppError> {
+    // Without the register there is nothing to read.
+    let Ok(kind) = app.registers.load().kind(ACCIDENT) else { return Ok(Default::default()) };
+    let filter = record::of_kind(&kind, &RecordFilter::default());
+    let mark = if app.settings.demo { Mark::Invented } else { Mark::Reported };
+    let (mut facts, mut unread) = (Vec::new(), Vec::new());
+    let mut paging = Paging::all();
+    loop {
+        let page = app.store.records(&Scope::node(), ACCIDENT, &filter, &paging).await?;
+        for row in &page.items {
+            let Some(region) = &row.region else { continue };
+            let told = record::read(&kind, row)
+                .ok()
+                .and_then(|record| accident::facts(&record, &format!("{OF_RECORD}{}", row.id), region.as_str(), mark).ok());
+            match told {
+                Some(told) => facts.extend(told),
+                None => unread.push(row.id),
+            }
+        }
+        let Some(next) = page.next else { break };
+        paging.cursor = Some(next);
+    }
+    // A row that revises another comes behind it.
+    facts.sort_by_key(|fact: &Fact| fact.known_on);
+    Ok((facts, unread))
 }
 
 // ---- facts ---------------------------------------------------------------------------------------------------------------------------------
@@ -243,30 +256,30 @@ pub async fn facts(app: &App, scope: &Scope, filter: &FactFilter, paging: &Pagin
 ///
 /// # Errors
 /// No permission, a field that cannot be meant, a row that does not fit those that are there: with the place and the field.
-pub async fn record(app: &App, scope: &Scope, new: Vec<NewFact>) -> Result<Vec<Fact>, AppError> {
+pub async fn record_facts(app: &App, scope: &Scope, new: Vec<NewFact>) -> Result<Vec<Fact>, AppError> {
     let scope = scope.with(Permission::ManagePlan)?;
     if new.is_empty() || new.len() > FACTS_MAX {
         return Err(AppError::invalid("fact.count", "facts").with("max", FACTS_MAX));
     }
     let today = app.today();
     let facts = new.iter().enumerate().map(|(place, new)| read(app, place, new, today)).collect::<Result<Vec<_>, _>>()?;
-    app.store.record_facts(&scope, &facts, &definitions(app, &facts), app.clock.now()).await.map_err(unfit)?;
+    let registers = app.registers.load();
+    let knows = |indicators: &Indicators| facts.iter().all(|fact| indicators.source(&fact.source).is_some());
+    let of_plan = || registers.plans().map(|known| known.indicators.clone()).find(|indicators| knows(indicators));
+    // The built-in definitions first: no pack says what their sources keep.
+    let of_plan = if knows(indicator::built_in()) { None } else { of_plan() };
+    let indicators = of_plan.as_deref().unwrap_or_else(|| indicator::built_in());
+    app.store.record_facts(&scope, &facts, indicators, app.clock.now()).await.map_err(unfit)?;
     Ok(facts)
 }
 
-/// Of those who know every source of these rows, the built-in definitions first.
-fn definitions(app: &App, facts: &[Fact]) -> Arc<Indicators> {
-    let registers = app.registers.load();
-    let knows = |indicators: &&Arc<Indicators>| facts.iter().all(|fact| indicators.source(&fact.source).is_some());
-    let of_plans = registers.plans().map(|known| &known.indicators).find(knows).cloned();
-    of_plans.unwrap_or_else(|| Arc::new(indicator::built_in().clone()))
-}
-
-fn read(app: &App, place: usize, new: &NewFact, today: jiff::civil::Date) -> Result<Fact, AppError> {
+fn read(app: &App, place: usize, new: &NewFact, today: Date) -> Result<Fact, AppError> {
     let field = |name: &str| format!("facts[{place}].{name}");
     let source = validate::word(&field("source"), &new.source, false)?;
     let on = validate::day(&field("on"), &new.on)?;
-    let known_on = if new.known_on.is_empty() { today } else { validate::day(&field("known_on"), &new.known_on)? };
+    // A revision is known since it is made: nobody takes back what was said of before.
+    let is_said = !new.known_on.is_empty() && new.revises.is_empty();
+    let known_on = if is_said { validate::day(&field("known_on"), &new.known_on)? } else { today };
     if on > today || known_on > today {
         return Err(AppError::invalid("fact.future", &field(if on > today { "on" } else { "known_on" })));
     }
@@ -277,17 +290,29 @@ fn read(app: &App, place: usize, new: &NewFact, today: jiff::civil::Date) -> Res
     if is_finding && ![decimal::Decimal::ZERO, decimal::Decimal::ONE].contains(&value) {
         return Err(AppError::invalid("fact.finding", &field("value")));
     }
+    let sector = validate::word(&field("sector"), &new.sector, true)?;
+    if is_finding && !is_found_by_people(app, region.as_str(), &sector, on) {
+        return Err(AppError::invalid("fact.finding_of", &field("sector")));
+    }
     Ok(Fact {
         id: new_id(app),
         source,
         on,
         region: region.as_str().to_owned(),
-        sector: validate::word(&field("sector"), &new.sector, true)?,
+        sector,
         value,
         known_on,
         revises: validate::optional(&field("revises"), &new.revises)?,
         mark: Mark::Reported,
         note: validate::note(&field("note"), &new.note, is_finding)?,
+    })
+}
+
+/// Whether a plan of the territory has a target of this id that a person finds, and had begun.
+fn is_found_by_people(app: &App, region: &str, sector: &str, on: Date) -> bool {
+    app.registers.load().plans().filter(|known| known.plan.region == region && known.plan.start <= on).any(|known| {
+        let mut targets = known.plan.targets.iter();
+        targets.any(|target| target.indicator.is_none() && target.id.eq_ignore_ascii_case(sector))
     })
 }
 
@@ -302,7 +327,7 @@ fn unfit(error: FactError) -> AppError {
                 "known_on" => "fact.known_on",
                 "on" => "fact.year_end",
                 "revises" => "fact.revises",
-                "sector" => "word.malformed",
+                "sector" => "fact.sector",
                 _ => "fact.value",
             };
             AppError::invalid(code, &format!("facts[{place}].{field}")).with("digits", decimal::FACT_DIGITS_MAX)
@@ -349,11 +374,19 @@ pub async fn decisions(app: &App, scope: &Scope, plan: &str) -> Result<Vec<Decis
 pub async fn propose(app: &App, scope: &Scope, plan: &str, kind: &str, body: Map<String, Json>) -> Result<DecisionRow, AppError> {
     let kind = DECISIONS.into_iter().find(|known| *known == kind);
     let kind = kind.ok_or_else(|| AppError::invalid("word.unknown", "kind"))?;
+    for (field, value) in &body {
+        well_formed(field, value)?;
+    }
+    let _deciding = app.plans.deciding.lock().await;
     let reckoning = reckoning(app, scope, plan).await?;
     must_hold(&scope.with(Permission::ManagePlan)?, &reckoning)?;
+    let open = app.store.plan_decisions(plan).await?.iter().filter(|decision| decision.state == DecisionState::Proposed).count();
+    if open >= OPEN_MAX {
+        return Err(AppError::conflict("decision.too_many").with("max", OPEN_MAX));
+    }
     let mut body = Json::Object(body);
     body["mark"] = json!(Mark::Reported);
-    fits(reckoning, kind, &body)?;
+    fits(reckoning, kind, &body, app.today())?;
     let known = known(app, plan)?;
     let subject = body[if kind == "covered" { "source" } else { "target" }].as_str().unwrap_or_default().to_owned();
     let id = new_id(app);
@@ -369,6 +402,7 @@ pub async fn propose(app: &App, scope: &Scope, plan: &str, kind: &str, body: Map
 /// No permission over the plan's territory, by the proposer, decided already, what no longer fits, refused without an opinion.
 pub async fn decide(app: &App, scope: &Scope, plan: &str, id: &str, approve: bool, opinion: &str) -> Result<DecisionRow, AppError> {
     let opinion = validate::note("opinion", opinion, !approve)?;
+    let _deciding = app.plans.deciding.lock().await;
     let reckoning = reckoning(app, scope, plan).await?;
     let decide = scope.with(Permission::DecidePlan)?;
     must_hold(&decide, &reckoning)?;
@@ -383,7 +417,7 @@ pub async fn decide(app: &App, scope: &Scope, plan: &str, id: &str, approve: boo
     let kind = DECISIONS.into_iter().find(|known| *known == row.kind).ok_or_else(AppError::not_found)?;
     let region = RegionCode::new(&reckoning.known.plan.region);
     if approve {
-        fits(reckoning, kind, &row.body)?;
+        fits(reckoning, kind, &row.body, app.today())?;
     }
     let new = NewDecision { id: row.id, plan: row.plan, kind, subject: row.subject, body: row.body, region };
     app.store.decide_plan(&decide, &new, approve, &opinion, app.clock.now()).await?;
@@ -395,8 +429,27 @@ fn must_hold(scope: &Scope, reckoning: &Reckoning) -> Result<(), AppError> {
     if scope.holds(None, region.as_ref(), None) { Ok(()) } else { Err(AppError::forbidden("scope.outside")) }
 }
 
+/// That a member can be meant at all.
+fn well_formed(field: &str, value: &Json) -> Result<(), AppError> {
+    let text = value.as_str().unwrap_or_default();
+    match field {
+        "on" | "decided_on" | "deadline" | "from" | "to" => validate::day(field, text).map(drop),
+        "value" | "drop_percent" | "baseline" => {
+            let number = decimal::parse(text, decimal::TARGET_DIGITS_MAX);
+            number.map(drop).ok_or_else(|| AppError::invalid("decision.number", field).with("digits", decimal::TARGET_DIGITS_MAX))
+        }
+        "baseline_year" => Ok(()),
+        "reason" => validate::note(field, text, true).map(drop),
+        _ => validate::name(field, text).map(drop),
+    }
+}
+
 /// That a decision fits the plan as it stands.
-fn fits(mut reckoning: Reckoning, kind: &str, body: &Json) -> Result<(), AppError> {
+fn fits(mut reckoning: Reckoning, kind: &str, body: &Json, today: Date) -> Result<(), AppError> {
+    // Nobody vouches for what has not been.
+    if kind == "covered" && body["to"].as_str().and_then(|day| day.parse::<Date>().ok()).is_none_or(|day| day > today) {
+        return Err(AppError::invalid("decision.to", "to"));
+    }
     let supplement = supplement(kind, body).map_err(|e| AppError::invalid("decision.malformed", "").with("reason", e))?;
     let joined = reckoning.plan.join(&supplement, &mut reckoning.facts, &reckoning.known.indicators);
     joined.map_err(|wrong| {

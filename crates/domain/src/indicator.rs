@@ -141,9 +141,23 @@ pub struct SmallCount {
     pub source: Source,
 }
 
+/// What a row is about, where a figure tells sectors apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactSector {
+    /// Word.
+    pub id: String,
+    /// Chinese name.
+    pub name: String,
+    /// English name.
+    pub name_en: String,
+}
+
 /// Everything `indicators.toml` says.
 #[derive(Clone, Debug)]
 pub struct Indicators {
+    /// Empty = any word.
+    sectors: Vec<FactSector>,
     sources: BTreeMap<String, FactSource>,
     indicators: BTreeMap<String, Indicator>,
     small_count: SmallCount,
@@ -153,6 +167,8 @@ pub struct Indicators {
 #[serde(deny_unknown_fields)]
 struct File {
     small_count: SmallCountRow,
+    #[serde(default)]
+    sector: Vec<FactSector>,
     source: Vec<FactSource>,
     indicator: Vec<IndicatorRow>,
 }
@@ -277,6 +293,8 @@ pub struct Facts {
     rows: Vec<Fact>,
     by_id: BTreeMap<String, usize>,
     by_source: BTreeMap<String, Vec<usize>>,
+    /// Of years and states: source, territory, sector and day of every row.
+    figures: BTreeSet<(String, String, String, Date)>,
     /// The row that takes the place of a row.
     revised_by: BTreeMap<usize, usize>,
     covered: Vec<Covered>,
@@ -538,7 +556,7 @@ impl Indicators {
             }
             indicators.insert(indicator.id.clone(), indicator);
         }
-        Ok(Self { sources, indicators, small_count })
+        Ok(Self { sectors: file.sector, sources, indicators, small_count })
     }
 
     /// The definition of this word.
@@ -559,6 +577,16 @@ impl Indicators {
     /// Every source, in order of their words.
     pub fn sources(&self) -> impl Iterator<Item = &FactSource> {
         self.sources.values()
+    }
+
+    /// The sectors that rows may be of; empty = any.
+    pub fn sectors(&self) -> &[FactSector] {
+        &self.sectors
+    }
+
+    /// Whether rows may be of this sector.
+    pub fn has_sector(&self, sector: &str) -> bool {
+        self.sectors.is_empty() || self.sectors.iter().any(|known| known.id == sector)
     }
 
     /// Below which count a rate says little, and who says so.
@@ -663,6 +691,7 @@ impl Indicators {
         if keeps == Keeps::Event {
             let is_covered = facts.covers(&term.source, span);
             if !is_covered {
+                let span = (span.0, span.1.max(span.0));
                 return Err(Gap { source: term.source.clone(), sector: String::new(), span, is_event: true });
             }
             let is_of = |row: &&Fact| {
@@ -774,6 +803,10 @@ impl Indicator {
     }
 }
 
+fn figure_of(fact: &Fact) -> (String, String, String, Date) {
+    (fact.source.clone(), fact.region.clone(), fact.sector.clone(), fact.on)
+}
+
 impl Facts {
     /// Reads a file of facts: a heading of [`COLUMNS`], then one row a line; lines that begin with `#` are remarks. `known_on` left out is `on`.
     ///
@@ -831,6 +864,10 @@ impl Facts {
         if !fact.sector.is_empty() && !is_word(&fact.sector, '_') {
             return wrong("sector", "is no word");
         }
+        // A finding names its target there.
+        if !fact.sector.is_empty() && fact.source != crate::plan::FINDING && !indicators.has_sector(&fact.sector) {
+            return wrong("sector", "is none that figures know");
+        }
         if fact.value.is_sign_negative() && !fact.value.is_zero() {
             return wrong("value", "is negative");
         }
@@ -847,8 +884,7 @@ impl Facts {
         let same =
             |other: &Fact| (&other.source, &other.region, &other.sector, other.on) == (&fact.source, &fact.region, &fact.sector, fact.on);
         if fact.revises.is_empty() {
-            let of_source = self.by_source.get(&fact.source).map(Vec::as_slice).unwrap_or_default();
-            if source.keeps != Keeps::Event && of_source.iter().any(|i| same(&self.rows[*i])) {
+            if source.keeps != Keeps::Event && self.figures.contains(&figure_of(&fact)) {
                 return wrong("revises", "is empty, and there is a figure already");
             }
         } else {
@@ -857,8 +893,9 @@ impl Facts {
             if self.revised_by.contains_key(&before) {
                 return wrong("revises", "names a row that was revised already");
             }
-            if row.known_on >= fact.known_on {
-                return wrong("known_on", "is not after what it revises");
+            // On one day the later row holds: a slip is mended at once.
+            if row.known_on > fact.known_on {
+                return wrong("known_on", "is before what it revises");
             }
             // A later death changes an accident's number, and a judgement may change its sector; an event stays the same day's of the same source.
             let is_same_event = source.keeps == Keeps::Event && (&row.source, row.on) == (&fact.source, fact.on);
@@ -866,6 +903,9 @@ impl Facts {
                 return wrong("revises", "names a row of something else");
             }
             self.revised_by.insert(before, place);
+        }
+        if source.keeps != Keeps::Event {
+            self.figures.insert(figure_of(&fact));
         }
         self.by_id.insert(fact.id.clone(), place);
         self.by_source.entry(fact.source.clone()).or_default().push(place);
@@ -893,6 +933,8 @@ impl Facts {
         let mut spans: Vec<&Covered> = self.covered.iter().filter(|covered| covered.source == source).collect();
         spans.sort_by_key(|covered| covered.from);
         let mut open = from;
+        // No day at all was covered by nobody.
+        spans.retain(|_| from <= to);
         for covered in spans {
             if covered.from > open {
                 return false;

@@ -671,6 +671,9 @@ impl Plan {
         if target.deadline_from == Origin::PlanEnd && target.deadline != self.end {
             return wrong("deadline_from", "says the end of the plan, and the deadline is another day");
         }
+        if target.sectors.iter().any(|sector| !indicators.has_sector(sector)) {
+            return wrong("sectors", "names one that figures do not know");
+        }
         if target.also.iter().any(|id| indicators.get(id).is_none()) {
             return wrong("also", "names an unknown indicator");
         }
@@ -723,9 +726,11 @@ impl Plan {
             if part.region == self.region || !part.region.starts_with(&self.region) || !part.region.bytes().all(|b| b.is_ascii_digit()) {
                 return wrong(&part.target, "region", "is not below that of the plan");
             }
-            if self.parts.entry(part.target.clone()).or_default().insert(part.region.clone(), part.clone()).is_some() {
+            let parts = self.parts.entry(part.target.clone()).or_default();
+            if parts.contains_key(&part.region) {
                 return wrong(&part.target, "region", "stands twice");
             }
+            parts.insert(part.region.clone(), part.clone());
         }
         for adjustment in &supplement.adjustments {
             let Some(target) = self.targets.iter().find(|target| target.id == adjustment.target) else {
@@ -1004,6 +1009,8 @@ impl<'a> Judge<'a, '_> {
     fn found(&self, deadline: Date) -> (State, Reason, Option<&'a Fact>) {
         let of_target =
             |row: &&Fact| row.source == FINDING && row.sector == self.target.id.to_ascii_lowercase() && row.region == self.plan.region;
+        // What was found before the plan was found of another.
+        let of_target = |row: &&Fact| of_target(row) && row.on >= self.plan.start;
         let known: Vec<&'a Fact> = self.facts.iter().filter(of_target).filter(|row| row.known_on <= self.as_of).collect();
         let newest = |is_late| known.iter().copied().filter(|row| (row.on > deadline) == is_late).max_by_key(|row| (row.on, row.known_on));
         let (state, reason, row) = match (newest(false), newest(true)) {

@@ -6,7 +6,7 @@
 //! record changes; `cases.toml` beside a kind says what must pass and what must be refused, and [`Kind::run_cases`] holds it to that.
 //! [`graph`] draws it. Pure: no clock, no I/O.
 
-mod accident;
+pub mod accident;
 mod cases;
 pub mod certificate;
 mod compute;

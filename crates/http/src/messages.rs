@@ -181,6 +181,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "A cut is above 0 and at most 100, stands without a value, and is not of a target that goes up.",
     ),
     ("decision.malformed", "内容填写有误：{reason}", "This cannot be read: {reason}"),
+    ("decision.number", "须是最多 {digits} 位数字的数，例如 0.22。", "A number of at most {digits} digits, such as 0.22."),
     (
         "decision.on",
         "日期须在规划期内（或调整后的期限内），且同一目标同一天只能有一个数。",
@@ -193,7 +194,8 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "The division lies below that of the plan, and has one part of a target.",
     ),
     ("decision.target", "没有这个目标，或它没有可以比较的数值。", "There is no such target, or it has no number."),
-    ("decision.to", "结束日期不能早于起始日期。", "The last day is not before the first."),
+    ("decision.to", "结束日期不能早于起始日期，也不能晚于今天。", "The last day is not before the first, and not after today."),
+    ("decision.too_many", "待批准的提议已有 {max} 项，请先处理。", "{max} proposals wait already; decide some of them first."),
     (
         "decision.value",
         "须填写一个可以改变目标的数：目标值、下降幅度、基数、基年或期限。",
@@ -259,17 +261,23 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("export.waiting", "您已有 {max} 个导出任务在等待，请稍候。", "{max} of your lists are being made into files already; wait for them."),
     ("fact.count", "一次可登记 1 至 {max} 行。", "Record 1 to {max} rows at a time."),
     ("fact.finding", "认定只能是 1（已做到）或 0（没有做到）。", "A finding is 1 (it is so) or 0 (it is not)."),
+    (
+        "fact.finding_of",
+        "该区划的规划中没有这个由人工认定的目标，或认定日期早于规划开始。",
+        "No plan of this division has such a target that a person finds, or it had not begun.",
+    ),
     ("fact.future", "日期不能晚于今天。", "The day is not after today."),
     (
         "fact.known_on",
-        "获知日期不能早于数据所属日期，更正的须晚于被更正的那一行。",
-        "It cannot be known before its day, and a revision is known after what it revises.",
+        "获知日期不能早于数据所属日期，更正不能早于被更正的那一行。",
+        "It cannot be known before its day, nor a revision before what it revises.",
     ),
     (
         "fact.revises",
         "同一来源、区划、行业、日期已有一行，请写明更正哪一行；被更正的须是同一事项且尚未更正过。",
         "There is a row of this source, division, sector and day: name the row that this one revises, one of the same thing that was not revised yet.",
     ),
+    ("fact.sector", "没有这个行业代码，请从列表中选择。", "There is no such sector; choose one of the list."),
     ("fact.source", "没有这个数据来源。", "There is no such source."),
     ("fact.value", "须是不小于 0、最多 {digits} 位数字的数，例如 736.5。", "A number from 0 with at most {digits} digits, such as 736.5."),
     ("fact.year_end", "年度数据的日期须是当年 12 月 31 日。", "The day of a year's figure is its 31 December."),

@@ -6,7 +6,7 @@
 use anlan_domain::decimal;
 use anlan_domain::indicator::{Fact, Facts, Indicators, Mark};
 use anlan_domain::pack::PackError;
-use anlan_model::{RecordId, RegionCode, Scope, Timestamp, UserId};
+use anlan_model::{RegionCode, Scope, Timestamp, UserId};
 use serde_json::{Value as Json, json};
 
 use crate::audit::{Change, Entry, Holder, and_equal, hex_of};
@@ -188,15 +188,11 @@ impl Store {
     /// [`FactError::Unfit`] naming the first that does not fit those that are there, [`FactError::Outside`], [`FactError::Store`].
     pub async fn record_facts(&self, scope: &Scope, facts: &[Fact], indicators: &Indicators, now: Timestamp) -> Result<(), FactError> {
         let mut change = self.change(scope, now).await?;
-        for (place, fact) in facts.iter().enumerate() {
-            let region = RegionCode::new(&fact.region);
-            let sector = Some(fact.sector.as_str()).filter(|sector| !sector.is_empty());
-            if !scope.holds(None, region.as_ref(), sector) {
-                return Err(FactError::Outside(place));
-            }
+        if let Some(place) = facts.iter().position(|fact| !may_hold(scope, fact)) {
+            return Err(FactError::Outside(place));
         }
         let sources: std::collections::BTreeSet<&str> = facts.iter().map(|fact| fact.source.as_str()).collect();
-        let mut known = Facts::default();
+        let (mut known, mut revised) = (Facts::default(), Vec::new());
         for source in sources {
             for row in change.tx.rows(ordered(Some(source))).await? {
                 // What is there fitted when it was written; under other definitions it may not, and then is beside the question.
@@ -204,50 +200,46 @@ impl Store {
             }
         }
         for (place, fact) in facts.iter().enumerate() {
+            // What is somebody else's is not taken from them by a revision.
+            if let Some(before) = known.get(&fact.revises) {
+                if !may_hold(scope, before) {
+                    return Err(FactError::Outside(place));
+                }
+                revised.push(before.clone());
+            }
             known.add(fact.clone(), indicators).map_err(|wrong| FactError::Unfit(place, wrong))?;
         }
         insert(&mut change, facts).await?;
         let rows: Vec<Json> = facts.iter().map(|fact| json!(fact)).collect();
+        // Whoever lost a row by it sees that too.
+        let holder = Holder { enterprise: None, region: common_region(facts.iter().chain(&revised)), sector: None };
         let entry = match &facts {
-            [one] => Entry {
-                action: "record",
-                noun: "fact",
-                subject: one.id.clone(),
-                detail: json!(one),
-                row: json!(one),
-                holder: Holder { enterprise: None, region: RegionCode::new(&one.region), sector: None },
-            },
+            [one] => Entry { action: "record", noun: "fact", subject: one.id.clone(), detail: json!(one), row: json!(one), holder },
             _ => Entry {
                 action: "record",
                 noun: "fact",
                 subject: facts.first().map(|first| first.id.clone()).unwrap_or_default(),
                 detail: json!({ "rows": facts.len(), "sha256": hex_of(json!(rows).to_string().as_bytes()) }),
                 row: json!(rows),
-                holder: Holder { enterprise: None, region: common_region(facts), sector: None },
+                holder,
             },
         };
         change.record(entry).await?;
         Ok(change.commit().await?)
     }
 
-    /// What tells whether any record of a kind changed: how many there are, and the sum of their revisions.
+    /// What tells whether any record of a kind changed: how many there are, the sum of their revisions, of what they say, and of where they are. An
+    /// enterprise that moves, or a copy that is told anew, changes one of them.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn records_end(&self, kind: &str) -> Result<(i64, i64), StoreError> {
-        let q = sql("SELECT COUNT(*) AS n, CAST(COALESCE(SUM(revision), 0) AS BIGINT) AS revisions FROM record WHERE kind = $1");
+    pub async fn records_end(&self, kind: &str) -> Result<[i64; 4], StoreError> {
+        let q = sql("SELECT COUNT(*) AS n, CAST(COALESCE(SUM(revision), 0) AS BIGINT) AS revisions,
+  CAST(COALESCE(SUM(LENGTH(body) + LENGTH(state) + updated_at_us % 1000000007), 0) AS BIGINT) AS bodies,
+  CAST(COALESCE(SUM((CAST(region AS BIGINT) % 1000003) * (id % 1009 + 1)), 0) AS BIGINT) AS places
+FROM record WHERE kind = $1 AND region IS NOT NULL AND region <> ''");
         let row = self.db.row(q.bind(kind)).await?.ok_or(StoreError::NotFound)?;
-        Ok((row.get("n")?, row.get("revisions")?))
-    }
-
-    /// Every record of a kind that is somewhere, with region and body, in the order of being made: for figures, as [`Self::all_facts`].
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn records_whole(&self, kind: &str) -> Result<Vec<(RecordId, String, Json)>, StoreError> {
-        let q = sql("SELECT id, region, body FROM record WHERE kind = $1 AND region IS NOT NULL ORDER BY id");
-        let rows = self.db.rows(q.bind(kind)).await?;
-        rows.iter().map(|row| Ok((row.get("id")?, row.get("region")?, row.json("body")?))).collect()
+        Ok([row.get("n")?, row.get("revisions")?, row.get("bodies")?, row.get("places")?])
     }
 
     /// Decisions about a plan, in the order of being proposed.
@@ -311,6 +303,12 @@ WHERE id = $7 AND state = 'proposed' RETURNING id");
     }
 }
 
+/// Whether a row lies in the asker's territory.
+fn may_hold(scope: &Scope, fact: &Fact) -> bool {
+    let sector = Some(fact.sector.as_str()).filter(|sector| !sector.is_empty());
+    scope.holds(None, RegionCode::new(&fact.region).as_ref(), sector)
+}
+
 fn ordered(source: Option<&str>) -> Sql {
     let mut q = sql(FACTS);
     if let Some(source) = source {
@@ -355,10 +353,10 @@ async fn insert(change: &mut Change<'_>, facts: &[Fact]) -> Result<(), StoreErro
 }
 
 /// The division that all lie in, as far as their codes begin alike; `None` = no division holds all.
-fn common_region(facts: &[Fact]) -> Option<RegionCode> {
-    let first = facts.first()?.region.as_str();
-    let common =
-        facts.iter().fold(first.len(), |n, fact| n.min(first.bytes().zip(fact.region.bytes()).take_while(|(a, b)| a == b).count()));
+fn common_region<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Option<RegionCode> {
+    let mut facts = facts.into_iter();
+    let first = facts.next()?.region.as_str();
+    let common = facts.fold(first.len(), |n, fact| n.min(first.bytes().zip(fact.region.bytes()).take_while(|(a, b)| a == b).count()));
     // Codes of divisions have 2, 4, 6, 9 or 12 digits.
     let n = [12, 9, 6, 4, 2].into_iter().find(|n| *n <= common)?;
     RegionCode::new(first.get(..n)?)

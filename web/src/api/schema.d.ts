@@ -3390,7 +3390,7 @@ export interface components {
         };
         /** @description A fact to be recorded. */
         FactBody: {
-            /** @description Since when it is known, not after today; left out = today. */
+            /** @description Since when it is known, not after today; left out = today. A revision is known since today. */
             known_on?: string;
             /** @description Where the number stands; needed of a finding. */
             note?: string;
@@ -3410,6 +3410,12 @@ export interface components {
         FactList: {
             facts: components["schemas"]["RecordedFact"][];
             next: string | null;
+        };
+        /** @description What a row is about. */
+        FactSector: {
+            id: string;
+            name: string;
+            name_en: string;
         };
         /** @description Something that is counted or measured. */
         FactSource: {
@@ -3595,6 +3601,8 @@ export interface components {
         /** @description Definitions of figures, and of what they are made of. */
         IndicatorList: {
             indicators: components["schemas"]["Indicator"][];
+            /** @description By which rows are told apart. */
+            sectors: components["schemas"]["FactSector"][];
             small_count: components["schemas"]["PlanSmallCount"];
             sources: components["schemas"]["FactSource"][];
         };
@@ -4817,6 +4825,8 @@ export interface components {
             shortfalls: components["schemas"]["PlanShortfall"][];
             small_count: components["schemas"]["PlanSmallCount"];
             targets: components["schemas"]["PlanTarget"][];
+            /** @description Records of accidents that do not say how many died: no figure has them. */
+            unread: string[];
         };
         /** @description A target, and where it stands. */
         PlanTarget: {
@@ -8568,7 +8578,7 @@ export interface operations {
             query: {
                 /** @description Code of a division. */
                 region: string;
-                /** @description Words of sectors, with commas between; left out = all, or those of the definition. */
+                /** @description Words of sectors, with commas between; left out = all. A definition that names its own has those, whatever is asked. */
                 sectors?: string;
                 /** @description First year; left out = ten years before the day. */
                 from?: number;

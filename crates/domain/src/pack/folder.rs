@@ -72,7 +72,7 @@ pub struct Folder {
     pub networking: Option<Networking>,
     /// Submissions that could be read, in order of their words.
     pub submissions: Vec<Submission>,
-    /// Its plan, with the definitions that the plan speaks of; `None` = the built-in ones.
+    /// Its plan as the document has it, with the definitions that it speaks of; `None` = the built-in ones.
     pub plan: Option<(Plan, Option<Indicators>)>,
     /// Files that were understood.
     pub n_checked: usize,
@@ -130,6 +130,9 @@ impl Folder {
         if let Some(facts) = text("plan_facts.csv") {
             folder.understood("plan_facts.csv", Facts::parse(facts, indicators).err().map(|e| e.to_string()));
         }
+        if let Some(Ok(plan)) = &plan {
+            folder.plan = Some((plan.clone(), own.as_ref().and_then(|parsed| parsed.as_ref().ok()).cloned()));
+        }
         if let Some(supplement) = text("plan_supplement.toml") {
             // Beside its plan it has to fit it; alone, as in the demo pack, it can only be read.
             let joined = Supplement::parse(supplement).and_then(|supplement| match &mut plan {
@@ -137,9 +140,6 @@ impl Folder {
                 _ => Ok(()),
             });
             folder.understood("plan_supplement.toml", joined.err().map(|e| e.to_string()));
-        }
-        if let Some(Ok(plan)) = plan {
-            folder.plan = Some((plan, own.as_ref().and_then(|parsed| parsed.as_ref().ok()).cloned()));
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));

@@ -11,6 +11,7 @@ use rust_decimal::Decimal;
 use super::kind::{AccidentShows, Compute, Field, FieldType, Kind, TellingShows};
 use super::{Content, FieldFault, Record, Refused, Value};
 use crate::accident::{Criterion, Desk, Due, Harm, HarmError, Nature, Report, Step, Telling, built_in};
+use crate::indicator::{Fact, Mark, of_accident};
 
 /// Columns of a table of what was told: word, and the unit of a number; `None` = a date.
 pub(super) const COLUMNS: [(&str, Option<&str>); 5] =
@@ -177,6 +178,27 @@ fn of(toll: &str, happened: &str, nature: &str, record: &Record) -> Result<Optio
     }
     if refused.is_empty() { Ok(Some(Told { happened_on, nature, reports })) } else { Err(refused) }
 }
+
+/// States of what is no accident: not told yet, and found to be none.
+const NONE: [&str; 2] = ["draft", "dismissed"];
+
+/// The rows of the source `accident_deaths` that the record of an accident makes; none of what is no accident.
+///
+/// # Errors
+/// It is one, and cannot be read: nobody can say how many died.
+pub fn facts(record: &Record, id: &str, region: &str, mark: Mark) -> Result<Vec<Fact>, Unreadable> {
+    if NONE.contains(&record.state.as_str()) {
+        return Ok(Vec::new());
+    }
+    let told = of("toll", "happened_at", "nature", record).ok().flatten().filter(|told| !told.reports.is_empty()).ok_or(Unreadable)?;
+    let steps = built_in().trace(told.happened_on, told.nature, &told.reports).map_err(|_| Unreadable)?;
+    Ok(of_accident(id, told.happened_on, region, record.text("sector").unwrap_or_default(), mark, &steps))
+}
+
+/// The record of an accident does not say how many died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record does not say how many died")]
+pub struct Unreadable;
 
 impl Kind {
     /// What tells of no accident, of what this act fills in.

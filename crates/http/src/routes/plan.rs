@@ -272,6 +272,8 @@ pub(crate) struct PlanStatus {
     may_manage: bool,
     /// The asker may approve them.
     may_decide: bool,
+    /// Records of accidents that do not say how many died: no figure has them.
+    unread: Vec<String>,
     counts: PlanCounts,
     nodes: Vec<PlanNode>,
     targets: Vec<PlanTarget>,
@@ -539,11 +541,21 @@ pub(crate) struct FactSource {
     keeps: &'static str,
 }
 
+/// What a row is about.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FactSector {
+    id: String,
+    name: String,
+    name_en: String,
+}
+
 /// Definitions of figures, and of what they are made of.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct IndicatorList {
     indicators: Vec<IndicatorDto>,
     sources: Vec<FactSource>,
+    /// By which rows are told apart.
+    sectors: Vec<FactSector>,
     small_count: PlanSmallCount,
 }
 
@@ -612,7 +624,10 @@ fn row(app: &App, known: &anlan_app::pack::KnownPlan) -> PlanRow {
 }
 
 fn as_of(app: &App, query: &AsOfQuery) -> Result<Date, AppError> {
-    query.as_of.as_deref().filter(|day| !day.is_empty()).map_or_else(|| Ok(app.today()), |day| validate::day("as_of", day))
+    let today = app.today();
+    let day = query.as_of.as_deref().filter(|day| !day.is_empty()).map_or(Ok(today), |day| validate::day("as_of", day))?;
+    // Nobody knows yet how things will stand.
+    if day > today { Err(AppError::invalid("fact.future", "as_of")) } else { Ok(day) }
 }
 
 const fn origin(origin: Origin) -> &'static str {
@@ -720,6 +735,7 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, id: PathId, Query(q
         sees_whole: sees,
         may_manage: reckoning.may_manage,
         may_decide: reckoning.may_decide,
+        unread: reckoning.unread.iter().filter(|_| sees).map(ToString::to_string).collect(),
         counts,
         nodes: reckoning.plan.nodes.iter().map(node).collect(),
         targets: statuses.iter().map(|status| target_dto(indicators, status, sees)).collect(),
@@ -783,13 +799,14 @@ pub(crate) async fn target(AppRef(app): AppRef, caller: Caller, path: Path2, Que
         may_manage: reckoning.may_manage,
         may_decide: reckoning.may_decide,
         goal: (&status.goal).into(),
-        former: status.former.iter().map(former).collect(),
+        former: status.former.iter().filter(|_| sees).map(former).collect(),
         figure: status.figure.as_ref().filter(|_| sees).map(|figure| figure_dto(&app, figure)),
         finding: status.finding.filter(|_| sees).map(|fact| fact_dto(&app, fact)),
         path: reckoning
             .plan
             .path_points(target, day)
             .into_iter()
+            .filter(|_| sees)
             .map(|point| PlanPoint { on: point.on.to_string(), value: Number(point.value), mark: point.mark.as_str() })
             .collect(),
         parts: parts.collect(),
@@ -802,7 +819,8 @@ pub(crate) async fn target(AppRef(app): AppRef, caller: Caller, path: Path2, Que
 /// The figure of each year from `from` to the day; of the last, as far as it is known.
 fn series(reckoning: &Reckoning, indicator: &Indicator, ask: &Ask, from: i16, day: Date) -> Vec<YearFigure> {
     let last = if indicator.period == Period::Year { last_year_over(day) } else { day.year() };
-    // A century at most: a baseline year is a person's word.
+    // Before the plan's first day nothing is counted from it. A century at most: a baseline year is a person's word.
+    let from = if indicator.period == Period::Plan { from.max(ask.since.year()) } else { from };
     let years = from.max(last.saturating_sub(100))..=last;
     let figure = |year: i16| {
         let on = year_of(year).1.min(day);
@@ -1026,7 +1044,7 @@ pub(crate) async fn decide(AppRef(app): AppRef, caller: Caller, path: Path2, Bod
 pub(crate) struct SeriesQuery {
     /// Code of a division.
     region: String,
-    /// Words of sectors, with commas between; left out = all, or those of the definition.
+    /// Words of sectors, with commas between; left out = all. A definition that names its own has those, whatever is asked.
     sectors: Option<String>,
     /// First year; left out = ten years before the day.
     from: Option<i16>,
@@ -1075,6 +1093,11 @@ pub(crate) async fn indicators(AppRef(app): AppRef, caller: Caller) -> Answer<In
     Ok(Json(IndicatorList {
         indicators: indicators.iter().map(Into::into).collect(),
         sources: indicators.sources().map(source).collect(),
+        sectors: indicators
+            .sectors()
+            .iter()
+            .map(|sector| FactSector { id: sector.id.clone(), name: sector.name.clone(), name_en: sector.name_en.clone() })
+            .collect(),
         small_count: small_count(indicators),
     }))
 }
@@ -1089,10 +1112,13 @@ pub(crate) async fn indicator(
 ) -> Answer<IndicatorSeries> {
     let day = as_of(&app, &AsOfQuery { as_of: query.as_of })?;
     let region = validate::region_ever("region", &query.region, &app.registry.get().regions)?;
-    let reckoning = plan::of_indicators(&app, &caller.scope, region.as_str()).await?;
+    let reckoning = plan::of_indicators(&app, &caller.scope, region.as_str(), day).await?;
     let indicator = reckoning.known.indicators.get(&id.0).ok_or_else(AppError::not_found)?;
     let sectors: Vec<String> =
         query.sectors.as_deref().unwrap_or_default().split(',').filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    if let Some(unknown) = sectors.iter().find(|sector| !reckoning.known.indicators.has_sector(sector)) {
+        return Err(AppError::invalid("word.unknown", "sectors").with("word", unknown).into());
+    }
     let from = query.from.unwrap_or_else(|| day.year().saturating_sub(10));
     let ask = Ask {
         region: region.as_str().to_owned(),
@@ -1179,7 +1205,7 @@ pub(crate) struct FactBody {
     sector: String,
     /// A decimal as text, at most 14 digits; of a finding `1` (it is so) or `0`.
     value: String,
-    /// Since when it is known, not after today; left out = today.
+    /// Since when it is known, not after today; left out = today. A revision is known since today.
     #[serde(default)]
     known_on: String,
     /// Id of the row that it takes the place of.
@@ -1238,6 +1264,6 @@ pub(crate) async fn record(
         revises: fact.revises,
         note: fact.note,
     });
-    let recorded = plan::record(&app, &caller.scope, new.collect()).await?;
+    let recorded = plan::record_facts(&app, &caller.scope, new.collect()).await?;
     Ok((StatusCode::CREATED, Json(FactsRecorded { facts: recorded.iter().map(|fact| fact_dto(&app, fact)).collect() })))
 }

@@ -5,8 +5,8 @@ describe('figures of a plan', () => {
   it('keep the places of their definition and say when there is none', () => {
     expect(figure(0.2, 2)).toBe('0.20')
     expect(figure(null, 2)).toBe('—')
-    expect(against({ value: 0.2, decimals: 2, target: 0.22, direction: '<=' })).toBe('0.20 ≤ 0.22')
-    expect(against({ value: null, decimals: 0, target: 95, direction: '>=' })).toBe('— ≥ 95')
+    expect(against({ value: 0.2, decimals: 2, target: 0.22, direction: '<=' })).toBe('0.20 (≤ 0.22)')
+    expect(against({ value: null, decimals: 0, target: 95, direction: '>=' })).toBe('— (≥ 95)')
     expect(against({ value: 3, decimals: 0, target: null, direction: 'increase' })).toBe('3')
   })
   it('are as long as their part of the longest', () => {

@@ -21,11 +21,11 @@ export function plain(value: number | null | undefined): string {
   return value === null || value === undefined ? '—' : String(value)
 }
 
-/** Figure, direction and what is asked, in one cell. */
+/** The figure, and in brackets what is asked: `0.25 (≤ 0.22)`. */
 export function against(target: Pick<PlanTarget, 'value' | 'decimals' | 'target' | 'direction'>): string {
   const now = figure(target.value, target.decimals)
   if (target.target === null || target.target === undefined) return now
-  return `${now} ${target.direction === '<=' ? '≤' : target.direction === '>=' ? '≥' : ''} ${plain(target.target)}`
+  return `${now} (${target.direction === '<=' ? '≤ ' : target.direction === '>=' ? '≥ ' : ''}${plain(target.target)})`
 }
 
 /** Part of the longest, for a bar. */
@@ -62,7 +62,11 @@ export function usePlan() {
   const bound = (name: string) => computed({ get: () => text(name), set: (value: string) => go({ [name]: value || undefined }) })
   const asOf = bound('as_of')
   const chosen = bound('plan')
-  const plan = computed(() => plans.value?.find((p) => p.id === chosen.value) ?? plans.value?.[0] ?? null)
+  /** A plan that is not there any more is not another one. */
+  const plan = computed(() => (chosen.value ? plans.value?.find((p) => p.id === chosen.value) : plans.value?.[0]) ?? null)
+  /** Another page of the same plan and day. */
+  const link = (path: string) => ({ path, query: { ...(chosen.value ? { plan: chosen.value } : {}), ...(asOf.value ? { as_of: asOf.value } : {}) } })
+  const linkOfTarget = (id: string) => link(`/plan/targets/${encodeURIComponent(id)}`)
   async function read(signal?: AbortSignal) {
     plans.value ??= (await api.get<{ plans: PlanRow[] }>('/plans', {}, signal)).plans
     definitions.value ??= await api.get<IndicatorList>('/indicators', {}, signal)
@@ -73,8 +77,8 @@ export function usePlan() {
   const source = (id: string | null | undefined): FactSource | null => (id ? (sources.value.get(id) ?? null) : null)
   const sourceName = (id: string | null | undefined) => named(source(id)) || id || ''
   const indicatorName = (id: string | null | undefined) => named(definitions.value?.indicators.find((i) => i.id === id)) || id || ''
-  /** Sectors of accidents are words of their own. */
-  const sector = (id: string) => (id ? (te(`plan.sector.${id}`, 'zh-CN') ? t(`plan.sector.${id}`) : sectorName(id)) : '')
+  /** Sectors of rows are words of their own; a finding names its target there. */
+  const sector = (id: string) => (id ? named(definitions.value?.sectors.find((s) => s.id === id)) || sectorName(id) : '')
   const unit = (of: { unit?: string | null; unit_zh?: string | null }) => (locale.value === 'en' ? of.unit : of.unit_zh) ?? ''
   const confidence = (word: string) => (te(`confidence.${word}`) ? t(`confidence.${word}`) : word)
   /** Why, as a person reads it. */
@@ -94,5 +98,5 @@ export function usePlan() {
       indicator: indicatorName(reason.indicator),
     })
   }
-  return { plans, plan, definitions, asOf, chosen, text, go, bound, read, named, source, sourceName, indicatorName, sector, unit, confidence, sentence }
+  return { plans, plan, definitions, asOf, chosen, link, linkOfTarget, bound, read, named, source, sourceName, indicatorName, sector, unit, confidence, sentence }
 }
