@@ -36,10 +36,13 @@ const OPEN_MAX: usize = 500;
 /// What every plan is reckoned from, as last read.
 #[derive(Default)]
 pub struct Plans {
-    kept: tokio::sync::Mutex<Option<(Version, Arc<(Vec<Fact>, Vec<RecordId>)>)>>,
+    kept: tokio::sync::Mutex<Option<(Version, Arc<Told>)>>,
     /// One decision at a time: each is held against those before it.
     deciding: tokio::sync::Mutex<()>,
 }
+
+/// Facts, and records of accidents that tell none.
+type Told = (Vec<Fact>, Vec<RecordId>);
 
 /// Tells whether anything has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -194,7 +197,7 @@ async fn rows(app: &App, indicators: &Indicators) -> Result<(Facts, Vec<RecordId
 }
 
 /// What the records of accidents tell, copies from below among them, and which of them say nothing.
-async fn accidents(app: &App) -> Result<(Vec<Fact>, Vec<RecordId>), AppError> {
+async fn accidents(app: &App) -> Result<Told, AppError> {
     // Without the register there is nothing to read.
     let Ok(kind) = app.registers.load().kind(ACCIDENT) else { return Ok(Default::default()) };
     let filter = record::of_kind(&kind, &RecordFilter::default());
