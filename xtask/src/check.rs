@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::shell;
+use crate::{coverage, shell};
 
 /// Rooms and the rooms they may name in their manifest (ARCHITECTURE.md, "Dependencies point one way").
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -55,17 +55,18 @@ const IMPURE_WORDS: &[&str] = &["tokio::", "std::fs", "std::net", "std::thread",
 /// Prints every breach; exit code 1 if there is one.
 pub fn run() -> anyhow::Result<ExitCode> {
     let breaches = breaches()?;
+    let (_, summary) = coverage::run(&shell::root())?;
     for breach in &breaches {
         eprintln!("{breach}");
     }
-    eprintln!("check: {} breaches", breaches.len());
+    eprintln!("check: {} breaches; plan: {summary}", breaches.len());
     Ok(if breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Every breach as `file:line: what`.
 pub fn breaches() -> anyhow::Result<Vec<String>> {
     let root = shell::root();
-    let mut breaches = Vec::new();
+    let (mut breaches, _) = coverage::run(&root)?;
     for (room, may_use) in MAY_USE {
         let manifest = fs::read_to_string(root.join(format!("crates/{room}/Cargo.toml")))?;
         let dependencies = manifest.split("[dev-dependencies]").next().unwrap_or_default();

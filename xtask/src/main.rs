@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod coverage;
 mod demo;
 mod faults;
 mod netlab;
@@ -37,7 +38,7 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
-    /// Check the rules of the house that no compiler knows (ARCHITECTURE.md, "Invariants").
+    /// Check the rules of the house that no compiler knows (ARCHITECTURE.md, "Invariants"), and that the source plan is covered (docs/plan).
     Check,
     /// Measure the server beside its peers (VictoriaMetrics, mosquitto) on workload W; docs/performance.md says what and why.
     Bench {

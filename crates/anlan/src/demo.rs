@@ -145,6 +145,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         if let Some(enterprise) = enterprise.filter(|_| is_new) {
             demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
             demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
+            demo_records::plan(&app).await.context("record the facts of the demo's plan")?;
         }
         if args.member {
             node.print_ready(json!(users), Value::Null)?;

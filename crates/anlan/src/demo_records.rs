@@ -110,6 +110,13 @@ pub async fn play(app: &App, enterprise: EnterpriseId, people: &BTreeMap<String,
     Ok(())
 }
 
+/// The invented facts and decisions behind the plan of the region, once.
+pub async fn plan(app: &App) -> anyhow::Result<()> {
+    let (facts, supplement) =
+        (include_str!("../../../packs/demo/plan_facts.csv"), include_str!("../../../packs/demo/plan_supplement.toml"));
+    anlan_app::plan::demonstrate(app, "yuxi-12th", facts, supplement).await.map_err(told)
+}
+
 /// Days of the invented rota: fewer than are looked ahead, so that hours without anybody show too.
 const ROTA_DAYS: i64 = 10;
 

@@ -154,6 +154,12 @@ pub fn run(command: PlanCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Codes that a division had before, where the built-in list knows it.
+fn codes_before(code: &str) -> Vec<String> {
+    let (Ok(known), Some(code)) = (anlan_app::rules::divisions(), anlan_model::RegionCode::new(code)) else { return Vec::new() };
+    known.before(&code).iter().map(|code| code.as_str().to_owned()).collect()
+}
+
 fn number(value: Option<Decimal>) -> Value {
     value.map_or(Value::Null, to_json)
 }
@@ -214,7 +220,8 @@ fn explain_json(data: &Data, status: &TargetStatus<'_>, as_of: Date) -> Value {
         told["reason"] = json!(figure.err().map(|missing| Reason::Missing(missing).to_string()));
         told
     };
-    told["parts"] = data.plan.part_figures(target, &data.indicators, &data.facts, as_of).into_iter().map(part_json).collect();
+    told["parts"] =
+        data.plan.part_figures(target, &data.indicators, &data.facts, as_of, &codes_before).into_iter().map(part_json).collect();
     told
 }
 
@@ -461,7 +468,7 @@ fn explain_lines(data: &Data, status: &TargetStatus<'_>, as_of: Date, zh: bool) 
         lines.push(if zh { "  年度目标：".to_owned() } else { "  path:".to_owned() });
         lines.extend(points.iter().map(|point| format!("    {} {} {}", point.on, point.value.normalize(), mark_name(point.mark, zh))));
     }
-    let parts = plan.part_figures(target, indicators, facts, as_of);
+    let parts = plan.part_figures(target, indicators, facts, as_of, &codes_before);
     if !parts.is_empty() {
         lines.push(if zh { "  分解：".to_owned() } else { "  parts:".to_owned() });
         for (part, figure) in parts {
@@ -480,7 +487,15 @@ fn history(data: &Data, json: bool, zh: bool) -> anyhow::Result<ExitCode> {
     let Data { indicators, plan, facts, .. } = data;
     let reckoned = |id: &str, year: i16| -> Option<Decimal> {
         let (_, on) = year_of(year);
-        let query = Query { region: plan.region.clone(), sectors: Vec::new(), on, since: plan.start, known_on: plan.end, base_year: None };
+        let query = Query {
+            region: plan.region.clone(),
+            region_before: Vec::new(),
+            sectors: Vec::new(),
+            on,
+            since: plan.start,
+            known_on: plan.end,
+            base_year: None,
+        };
         Some(indicators.evaluate(indicators.get(id)?, facts, &query).ok()?.shown)
     };
     let mut is_same = true;

@@ -36,6 +36,7 @@ pub mod networking;
 pub mod node;
 pub mod order;
 pub mod pack;
+pub mod plan;
 pub mod point;
 
 pub mod projector;
@@ -121,6 +122,8 @@ pub struct App {
     pub orders: tokio::sync::Notify,
     /// What is handed over to this node.
     pub transfers: transfer::Heard,
+    /// What plans are reckoned from.
+    pub plans: plan::Plans,
     /// Wakes the senders of submissions when somebody switched or asked for one.
     pub submitting: tokio::sync::Notify,
     /// Clock and proof of life, as last measured.

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anlan_domain::calendar::Calendar;
+use anlan_domain::indicator::{self, Indicators};
 use anlan_domain::networking::Networking;
 pub use anlan_domain::pack::folder::{Folder, PackMeta, Wrong};
+use anlan_domain::plan::Plan;
 use anlan_domain::register::{Exchange, FieldType, Kind, check_together};
 use anlan_domain::submission::Submission;
 use anlan_model::{Clock as _, Permission, Scope};
@@ -48,6 +50,17 @@ const TOLD: &str = "record_exchange";
 #[folder = "../../packs/base"]
 struct Base;
 
+/// A plan of a pack that is on.
+#[derive(Clone, Debug)]
+pub struct KnownPlan {
+    /// The document.
+    pub plan: Arc<Plan>,
+    /// The definitions of its figures.
+    pub indicators: Arc<Indicators>,
+    /// Word of the pack.
+    pub pack: String,
+}
+
 /// The registers of every pack that is on, and what they ask of the network.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
@@ -57,6 +70,8 @@ pub struct Registers {
     networking: BTreeMap<String, Networking>,
     /// Submissions by word, with the word of the pack and the hash of the text.
     submissions: BTreeMap<String, (Arc<Submission>, String, String)>,
+    /// Plans by word.
+    plans: BTreeMap<String, KnownPlan>,
 }
 
 impl Registers {
@@ -75,6 +90,8 @@ impl Registers {
         let region =
             crate::rules::networking().map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
         registers.networking.insert(REGION.to_owned(), region);
+        let plan = crate::rules::plan().map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })?;
+        registers.add_plan(REGION, plan, None);
         let on = store.packs().await?.into_iter().filter(|pack| pack.enabled);
         let mut left: Vec<(String, Folder)> = on.map(|pack| (pack.id, Folder::check(&pack.files))).collect();
         // In rounds: a pack may open registers of another, in whatever order their names stand.
@@ -115,6 +132,24 @@ impl Registers {
             let hash = crate::submission::digest_of(&submission.text);
             (submission.id.clone(), (Arc::new(submission), pack.to_owned(), hash))
         }));
+        if let Some((plan, indicators)) = folder.plan {
+            self.add_plan(pack, plan, indicators);
+        }
+    }
+
+    fn add_plan(&mut self, pack: &str, plan: Plan, indicators: Option<Indicators>) {
+        let indicators = Arc::new(indicators.unwrap_or_else(|| indicator::built_in().clone()));
+        self.plans.insert(plan.id.clone(), KnownPlan { plan: Arc::new(plan), indicators, pack: pack.to_owned() });
+    }
+
+    /// Every plan, in order of words.
+    pub fn plans(&self) -> impl Iterator<Item = &KnownPlan> {
+        self.plans.values()
+    }
+
+    /// The plan of this word.
+    pub fn plan(&self, id: &str) -> Option<&KnownPlan> {
+        self.plans.get(id)
     }
 
     /// Whether anything of a pack is used.
@@ -122,6 +157,7 @@ impl Registers {
         self.networking.contains_key(pack)
             || self.kinds.values().any(|(_, of)| of == pack)
             || self.submissions.values().any(|(_, of, _)| of == pack)
+            || self.plans.values().any(|known| known.pack == pack)
     }
 
     /// Without what one pack brings.
@@ -129,7 +165,9 @@ impl Registers {
         let kinds = self.kinds.iter().filter(|(_, (_, of))| of != pack);
         let networking = self.networking.iter().filter(|(of, _)| *of != pack);
         let submissions = self.submissions.iter().filter(|(_, (_, of, _))| of != pack);
+        let plans = self.plans.iter().filter(|(_, known)| known.pack != pack);
         Self {
+            plans: plans.map(|(id, known)| (id.clone(), known.clone())).collect(),
             kinds: kinds.map(|(id, kind)| (id.clone(), kind.clone())).collect(),
             networking: networking.map(|(of, networking)| (of.clone(), networking.clone())).collect(),
             submissions: submissions.map(|(id, submission)| (id.clone(), submission.clone())).collect(),
@@ -206,7 +244,12 @@ impl Registers {
             field: breach.field,
             reason: breach.reason,
         });
-        twice.chain(together).chain(self.against_networking(folder)).chain(self.against_submissions(folder)).collect()
+        let plan = folder.plan.iter().filter_map(|(plan, _)| {
+            let known = self.plans.get(&plan.id)?;
+            let reason = format!("{:?} is a plan of the pack {:?}", plan.id, known.pack);
+            Some(Wrong { file: "plan.toml".to_owned(), line: 0, field: "id".to_owned(), reason })
+        });
+        twice.chain(together).chain(plan).chain(self.against_networking(folder)).chain(self.against_submissions(folder)).collect()
     }
 
     /// The kind of this word.

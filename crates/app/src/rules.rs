@@ -1,8 +1,10 @@
 //! The built-in packs: rule book, divisions and map of the region, compiled into the binary so that one file is enough to run.
 
 use anlan_domain::division::{DivisionError, Divisions};
+use anlan_domain::indicator;
 use anlan_domain::networking::Networking;
 use anlan_domain::pack::{PackError, RuleBook};
+use anlan_domain::plan::Plan;
 use anlan_domain::road::RoadRules;
 
 /// Kinds and alarm rules of `packs/base`.
@@ -27,6 +29,14 @@ pub fn road() -> Result<RoadRules, PackError> {
 /// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
 pub fn networking() -> Result<Networking, PackError> {
     Networking::parse(include_str!("../../../packs/region-yuxi/networking.toml"))
+}
+
+/// The plan of the region.
+///
+/// # Errors
+/// [`PackError`] if the pack contradicts itself; a test keeps that from shipping.
+pub fn plan() -> Result<Plan, PackError> {
+    Plan::parse(include_str!("../../../packs/region-yuxi/plan.toml"), indicator::built_in())
 }
 
 /// Counties of the region as GeoJSON, with its provenance block.

@@ -154,6 +154,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         commands: Arc::new(tokio::sync::Notify::new()),
         orders: tokio::sync::Notify::new(),
         transfers: crate::transfer::Heard::default(),
+        plans: crate::plan::Plans::default(),
         submitting: tokio::sync::Notify::new(),
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),

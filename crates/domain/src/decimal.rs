@@ -2,7 +2,8 @@
 //!
 //! The bounds keep every product and comparison of [`crate::indicator`] and [`crate::plan`] inside the 28 digits in which [`Decimal`] is exact.
 
-use rust_decimal::{Decimal, RoundingStrategy};
+pub use rust_decimal::Decimal;
+use rust_decimal::RoundingStrategy;
 use serde::{Deserialize, Deserializer, Serializer};
 
 /// Digits of a fact.

@@ -131,6 +131,12 @@ impl Divisions {
         self.above(code).next()
     }
 
+    /// The divisions directly below this one that are in force on `day`, in order of codes.
+    pub fn directly_below<'a>(&'a self, code: &'a RegionCode, day: Date) -> impl Iterator<Item = &'a Region> {
+        let is_below = |row: &&Region| self.parent(&row.code).is_some_and(|parent| parent.code == *code);
+        self.values().filter(is_below).filter(move |row| self.standing(&row.code, day) == Some(Standing::InForce))
+    }
+
     /// What a code is worth on `day`; `None` = it is not in the list. A division in one that is not in force is not in force either.
     pub fn standing(&self, code: &RegionCode, day: Date) -> Option<Standing> {
         let own = standing_alone(self.get(code)?, day);

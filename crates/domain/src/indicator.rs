@@ -287,6 +287,8 @@ pub struct Facts {
 pub struct Query {
     /// Code of the territory.
     pub region: String,
+    /// Codes that the territory had before: rows carry the one of their day.
+    pub region_before: Vec<String>,
     /// Of these sectors, where the definition does not name its own; empty = of all.
     pub sectors: Vec<String>,
     /// As of this day: of a year's figure, the last year that is over by then.
@@ -297,6 +299,13 @@ pub struct Query {
     pub known_on: Date,
     /// The year that a change is reckoned against.
     pub base_year: Option<i16>,
+}
+
+impl Query {
+    /// Every code of the territory.
+    fn codes(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.region.as_str()).chain(self.region_before.iter().map(String::as_str))
+    }
 }
 
 /// Why there is no figure.
@@ -547,6 +556,11 @@ impl Indicators {
         self.sources.get(id)
     }
 
+    /// Every source, in order of their words.
+    pub fn sources(&self) -> impl Iterator<Item = &FactSource> {
+        self.sources.values()
+    }
+
     /// Below which count a rate says little, and who says so.
     pub fn small_count(&self) -> &SmallCount {
         &self.small_count
@@ -653,7 +667,8 @@ impl Indicators {
             }
             let is_of = |row: &&Fact| {
                 let is_of_sector = sectors.is_empty() || sectors.contains(&row.sector);
-                is_of_sector && row.region.starts_with(&query.region) && row.on >= span.0 && row.on <= span.1
+                let is_there = query.codes().any(|code| row.region.starts_with(code));
+                is_of_sector && is_there && row.on >= span.0 && row.on <= span.1
             };
             let gone = facts.gone(&term.source, query.known_on).filter(is_of).collect();
             let rows: Vec<&Fact> = rows.into_iter().filter(is_of).collect();
@@ -663,7 +678,8 @@ impl Indicators {
         let mut taken = Taken { number: Decimal::ZERO, rows: Vec::new(), gone: Vec::new() };
         let of_none = [String::new()];
         for sector in if sectors.is_empty() { &of_none[..] } else { &sectors[..] } {
-            let of_sector = rows.iter().filter(|row| row.sector == *sector && row.region == query.region && row.on <= span.1);
+            let of_sector =
+                rows.iter().filter(|row| row.sector == *sector && query.codes().any(|code| row.region == code) && row.on <= span.1);
             let newest = match keeps {
                 Keeps::Year => of_sector.filter(|row| row.on.year() == span.1.year()).max_by_key(|row| row.on),
                 _ => of_sector.max_by_key(|row| row.on),
@@ -944,6 +960,7 @@ mod tests {
     fn query(on: &str) -> Query {
         Query {
             region: "5304".to_owned(),
+            region_before: Vec::new(),
             sectors: Vec::new(),
             on: day(on),
             since: day("2011-01-01"),
@@ -980,6 +997,10 @@ a5,accident_deaths,2011-06-02,530501,coal,9,,,reported,of another city
         assert_eq!(of("accident_deaths", "2011-12-31"), "3");
         assert_eq!(of("accident_count", "2011-12-31"), "2", "one without deaths is an accident");
         assert_eq!(told(&facts, "accident_deaths", &Query { region: "530421".to_owned(), ..query("2010-12-31") }), "1");
+        // A county that has another code since finds the rows of before, each once.
+        let renamed = Query { region: "530403".to_owned(), region_before: vec!["530421".to_owned()], ..query("2010-12-31") };
+        assert_eq!(told(&facts, "accident_deaths", &renamed), "1");
+        assert_eq!(told(&facts, "accident_deaths", &Query { region_before: vec!["530421".to_owned()], ..query("2011-12-31") }), "12");
         assert_eq!(told(&facts, "accident_deaths", &Query { region: "53".to_owned(), ..query("2011-12-31") }), "12");
         assert_eq!(told(&facts, "accident_deaths", &Query { sectors: vec!["coal".to_owned()], ..query("2010-12-31") }), "2");
         assert_eq!(

@@ -809,19 +809,40 @@ impl Plan {
         by_day.into_values().collect()
     }
 
-    /// How each part stands on a day: its number, and its figure by the rows of that territory alone.
+    /// What the path in force on a day asks by the end of a year, a linear one worked out; at the deadline the goal itself.
+    pub fn asked_in(&self, target: &Target, indicators: &Indicators, year: i16, as_of: Date) -> Option<Decimal> {
+        let indicator = indicators.get(target.indicator.as_ref()?)?;
+        let (goal, _) = self.goal(target, as_of);
+        let number = goal.number().ok().flatten()?;
+        if goal.deadline.year() == year {
+            return Some(number);
+        }
+        let (facts, day) = (Facts::default(), year_of(year).1);
+        let judge = Judge { plan: self, indicators, facts: &facts, as_of, day, target };
+        let asked = (day < goal.deadline).then(|| judge.path(indicator, number, &goal)).flatten();
+        asked.filter(|(_, on)| on.year() == year).map(|(asked, _)| asked)
+    }
+
+    /// How each part stands on a day: its number, and its figure by the rows of that territory alone. `codes_before` tells which codes it had before.
     pub fn part_figures<'a>(
         &self,
         target: &Target,
         indicators: &Indicators,
         facts: &'a Facts,
         as_of: Date,
+        codes_before: &dyn Fn(&str) -> Vec<String>,
     ) -> Vec<(&Part, Result<Figure<'a>, Missing>)> {
         let Some(indicator) = target.indicator.as_ref().and_then(|id| indicators.get(id)) else { return Vec::new() };
         let (goal, _) = self.goal(target, as_of);
         let judge = Judge { plan: self, indicators, facts, as_of, day: as_of.min(goal.deadline), target };
         let query = judge.query(judge.day, goal.baseline_year);
-        let figure = |part: &Part| indicators.evaluate(indicator, facts, &Query { region: part.region.clone(), ..query.clone() });
+        let figure = |part: &Part| {
+            indicators.evaluate(
+                indicator,
+                facts,
+                &Query { region: part.region.clone(), region_before: codes_before(&part.region), ..query.clone() },
+            )
+        };
         self.parts(&target.id).map(|part| (part, figure(part))).collect()
     }
 
@@ -966,6 +987,7 @@ impl<'a> Judge<'a, '_> {
     fn query(&self, on: Date, base_year: i16) -> Query {
         Query {
             region: self.plan.region.clone(),
+            region_before: Vec::new(),
             sectors: self.target.sectors.clone(),
             on,
             since: self.plan.start,

@@ -53,8 +53,15 @@ fn status<'a>(plan: &'a Plan, facts: &'a Facts, id: &str, as_of: &str) -> Target
 /// The figure of an indicator of the whole territory in a year, to the places of `like`.
 fn of_year(indicators: &Indicators, plan: &Plan, facts: &Facts, id: &str, year: i16, like: Decimal) -> Decimal {
     let (_, on) = year_of(year);
-    let query =
-        Query { region: plan.region.clone(), sectors: Vec::new(), on, since: plan.start, known_on: day("2015-12-31"), base_year: None };
+    let query = Query {
+        region: plan.region.clone(),
+        region_before: Vec::new(),
+        sectors: Vec::new(),
+        on,
+        since: plan.start,
+        known_on: day("2015-12-31"),
+        base_year: None,
+    };
     let figure = indicators.evaluate(indicators.get(id).unwrap(), facts, &query).unwrap();
     assert_eq!(figure.shown, figure.shown.round_dp(like.scale()), "{id} {year}: the figure has places that the plan does not print");
     figure.shown.round_dp(like.scale())
@@ -431,10 +438,10 @@ fn the_parts_are_held_against_the_whole() {
     assert!(plan.parts("M07").all(|part| part.mark == Mark::Invented && part.region.starts_with("5304")));
     // Rows of a county say how its part stands, and the parts add up to what the city has.
     let facts = loaded().1;
-    let parts = plan.part_figures(plan.target("M07").unwrap(), built_in(), &facts, day("2015-12-31"));
+    let parts = plan.part_figures(plan.target("M07").unwrap(), built_in(), &facts, day("2015-12-31"), &|_| Vec::new());
     let closed: Decimal = parts.iter().map(|(.., figure)| figure.as_ref().unwrap().numerator).sum();
     assert_eq!((parts.len(), closed), (9, decimal("72")));
-    let networked = plan.part_figures(plan.target("N04").unwrap(), built_in(), &facts, day("2015-12-31"));
+    let networked = plan.part_figures(plan.target("N04").unwrap(), built_in(), &facts, day("2015-12-31"), &|_| Vec::new());
     assert!(networked.iter().all(|(.., figure)| figure.is_err()), "the city's figure is none of a county's");
     let check = |from: &str, to: &str, expected: Shortfall| {
         assert!(SUPPLEMENT.contains(from), "{from}");

@@ -37,6 +37,8 @@ struct World {
     /// An order to it.
     order: String,
     invitation: i64,
+    /// Proposed about the plan of the city.
+    decision: String,
 }
 
 async fn world() -> World {
@@ -84,6 +86,12 @@ async fn world() -> World {
     let (child, invitation) = node.child(HERE).await;
     let body = json!({"kind": "question", "target": child, "title": "汛期值守", "text": "请报送"});
     let order = text(&ask(&node.router, "POST", "/api/v1/orders", Some(&supervisor), Some(body)).await.ok(201)["id"]);
+    let city = node.person("plans", json!([{"role": "supervisor", "region": "5304"}])).await;
+    let body = json!({"kind": "part", "target": "G01", "region": HERE, "value": "0.2"});
+    let made = ask(&node.router, "POST", "/api/v1/plans/yuxi-12th/decisions", Some(&city), Some(body)).await.ok(201);
+    let decision = text(&made["id"]);
+    let body = json!({"facts": [{"source": "population", "on": "2011-12-31", "region": HERE, "value": "49.5"}]});
+    ask(&node.router, "POST", "/api/v1/facts", Some(&city), Some(body)).await.ok(201);
     World {
         node,
         enterprise,
@@ -103,6 +111,7 @@ async fn world() -> World {
         child,
         order,
         invitation,
+        decision,
     }
 }
 
@@ -307,6 +316,26 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /orders/{id}" => (format!("/orders/{}", w.order), None, Refused),
         "post /orders/{id}/answer" => (format!("/orders/{}/answer", w.order), Some(json!({"text": "x"})), Refused),
         "post /orders/{id}/withdraw" => (format!("/orders/{}/withdraw", w.order), None, Refused),
+        "get /plans" => ("/plans".into(), None, Common),
+        // The document is everybody's; how it stands is told to who sees its territory (plans.rs).
+        "get /plans/{id}" => ("/plans/yuxi-12th".into(), None, Common),
+        "get /plans/{id}/targets/{target}" => ("/plans/yuxi-12th/targets/G01".into(), None, Common),
+        "get /plans/{id}/history" => ("/plans/yuxi-12th/history".into(), None, Refused),
+        "get /plans/{id}/decisions" => ("/plans/yuxi-12th/decisions".into(), None, Empty("decisions")),
+        "post /plans/{id}/decisions" => {
+            let body = json!({"kind": "covered", "source": "mine_closed", "from": "2011-01-01", "to": "2011-12-31"});
+            ("/plans/yuxi-12th/decisions".into(), Some(body), Refused)
+        }
+        "post /plans/{id}/decisions/{decision}" => {
+            (format!("/plans/yuxi-12th/decisions/{}", w.decision), Some(json!({"approve": true})), Refused)
+        }
+        "get /indicators" => ("/indicators".into(), None, Common),
+        "get /indicators/{id}" => (format!("/indicators/accident_deaths?region={HERE}"), None, Refused),
+        "get /facts" => ("/facts".into(), None, Empty("facts")),
+        "post /facts" => {
+            let fact = json!({"source": "population", "on": "2012-12-31", "region": HERE, "value": "1"});
+            ("/facts".into(), Some(json!({"facts": [fact]})), Refused)
+        }
         "get /submissions" => ("/submissions".into(), None, Empty("submissions")),
         "put /submissions/{id}" => ("/submissions/x".into(), Some(json!({"on": true, "hash": "x"})), Refused),
         "post /submissions/{id}/resend" => ("/submissions/x/resend".into(), Some(json!({})), Refused),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anlan_link::identity::{DAYS, Validity};
-use anlan_link::transport::{Address, Limits, LinkError, Receiver, Sender, connect};
+use anlan_link::transport::{Address, Limits, LinkError, Receiver, Sender, connect, in_step};
 use common::{Node, Parent, claim, end_of, hasty, key_and_chain, now, refusal, rude, rude_again, rude_config};
 use rustls::{AlertDescription, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -339,6 +339,23 @@ async fn strangers_who_say_nothing_lose_their_place() {
         mute.push(TcpStream::connect(parent.at).await.unwrap());
     }
     pair(&mut parent, &child, &Limits::default()).await;
+}
+
+#[tokio::test]
+async fn ticks_that_began_at_different_times_fall_together() {
+    let period = Duration::from_millis(80);
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        all.push(in_step(period));
+        tokio::time::sleep(Duration::from_micros(1_700)).await;
+    }
+    let first = all[0].tick().await;
+    for ticks in &mut all {
+        let (one, next) = (ticks.tick().await, ticks.tick().await);
+        // An eighth of the period, and whole periods after one another, whatever was missed.
+        assert_eq!(one.duration_since(first).max(first.duration_since(one)).as_nanos() % (period / 8).as_nanos(), 0);
+        assert_eq!((next - one).as_nanos() % period.as_nanos(), 0);
+    }
 }
 
 #[test]

@@ -64,9 +64,10 @@ impl Role {
         match self {
             Self::Administrator => &[View, ManageDevices, ManageLimits, ManageUsers, ViewAudit, ManageSystem, SendCommand, ManageDuty],
             Self::DutyOfficer => &[View, HandleAlarm, SendCommand],
-            Self::Supervisor => &[View, HandleAlarm, ManageDevices, ManageLimits, SendCommand, ManageDuty],
+            Self::Supervisor => &[View, HandleAlarm, ManageDevices, ManageLimits, SendCommand, ManageDuty, ManagePlan],
             Self::SafetyManager => &[View, HandleAlarm, ManageLimits],
-            Self::Inspector | Self::Worker | Self::Leader | Self::Screen => &[View],
+            Self::Leader => &[View, DecidePlan],
+            Self::Inspector | Self::Worker | Self::Screen => &[View],
         }
     }
 }
@@ -93,11 +94,15 @@ pub enum Permission {
     SendCommand,
     /// Make and change duty rotas.
     ManageDuty,
+    /// Record facts and findings of a plan, propose what is decided beside its document.
+    ManagePlan,
+    /// Approve that.
+    DecidePlan,
 }
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::View,
         Self::HandleAlarm,
         Self::ManageDevices,
@@ -107,6 +112,8 @@ impl Permission {
         Self::ManageSystem,
         Self::SendCommand,
         Self::ManageDuty,
+        Self::ManagePlan,
+        Self::DecidePlan,
     ];
     /// The word on the API.
     pub const fn as_str(self) -> &'static str {
@@ -120,6 +127,8 @@ impl Permission {
             Self::ManageSystem => "manage_system",
             Self::SendCommand => "send_command",
             Self::ManageDuty => "manage_duty",
+            Self::ManagePlan => "manage_plan",
+            Self::DecidePlan => "decide_plan",
         }
     }
 }

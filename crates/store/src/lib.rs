@@ -21,6 +21,7 @@ mod offer;
 mod order;
 mod pack;
 mod page;
+mod plan;
 mod proof;
 mod record;
 mod scope;
@@ -93,6 +94,7 @@ pub use order::{
 };
 pub use pack::PackRow;
 pub use page::{Page, Paging};
+pub use plan::{DecisionRow, DecisionState, FactError, FactFilter, FactRow, NewDecision};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use proof::{NewProof, ProofDay, ProofHolder};
 pub use quarantine::{NewQuarantined, QuarantineRow};

@@ -257,6 +257,16 @@ SELECT '01234567-89ab-7def-8123-456789abcd24', rule, kind, subject, point_id, un
   '0199f3c27f007abc8def0123456789ab' FROM alarm;",
         counts: &[("SELECT COUNT(*) AS n FROM alarm WHERE returned_at_us >= 9 AND onset_at_us < 2", 1)],
     },
+    Step {
+        name: "0025_plan",
+        digest: "bd9ab78ed582bc7c1e0d21507af66c7e05714506c8fd3a358f3d81122fbee351",
+        rows: "INSERT INTO fact (id, source, happened_on, known_on, region, sector, value, revises, mark, note, recorded_by, recorded_at_us)
+VALUES ('a', 'gdp_100m_yuan', '2010-12-31', '2011-02-01', '5304', '', '736.3', NULL, 'reported', '', 'x', 1),
+  ('b', 'gdp_100m_yuan', '2010-12-31', '2011-09-01', '5304', '', '736.5', 'a', 'reported', '', 'x', 2);
+INSERT INTO plan_decision (id, plan, kind, subject, body, state, proposed_by_name, proposed_at_us)
+VALUES ('d', 'yuxi-12th', 'part', 'G01', '{}', 'proposed', 'x', 1);",
+        counts: &[("SELECT COUNT(*) AS n FROM fact WHERE revises IS NULL", 1), ("SELECT COUNT(*) AS n FROM plan_decision WHERE opinion = ''", 1)],
+    },
 ];
 
 #[test]

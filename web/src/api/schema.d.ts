@@ -683,6 +683,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/facts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists facts that people recorded. */
+        get: operations["list_facts"];
+        put?: never;
+        /** Records facts. A fact is never changed: another revises it, and both stay to be seen. */
+        post: operations["record_facts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/holds": {
         parameters: {
             query?: never;
@@ -712,6 +730,40 @@ export interface paths {
         put?: never;
         /** Releases a hold; what it held leaves when its time is over. */
         post: operations["release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/indicators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the definitions of figures. */
+        get: operations["list_indicators"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/indicators/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Figures of an indicator by years and by divisions. */
+        get: operations["get_indicator"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1172,6 +1224,109 @@ export interface paths {
         };
         /** Who may be named in a record of an enterprise or division: people with a role there, by name. */
         get: operations["people"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists plans. */
+        get: operations["list_plans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where every target of a plan stands at the end of a day. */
+        get: operations["get_plan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{id}/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists decisions about a plan. */
+        get: operations["list_plan_decisions"];
+        put?: never;
+        /** Proposes a decision about a plan; somebody else approves it. */
+        post: operations["propose_plan_decision"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{id}/decisions/{decision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves or refuses what somebody else proposed. */
+        post: operations["decide_plan_decision"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a plan prints of the years before it, beside what is reckoned from facts. */
+        get: operations["get_plan_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{id}/targets/{target}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One target down to the rows behind its figure, what it asked before, and what was said before a revision. */
+        get: operations["get_plan_target"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2783,6 +2938,42 @@ export interface components {
             test_clock: boolean;
             user: components["schemas"]["Me"];
         };
+        /** @description What is said of a proposal. */
+        DecideBody: {
+            /** @description `false` refuses. */
+            approve: boolean;
+            /** @description Why; needed to refuse. */
+            opinion?: string;
+        };
+        /** @description A decision that is proposed. Which members it has, its kind says. */
+        DecisionBody: {
+            baseline?: string | null;
+            /** Format: int32 */
+            baseline_year?: number | null;
+            /** @description Of `adjustment`: who approved it, by which document, and why. */
+            by?: string | null;
+            deadline?: string | null;
+            /** @description Of `adjustment` and perhaps `path`: in force from this day on. */
+            decided_on?: string | null;
+            document?: string | null;
+            /** @description Of `adjustment`: another cut in percent, baseline, its year, deadline. */
+            drop_percent?: string | null;
+            from?: string | null;
+            /** @description `path`: what a target asks by a day; `part`: what a territory is to reach; `adjustment`: a target changes; `covered`: every event of a source was recorded. */
+            kind: string;
+            /** @description Of `path`: by which day. */
+            on?: string | null;
+            reason?: string | null;
+            /** @description Of `part`: the territory. */
+            region?: string | null;
+            /** @description Of `covered`: the source, first and last day. */
+            source?: string | null;
+            /** @description Id of the target; not of `covered`. */
+            target?: string | null;
+            to?: string | null;
+            /** @description Number as text, such as `0.22`; of `path`, `part` and perhaps `adjustment`. */
+            value?: string | null;
+        };
         /** @description A device. */
         Device: {
             /** @description Also the MQTT user name. */
@@ -3176,6 +3367,68 @@ export interface components {
         ExportJobList: {
             exports: components["schemas"]["ExportJob"][];
         };
+        /** @description A row that figures are reckoned from. */
+        Fact: {
+            id: string;
+            /** @description Since when it is known. */
+            known_on: string;
+            /** @description `reported`, `published`, `derived`, `invented`. */
+            mark: string;
+            note: string;
+            /** @description The day it happened, the last day of its year, or the day of the state. */
+            on: string;
+            /** @description The record that tells it; `null` = a person recorded it. */
+            record: string | null;
+            region: string;
+            region_name: string | null;
+            /** @description The row that it takes the place of; empty = none. */
+            revises: string;
+            /** @description Empty = of none in particular. */
+            sector: string;
+            source: string;
+            value: components["schemas"]["Number"];
+        };
+        /** @description A fact to be recorded. */
+        FactBody: {
+            /** @description Since when it is known, not after today; left out = today. */
+            known_on?: string;
+            /** @description Where the number stands; needed of a finding. */
+            note?: string;
+            /** @description ISO day, not after today; of a year its last. */
+            on: string;
+            /** @description Code of a division. */
+            region: string;
+            /** @description Id of the row that it takes the place of. */
+            revises?: string;
+            sector?: string;
+            /** @description Word of a source. */
+            source: string;
+            /** @description A decimal as text, at most 14 digits; of a finding `1` (it is so) or `0`. */
+            value: string;
+        };
+        /** @description Facts that people recorded, the newest first. */
+        FactList: {
+            facts: components["schemas"]["RecordedFact"][];
+            next: string | null;
+        };
+        /** @description Something that is counted or measured. */
+        FactSource: {
+            id: string;
+            /** @description `event`, `year`, `state`. */
+            keeps: string;
+            name: string;
+            name_en: string;
+            unit: string;
+        };
+        /** @description Facts to be recorded, all or none. */
+        FactsBody: {
+            /** @description 1 to 1,000. */
+            facts: components["schemas"]["FactBody"][];
+        };
+        /** @description Facts as they were recorded. */
+        FactsRecorded: {
+            facts: components["schemas"]["Fact"][];
+        };
         /** @description A role at a territory. */
         Grant: {
             /** @description One enterprise only. */
@@ -3318,6 +3571,50 @@ export interface components {
             repeated: number;
             /** @description Rows with something in them. */
             rows: number;
+        };
+        /** @description How a figure is made. */
+        Indicator: {
+            /** Format: int32 */
+            decimals: number;
+            denominator: null | components["schemas"]["IndicatorTerm"];
+            factor: components["schemas"]["Number"];
+            id: string;
+            /** @description `ratio`, `share`, `count`, `sum`, `change`, `drop`. */
+            kind: string;
+            name: string;
+            name_en: string;
+            numerator: components["schemas"]["IndicatorTerm"];
+            /** @description `year`, `plan`, `state`. */
+            period: string;
+            source: components["schemas"]["PlanSource"];
+            unit: string;
+            unit_zh: string;
+            /** Format: int32 */
+            version: number;
+        };
+        /** @description Definitions of figures, and of what they are made of. */
+        IndicatorList: {
+            indicators: components["schemas"]["Indicator"][];
+            small_count: components["schemas"]["PlanSmallCount"];
+            sources: components["schemas"]["FactSource"][];
+        };
+        /** @description Figures of an indicator by years, and of the last of them by the divisions below. */
+        IndicatorSeries: {
+            as_of: string;
+            demonstration: boolean;
+            indicator: components["schemas"]["Indicator"];
+            region: string;
+            region_name: string | null;
+            regions: components["schemas"]["RegionFigure"][];
+            series: components["schemas"]["YearFigure"][];
+        };
+        /** @description Rows of a source. */
+        IndicatorTerm: {
+            /** @description The number of its rows instead of their sum. */
+            count: boolean;
+            /** @description Empty = of those asked for, or of all. */
+            sectors: string[];
+            source: string;
         };
         /** @description An invitation. */
         Invitation: {
@@ -4054,6 +4351,8 @@ export interface components {
              */
             unread: number;
         };
+        /** @description A decimal in its shortest form */
+        Number: number;
         /** @description An order. */
         Order: {
             answer: null | components["schemas"]["OrderAnswer"];
@@ -4319,6 +4618,266 @@ export interface components {
              */
             lon: number;
         };
+        /** @description How many targets stand how. */
+        PlanCounts: {
+            cannot_be_computed: number;
+            met: number;
+            missed: number;
+            off_path: number;
+            on_path: number;
+        };
+        /** @description Something decided, or to be decided, beside the document. */
+        PlanDecision: {
+            /** @description As in a `plan_supplement.toml`. */
+            body: unknown;
+            decided_at: null | components["schemas"]["At"];
+            decided_by: string | null;
+            id: string;
+            /** @description `path`, `part`, `adjustment`, `covered`. */
+            kind: string;
+            /** @description The asker may approve or refuse it. */
+            may_decide: boolean;
+            /** @description Why it was refused. */
+            opinion: string;
+            proposed_at: components["schemas"]["At"];
+            proposed_by: string;
+            /** @description `proposed`, `approved`, `refused`. */
+            state: string;
+            /** @description Id of the target, or word of the source. */
+            subject: string;
+        };
+        /** @description Decisions about a plan, in the order of being proposed. */
+        PlanDecisionList: {
+            decisions: components["schemas"]["PlanDecision"][];
+        };
+        /** @description How a figure was made. */
+        PlanFigure: {
+            denominator: components["schemas"]["Number"];
+            factor: components["schemas"]["Number"];
+            /** @description First and last day of what it is of. */
+            from: string;
+            is_small: boolean;
+            n_rows: number;
+            n_rows_below: number;
+            numerator: components["schemas"]["Number"];
+            /** @description Rows that these took the place of, or that were in it until they were judged to be of elsewhere. */
+            revised: components["schemas"]["Fact"][];
+            /** @description Rows above the line, the first 2,000. */
+            rows: components["schemas"]["Fact"][];
+            /** @description Rows below the line; of a change, of the base. */
+            rows_below: components["schemas"]["Fact"][];
+            to: string;
+            /** @description To the places of the definition, 四舍五入. */
+            value: components["schemas"]["Number"];
+        };
+        /** @description What a target asked until it was adjusted. */
+        PlanFormer: {
+            by: string;
+            /** @description In force from this day on is what followed. */
+            decided_on: string;
+            document: string;
+            goal: components["schemas"]["PlanGoal"];
+            /** @description `reported`, `published`, `derived`, `invented`. */
+            mark: string;
+            reason: string;
+        };
+        /** @description What a target asks, or asked. */
+        PlanGoal: {
+            baseline: null | components["schemas"]["Number"];
+            /** Format: int32 */
+            baseline_year: number;
+            deadline: string;
+            drop_percent: null | components["schemas"]["Number"];
+            value: null | components["schemas"]["Number"];
+        };
+        /** @description What the document prints of the years before it. */
+        PlanHistory: {
+            demonstration: boolean;
+            drops: components["schemas"]["PublishedDrop"][];
+            figures: components["schemas"]["PublishedFigure"][];
+            /** @description All come out as printed. */
+            same: boolean;
+        };
+        /** @description Plans of packs that are on. */
+        PlanList: {
+            plans: components["schemas"]["PlanRow"][];
+        };
+        /** @description A heading of the document. */
+        PlanNode: {
+            /** @description Its number in the document. */
+            id: string;
+            /** @description `chapter`, `task`, `project`. */
+            kind: string;
+            /** @description The heading above; empty = the plan. */
+            parent: string;
+            title: string;
+        };
+        /** @description What a territory below is to reach, and where it stands. */
+        PlanPart: {
+            mark: string;
+            reason: null | components["schemas"]["PlanReason"];
+            region: string;
+            region_name: string | null;
+            target: components["schemas"]["Number"];
+            value: null | components["schemas"]["Number"];
+        };
+        /** @description A point of the path in force. */
+        PlanPoint: {
+            mark: string;
+            on: string;
+            value: components["schemas"]["Number"];
+        };
+        /** @description Why a target stands as it does, or why there is no figure: a word, and what a sentence about it needs. */
+        PlanReason: {
+            /** @description Word of the source below the line, and its day. */
+            below: string | null;
+            below_on: string | null;
+            /**
+             * @description `reached`, `reached_so_far`, `reached_late`, `not_reached`, `within_path`, `beyond_path`, `right_way`, `wrong_way`, `found`, `found_not`, `not_begun`,
+             *     `not_due`, `no_baseline`, `base_is_zero`, `no_finding`, `not_recorded`, `no_data`, `no_denominator`, `days_differ`, `denominator_is_zero`,
+             *     `part_above_whole`, `digits`.
+             */
+            code: string;
+            from: string | null;
+            /** @description Word of the indicator that went the other way. */
+            indicator: string | null;
+            /** @description By this day, or of it. */
+            on: string | null;
+            sector: string | null;
+            /** @description Word of a source. */
+            source: string | null;
+            to: string | null;
+            value: null | components["schemas"]["Number"];
+            whole: null | components["schemas"]["Number"];
+            /** Format: int32 */
+            year: number | null;
+        };
+        /** @description A plan. */
+        PlanRow: {
+            end: string;
+            id: string;
+            name: string;
+            name_en: string;
+            /** @description The pack that brings it. */
+            pack: string;
+            /** @description Code of its territory. */
+            region: string;
+            region_name: string | null;
+            source: components["schemas"]["PlanSource"];
+            /** @description First and last day. */
+            start: string;
+        };
+        /** @description A figure as it was said before. */
+        PlanSaid: {
+            /** @description Since when. */
+            on: string;
+            value: components["schemas"]["Number"];
+        };
+        /** @description Parts that do not meet the whole. */
+        PlanShortfall: {
+            /** @description The part, or the sum of all. */
+            parts: components["schemas"]["Number"];
+            /** @description Of a rate: the territory that is to reach less. */
+            region: string | null;
+            region_name: string | null;
+            target: string;
+            whole: components["schemas"]["Number"];
+        };
+        /** @description Below which count a rate says little. */
+        PlanSmallCount: {
+            /** Format: int32 */
+            below: number;
+            source: components["schemas"]["PlanSource"];
+        };
+        /** @description Where a row of a pack comes from. */
+        PlanSource: {
+            clause: string;
+            /** @description `verified`, `verified-secondary`, `product`, `unverified`. */
+            confidence: string;
+            /** @description In force since; may be empty. */
+            effective: string;
+            note: string;
+            /** @description Document; `product` = a choice of this product. */
+            standard: string;
+        };
+        /** @description A plan on a day. */
+        PlanStatus: components["schemas"]["PlanRow"] & {
+            /** @description The day, Beijing; what became known later is not in it. */
+            as_of: string;
+            counts: components["schemas"]["PlanCounts"];
+            /** @description Some of the rows are made up. */
+            demonstration: boolean;
+            /** @description The asker may approve them. */
+            may_decide: boolean;
+            /** @description The asker may record facts and propose decisions about the whole. */
+            may_manage: boolean;
+            nodes: components["schemas"]["PlanNode"][];
+            /** @description The asker sees the whole territory; without that no target has a state. */
+            sees_whole: boolean;
+            shortfalls: components["schemas"]["PlanShortfall"][];
+            small_count: components["schemas"]["PlanSmallCount"];
+            targets: components["schemas"]["PlanTarget"][];
+        };
+        /** @description A target, and where it stands. */
+        PlanTarget: {
+            confidence: string;
+            deadline: string;
+            /** @description Where it is from: `text`, `context`, `plan_end`, `assumed`. */
+            deadline_from: string;
+            /**
+             * Format: int32
+             * @description Places of the figure as shown.
+             */
+            decimals: number;
+            /** @description `<=`, `>=`, `increase`, `decreasing yearly`, `qualitative`, `process`. */
+            direction: string;
+            id: string;
+            /** @description Word; `null` = a person finds. */
+            indicator: string | null;
+            /** @description It asked something else before. */
+            is_adjusted: boolean;
+            /** @description So few events that the rate says little. */
+            is_small: boolean;
+            name: string;
+            name_en: string;
+            /** @description Heading that it stands under. */
+            node: string;
+            note: string;
+            owner: string;
+            /** @description Where the owner is from: `text`, `context`, `plan_end`, `assumed`. */
+            owner_from: string;
+            /** @description The words of the document. */
+            quote: string;
+            reason: null | components["schemas"]["PlanReason"];
+            /** @description The same figure before later rows changed it, the oldest first. */
+            said_before: components["schemas"]["PlanSaid"][];
+            sector: string;
+            /** @description `met`, `on_path`, `off_path`, `missed`, `cannot_be_computed`; `null`: the asker does not see the whole territory. */
+            state: string | null;
+            target: null | components["schemas"]["Number"];
+            unit: string | null;
+            unit_zh: string | null;
+            value: null | components["schemas"]["Number"];
+        };
+        /** @description A target down to the rows behind its figure. */
+        PlanTargetDetail: {
+            as_of: string;
+            demonstration: boolean;
+            figure: null | components["schemas"]["PlanFigure"];
+            finding: null | components["schemas"]["Fact"];
+            former: components["schemas"]["PlanFormer"][];
+            goal: components["schemas"]["PlanGoal"];
+            indicator: null | components["schemas"]["Indicator"];
+            may_decide: boolean;
+            may_manage: boolean;
+            /** @description Parts of territories that the asker sees. */
+            parts: components["schemas"]["PlanPart"][];
+            path: components["schemas"]["PlanPoint"][];
+            sees_whole: boolean;
+            /** @description Its figure in each year from the baseline's on. */
+            series: components["schemas"]["YearFigure"][];
+            target: components["schemas"]["PlanTarget"];
+        };
         /** @description A point, its limits and its newest value. */
         Point: {
             /** @description Within the device. */
@@ -4554,6 +5113,34 @@ export interface components {
             /** @description `null` = not known here. */
             point: string | null;
             there: components["schemas"]["Held"];
+        };
+        /** @description A drop that the document prints, beside that of the figures reckoned. */
+        PublishedDrop: {
+            clause: string;
+            drop_percent: null | components["schemas"]["Number"];
+            /** Format: int32 */
+            from: number;
+            indicator: string;
+            name: string;
+            name_en: string;
+            published: components["schemas"]["Number"];
+            /** Format: int32 */
+            to: number;
+        };
+        /** @description A figure that the document prints, beside the one reckoned. */
+        PublishedFigure: {
+            clause: string;
+            /** Format: int32 */
+            decimals: number;
+            indicator: string;
+            name: string;
+            name_en: string;
+            published: components["schemas"]["Number"];
+            unit: string;
+            unit_zh: string;
+            value: null | components["schemas"]["Number"];
+            /** Format: int32 */
+            year: number;
         };
         /** @description Bytes that could not be read. */
         QuarantineEntry: {
@@ -4863,6 +5450,13 @@ export interface components {
             state: string;
             title: string;
         };
+        /** @description A fact that a person recorded. */
+        RecordedFact: components["schemas"]["Fact"] & {
+            recorded_at: components["schemas"]["At"];
+            recorded_by: string;
+            /** @description The row that takes its place; `null` = it holds. */
+            revised_by?: string | null;
+        };
         /** @description Codes for who lost the authenticator, each good once; told this once. */
         RecoveryCodes: {
             recovery_codes: string[];
@@ -4905,6 +5499,15 @@ export interface components {
             vehicles_online: number;
             /** Format: int64 */
             yellow: number;
+        };
+        /** @description The figure of a division below. */
+        RegionFigure: {
+            is_small: boolean;
+            n_rows: number;
+            reason: null | components["schemas"]["PlanReason"];
+            region: string;
+            region_name: string;
+            value: null | components["schemas"]["Number"];
         };
         /** @description Divisions. */
         RegionList: {
@@ -5949,6 +6552,18 @@ export interface components {
         Withdrawal: {
             at: components["schemas"]["At"];
             by: string;
+        };
+        /** @description A figure of a year. */
+        YearFigure: {
+            asked: null | components["schemas"]["Number"];
+            is_small: boolean;
+            n_rows: number;
+            /** @description The last day of what it is of. */
+            on: string;
+            reason: null | components["schemas"]["PlanReason"];
+            value: null | components["schemas"]["Number"];
+            /** Format: int32 */
+            year: number;
         };
     };
     responses: never;
@@ -7746,6 +8361,84 @@ export interface operations {
             };
         };
     };
+    list_facts: {
+        parameters: {
+            query?: {
+                /** @description Word of a source. */
+                source?: string;
+                /** @description Code of a division: its rows and those below it. */
+                region?: string;
+                /** @description Calendar year. */
+                year?: number;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FactList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    record_facts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FactsBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FactsRecorded"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: {
@@ -7830,6 +8523,81 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_indicators: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IndicatorList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_indicator: {
+        parameters: {
+            query: {
+                /** @description Code of a division. */
+                region: string;
+                /** @description Words of sectors, with commas between; left out = all, or those of the definition. */
+                sectors?: string;
+                /** @description First year; left out = ten years before the day. */
+                from?: number;
+                /** @description A day, Beijing; left out = today. With what was known by then. */
+                as_of?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IndicatorSeries"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
             };
             /** @description Refused */
             default: {
@@ -8865,6 +9633,254 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PersonList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_plans: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_plan: {
+        parameters: {
+            query?: {
+                /** @description A day, Beijing; left out = today. */
+                as_of?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanStatus"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_plan_decisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanDecisionList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    propose_plan_decision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanDecision"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    decide_plan_decision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                decision: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecideBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanDecision"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_plan_history: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanHistory"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_plan_target: {
+        parameters: {
+            query?: {
+                /** @description A day, Beijing; left out = today. */
+                as_of?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+                target: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanTargetDetail"];
                 };
             };
             /** @description Refused */

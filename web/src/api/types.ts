@@ -89,3 +89,15 @@ export interface CountyCollection {
     geometry: { type: 'Polygon' | 'MultiPolygon'; coordinates: unknown }
   }[]
 }
+export type PlanRow = Schemas['PlanRow']
+export type PlanStatus = Schemas['PlanStatus']
+export type PlanTarget = Schemas['PlanTarget']
+export type PlanReason = Schemas['PlanReason']
+export type PlanTargetDetail = Schemas['PlanTargetDetail']
+export type PlanDecision = Schemas['PlanDecision']
+export type PlanHistory = Schemas['PlanHistory']
+export type Fact = Schemas['Fact']
+export type RecordedFact = Schemas['RecordedFact']
+export type FactSource = Schemas['FactSource']
+export type IndicatorList = Schemas['IndicatorList']
+export type IndicatorSeries = Schemas['IndicatorSeries']

@@ -12,7 +12,7 @@ use anlan_history::HistoryError;
 use anlan_link::agreement::Readings;
 use anlan_link::message::{Bye, Claim, Day, DayDigest, DayPart, Entry, Feed, Have, Hello, Incarnation, Log, Message};
 use anlan_link::session::{self, Effect, Session, Side, Standing, cut_feed};
-use anlan_link::transport::{Connection, LinkError};
+use anlan_link::transport::{Connection, LinkError, in_step};
 use anlan_model::{Clock as _, NodeId, Reading, Refusal, Timestamp};
 use anlan_store::{FeedEntry, Peer};
 use tokio::sync::{mpsc, oneshot};
@@ -204,8 +204,7 @@ pub(super) async fn talk(service: Arc<Service>, side: Side, peer: Peer, connecti
     });
     let mut durable = service.durable.clone();
     let mut fed = app.store.feed_grown();
-    let mut ticks = tokio::time::interval(if side == Side::Child { TICK.0 } else { TICK.1 });
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = in_step(if side == Side::Child { TICK.0 } else { TICK.1 });
     conversation.carry_out(effects).await?;
     let ended = loop {
         if let Some(why) = conversation.over {

@@ -72,6 +72,8 @@ pub struct Folder {
     pub networking: Option<Networking>,
     /// Submissions that could be read, in order of their words.
     pub submissions: Vec<Submission>,
+    /// Its plan, with the definitions that the plan speaks of; `None` = the built-in ones.
+    pub plan: Option<(Plan, Option<Indicators>)>,
     /// Files that were understood.
     pub n_checked: usize,
     /// Cases that were run.
@@ -135,6 +137,9 @@ impl Folder {
                 _ => Ok(()),
             });
             folder.understood("plan_supplement.toml", joined.err().map(|e| e.to_string()));
+        }
+        if let Some(Ok(plan)) = plan {
+            folder.plan = Some((plan, own.as_ref().and_then(|parsed| parsed.as_ref().ok()).cloned()));
         }
         if let Some(calendar) = text("calendar.toml") {
             folder.understood("calendar.toml", Calendar::parse(calendar).err().map(|e| e.to_string()));

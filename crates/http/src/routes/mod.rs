@@ -23,6 +23,7 @@ mod node;
 mod offer;
 mod order;
 mod pack;
+mod plan;
 mod point;
 mod proof;
 mod record;
@@ -153,6 +154,15 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(submission::items))
         .routes(routes!(submission::preview))
         .routes(routes!(submission::attempts))
+        .routes(routes!(plan::list))
+        .routes(routes!(plan::get))
+        .routes(routes!(plan::target))
+        .routes(routes!(plan::history))
+        .routes(routes!(plan::decisions, plan::propose))
+        .routes(routes!(plan::decide))
+        .routes(routes!(plan::indicators))
+        .routes(routes!(plan::indicator))
+        .routes(routes!(plan::facts, plan::record))
         .routes(routes!(proof::list))
         .routes(routes!(proof::get))
         .routes(routes!(proof::again))

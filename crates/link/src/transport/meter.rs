@@ -37,9 +37,13 @@ impl Meter {
     pub fn heard_at(&self) -> Instant {
         self.since + Duration::from_millis(self.read_ms.load(Ordering::Relaxed))
     }
+    /// When something was last sent to it.
+    pub(super) fn sent_at(&self) -> Instant {
+        self.since + Duration::from_millis(self.wrote_ms.load(Ordering::Relaxed))
+    }
     /// When a byte last went either way.
     pub(super) fn moved_at(&self) -> Instant {
-        self.heard_at().max(self.since + Duration::from_millis(self.wrote_ms.load(Ordering::Relaxed)))
+        self.heard_at().max(self.sent_at())
     }
     fn note(&self, at: &AtomicU64, count: &AtomicU64, n: usize) {
         if n > 0 {
