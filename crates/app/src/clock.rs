@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anlan_model::{Clock, Timestamp};
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use serde::{Deserialize, Serialize};
 
 /// The node's domain clock.
@@ -165,7 +165,12 @@ impl TestClock {
 
 /// The civil day in Beijing at `at`.
 pub fn day_of(at: Timestamp) -> Date {
-    jiff::tz::offset(8).to_datetime(jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default()).date()
+    civil(at).date()
+}
+
+/// The civil time in Beijing at `at`.
+pub fn civil(at: Timestamp) -> DateTime {
+    jiff::tz::offset(8).to_datetime(jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default())
 }
 
 /// Beijing is ahead of UTC by this, µs; no clock is changed there.

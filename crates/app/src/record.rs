@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Content, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner,
+    Act, Attempt, Content, Deadline, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner,
     RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
@@ -20,7 +20,7 @@ use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
 pub use anlan_store::{
     Elsewhere, FieldIs, Nameable, NotificationRow, RecordFilter, RecordHome, RecordOwner, RecordPut, RecordRow, TaskCounts,
 };
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub use taking::elsewhere_in;
 pub(crate) use taking::take_all;
 
 use crate::App;
-use crate::clock::day_of;
+use crate::clock::{self, day_of};
 use crate::error::{AppError, Kind as Refusal, Problem};
 use crate::validate::{Page, Paging};
 
@@ -944,10 +944,22 @@ fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&
     }
 }
 
-/// The day of the next word about its deadline: of the first step that was not told.
+/// The instant of its deadline, where that has one.
+fn due_at(kind: &Kind, record: &Record) -> Option<DateTime> {
+    match kind.state(&record.state)?.deadline.as_ref()? {
+        Deadline::Field(id) => record.instant(id),
+        Deadline::Days(_) | Deadline::WorkingDays(_) => None,
+    }
+}
+
+/// The day of the next word about its deadline, of the first step that was not told; the minute, where the deadline has one and the step is of its day.
 fn remind_on(app: &App, kind: &Kind, record: &Record, done: usize) -> Option<String> {
     let due_on = kind.due_on(record, &app.calendar)?;
     let step = kind.state(&record.state)?.escalate.get(done)?;
+    // Instants and days are compared as texts: a day comes before each of its minutes.
+    if let Some(at) = due_at(kind, record).filter(|_| step.after == 0) {
+        return Some(minute_of(at));
+    }
     due_on.checked_add(jiff::Span::new().days(step.after)).ok().map(|day| day.to_string())
 }
 
@@ -1186,10 +1198,11 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 pub async fn remind(app: &App) -> Result<usize, AppError> {
     let _turn = app.reminding.lock().await;
     let today = app.today();
+    let now = minute_of(clock::civil(app.clock.now()));
     let kinds = app.registers.load().kinds();
     let mut n = 0;
     loop {
-        let ids = app.store.records_to_remind(&kinds, &today.to_string(), PER_ROUND).await?;
+        let ids = app.store.records_to_remind(&kinds, &now, PER_ROUND).await?;
         let mut told = 0;
         for id in &ids {
             match remind_of(app, *id, today).await {
@@ -1221,9 +1234,10 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
     };
     let (steps, next) = kind.escalation(&row.state, due_on, done, today);
     let owner = owner_of(&mut change, &row).await?;
-    let word = if today > due_on { "overdue" } else { "due_soon" };
-    // Whoever's task alone it is hears of it beside the roles.
     let record = read(&kind, &row)?;
+    let is_over = today > due_on || due_at(&kind, &record).is_some_and(|at| at < clock::civil(app.clock.now()));
+    let word = if is_over { "overdue" } else { "due_soon" };
+    // Whoever's task alone it is hears of it beside the roles.
     let person = kind.state(&row.state).and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
     let mut told = Vec::new();
     for step in &steps {
@@ -1232,7 +1246,9 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
         told.push(json!({"after": step.after, "to": step.to, "person": person.map(|id: UserId| id.to_string()), "people": n}));
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
-    change.escalated(&row, done + steps.len(), next.map(|day| day.to_string()).as_deref(), detail).await?;
+    let done = done + steps.len();
+    let next = next.and_then(|_| remind_on(app, &kind, &record, done));
+    change.escalated(&row, done, next.as_deref(), detail).await?;
     app.live.records_changed(&change.commit().await?);
     Ok(())
 }

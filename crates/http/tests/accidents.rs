@@ -48,6 +48,26 @@ fn facts() -> Value {
     })
 }
 
+#[tokio::test]
+async fn whoever_must_tell_further_hears_it_when_the_minute_is_over() {
+    let node = node().await;
+    let county = person(&node, "county", "supervisor", json!({"region": HERE})).await;
+    let mut fields = facts();
+    fields.as_object_mut().unwrap().remove("known_at");
+    (fields["happened_at"], fields["county_told_at"]) = (json!("2026-11-23T07:00"), json!("2026-11-23T07:30"));
+    fields["toll"] = json!([row("2026-11-23", "2026-11-23", 1, 0)]);
+    let made = county.post(ACCIDENTS, json!({"region": HERE, "transition": "register", "fields": fields})).await.ok(201);
+    assert_eq!((&made["fields"]["tell_by"], &made["due_on"]), (&json!("2026-11-23T09:30"), &json!("2026-11-23")));
+    let told = async |advance_s: i64| {
+        ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": advance_s}))).await.ok(200);
+        let list = county.get("/api/v1/notifications").await;
+        list["notifications"].as_array().unwrap().iter().map(|n| text(&n["kind"])).collect::<Vec<_>>()
+    };
+    assert_eq!(told(89 * 60).await, [""; 0], "09:29");
+    assert_eq!(told(2 * 60).await, ["overdue"], "09:31");
+    assert_eq!(told(3 * 3_600).await, ["overdue"], "once");
+}
+
 /// The clock of the node begins at 2026-11-23, 08:00 in Beijing.
 #[tokio::test]
 async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() {
