@@ -671,6 +671,7 @@ const en: Shape = {
     verb: { pause: 'Cut', mend: 'Mend', none: 'Stop readings', all: 'Send all readings', changes: 'Send changes', minutes: 'Send extremes of minutes', alarms: 'Send around alarms', revoke: 'Revoke', restored: 'Take it again', replaced: 'Take it again' },
     done: { pause: '{name} is cut', mend: '{name} is mended', none: 'Readings of {name} stopped', all: 'All readings of {name} are sent', changes: 'Only changes of {name} are sent', minutes: 'Only extremes of minutes of {name} are sent', alarms: 'Only what is around alarms of {name} is sent', revoke: '{name} is revoked', restored: '{name} is taken again', replaced: '{name} is taken again' },
     need: { name: 'Give the node a name', enterprise: 'Choose the enterprise', region: 'Choose the division', address: 'Say where the parent is', code: 'Enter the invitation code', fingerprint: 'Enter the fingerprint as read out' },
+    comparedAt: 'compared until',
     proofScope: 'For each origin and day: how many readings each level holds, and whether their digests are the same. Days are Beijing’s.',
     origin: 'Origin',
     allOrigins: 'All origins',

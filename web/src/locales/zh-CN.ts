@@ -668,6 +668,7 @@ export default {
     verb: { pause: '断开', mend: '恢复连接', none: '停传读数', all: '传输全部读数', changes: '只传变化', minutes: '只传每分钟极值', alarms: '只传报警前后', revoke: '撤销', restored: '恢复接入', replaced: '恢复接入' },
     done: { pause: '“{name}”已断开', mend: '“{name}”已恢复', none: '“{name}”已停传读数', all: '“{name}”开始传输全部读数', changes: '“{name}”改为只传变化', minutes: '“{name}”改为只传每分钟极值', alarms: '“{name}”改为只传报警前后', revoke: '“{name}”已撤销', restored: '“{name}”已恢复接入', replaced: '“{name}”已恢复接入' },
     need: { name: '请填写节点名称', enterprise: '请选择企业', region: '请选择区划', address: '请填写上级地址', code: '请填写邀请码', fingerprint: '请输入对方读出的指纹' },
+    comparedAt: '比对截至',
     proofScope: '每个来源、每一天的读数，各级各存了多少、摘要是否相同。日期按北京时间。',
     origin: '来源',
     allOrigins: '全部来源',

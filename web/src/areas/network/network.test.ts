@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { NetNode } from '@/api/types'
-import { READINGS, equality, grouped, tree, wished, wordOf } from './network'
+import { READINGS, comparedAt, equality, grouped, tree, wished, wordOf } from './network'
 
 function node(over: Partial<NetNode>): NetNode {
   return {
@@ -39,5 +39,14 @@ describe('nodes', () => {
   it('tell_equality_in_words', () => {
     expect([true, false, null].map((equal) => equality({ equal }))).toEqual(['equal', 'unequal', 'unknown'])
     expect(grouped('abcdef01')).toBe('abcd ef01')
+  })
+})
+
+describe('a comparison', () => {
+  it('reaches as far as the holder that was heard of least lately, and those above whom nobody was compared do not count', () => {
+    const holder = (at: string, above: boolean) => ({ node: at, name: '', level: null, count: 1, sum: '00', position: null, at, readings: null, thinned: null, above: above ? { count: 1, sum: '00' } : null })
+    const holders = [holder('2026-12-01T04:25:14Z', true), holder('2026-12-01T04:25:05Z', true), holder('2026-12-01T04:20:00Z', false)] as unknown as Parameters<typeof comparedAt>[0]['holders']
+    expect(comparedAt({ holders })).toBe('2026-12-01T04:25:05Z')
+    expect(comparedAt({ holders: [] })).toBe(null)
   })
 })

@@ -70,6 +70,12 @@ export function heldAbove(holder: Proof['holders'][number]): 'equal' | 'unequal'
   return holder.above.count === holder.count && holder.above.sum === holder.sum ? 'equal' : 'unequal'
 }
 
+/** Until when all were compared: of the holder that was heard of least lately; `null` if nobody was compared. */
+export function comparedAt(proof: Pick<Proof, 'holders'>): string | null {
+  const times = proof.holders.filter((h) => h.above).map((h) => h.at)
+  return times.length ? times.reduce((a, b) => (a < b ? a : b)) : null
+}
+
 /** Hexadecimal in groups of four, as people compare it. */
 export function grouped(hex: string): string {
   return hex.match(/.{1,4}/g)?.join(' ') ?? hex
