@@ -709,11 +709,15 @@ impl Indicators {
         for sector in if sectors.is_empty() { &of_none[..] } else { &sectors[..] } {
             let of_sector =
                 rows.iter().filter(|row| row.sector == *sector && query.codes().any(|code| row.region == code) && row.on <= span.1);
-            let newest = match keeps {
-                Keeps::Year => of_sector.filter(|row| row.on.year() == span.1.year()).max_by_key(|row| row.on),
-                _ => of_sector.max_by_key(|row| row.on),
+            let of_time: Vec<&&Fact> = match keeps {
+                Keeps::Year => of_sector.filter(|row| row.on.year() == span.1.year()).collect(),
+                _ => of_sector.collect(),
             };
-            let Some(row) = newest else {
+            // Of one day the row under the code of now. Rows under two codes of before are parts of a whole that nobody told.
+            let newest = of_time.iter().max_by_key(|row| (row.on, row.region == query.region));
+            let is_alone =
+                |row: &Fact| row.region == query.region || of_time.iter().all(|other| other.on != row.on || other.region == row.region);
+            let Some(row) = newest.filter(|row| is_alone(row)) else {
                 return Err(Gap { source: term.source.clone(), sector: sector.clone(), span, is_event: false });
             };
             taken.number += row.value;
@@ -1042,7 +1046,28 @@ a5,accident_deaths,2011-06-02,530501,coal,9,,,reported,of another city
         // A county that has another code since finds the rows of before, each once.
         let renamed = Query { region: "530403".to_owned(), region_before: vec!["530421".to_owned()], ..query("2010-12-31") };
         assert_eq!(told(&facts, "accident_deaths", &renamed), "1");
-        assert_eq!(told(&facts, "accident_deaths", &Query { region_before: vec!["530421".to_owned()], ..query("2011-12-31") }), "12");
+        let year = |id: &str, region: &str| Fact {
+            id: id.to_owned(),
+            source: "gdp_100m_yuan".to_owned(),
+            on: day("2010-12-31"),
+            region: region.to_owned(),
+            sector: String::new(),
+            value: Decimal::TEN,
+            known_on: day("2011-03-01"),
+            revises: String::new(),
+            mark: Mark::Reported,
+            note: String::new(),
+        };
+        let mut merged = facts.clone();
+        merged.add(year("x", "530421"), built_in()).unwrap();
+        let of_two = Query { region_before: vec!["530421".to_owned(), "530499".to_owned()], ..renamed.clone() };
+        assert!(evaluate(&merged, "death_rate_per_100m_gdp", &of_two).is_ok());
+        merged.add(year("y", "530499"), built_in()).unwrap();
+        let missing = evaluate(&merged, "death_rate_per_100m_gdp", &of_two).unwrap_err();
+        assert_eq!(missing.as_str(), "no_denominator", "a part is not the whole");
+        merged.add(year("z", "530403"), built_in()).unwrap();
+        assert_eq!(evaluate(&merged, "death_rate_per_100m_gdp", &of_two).unwrap().rows_below[0].id, "z");
+        assert_eq!(told(&facts, "accident_deaths", &Query { region_before: vec!["530421".to_owned()], ..query("2011-12-31") }), "3");
         assert_eq!(told(&facts, "accident_deaths", &Query { region: "53".to_owned(), ..query("2011-12-31") }), "12");
         assert_eq!(told(&facts, "accident_deaths", &Query { sectors: vec!["coal".to_owned()], ..query("2010-12-31") }), "2");
         assert_eq!(
@@ -1321,10 +1346,21 @@ g2,gdp_100m_yuan,2011-12-31,5304,,12,2012-10-01,g,reported,
         check("b,bodies,2010-06-30,5304,,2,,,reported,\nc,bodies,2010-06-30,5304,,3,2010-07-01,,reported,", "revises");
         check("b,accident_deaths,2010-03-01,530402,coal,2,2010-03-02,a9,reported,", "revises");
         check("b,accident_deaths,2010-03-02,530402,coal,2,2010-03-02,a1,reported,", "revises");
-        check("b,accident_deaths,2010-03-01,530402,coal,2,2010-03-01,a1,reported,", "known_on");
+        check("b,accident_deaths,2010-03-01,530402,coalmine,2,,,reported,", "sector");
+        check(
+            "b,accident_deaths,2010-03-01,530402,coal,2,2010-03-05,a1,reported,\nc,accident_deaths,2010-03-01,530402,coal,2,2010-03-04,b,reported,",
+            "known_on",
+        );
         check(
             "b,accident_deaths,2010-03-01,530402,coal,2,2010-03-02,a1,reported,\nc,accident_deaths,2010-03-01,530402,coal,2,2010-03-03,a1,reported,",
             "revises",
+        );
+        // A slip is mended on the day on which it was made; the later row holds.
+        let mended =
+            Facts::parse(&format!("{COLUMNS}\n{ACCIDENTS}b,accident_deaths,2010-03-01,530402,coal,5,2010-03-01,a1,reported,"), built_in());
+        assert_eq!(
+            mended.unwrap().rows_of("accident_deaths", day("2010-03-01")).iter().map(|row| row.id.as_str()).collect::<Vec<_>>(),
+            ["b"]
         );
         assert!(Facts::parse("id,source\n", built_in()).unwrap_err().to_string().contains("heading"));
     }
