@@ -577,7 +577,7 @@ impl Accidents {
 
     /// How the class of an accident went: one step per report, in order of their days; reports of one day in the order given.
     ///
-    /// A report behind the window leaves the casualties that count as they were, and its loss is taken: the window speaks of casualties alone. A report
+    /// A report that was told before one of an earlier day takes away nobody who was found since. One behind the window leaves the casualties that count as they were, and its loss is taken: the window speaks of casualties alone. A report
     /// dated before the accident is taken as of its day. Numbers may also fall, as where a person was counted twice.
     ///
     /// # Errors
@@ -590,7 +590,14 @@ impl Accidents {
         for (i, report) in in_order {
             self.classify(&report.harm).map_err(|error| (i, error))?;
             let last = steps.last();
+            let on = report.on.max(happened_on);
+            let told_on = report.told_on.unwrap_or(on).max(on);
             let mut counted = report.harm;
+            // Somebody who died on an earlier day was found later: the report of a later day did not know of them.
+            let is_overtaken = steps.iter().any(|step| step.told_on > told_on);
+            if let Some(last) = last.filter(|last| is_overtaken && last.counted.deaths > counted.deaths) {
+                (counted.deaths, counted.serious_injuries) = (last.counted.deaths, last.counted.serious_injuries);
+            }
             // Of an accident first heard of behind its window, what was told counts: there is nothing before it.
             let mut is_behind_window = false;
             if let Some(last) = last.filter(|_| report.on > until) {
@@ -600,10 +607,9 @@ impl Accidents {
             counted.direct_loss_wan_yuan = report.harm.direct_loss_wan_yuan.or(last.and_then(|last| last.counted.direct_loss_wan_yuan));
             let classified = self.classify(&counted).map_err(|error| (i, error))?;
             let was = last.map(|last| last.classified.class).filter(|was| was.level != classified.class.level);
-            let on = report.on.max(happened_on);
             steps.push(Step {
                 on,
-                told_on: report.told_on.unwrap_or(on).max(on),
+                told_on,
                 told: report.harm,
                 counted,
                 is_within_window: report.on <= until,

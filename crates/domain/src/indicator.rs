@@ -479,8 +479,15 @@ pub fn of_accident(id: &str, happened_on: Date, region: &str, sector: &str, mark
     for known_on in days {
         // What counts by the reports that were there at the end of that day: a report may come after one of a later death.
         let known = steps.iter().filter(|step| step.told_on <= known_on);
-        let counted = known
-            .fold(None, |counted, step| if step.is_within_window { Some(step.told.deaths) } else { counted.or(Some(step.told.deaths)) });
+        // One of an earlier day that was told later knew more.
+        let (counted, _) = known.fold((None, Date::MIN), |(counted, newest), step| {
+            let deaths = step.told.deaths;
+            let counted = match counted {
+                Some(counted) if !step.is_within_window || (step.told_on < newest && counted > deaths) => counted,
+                _ => deaths,
+            };
+            (Some(counted), newest.max(step.told_on))
+        });
         let value = Decimal::from(counted.unwrap_or_default());
         let revises = match rows.last() {
             Some(last) if last.value == value => continue,
@@ -1273,6 +1280,9 @@ g2,gdp_100m_yuan,2011-12-31,5304,,12,2012-10-01,g,reported,
         check(&[first, report("2010-12-28", "2010-12-01", 3)], &[("2010-12-20", 2), ("2010-12-28", 3)]);
         // The letter about the earlier death comes last, and the later total stands.
         check(&[first, report("2010-12-28", "2011-02-10", 3), report("2011-01-05", "", 4)], &[("2010-12-20", 2), ("2011-01-05", 4)]);
+        // Who died on an earlier day and was found later counts from then on.
+        let found_later = [report("2010-12-20", "", 1), report("2010-12-28", "", 2), report("2010-12-26", "2010-12-30", 3)];
+        check(&found_later, &[("2010-12-20", 1), ("2010-12-28", 2), ("2010-12-30", 3)]);
         // Behind the window; and what counts there is what was known then, not what a later letter adds.
         let behind = report("2011-03-01", "", 3);
         check(&[first, behind, report("2011-01-05", "2011-04-01", 3)], &[("2010-12-20", 2), ("2011-04-01", 3)]);

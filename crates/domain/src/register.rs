@@ -300,7 +300,7 @@ impl Kind {
         // What is not even of its type was told above.
         if !refused.iter().any(|r| matches!(r, Refused::Field(..))) {
             refused.extend(self.ungraded(&next, &attempt.set));
-            refused.extend(self.unmeant(&next, &attempt.set));
+            refused.extend(self.unmeant(&next, &attempt.set, attempt.on));
         }
         // Guards look at the record as it would be, and at who did what before.
         let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar), unsaid: BTreeSet::new() };
@@ -424,6 +424,10 @@ impl Test {
                 (Some(Value::Table(before)), Some(Value::Table(after))) => after.starts_with(before),
                 (before, _) => before.is_none(),
             }),
+            Self::Fell(id) => view.said([id], || {
+                let (before, after) = (view.before.number(id), view.after.number(id));
+                before.is_some_and(|before| after.is_none_or(|after| after < before))
+            }),
             Self::AtLeast(id, least) => view.said([id], || view.after.number(id).is_some_and(|n| n >= *least)),
             Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
             Self::Above(id, bound) => view.said([id], || view.after.number(id).is_some_and(|n| n > *bound)),
@@ -467,6 +471,7 @@ impl Test {
             self,
             Self::Changed(_)
                 | Self::Extends(_)
+                | Self::Fell(_)
                 | Self::OtherPersonThan(_)
                 | Self::SamePersonAs(_)
                 | Self::ActorIs(_)
@@ -677,7 +682,13 @@ impl Test {
     /// The fields that it looks at itself.
     fn of(&self) -> Vec<&String> {
         match self {
-            Self::Filled(id) | Self::Is(id, _) | Self::AtLeast(id, _) | Self::AtMost(id, _) | Self::Above(id, _) | Self::Extends(id) => {
+            Self::Filled(id)
+            | Self::Is(id, _)
+            | Self::AtLeast(id, _)
+            | Self::AtMost(id, _)
+            | Self::Above(id, _)
+            | Self::Extends(id)
+            | Self::Fell(id) => {
                 vec![id]
             }
             Self::Changed(ids) => ids.iter().collect(),

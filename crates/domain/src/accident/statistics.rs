@@ -12,6 +12,9 @@ use crate::register::Record;
 /// State of what was found to be no work accident.
 const DISMISSED: &str = "dismissed";
 
+/// States in which the report of the investigation was approved.
+const CONCLUDED: [&str; 4] = ["approved", "tracking", "closed", "closed_open"];
+
 /// Counts of some accidents in a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Row {
@@ -86,13 +89,15 @@ pub fn reckon<'a>(records: impl IntoIterator<Item = (&'a Record, &'a str)>, from
             one.reclassed = u64::from(record.text("reclassed").is_some_and(|way| way != "no"));
             one.breaches = count("breaches_found");
         }
-        let approved_on = record.date("approved_on");
+        // One that was opened again is not concluded, whatever was decided before.
+        let is_concluded = CONCLUDED.contains(&record.state.as_str());
+        let approved_on = record.date("approved_on").filter(|_| is_concluded);
         if within("conclude_by") {
             one.to_conclude = 1;
             one.concluded = u64::from(approved_on.is_some_and(|on| on <= to));
             one.in_time = u64::from(approved_on.is_some_and(|on| on <= to && record.date("conclude_by").is_some_and(|by| on <= by)));
         }
-        if within("approved_on") {
+        if is_concluded && within("approved_on") {
             one.disciplined = count("people_disciplined");
             one.transferred = count("people_transferred");
             one.penalized = count("people_penalized");

@@ -76,6 +76,8 @@ pub enum Unmeant {
     Before,
     /// It was told before the day of which it speaks.
     ToldBefore,
+    /// The day is still to come.
+    Future,
 }
 
 impl Unmeant {
@@ -86,6 +88,7 @@ impl Unmeant {
             Self::Loss => "直接经济损失须在 0 至 1 亿万元之间，最多六位小数（万元）",
             Self::Before => "截至日期不能早于事故发生日期",
             Self::ToldBefore => "报告日期不能早于数据的截至日期",
+            Self::Future => "日期不能晚于今天",
         }
         .to_owned()
     }
@@ -98,6 +101,7 @@ impl fmt::Display for Unmeant {
             Self::Loss => "a direct loss is from 0 to 100 million 万元 with at most six decimals",
             Self::Before => "the day is before that of the accident",
             Self::ToldBefore => "it was told before the day of which it speaks",
+            Self::Future => "the day is still to come",
         })
     }
 }
@@ -202,7 +206,7 @@ pub struct Unreadable;
 
 impl Kind {
     /// What tells of no accident, of what this act fills in.
-    pub(super) fn unmeant(&self, next: &Record, set: &BTreeMap<String, Option<Value>>) -> BTreeSet<Refused> {
+    pub(super) fn unmeant(&self, next: &Record, set: &BTreeMap<String, Option<Value>>, today: Date) -> BTreeSet<Refused> {
         let mut refused = BTreeSet::new();
         for compute in self.fields.iter().filter_map(|field| field.compute.as_ref()) {
             if let Compute::Accident { toll, happened, nature, .. } | Compute::Telling { toll, happened, nature, .. } = compute
@@ -210,6 +214,18 @@ impl Kind {
                 && let Err(faults) = of(toll, happened, nature, next)
             {
                 refused.extend(faults);
+            }
+            // Rows stay as they are once they are told: a year that was mistyped would count for ever.
+            if let Some(Compute::Accident { toll, .. }) = Some(compute)
+                && let Some(Some(Value::Table(rows))) = set.get(toll)
+            {
+                for (i, row) in rows.iter().enumerate() {
+                    for column in ["told_on", "on"] {
+                        if matches!(row.get(column), Some(Value::Date(day)) if *day > today) {
+                            refused.insert(Refused::Content(format!("{toll}[{i}].{column}"), Content::Accident(Unmeant::Future)));
+                        }
+                    }
+                }
             }
         }
         refused

@@ -577,6 +577,8 @@ pub enum Test {
     Changed(Vec<String>),
     /// Every row that stood in this table before stands there still, as it was, before those that are new.
     Extends(String),
+    /// The number is less than it was, or gone.
+    Fell(String),
     /// The number is at least this.
     AtLeast(String, f64),
     /// The number is at most this.

@@ -484,7 +484,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, fell, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -494,6 +494,7 @@ enum RawTest {
     Is(RawIs),
     Changed(RawChanged),
     Extends(RawExtends),
+    Fell(RawFell),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
     Above(RawAbove),
@@ -548,6 +549,12 @@ struct RawChanged {
 #[serde(deny_unknown_fields)]
 struct RawExtends {
     extends: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFell {
+    fell: String,
 }
 
 #[derive(Deserialize)]
@@ -1634,6 +1641,10 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
         RawTest::Extends(RawExtends { extends }) => match of(&extends)? {
             FieldType::Table { .. } => Ok(Test::Extends(extends)),
             _ => Err(format!("{extends:?} is no table")),
+        },
+        RawTest::Fell(RawFell { fell }) => match of(&fell)? {
+            FieldType::Number { .. } => Ok(Test::Fell(fell)),
+            _ => Err(format!("{fell:?} is no number")),
         },
         RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
         RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
