@@ -216,7 +216,7 @@ impl Kind {
                 refused.extend(faults);
             }
             // Rows stay as they are once they are told: a year that was mistyped would count for ever.
-            if let Some(Compute::Accident { toll, .. }) = Some(compute)
+            if let Compute::Accident { toll, .. } = compute
                 && let Some(Some(Value::Table(rows))) = set.get(toll)
             {
                 for (i, row) in rows.iter().enumerate() {
