@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anlan_domain::decimal::to_json;
-use anlan_domain::indicator::{Fact, Facts, Figure, Indicators, Mark, Missing, Query, built_in, drop_percent, year_of};
+use anlan_domain::indicator::{Fact, Facts, Figure, Indicators, Mark, Missing, built_in};
 use anlan_domain::plan::{Adjustment, Part, Plan, Reason, Shortfall, State, Supplement, TargetStatus};
 use anyhow::Context as _;
 use jiff::civil::Date;
@@ -485,32 +485,9 @@ fn explain_lines(data: &Data, status: &TargetStatus<'_>, as_of: Date, zh: bool) 
 
 fn history(data: &Data, json: bool, zh: bool) -> anyhow::Result<ExitCode> {
     let Data { indicators, plan, facts, .. } = data;
-    let reckoned = |id: &str, year: i16| -> Option<Decimal> {
-        let (_, on) = year_of(year);
-        let query = Query {
-            region: plan.region.clone(),
-            region_before: Vec::new(),
-            sectors: Vec::new(),
-            on,
-            since: plan.start,
-            known_on: plan.end,
-            base_year: None,
-        };
-        Some(indicators.evaluate(indicators.get(id)?, facts, &query).ok()?.shown)
-    };
-    let mut is_same = true;
-    let (mut figures, mut drops) = (Vec::new(), Vec::new());
-    for printed in &plan.published {
-        let value = reckoned(&printed.indicator, printed.year);
-        is_same &= value == Some(printed.value);
-        figures.push((printed, value));
-    }
-    for printed in &plan.published_drops {
-        let value = reckoned(&printed.indicator, printed.from).zip(reckoned(&printed.indicator, printed.to));
-        let percent = value.and_then(|(from, to)| drop_percent(from, to, printed.percent.scale()));
-        is_same &= percent == Some(printed.percent);
-        drops.push((printed, percent));
-    }
+    let history = plan.history(indicators, facts, plan.end);
+    let is_same = history.is_same();
+    let anlan_domain::plan::History { figures, drops } = history;
     if json {
         let figures: Vec<Value> = figures
             .iter()

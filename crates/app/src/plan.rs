@@ -354,6 +354,11 @@ fn supplement(kind: &str, body: &Json) -> Result<Supplement, serde_json::Error> 
     serde_json::from_value(json!({ kind: [body] }))
 }
 
+/// What a decision is about: the target, or the source that is vouched for.
+fn subject_of(kind: &str, body: &Json) -> String {
+    body[if kind == "covered" { "source" } else { "target" }].as_str().unwrap_or_default().to_owned()
+}
+
 /// Decisions about a plan, in the order of being proposed.
 ///
 /// # Errors
@@ -391,7 +396,7 @@ pub async fn propose(app: &App, scope: &Scope, plan: &str, kind: &str, body: Map
     body["mark"] = json!(Mark::Reported);
     fits(reckoning, kind, &body, app.today())?;
     let known = known(app, plan)?;
-    let subject = body[if kind == "covered" { "source" } else { "target" }].as_str().unwrap_or_default().to_owned();
+    let subject = subject_of(kind, &body);
     let id = new_id(app);
     let new = NewDecision { id: id.clone(), plan: plan.to_owned(), kind, subject, body, region: RegionCode::new(&known.plan.region) };
     app.store.propose_decisions(scope, &[new], false, app.clock.now()).await?;
@@ -497,7 +502,7 @@ pub async fn demonstrate(app: &App, plan: &str, facts: &str, supplement: &str) -
                 id: new_id(app),
                 plan: plan.to_owned(),
                 kind,
-                subject: body[if kind == "covered" { "source" } else { "target" }].as_str().unwrap_or_default().to_owned(),
+                subject: subject_of(kind, body),
                 body: body.clone(),
                 region: RegionCode::new(&known.plan.region),
             });

@@ -13,7 +13,9 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::decimal;
-use crate::indicator::{Fact, Facts, Figure, Indicator, Indicators, Kind, Mark, Missing, Period, Query, last_year_over, year_of};
+use crate::indicator::{
+    Fact, Facts, Figure, Indicator, Indicators, Kind, Mark, Missing, Period, Query, drop_percent, last_year_over, year_of,
+};
 use crate::pack::source::Source;
 use crate::pack::{PackError, is_word};
 
@@ -545,6 +547,23 @@ pub enum Shortfall {
     },
 }
 
+/// Figures and drops that a document prints, each with the one that is reckoned; `None` = there is none.
+#[derive(Clone, Debug)]
+pub struct History<'a> {
+    /// Figures.
+    pub figures: Vec<(&'a Published, Option<Decimal>)>,
+    /// Drops, in percent.
+    pub drops: Vec<(&'a PublishedDrop, Option<Decimal>)>,
+}
+
+impl History<'_> {
+    /// Whether all come out as printed.
+    pub fn is_same(&self) -> bool {
+        let figures = self.figures.iter().all(|(printed, value)| *value == Some(printed.value));
+        figures && self.drops.iter().all(|(printed, percent)| *percent == Some(printed.percent))
+    }
+}
+
 impl Supplement {
     /// Reads a `plan_supplement.toml`; whether it fits a plan, [`Plan::join`] says.
     ///
@@ -826,6 +845,28 @@ impl Plan {
         let judge = Judge { plan: self, indicators, facts: &facts, as_of, day, target };
         let asked = (day < goal.deadline).then(|| judge.path(indicator, number, &goal)).flatten();
         asked.filter(|(_, on)| on.year() == year).map(|(asked, _)| asked)
+    }
+
+    /// What the document prints of the years before it, beside what comes out of the rows known by a day.
+    pub fn history<'a>(&'a self, indicators: &Indicators, facts: &Facts, known_on: Date) -> History<'a> {
+        let reckoned = |id: &str, year: i16| -> Option<Decimal> {
+            let query = Query {
+                region: self.region.clone(),
+                region_before: Vec::new(),
+                sectors: Vec::new(),
+                on: year_of(year).1,
+                since: self.start,
+                known_on,
+                base_year: None,
+            };
+            Some(indicators.evaluate(indicators.get(id)?, facts, &query).ok()?.shown)
+        };
+        let figures = self.published.iter().map(|printed| (printed, reckoned(&printed.indicator, printed.year)));
+        let drops = self.published_drops.iter().map(|printed| {
+            let value = reckoned(&printed.indicator, printed.from).zip(reckoned(&printed.indicator, printed.to));
+            (printed, value.and_then(|(from, to)| drop_percent(from, to, printed.percent.scale())))
+        });
+        History { figures: figures.collect(), drops: drops.collect() }
     }
 
     /// How each part stands on a day: its number, and its figure by the rows of that territory alone. `codes_before` tells which codes it had before.

@@ -5,7 +5,7 @@ use anlan_app::plan::{self, DecisionRow, DecisionState, FactFilter, FactRow, New
 use anlan_app::{App, validate};
 use anlan_domain::decimal::{Decimal, to_json};
 use anlan_domain::indicator::{
-    Fact, Figure, Indicator, Indicators, Keeps, Kind, Missing, Period, Query as Ask, Term, drop_percent, last_year_over, year_of,
+    Fact, Figure, Indicator, Indicators, Keeps, Kind, Missing, Period, Query as Ask, Term, last_year_over, year_of,
 };
 use anlan_domain::pack::source::Source;
 use anlan_domain::plan::{Adjustment, Goal, NodeKind, Origin, Reason, Shortfall, State, TargetStatus};
@@ -846,24 +846,11 @@ pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, id: PathId) -> 
         return Err(AppError::forbidden("scope.outside").into());
     }
     let (plan, indicators) = (&reckoning.plan, &reckoning.known.indicators);
-    let reckoned = |id: &str, year: i16| {
-        let ask = Ask {
-            region: plan.region.clone(),
-            region_before: Vec::new(),
-            sectors: Vec::new(),
-            on: year_of(year).1,
-            since: plan.start,
-            known_on: app.today().max(plan.end),
-            base_year: None,
-        };
-        Some(indicators.evaluate(indicators.get(id)?, &reckoning.facts, &ask).ok()?.shown)
-    };
-    let mut same = true;
-    let mut answer = PlanHistory { demonstration: reckoning.is_demonstration, figures: Vec::new(), drops: Vec::new(), same };
-    for printed in &plan.published {
+    let history = plan.history(indicators, &reckoning.facts, app.today().max(plan.end));
+    let mut answer =
+        PlanHistory { demonstration: reckoning.is_demonstration, figures: Vec::new(), drops: Vec::new(), same: history.is_same() };
+    for (printed, value) in history.figures {
         let Some(indicator) = indicators.get(&printed.indicator) else { continue };
-        let value = reckoned(&printed.indicator, printed.year);
-        same &= value == Some(printed.value);
         answer.figures.push(PublishedFigure {
             indicator: indicator.id.clone(),
             name: indicator.name.clone(),
@@ -877,11 +864,8 @@ pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, id: PathId) -> 
             clause: printed.clause.clone(),
         });
     }
-    for printed in &plan.published_drops {
+    for (printed, percent) in history.drops {
         let Some(indicator) = indicators.get(&printed.indicator) else { continue };
-        let values = reckoned(&printed.indicator, printed.from).zip(reckoned(&printed.indicator, printed.to));
-        let percent = values.and_then(|(from, to)| drop_percent(from, to, printed.percent.scale()));
-        same &= percent == Some(printed.percent);
         answer.drops.push(PublishedDrop {
             indicator: indicator.id.clone(),
             name: indicator.name.clone(),
@@ -893,7 +877,6 @@ pub(crate) async fn history(AppRef(app): AppRef, caller: Caller, id: PathId) -> 
             clause: printed.clause.clone(),
         });
     }
-    answer.same = same;
     Ok(Json(answer))
 }
 
