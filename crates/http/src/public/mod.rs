@@ -3,6 +3,7 @@
 //! Nothing on these pages belongs to a session: no cookie is read or set, no visitor is counted, and no address, browser or receipt code is
 //! written anywhere. Every page goes through [`Site::page`]; what it says stands in `words.rs`. Start at [`router`].
 
+pub(crate) mod whistleblow;
 mod words;
 
 use axum::Router;
@@ -30,6 +31,7 @@ pub(crate) fn router() -> Router<Shared> {
         .route("/public", get(home))
         .route("/public/", get(home))
         .route("/public/site.css", get(style))
+        .merge(whistleblow::router())
         .route("/public/{*rest}", get(missing))
 }
 
@@ -50,9 +52,17 @@ pub(crate) struct Site {
 pub(crate) enum Section {
     /// The front page, and pages that belong to none.
     Home,
+    /// Reports of violations.
+    Report,
+    /// A report by its code.
+    Follow,
 }
 
-const SECTIONS: &[(Section, &str, Word)] = &[(Section::Home, "/public", words::HOME)];
+const SECTIONS: &[(Section, &str, Word)] = &[
+    (Section::Home, "/public", words::HOME),
+    (Section::Report, "/public/report", words::REPORT),
+    (Section::Follow, "/public/follow", words::FOLLOW),
+];
 
 #[derive(Deserialize)]
 struct Asked {
@@ -155,6 +165,8 @@ async fn home(site: Site) -> Response {
 const fn about(section: Section) -> Option<Word> {
     match section {
         Section::Home => None,
+        Section::Report => Some(words::REPORT_ABOUT),
+        Section::Follow => Some(words::FOLLOW_ABOUT),
     }
 }
 
