@@ -13,6 +13,7 @@ mod layers;
 mod messages;
 mod place;
 mod problem;
+mod public;
 mod register_docs;
 mod routes;
 
@@ -132,6 +133,7 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         .and(NotForContentType::new("video/"));
     Router::new()
         .merge(api)
+        .merge(public::router())
         .route("/api/v1/openapi.json", document)
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
