@@ -11,6 +11,7 @@ import { Checks, option, signIn } from './lib.mjs'
 import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
+import { publicFlow } from './public.mjs'
 import { REGISTER_ROUTES, apiFlow, certificateFlow, enterpriseFlow, homeFlow, packFlow, registerFlow } from './register.mjs'
 import { sessionFlow } from './session.mjs'
 
@@ -42,6 +43,7 @@ page.on('console', (message) => {
   if (message.type() === 'error' && !/^Failed to load resource|^WebSocket connection to/.test(message.text())) faults.push(`console: ${message.text()}`)
 })
 try {
+  await publicFlow(checks, browser, url, shots)
   await checks.run('sign-in refuses a wrong password and says so', async () => {
     await page.goto(`${url}/sign-in`)
     await page.fill('#signin-username', user)

@@ -49,7 +49,9 @@ fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Arc<Semaphore
     match (request.method(), request.uri().path()) {
         (_, "/healthz" | "/readyz") => None,
         // Their bodies are read before anybody is known, and before they take a place.
-        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/certificates/verify") => Some(&shared.open_requests),
+        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/certificates/verify" | "/public/licences") => {
+            Some(&shared.open_requests)
+        }
         _ => Some(&shared.requests),
     }
 }

@@ -64,7 +64,7 @@ fn what_the_standard_does_not_allow_is_told_at_its_place() {
     check("</area>", "<altitude>1e3</altitude></area>", "alert/info[0]/area[0]/altitude: number");
     check("<language>zh-CN", "<language>中文", "alert/info[0]/language: language");
     check("<sender>anlan</sender>", "<sender>anlan</sender><sender>b</sender>", "alert/sender: twice");
-    check("<info>", "<colour>red</colour><info>", "alert/colour: unknown");
+    check("</alert>", "<colour>red</colour></alert>", "alert/colour: unknown");
     check("<value>orange</value>", "", "alert/info[0]/parameter[0]/value: missing");
     check("cap:1.2", "cap:1.1", "alert: namespace");
     check(

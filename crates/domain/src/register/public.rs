@@ -73,9 +73,9 @@ impl Public {
     }
 }
 
-/// Whether the public may read a field of this type as it stands.
+/// Whether the public may read a field of this type as it stands; of a reference its id, which leads nowhere but to what is public too.
 pub(super) fn is_shown(of: &FieldType) -> bool {
-    !matches!(of, FieldType::Person | FieldType::File { .. } | FieldType::Record { .. })
+    !matches!(of, FieldType::Person | FieldType::File { .. })
 }
 
 /// Whether it may be masked.
@@ -132,7 +132,7 @@ mod tests {
         let told_of = |to: &str| told("masked = [\"responsible\"]", to).join("; ");
         assert!(told_of("masked = [\"due_on\"]").contains("public.masked: \"due_on\" must be a text or person"));
         let shown = told("shows = [", "shows = [\"responsible\", ").join("; ");
-        assert!(shown.contains("public.shows: \"responsible\" must be no person, no files and no record"), "{shown}");
+        assert!(shown.contains("public.shows: \"responsible\" must be no person and no files"), "{shown}");
         assert!(told("shows = [\"subject\", ", "shows = [").join("; ").contains("does not show the title"));
         assert!(
             told("in = [\"listed\", ", "in = [\"draft\", \"listed\", ").join("; ").contains("no state \"draft\" in which records are kept")

@@ -993,7 +993,7 @@ impl Reader<'_> {
                 self.wrong(&state.span(), "public.in", format!("{:?} is there twice", state.as_ref()));
             }
         }
-        self.names("public.shows", &raw.shows, types, public::is_shown, "no person, no files and no record");
+        self.names("public.shows", &raw.shows, types, public::is_shown, "no person and no files");
         self.names("public.masked", &raw.masked, types, public::is_masked, "a text or person");
         self.names("public.since", raw.since.as_slice(), types, is_day, "a date or instant");
         self.names("public.reason", raw.reason.as_slice(), types, is_text, "a text");
