@@ -3,7 +3,7 @@
 
 mod common;
 
-use anlan_protocols::cap::{Alert, MsgType, Reference, Severity, Status};
+use anlan_protocols::cap::{Alert, MsgType, Reference, ResponseType, Severity, Status, Urgency};
 use axum::body::Body;
 use axum::http::Request;
 use common::{HERE, Node, ask, node, text};
@@ -201,6 +201,9 @@ async fn a_warning_is_a_message_of_cap_from_its_issue_to_its_end() {
     let cancel = w.cap(&second).await;
     assert_eq!((cancel.msg_type, &cancel.references), (MsgType::Cancel, &vec![Reference::to(&update)]));
     assert!(cancel.note.as_deref() == Some("泄漏已止") && cancel.identifier != update.identifier);
+    let told = &cancel.infos[0];
+    assert_eq!((told.urgency, told.response_types.as_slice()), (Urgency::Past, [ResponseType::AllClear].as_slice()));
+    assert!(told.headline.as_deref().unwrap().starts_with("解除：") && told.instruction.is_none());
     assert!(w.read(&format!("/public/warnings/{second}")).await.1.contains("泄漏已止"));
 
     // Over in its time, whoever sleeps; gone from the list a week later, and still at its address.

@@ -1,7 +1,7 @@
 //! Warnings: pages, the feed, and each of them as CAP 1.2.
 //!
-//! The message that a warning is follows from its record alone: what was issued stays the same document, whatever happens to it later; cancelled, the
-//! record is one more message that names the first. Start at [`message`].
+//! The message that a warning is follows from its record alone: what was issued stays the same document until it is cancelled; from then on its record
+//! gives out the Cancel, which names the first. Start at [`message`].
 
 use anlan_app::error::{AppError, Kind as Refusal};
 use anlan_app::public::{self, Published, Standing, Warning};
@@ -200,7 +200,7 @@ fn message(warning: &Warning, is_demo: bool) -> Option<Alert> {
         note: text("cancel_reason").filter(|_| is_cancelled),
         references,
         incidents: None,
-        infos: vec![info(it)?],
+        infos: vec![if is_cancelled { cancelled(info(it)?) } else { info(it)? }],
         is_signed: false,
     })
 }
@@ -233,6 +233,18 @@ fn info(it: &Published) -> Option<Info> {
         resources: Vec::new(),
         areas: areas(it),
     })
+}
+
+/// What is over calls nobody to act: whoever shows a message without its type shows the all-clear.
+fn cancelled(info: Info) -> Info {
+    Info {
+        headline: info.headline.map(|headline| format!("解除：{headline}")),
+        response_types: vec![ResponseType::AllClear],
+        urgency: Urgency::Past,
+        description: None,
+        instruction: None,
+        ..info
+    }
 }
 
 fn areas(it: &Published) -> Vec<Area> {
