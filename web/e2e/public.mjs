@@ -34,7 +34,7 @@ export async function publicFlow(checks, browser, url, shots) {
   for (const [scheme, query] of [['dark', ''], ['light', 'lang=en'], ['light', ''], ['dark', 'lang=en']]) {
     await page.emulateMedia({ colorScheme: scheme })
     for (const route of routes) {
-      const name = `public-${nameOf(route)}-${scheme}${query ? '-en' : ''}`
+      const name = `${nameOf(route)}-${scheme}${query ? '-en' : ''}`
       await checks.run(`page ${name} passes axe`, async () => {
         await page.goto(`${url}${route}${query ? `?${query}` : ''}`)
         await checks.axe(page, shots, name)
@@ -44,9 +44,9 @@ export async function publicFlow(checks, browser, url, shots) {
   for (const width of [320, 1366]) {
     await page.setViewportSize({ width, height: 700 })
     for (const route of routes) {
-      await checks.run(`page public-${nameOf(route)} fits ${width} px`, async () => {
+      await checks.run(`page ${nameOf(route)} fits ${width} px`, async () => {
         await page.goto(url + route)
-        if (shots && width === 320) await page.screenshot({ path: `${shots}/public-${nameOf(route)}-320.png`, fullPage: true })
+        if (shots && width === 320) await page.screenshot({ path: `${shots}/${nameOf(route)}-320.png`, fullPage: true })
         const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
         if (over > 0) throw new Error(`${over} px wider than the window`)
       })

@@ -283,3 +283,34 @@ async fn a_certificate_is_checked_without_a_script() {
     let (_, page) = post(&code).await;
     assert!(page.contains("目前无效") && page.contains("暂扣") && !page.contains("内部原因"), "{page}");
 }
+
+#[tokio::test]
+async fn an_evaluation_is_public_by_its_notice_and_as_of_its_day() {
+    const FACTS: &str = include_str!("../../../packs/demo/plan_facts.csv");
+    const SUPPLEMENT: &str = include_str!("../../../packs/demo/plan_supplement.toml");
+    let w = world().await;
+    anlan_app::plan::demonstrate(&w.node.app, "yuxi-12th", FACTS, SUPPLEMENT).await.unwrap();
+    let mut fields = notice();
+    let more = json!({"category": "plan_evaluation", "plan": "yuxi-12th", "as_of": "2015-12-31"});
+    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let id = w.make("notice", &w.inspector, fields).await;
+    w.take("notice", &id, &w.inspector, "submit", json!({})).await;
+    let at = format!("/public/plans/{id}");
+    assert_eq!(w.read(&at).await.0, 404);
+    w.take("notice", &id, &w.leader, "review", json!({})).await;
+    w.take("notice", &id, &w.supervisor, "publish", json!({"published_on": "2026-11-23"})).await;
+
+    let told = w.node.get("/api/v1/plans/yuxi-12th?as_of=2015-12-31").await;
+    let (status, page) = w.read(&at).await;
+    let shown = page.matches("<li><strong>").count() as i64;
+    let counts = ["met", "on_path", "off_path", "missed"].map(|state| told["counts"][state].as_i64().unwrap());
+    assert_eq!((status, shown), (200, counts.iter().sum::<i64>()), "what is evaluated, and nothing else");
+    assert!(page.contains("截至 2015-12-31") && page.contains("演示数据") && page.contains("达到目标"), "{page}");
+    let (_, english) = w.read(&format!("{at}?lang=en")).await;
+    assert!(english.contains("reaches the goal") && !english.contains("达到目标"));
+    assert!(w.read("/public/plans").await.1.contains(&format!("href=\"{at}\"")));
+    assert!(w.read(&format!("/public/notices/{id}")).await.1.contains(&format!("href=\"{at}\"")));
+    w.take("notice", &id, &w.leader, "retract", json!({"retraction_reason": "数据有误"})).await;
+    assert_eq!(w.read(&at).await.0, 404);
+    assert!(!w.read("/public/plans").await.1.contains(&at));
+}

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use maud::{PreEscaped, html};
 
-use super::record::{answer, state};
+use super::record::answer;
 use super::words;
 use super::{Section, Site};
 use crate::Shared;
@@ -80,7 +80,7 @@ pub(super) fn feed<'a>(
                 updated { (row.updated_at) }
                 link rel="alternate" type="text/html" href=(entry.path) {}
                 @if let Some((path, kind)) = &entry.other { link rel="related" type=(kind) href=(path) {} }
-                @if !entry.category.is_empty() { category term=(entry.category) label=(state(site, entry.record)) {} }
+                @if !entry.category.is_empty() { category term=(entry.category) {} }
                 summary { (summary) }
             }
         });

@@ -82,12 +82,7 @@ fn targets(site: &Site, statuses: &[TargetStatus<'_>], indicators: &Indicators) 
         @for state in Stands::ALL.into_iter().filter(|state| *state != Stands::CannotBeComputed) {
             @if of(state).next().is_some() {
                 h2 { (site.say(word(state))) }
-                div.wide tabindex="0" role="region" aria-label=(site.say(word(state))) {
-                    table {
-                        thead { tr { th scope="col" { (site.say(words::TARGET)) } th scope="col" { (site.say(words::ASKED)) } th scope="col" { (site.say(words::REACHED)) } th scope="col" { (site.say(words::WHY)) } } }
-                        tbody { @for status in of(state) { (target(site, status, indicators)) } }
-                    }
-                }
+                ul.cards { @for status in of(state) { li { (target(site, status, indicators)) } } }
             }
         }
     }
@@ -102,11 +97,11 @@ fn target(site: &Site, status: &TargetStatus<'_>, indicators: &Indicators) -> Ma
         _ => "",
     };
     html! {
-        tr {
-            td { (named(site, &status.target.name, &status.target.name_en)) }
-            td { @if let Some(goal) = &status.goal_value { (sign) (goal.normalize()) " " (unit) " · " } (status.goal.deadline) }
-            td { @match &status.figure { Some(figure) => { (figure.shown) " " (unit) }, None => { "—" } } }
-            td { (why(site, &status.reason, indicators)) }
+        strong { (named(site, &status.target.name, &status.target.name_en)) }
+        dl {
+            dt { (site.say(words::ASKED)) } dd { @if let Some(goal) = &status.goal_value { (sign) (goal.normalize()) " " (unit) " · " } (status.goal.deadline) }
+            @if let Some(figure) = &status.figure { dt { (site.say(words::REACHED)) } dd { (figure.shown) " " (unit) } }
+            dt { (site.say(words::WHY)) } dd { (why(site, &status.reason, indicators)) }
         }
     }
 }

@@ -149,6 +149,9 @@ fn retracted(site: &Site, record: &Published) -> Markup {
     }
 }
 
+/// What stands for the state among what is left out; no field is called so.
+pub(super) const STATE: &str = "@state";
+
 /// Every public field with its name, but those of `skip`.
 pub(super) fn facts(site: &Site, record: &Published, skip: &[&str]) -> Markup {
     let shown = record.kind.public.iter().flat_map(|public| public.fields()).filter(|id| !skip.contains(&id.as_str()));
@@ -158,7 +161,7 @@ pub(super) fn facts(site: &Site, record: &Published, skip: &[&str]) -> Markup {
         section {
             dl {
                 @if !record.row.number.is_empty() { dt { (site.say(words::NUMBER)) } dd { (record.row.number) } }
-                dt { (site.say(words::STATE)) } dd { (state(site, record)) }
+                @if !skip.contains(&STATE) { dt { (site.say(words::STATE)) } dd { (state(site, record)) } }
                 @if let Some(owner) = &record.row.owner { dt { (site.say(words::OWNER)) } dd lang=[site.lang_of(owner)] { (owner) } }
                 @if let Some(region) = &record.row.region_name { dt { (site.say(words::REGION)) } dd lang=[site.lang_of(region)] { (region) } }
                 @for (field, value) in fields {

@@ -19,7 +19,7 @@ use jiff::civil::DateTime;
 use maud::{Markup, html};
 
 use super::atom::{Entry, feed};
-use super::record::{answer, basis, facts, id, named};
+use super::record::{STATE, answer, basis, facts, id, named};
 use super::words::{self, Word};
 use super::{Section, Site};
 use crate::Shared;
@@ -98,7 +98,7 @@ async fn one(site: Site, State(shared): State<Shared>, Path(name): Path<String>)
             p { (colour(&site, it)) " · " strong { (site.say(standing(warning.standing))) } @if let Some(at) = warning.ended_at { " · " (minute(at)) } }
             @if let Some(instruction) = it.text("instruction") { section { h2 { (site.say(words::WHAT_TO_DO)) } p.prose lang=[site.lang_of(instruction)] { (instruction) } } }
             @if let Some(description) = it.text("description") { section { h2 { (site.say(words::WHAT_HAPPENS)) } p.prose lang=[site.lang_of(description)] { (description) } } }
-            (facts(&site, it, &["headline", "instruction", "description", "colour"]))
+            (facts(&site, it, &[STATE, "headline", "instruction", "description", "colour"]))
             @if let Some(before) = &warning.updates {
                 p { (site.say(words::UPDATES)) a href=(site.to(&format!("{PATH}/{}", before.row.id))) { (before.title()) } }
             }

@@ -80,7 +80,6 @@ pub(crate) const UNKNOWN: Word = Word("证书真实，但已经查不到这条�
 pub(crate) const AS_OF: Word = Word("截至 ", "as of ");
 pub(crate) const THE_NOTICE: Word = Word("查看公布的全文", "Read the notice");
 pub(crate) const PLAN_TARGETS: Word = Word("查看各目标的状态", "How each target stands");
-pub(crate) const TARGET: Word = Word("目标", "Target");
 pub(crate) const ASKED: Word = Word("要求、期限", "Asked, by when");
 pub(crate) const REACHED: Word = Word("实际", "Figure");
 pub(crate) const WHY: Word = Word("理由", "Why");
