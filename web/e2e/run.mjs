@@ -11,9 +11,10 @@ import { Checks, option, signIn } from './lib.mjs'
 import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
+import { publicFlow } from './public.mjs'
 import { REGISTER_ROUTES, apiFlow, certificateFlow, enterpriseFlow, homeFlow, packFlow, registerFlow } from './register.mjs'
-import { publicPages, whistleblowFlow } from './public.mjs'
 import { sessionFlow } from './session.mjs'
+import { whistleblowFlow } from './whistleblow.mjs'
 
 const url = option('url')
 const user = option('user')
@@ -44,6 +45,7 @@ page.on('console', (message) => {
   if (message.type() === 'error' && !/^Failed to load resource|^WebSocket connection to/.test(message.text())) faults.push(`console: ${message.text()}`)
 })
 try {
+  await publicFlow(checks, browser, url, shots)
   await checks.run('sign-in refuses a wrong password and says so', async () => {
     await page.goto(`${url}/sign-in`)
     await page.fill('#signin-username', user)
@@ -69,7 +71,6 @@ try {
     await enterpriseFlow(checks, page, url, shots)
     await apiFlow(checks, page, url, shots)
   }
-  await publicPages(checks, browser, url, shots)
   if (people.legal) await whistleblowFlow(checks, browser, page, url, shots, people)
   await checks.run('sign-in as the administrator', async () => {
     await page.context().clearCookies()

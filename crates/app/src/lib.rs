@@ -40,6 +40,7 @@ pub mod plan;
 pub mod point;
 
 pub mod projector;
+pub mod public;
 pub mod record;
 pub mod region;
 pub mod registry;

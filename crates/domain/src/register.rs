@@ -15,6 +15,7 @@ pub mod flag;
 mod grade;
 pub mod graph;
 mod kind;
+pub mod public;
 mod read;
 pub mod schema;
 pub mod search;
@@ -30,6 +31,7 @@ pub use kind::{
     AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
     Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
+pub use public::Public;
 pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day, minute_of, parse_minute};
 
 use crate::calendar::Calendar;

@@ -51,7 +51,7 @@ fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Arc<Semaphore
         // A form with files: it counts itself, see `public::whistleblow`.
         (&Method::POST, "/public/report" | "/public/follow/more") => None,
         // Their bodies are read before anybody is known, and before they take a place.
-        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/certificates/verify" | "/public/follow") => {
+        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/certificates/verify" | "/public/follow" | "/public/licences") => {
             Some(&shared.open_requests)
         }
         _ => Some(&shared.requests),

@@ -4,6 +4,7 @@
 //! Start at [`table::PROTOCOLS`], then the folder you care about; its `protocol.toml` says what is covered, what is missing and
 //! by which source. [`wire`] holds what the binary ones share. A new protocol is a folder, a row in [`table`] and a fuzz target.
 
+pub mod cap;
 mod jsonl;
 pub mod jt808;
 pub mod jt809;

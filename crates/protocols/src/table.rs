@@ -11,7 +11,7 @@ pub struct Protocol {
     pub standard: &'static str,
     /// One input line of `anlan decode NAME --jsonl` and its number, from 1, to one output line (INTERFACES, decode).
     pub decode_jsonl: fn(&str, u64) -> String,
-    /// Hex (for `line`: text) to a text for people.
+    /// Hex (for `line` and `cap`: text) to a text for people.
     pub decode_human: fn(&str) -> String,
     /// The folder's `protocol.toml`: what is covered, what is missing, by which source.
     pub description: &'static str,
@@ -53,6 +53,13 @@ pub const PROTOCOLS: &[Protocol] = &[
         decode_jsonl: crate::modbus::decode_jsonl_line,
         decode_human: crate::modbus::decode_human,
         description: include_str!("modbus/protocol.toml"),
+    },
+    Protocol {
+        name: "cap",
+        standard: "CAP 1.2 (OASIS)",
+        decode_jsonl: crate::cap::decode_jsonl_line,
+        decode_human: crate::cap::decode_human,
+        description: include_str!("cap/protocol.toml"),
     },
 ];
 

@@ -10,6 +10,7 @@ use super::Record;
 use super::certificate::Certificate;
 use super::exchange::Exchange;
 use super::flag::Flag;
+use super::public::Public;
 use crate::calendar::Calendar;
 
 /// A kind of register.
@@ -57,6 +58,8 @@ pub struct Kind {
     pub flag: Option<Flag>,
     /// That its records carry a certificate, and of what.
     pub certificate: Option<Certificate>,
+    /// What the public may read of them; `None` = nothing.
+    pub public: Option<Public>,
     /// How a record is printed; empty = its filled fields, then its history.
     pub print: Vec<Block>,
     /// In the order of a form.

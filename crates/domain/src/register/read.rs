@@ -16,6 +16,7 @@ use super::kind::{
     AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
     Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
+use super::public::{self, Public};
 use crate::pack::{CONFIDENCES, is_word, line_of};
 
 /// Fields, states or transitions of one kind; more are taken for a mistake.
@@ -89,6 +90,8 @@ struct File {
     flag: Option<RawFlag>,
     #[serde(default)]
     certificate: Option<RawCertificate>,
+    #[serde(default)]
+    public: Option<Spanned<RawPublic>>,
     /// Blocks, each read by itself: what is wrong with one is told at its own line.
     #[serde(default)]
     print: Vec<Spanned<toml::Value>>,
@@ -118,6 +121,27 @@ struct RawCertificate {
     shows: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     until: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPublic {
+    #[serde(rename = "in")]
+    states: Vec<Spanned<String>>,
+    by: Vec<Spanned<String>>,
+    shows: Vec<Spanned<String>>,
+    #[serde(default)]
+    masked: Vec<Spanned<String>>,
+    #[serde(default)]
+    since: Option<Spanned<String>>,
+    #[serde(default)]
+    retracted: Vec<Spanned<String>>,
+    #[serde(default)]
+    reason: Option<Spanned<String>>,
+    #[serde(default)]
+    owner: bool,
+    source: Spanned<String>,
+    confidence: Spanned<String>,
 }
 
 /// A block of a printed record as it is written: which it is, its members say.
@@ -785,6 +809,8 @@ impl Reader<'_> {
         }
         let flag = file.flag.map(|raw| self.flag(raw, &file.owner, &file.filter, &types, file.start.as_ref(), &lines));
         let certificate = file.certificate.map(|raw| self.certificate(raw, &id, &number, &types, file.start.as_ref(), &lines));
+        let public_span = file.public.as_ref().map(Spanned::span);
+        let public = file.public.map(|raw| self.public(raw, file.title.as_ref(), &file.filter, &types, file.start.as_ref(), &lines));
         let print = self.print(file.print, &types, certificate.is_some());
         let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
         let mut seen = BTreeSet::new();
@@ -845,6 +871,7 @@ impl Reader<'_> {
             import_by: file.import_by.map(Spanned::into_inner),
             flag,
             certificate,
+            public,
             print,
             fields,
             states,
@@ -852,6 +879,9 @@ impl Reader<'_> {
         };
         if self.breaches.is_empty() {
             self.life(&kind, &lines, &file.path);
+            for (field, reason) in kind.public.as_ref().map(|public| public.breaches(&kind)).unwrap_or_default() {
+                self.wrong(&public_span.clone().unwrap_or_default(), field, reason);
+            }
             for (path, leak) in kind.leaks() {
                 self.wrong(&exchanges.get(&path).cloned().unwrap_or_default(), format!("field.{path}.exchange"), leak);
             }
@@ -939,6 +969,64 @@ impl Reader<'_> {
             self.wrong(&shows_span, "certificate.shows", format!("needs {least} bytes at least, a code that a telephone reads has {most}"));
         }
         certificate
+    }
+
+    fn public(
+        &mut self,
+        raw: Spanned<RawPublic>,
+        title: &str,
+        filter: &[Spanned<String>],
+        types: &BTreeMap<String, Field>,
+        start: &str,
+        states: &BTreeMap<String, Range<usize>>,
+    ) -> Public {
+        let span = raw.span();
+        let raw = raw.into_inner();
+        if raw.states.is_empty() {
+            self.wrong(&span, "public.in", "names no state");
+        }
+        let mut seen = BTreeSet::new();
+        for state in raw.states.iter().chain(&raw.retracted) {
+            if !states.contains_key(state.as_ref()) || state.as_ref() == start {
+                self.wrong(&state.span(), "public.in", format!("there is no state {:?} in which records are kept", state.as_ref()));
+            } else if !seen.insert(state.as_ref()) {
+                self.wrong(&state.span(), "public.in", format!("{:?} is there twice", state.as_ref()));
+            }
+        }
+        self.names("public.shows", &raw.shows, types, public::is_shown, "no person and no files");
+        self.names("public.masked", &raw.masked, types, public::is_masked, "a text or person");
+        self.names("public.since", raw.since.as_slice(), types, is_day, "a date or instant");
+        self.names("public.reason", raw.reason.as_slice(), types, is_text, "a text");
+        if !raw.shows.iter().any(|id| id.as_ref() == title) {
+            self.wrong(&span, "public.shows", format!("does not show the title {title:?}, by which it is listed"));
+        }
+        if let Some(both) = raw.masked.iter().find(|id| raw.shows.iter().any(|shown| shown.as_ref() == id.as_ref())) {
+            self.wrong(&both.span(), "public.masked", format!("{:?} is shown as it stands, too", both.as_ref()));
+        }
+        // It is found by its index.
+        if let Some(since) = raw.since.as_ref().filter(|since| !filter.iter().any(|id| id.as_ref() == since.as_ref())) {
+            self.wrong(&since.span(), "public.since", format!("{:?} is not among the fields of filter", since.as_ref()));
+        }
+        if raw.reason.is_some() == raw.retracted.is_empty() {
+            let reason = if raw.reason.is_some() { "is of records that are retracted" } else { "is missing: why was it retracted?" };
+            self.wrong(&span, "public.reason", reason);
+        }
+        if raw.source.as_ref().is_empty() {
+            self.wrong(&raw.source.span(), "public.source", "is missing: by what is it public?");
+        }
+        self.confidence("public.confidence", &raw.confidence);
+        Public {
+            states: plain(raw.states),
+            by: plain(raw.by),
+            shows: plain(raw.shows),
+            masked: plain(raw.masked),
+            since: raw.since.map(Spanned::into_inner),
+            retracted: plain(raw.retracted),
+            reason: raw.reason.map(Spanned::into_inner),
+            owner: raw.owner,
+            source: raw.source.into_inner(),
+            confidence: raw.confidence.into_inner(),
+        }
     }
 
     fn print(&mut self, raw: Vec<Spanned<toml::Value>>, types: &BTreeMap<String, Field>, has_certificate: bool) -> Vec<Block> {

@@ -3,6 +3,11 @@
 //! Nothing on these pages belongs to a session: no cookie is read or set, no visitor is counted, and no address, browser or receipt code is
 //! written anywhere. Every page goes through [`Site::page`]; what it says stands in `words.rs`. Start at [`router`].
 
+mod atom;
+mod evaluation;
+mod licence;
+mod record;
+mod warning;
 pub(crate) mod whistleblow;
 mod words;
 
@@ -33,6 +38,11 @@ pub(crate) fn router() -> Router<Shared> {
         .route("/public/site.css", get(style))
         .merge(whistleblow::router())
         .route("/public/{*rest}", get(missing))
+        .merge(atom::router())
+        .merge(evaluation::router())
+        .merge(licence::router())
+        .merge(record::router())
+        .merge(warning::router())
 }
 
 /// What every page needs of the request and the node.
@@ -56,12 +66,24 @@ pub(crate) enum Section {
     Report,
     /// A report by its code.
     Follow,
+    Warnings,
+    Notices,
+    Listed,
+    Licences,
+    Plans,
+    Activities,
 }
 
 const SECTIONS: &[(Section, &str, Word)] = &[
     (Section::Home, "/public", words::HOME),
     (Section::Report, "/public/report", words::REPORT),
     (Section::Follow, "/public/follow", words::FOLLOW),
+    (Section::Warnings, "/public/warnings", words::WARNINGS),
+    (Section::Notices, "/public/notices", words::NOTICES),
+    (Section::Listed, "/public/listed", words::LISTED),
+    (Section::Licences, licence::PATH, words::LICENCES),
+    (Section::Plans, "/public/plans", words::PLANS),
+    (Section::Activities, "/public/activities", words::ACTIVITIES),
 ];
 
 #[derive(Deserialize)]
@@ -87,6 +109,13 @@ impl Site {
     /// A word in the visitor's language.
     pub(crate) fn say(&self, word: Word) -> &'static str {
         word.in_language(self.language)
+    }
+
+    /// The language of a text that people wrote, where it is not the page's.
+    pub(crate) fn lang_of(&self, text: &str) -> Option<&'static str> {
+        // Ideographs, and the marks that go with them.
+        let is_chinese = || text.chars().any(|c| matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{ff00}'..='\u{ffef}'));
+        (self.language == Language::English && is_chinese()).then(|| Language::Chinese.tag())
     }
 
     /// The address of another page of the site, in the same language.
@@ -126,7 +155,7 @@ impl Site {
                         }
                         @if self.is_demo { p.demo { (self.say(words::DEMO)) } }
                     }
-                    main #main { h1 { (title) } (body) }
+                    main #main { h1 lang=[self.lang_of(title)] { (title) } (body) }
                     footer { p { (self.say(words::HOTLINE)) } p { (self.say(words::NO_TRACE)) } }
                 }
             }
@@ -137,6 +166,13 @@ impl Site {
         out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         out.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         out.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.language.tag()));
+        response
+    }
+
+    /// The page of an address that is none, or of what is not public: the two look the same on purpose.
+    pub(crate) fn missing(&self) -> Response {
+        let mut response = self.page(Section::Home, self.say(words::MISSING), &html! { p { (self.say(words::MISSING_WHY)) } });
+        *response.status_mut() = StatusCode::NOT_FOUND;
         response
     }
 
@@ -167,13 +203,17 @@ const fn about(section: Section) -> Option<Word> {
         Section::Home => None,
         Section::Report => Some(words::REPORT_ABOUT),
         Section::Follow => Some(words::FOLLOW_ABOUT),
+        Section::Warnings => Some(words::WARNINGS_ABOUT),
+        Section::Notices => Some(words::NOTICES_ABOUT),
+        Section::Listed => Some(words::LISTED_ABOUT),
+        Section::Licences => Some(words::LICENCES_ABOUT),
+        Section::Plans => Some(words::PLANS_ABOUT),
+        Section::Activities => Some(words::ACTIVITIES_ABOUT),
     }
 }
 
 async fn missing(site: Site) -> Response {
-    let mut response = site.page(Section::Home, site.say(words::MISSING), &html! { p { (site.say(words::MISSING_WHY)) } });
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    site.missing()
 }
 
 async fn style(State(_): State<Shared>) -> Response {

@@ -162,7 +162,7 @@ async fn report(
         Ok(receipt) => {
             let body = html! {
                 div.done {
-                    p { (site.say(words::CODE)) }
+                    p { (site.say(words::RECEIPT_CODE)) }
                     p.code #code { (receipt.code) }
                     p { strong { (site.say(words::CODE_ONCE)) } }
                 }
@@ -268,8 +268,8 @@ fn label_of(field: &str) -> Option<Word> {
         "files" => words::FILES,
         "topic" => words::TOPIC,
         "channel" => words::CHANNEL_LEGEND,
-        "region" => words::REGION,
-        "code" => words::CODE,
+        "region" => words::WHERE,
+        "code" => words::RECEIPT_CODE,
         _ => return None,
     })
 }
@@ -335,7 +335,7 @@ fn form_of(site: &Site, app: &App, filled: &Filled, problems: &[Problem]) -> Mar
                 select id="topic" name="topic" {
                     @for (word, name) in choices(app, "topic", site.language) { option value=(word) selected[chosen("topic", &word, false)] { (name) } }
                 }
-                label for="region" { (site.say(words::REGION)) }
+                label for="region" { (site.say(words::WHERE)) }
                 select id="region" name="region" required aria-invalid=[is_wrong(problems, "region").then_some("true")] {
                     option value="" { (site.say(words::REGION_CHOOSE)) }
                     @for (code, name) in regions(app) { option value=(code) selected[chosen("region", &code, false)] { (name) } }
@@ -364,7 +364,7 @@ fn code_form(site: &Site, problems: &[Problem]) -> Markup {
     html! {
         (faults(site, problems))
         form method="post" action=(site.to("/public/follow")) {
-            label for="code" { (site.say(words::CODE)) }
+            label for="code" { (site.say(words::RECEIPT_CODE)) }
             input id="code" name="code" required autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="40" aria-describedby="code-hint" aria-invalid=[(!problems.is_empty()).then_some("true")];
             p.hint #code-hint { (site.say(words::CODE_HINT)) }
             button { (site.say(words::LOOK)) }
@@ -376,7 +376,7 @@ fn state_of(site: &Site, followed: &Followed, code: &str) -> Markup {
     let state = if site.language == Language::Chinese { &followed.state.0 } else { &followed.state.1 };
     let rows = [
         (words::NUMBER, followed.number.clone()),
-        (words::STATE, state.clone()),
+        (words::HANDLED, state.clone()),
         (words::RECEIVED_ON, followed.received_on.clone()),
         (words::HANDLE_BY, if followed.is_over { String::new() } else { followed.handle_by.clone() }),
         (words::SENDINGS, followed.sendings.to_string()),
