@@ -51,7 +51,7 @@ fn recorded(unit: &Value) -> serde_json::Map<String, Value> {
     }
     let on = "2026-06-01".parse().expect("a day");
     let set = kind.stored_fields(fields.as_object().expect("fields")).into_iter().map(|(id, value)| (id, Some(value))).collect();
-    let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], on, set };
+    let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], at: on.at(9, 0, 0, 0), set };
     let record =
         kind.attempt(&kind.begin(on), &attempt, &Related::default(), &anlan_domain::calendar::Calendar::default()).expect("it passes");
     record.fields.iter().map(|(id, value)| (id.clone(), value.to_json())).collect()

@@ -341,7 +341,7 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let (mut possible, mut blocked) = (Vec::new(), Vec::new());
     // A copy is read-only: what its home may do is nobody's business here. So is what is being handed over.
     let roles = if row.must_be_own().is_err() { Vec::new() } else { roles };
-    for (transition, failed) in kind.possible(&record, &by, &roles, app.today(), &related, &app.calendar) {
+    for (transition, failed) in kind.possible(&record, &by, &roles, clock::civil(app.clock.now()), &related, &app.calendar) {
         match failed.as_slice() {
             [] => possible.push(transition.id.clone()),
             failed => blocked.push((transition.id.clone(), failed.iter().copied().cloned().collect())),
