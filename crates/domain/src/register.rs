@@ -30,7 +30,7 @@ pub use kind::{
     AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
     Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
-pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day, minute_of, parse_minute};
+pub use value::{IndexEntry, RETAINED_UNTIL, Value, begun_minute, is_day, minute_of, parse_minute};
 
 use crate::calendar::Calendar;
 

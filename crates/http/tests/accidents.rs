@@ -142,7 +142,8 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
     assert_eq!(made["number"], "SG-530402-2026-0001");
     assert_eq!((shown(&made, "class"), shown(&made, "report_up_to")), (json!("ordinary"), json!("city")));
     assert_eq!((shown(&made, "tell_by"), &made["due_on"]), (json!("2026-11-22T17:20"), &json!("2026-11-22")));
-    assert_eq!((shown(&made, "hops")[0]["state"].clone(), shown(&made, "late")), (json!("in_time"), json!("none")));
+    assert_eq!((shown(&made, "hops")[0]["state"].clone(), shown(&made, "late")), (json!("in_time"), json!("department")));
+    assert_eq!(shown(&made, "hops")[1]["state"], "overdue", "the day after nobody had told the city");
     assert_eq!(county.get("/api/v1/tasks").await["tasks"][0]["record"]["id"], id, "the county has to tell the city");
     assert_eq!(ask(&node.router, "GET", &format!("{ACCIDENTS}/{id}"), Some(&other.token), None).await.status, 404);
 

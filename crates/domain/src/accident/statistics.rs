@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::civil::{Date, DateTime};
 use serde::Serialize;
 
-use crate::register::Record;
+use crate::register::{Record, begun_minute};
 
 /// State of what was found to be no work accident.
 const DISMISSED: &str = "dismissed";
@@ -88,7 +88,7 @@ pub fn reckon<'a>(records: impl IntoIterator<Item = (&'a Record, &'a str)>, from
             one.accidents = 1;
             (one.deaths, one.serious_injuries) = (count("deaths"), count("serious_injuries"));
             one.direct_loss_wan = number("direct_loss_wan");
-            let is_overdue = record.instant("tell_by").is_some_and(|until| until < now);
+            let is_overdue = record.instant("tell_by").is_some_and(|until| until < begun_minute(now));
             one.overdue = u64::from(is_overdue);
             one.told_late = u64::from(is_overdue || record.text("late").is_some_and(|late| late != "none"));
             one.reclassed = u64::from(record.text("reclassed").is_some_and(|way| way != "no"));
@@ -195,6 +195,13 @@ mod tests {
         assert_eq!((year.accidents, year.deaths, year.serious_injuries, year.direct_loss_wan), (2, 2, 2, 21.0));
         assert_eq!((year.told_late, year.to_conclude, year.concluded, year.in_time), (1, 2, 1, 0));
         assert_eq!((year.in_time_rate(), year.disciplined), (Some(0.0), 0));
+        // Nobody has told the city of the last one: late from the minute behind its time, by nobody's act.
+        let as_of = |hour: i8, minute: i8| {
+            let now = jiff::civil::date(2026, 11, 30).at(hour, minute, 30, 0);
+            let all = reckon([(&records[0], "530402")], jiff::civil::date(2026, 1, 1), jiff::civil::date(2026, 12, 31), now).total;
+            (all.told_late, all.overdue)
+        };
+        assert_eq!((as_of(12, 0), as_of(12, 1)), ((0, 0), (1, 1)));
         let next = of(2027).total;
         assert_eq!((next.accidents, next.to_conclude, next.concluded, next.in_time), (0, 1, 1, 1));
         assert_eq!((next.in_time_rate(), next.disciplined, next.transferred), (Some(1.0), 1, 2));

@@ -9,7 +9,7 @@ use jiff::civil::{Date, DateTime};
 use rust_decimal::Decimal;
 
 use super::kind::{AccidentShows, Compute, Field, FieldType, Kind, TellingShows};
-use super::{Content, FieldFault, Record, Refused, Value};
+use super::{Content, FieldFault, Record, Refused, Value, begun_minute};
 use crate::accident::{Criterion, Desk, Due, Harm, HarmError, Nature, Report, Step, Telling, built_in};
 use crate::indicator::{Fact, Mark, of_accident, withdrawn};
 
@@ -346,7 +346,7 @@ pub(super) fn told(
     if dues.is_empty() {
         return None;
     }
-    let now = timestamp(now)?;
+    let now = timestamp(begun_minute(now))?;
     let is_overdue = |due: &Due<'_>| due.told_at.is_none() && due.due_at.is_some_and(|due_at| due_at < now);
     let late = |due: &&Due<'_>| due.state == Telling::Late || is_overdue(due);
     match shows {

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::civil::{Date, DateTime};
 use serde::Deserialize;
 
-use super::Record;
+use super::{Record, begun_minute};
 use super::certificate::Certificate;
 use super::exchange::Exchange;
 use super::flag::Flag;
@@ -527,7 +527,7 @@ impl Clock {
 
     /// Whether its time is over.
     pub fn is_over(until: DateTime, now: DateTime) -> bool {
-        now > until
+        begun_minute(now) > until
     }
 
     /// Its steps that are due by `now`, and the minute of the next; steps up to `done` were told already.
