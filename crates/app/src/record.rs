@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Clock, Content, Deadline, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner,
-    RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
+    Act, Attempt, Clock, Content, Deadline, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX,
+    Owner, RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -959,7 +959,8 @@ pub fn read(kind: &Kind, row: &RecordRow) -> Result<Record, AppError> {
 fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&RecordRow>) -> RecordPut {
     let same_state = before.filter(|row| row.state == record.state);
     // Steps that were told stay told while state and deadline are the same.
-    let told = same_state.filter(|row| read(kind, row).is_ok_and(|was| kind.due_on(&was, &app.calendar) == kind.due_on(record, &app.calendar)));
+    let told =
+        same_state.filter(|row| read(kind, row).is_ok_and(|was| kind.due_on(&was, &app.calendar) == kind.due_on(record, &app.calendar)));
     let escalated = told.and_then(|row| usize::try_from(row.escalated).ok()).unwrap_or(0);
     let mut clocks = before.map(clocked).unwrap_or_default();
     clocks.retain(|id, clock| {
@@ -970,14 +971,7 @@ fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&
 }
 
 /// The same with so many steps told, of its state and of its clocks.
-fn put_told(
-    app: &App,
-    kind: &Kind,
-    record: &Record,
-    number: String,
-    escalated: usize,
-    clocks: BTreeMap<String, Clocked>,
-) -> RecordPut {
+fn put_told(app: &App, kind: &Kind, record: &Record, number: String, escalated: usize, clocks: BTreeMap<String, Clocked>) -> RecordPut {
     let state = kind.state(&record.state);
     let task_user = state.and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
     let fields: Map<String, Json> = record.fields.iter().map(|(id, value)| (id.clone(), value.to_json())).collect();

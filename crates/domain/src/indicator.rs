@@ -881,7 +881,8 @@ impl Facts {
                     .ok_or_else(|| wrong(id.to_owned(), "value", &format!("{value:?} is no decimal of at most 14 digits")))?,
                 known_on: if known_on.is_empty() { on } else { day("known_on", known_on)? },
                 revises: revises.to_owned(),
-                mark: Mark::parse(mark).ok_or_else(|| wrong(id.to_owned(), "mark", "is not reported, published, derived, invented or withdrawn"))?,
+                mark: Mark::parse(mark)
+                    .ok_or_else(|| wrong(id.to_owned(), "mark", "is not reported, published, derived, invented or withdrawn"))?,
                 note: note.to_owned(),
             };
             facts.add(fact, indicators)?;

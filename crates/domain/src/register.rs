@@ -27,8 +27,8 @@ pub use cases::CaseFailure;
 pub use exchange::{Exchange, Rules};
 use jiff::civil::{Date, DateTime};
 pub use kind::{
-    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
-    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind,
+    Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 pub use value::{IndexEntry, RETAINED_UNTIL, Value, begun_minute, is_day, minute_of, parse_minute};
 

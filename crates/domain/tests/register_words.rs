@@ -27,27 +27,52 @@ fn what_cannot_work_is_told_at_its_line() {
         let near = |breach: &Breach| breach.line.abs_diff(line) <= 1 && breach.to_string().contains(says);
         assert!(told.iter().any(near), "{to}: line {line}: {told:?}");
     };
-    check("use = [\"measures_whole\", \"handed_stay\"]", "use = [\"handed\"]", "use = [\"handed\"]", "submit_report.use: there is no guard \"handed\"");
+    check(
+        "use = [\"measures_whole\", \"handed_stay\"]",
+        "use = [\"handed\"]",
+        "use = [\"handed\"]",
+        "submit_report.use: there is no guard \"handed\"",
+    );
     let twice = "use = [\"began_between\", \"began_between\"]";
     check("use = [\"began_between\"]", twice, twice, "\"began_between\" is there twice");
     let idle = "[[guard]]\nid = \"idle\"\nsays = \"否\"\nsays_en = \"no\"\ntest = { filled = \"title\" }\n\n";
     check("[[guard]]\nid = \"not_in", &format!("{idle}[[guard]]\nid = \"not_in"), "id = \"idle\"", "guard.idle: no transition uses it");
     check("says_en = \"Measures are still", "says_en = \"\" # ", "id = \"all_handed\"", "guard.all_handed.says: is missing");
     check("until = \"tell_by\"", "until = \"title\"", "until = \"title\"", "clock.tell.until: \"title\" is no instant");
-    check("in = [\"reported\", \"following\", \"investigating\", \"submitted\", \"approved\", \"tracking\", \"dismissing\"]", "in = [\"closed\"]", "in = [\"closed\"]\nuntil", "clock.tell.in: there is no state \"closed\" in which something follows");
+    check(
+        "in = [\"reported\", \"following\", \"investigating\", \"submitted\", \"approved\", \"tracking\", \"dismissing\"]",
+        "in = [\"closed\"]",
+        "in = [\"closed\"]\nuntil",
+        "clock.tell.in: there is no state \"closed\" in which something follows",
+    );
     check("{ after_min = 60, to = [\"leader\"] }", "{ after_min = 20000, to = [\"leader\"] }", "id = \"tell\"", "within 10080 minutes");
     check("{ after_min = 60, to = [\"leader\"] }", "{ after_min = 60, to = [\"boss\"] }", "id = \"tell\"", "there is no role \"boss\"");
     check("mark = \"handed_on\"", "mark = \"unit\"", "mark = \"unit\"", "hand_down.opens.mark: \"unit\" is no date column");
     let sets = "who = [\"supervisor\"]\nmay = [\"measures\"]\nopens";
     check("who = [\"supervisor\"]\nopens", sets, "opens = [", "is of a table that the step sets");
-    check("from = [\"dismissed\"]\nafter_end = true", "from = [\"dismissed\"]", "from = [\"dismissed\"]", "\"dismissed\" is an end: nothing follows it");
-    check("from = [\"dismissing\"]\nto = \"dismissed\"", "from = [\"dismissing\"]\nafter_end = true\nto = \"dismissed\"", "id = \"dismiss\"", "is of steps from an end");
+    check(
+        "from = [\"dismissed\"]\nafter_end = true",
+        "from = [\"dismissed\"]",
+        "from = [\"dismissed\"]",
+        "\"dismissed\" is an end: nothing follows it",
+    );
+    check(
+        "from = [\"dismissing\"]\nto = \"dismissed\"",
+        "from = [\"dismissing\"]\nafter_end = true\nto = \"dismissed\"",
+        "id = \"dismiss\"",
+        "is of steps from an end",
+    );
     check("to = \"reported\"\nback = true", "back = true", "id = \"refuse_dismissal\"", "is missing: whereto");
     check("from = [\"draft\"]\nto = \"reported\"", "from = [\"draft\"]", "id = \"report\"", "nothing stays in the start");
     check("keeps = [\"known_at\", ", "keeps = [\"knew_at\", ", "keeps = [\"knew_at\"", "there is no field \"knew_at\"");
     check("same_rows = \"measures\", but", "same_rows = \"title\", but", "same_rows = \"title\"", "\"title\" is no table");
     check("but = [\"done_on\", \"how\"]", "but = [\"done_at\"]", "but = [\"done_at\"]", "\"measures\" has no column \"done_at\"");
-    check("of = { filled = \"handed_on\" }", "of = { changed = [\"handed_on\"] }", "of = { changed", "`of` looks at more than the cells of a row");
+    check(
+        "of = { filled = \"handed_on\" }",
+        "of = { changed = [\"handed_on\"] }",
+        "of = { changed",
+        "`of` looks at more than the cells of a row",
+    );
 }
 
 #[test]

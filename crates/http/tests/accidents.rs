@@ -111,7 +111,10 @@ async fn a_level_that_was_never_told_is_late_and_whoever_owes_it_hears_it_also_b
     pass(60 * 60).await;
     assert_eq!(kinds(&leader).await, ["overdue"], "an hour later the leader");
     let told = county.take(&id, "tell_further", json!({"told_whom": "省厅", "province_told_at": "2026-11-23T10:20"})).await.ok(200);
-    assert_eq!((&told["fields"]["late"], &told["fields"]["late_min"], &told["due_on"]), (&json!("department"), &json!(30.0), &json!("2027-01-22")));
+    assert_eq!(
+        (&told["fields"]["late"], &told["fields"]["late_min"], &told["due_on"]),
+        (&json!("department"), &json!(30.0), &json!("2027-01-22"))
+    );
     assert_eq!((&counts().await["told_late"], &counts().await["overdue"]), (&json!(1), &json!(0)));
     pass(86_400).await;
     let county = Person { token: node.sign_in("county").await, node: &node };

@@ -46,7 +46,10 @@ pub fn dot(kind: &Kind) -> String {
 /// From where to where it can lead.
 fn edges(transition: &Transition) -> impl Iterator<Item = (&String, &str)> {
     let stays = transition.to.is_empty();
-    transition.from.iter().flat_map(move |from| stays.then_some(from.as_str()).into_iter().chain(transition.targets()).map(move |to| (from, to)))
+    transition
+        .from
+        .iter()
+        .flat_map(move |from| stays.then_some(from.as_str()).into_iter().chain(transition.targets()).map(move |to| (from, to)))
 }
 
 /// A name without the signs that would end its text.

@@ -6,10 +6,10 @@ use std::fmt;
 use jiff::civil::{Date, DateTime};
 use serde::Deserialize;
 
-use super::{Record, begun_minute};
 use super::certificate::Certificate;
 use super::exchange::Exchange;
 use super::flag::Flag;
+use super::{Record, begun_minute};
 use crate::calendar::Calendar;
 
 /// A kind of register.

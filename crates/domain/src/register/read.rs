@@ -13,8 +13,8 @@ use super::exchange::Exchange;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
-    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind,
+    Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 use crate::pack::{CONFIDENCES, is_word, line_of};
 

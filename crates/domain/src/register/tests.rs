@@ -155,7 +155,8 @@ fn what_follows_from_what_is_not_said_yet_is_not_known_either() {
         let text = HIDDEN_DANGER.replacen(share, test, 1);
         let kind = Kind::parse(&text).unwrap_or_else(|breaches| panic!("{breaches:?}"));
         let record = Record { state: "treating".to_owned(), entered_on: date(2026, 3, 1), fields: BTreeMap::new(), acts: vec![] };
-        let told = kind.possible(&record, "a", &["safety_manager"], date(2026, 3, 2).at(9, 0, 0, 0), &Related::default(), &Calendar::default());
+        let told =
+            kind.possible(&record, "a", &["safety_manager"], date(2026, 3, 2).at(9, 0, 0, 0), &Related::default(), &Calendar::default());
         told[0].1.len()
     };
     assert_eq!(asked("test = { field = \"size\", is = \"large\" }"), 0, "the size follows from the costs, which are asked");
