@@ -49,9 +49,9 @@ fn recorded(unit: &Value) -> serde_json::Map<String, Value> {
     if let Some(people) = unit.get("people_within_500m") {
         fields["people_within_500m"] = people.clone();
     }
-    let on = "2026-06-01".parse().expect("a day");
+    let on = jiff::civil::date(2026, 6, 1);
     let set = kind.stored_fields(fields.as_object().expect("fields")).into_iter().map(|(id, value)| (id, Some(value))).collect();
-    let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], on, set };
+    let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], at: on.at(9, 0, 0, 0), set };
     let record =
         kind.attempt(&kind.begin(on), &attempt, &Related::default(), &anlan_domain::calendar::Calendar::default()).expect("it passes");
     record.fields.iter().map(|(id, value)| (id.clone(), value.to_json())).collect()

@@ -1,9 +1,11 @@
 //! Statistics of accidents (事故统计) out of the records of their register, copies from below among them. Start at [`of_days`].
 
+use std::collections::BTreeMap;
+
 use anlan_domain::accident::statistics;
 pub use anlan_domain::accident::statistics::{Row, Statistics};
-use anlan_model::{Permission, RegionCode, Scope};
-use anlan_store::RecordFilter;
+use anlan_model::{Clock as _, Permission, RegionCode, Scope};
+use anlan_store::{FieldIs, RecordFilter};
 
 use crate::App;
 use crate::error::AppError;
@@ -12,6 +14,8 @@ use crate::validate::{self, Paging};
 
 /// The register.
 const KIND: &str = "accident";
+/// Its days by which it is counted; it is filtered by each, so that an index has them.
+const CHOSEN_BY: [&str; 3] = ["happened_on", "conclude_by", "approved_on"];
 
 /// What the accidents that the asker sees, in `region` if one is named, say of the days from the first to the last.
 ///
@@ -24,16 +28,22 @@ pub async fn of_days(app: &App, scope: &Scope, region: Option<RegionCode>, from:
         return Err(AppError::invalid("time.order", "to"));
     }
     let kind = app.registers.load().kind(KIND)?;
-    let filter = record::of_kind(&kind, &RecordFilter { region, ..RecordFilter::default() });
-    let mut paging = Paging::all();
-    let mut read = Vec::new();
-    loop {
-        let page = app.store.records(&scope, &kind.id, &filter, &paging).await?;
-        for row in &page.items {
-            read.push((record::read(&kind, row)?, row.region.as_ref().map_or_else(String::new, |region| region.as_str().to_owned())));
+    let mut read = BTreeMap::new();
+    // What happened, was to be concluded or was approved in these days: no other record is read.
+    for field in CHOSEN_BY {
+        let within = FieldIs::Texts(Some(from.to_string()), Some(to.to_string()));
+        let asked = RecordFilter { region: region.clone(), fields: vec![(field.to_owned(), within)], ..RecordFilter::default() };
+        let (filter, mut paging) = (record::of_kind(&kind, &asked), Paging::all());
+        loop {
+            let page = app.store.records(&scope, &kind.id, &filter, &paging).await?;
+            for row in &page.items {
+                let region = row.region.as_ref().map_or_else(String::new, |region| region.as_str().to_owned());
+                read.insert(row.id, (record::read(&kind, row)?, region));
+            }
+            let Some(next) = page.next else { break };
+            paging.cursor = Some(next);
         }
-        let Some(next) = page.next else { break };
-        paging.cursor = Some(next);
     }
-    Ok(statistics::reckon(read.iter().map(|(record, region)| (record, region.as_str())), from, to))
+    let now = crate::clock::civil(app.clock.now());
+    Ok(statistics::reckon(read.values().map(|(record, region)| (record, region.as_str())), from, to, now))
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
-    Act, Attempt, Content, Deadline, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX, Owner,
-    RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
+    Act, Attempt, Clock, Content, Deadline, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX,
+    Owner, RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -54,6 +54,21 @@ struct Body {
     acts: Vec<Act>,
     entered_on: Date,
     fields: Map<String, Json>,
+    /// What was told of its clocks, by their words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    clocks: BTreeMap<String, Clocked>,
+}
+
+/// How far a clock was told of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Clocked {
+    /// The instant that it ran to.
+    until: String,
+    /// Steps that were told.
+    told: usize,
+    /// What is computed says that it is over.
+    #[serde(default)]
+    is_over: bool,
 }
 
 /// A record to be made.
@@ -341,7 +356,7 @@ pub async fn get(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<R
     let (mut possible, mut blocked) = (Vec::new(), Vec::new());
     // A copy is read-only: what its home may do is nobody's business here. So is what is being handed over.
     let roles = if row.must_be_own().is_err() { Vec::new() } else { roles };
-    for (transition, failed) in kind.possible(&record, &by, &roles, app.today(), &related, &app.calendar) {
+    for (transition, failed) in kind.possible(&record, &by, &roles, clock::civil(app.clock.now()), &related, &app.calendar) {
         match failed.as_slice() {
             [] => possible.push(transition.id.clone()),
             failed => blocked.push((transition.id.clone(), failed.iter().copied().cloned().collect())),
@@ -618,6 +633,8 @@ pub(crate) struct Doing<'a> {
     /// Who may be named; `None` = whoever is named was looked at before, in the record that this one comes from.
     people: Option<Vec<UserId>>,
     today: Date,
+    /// The minute, civil time in Beijing.
+    at: DateTime,
     /// Records that were opened until now.
     opened: usize,
 }
@@ -630,7 +647,7 @@ impl<'a> Doing<'a> {
     /// In the roles of `scope`, in the name of somebody who need not be a person here.
     fn by(app: &'a App, by: String, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Self {
         let roles = scope.roles_at(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref());
-        Self { app, by, roles, owner, people: Some(people), today: day_of(now), opened: 0 }
+        Self { app, by, roles, owner, people: Some(people), today: day_of(now), at: clock::civil(now), opened: 0 }
     }
 
     fn decide(
@@ -648,7 +665,7 @@ impl<'a> Doing<'a> {
             _ => true,
         };
         let strangers: Vec<String> = set.iter().filter(|(id, value)| is_person(id) && !is_known(value)).map(|(id, _)| id.clone()).collect();
-        let attempt = Attempt { transition, by: &self.by, roles: &self.roles, on: self.today, set };
+        let attempt = Attempt { transition, by: &self.by, roles: &self.roles, at: self.at, set };
         let strangers = strangers.into_iter().map(|id| Refused::Field(id, FieldFault::Range));
         let (next, mut refused) = match kind.attempt(record, &attempt, related, &self.app.calendar) {
             Ok(next) => (Some(next), BTreeSet::new()),
@@ -679,7 +696,7 @@ impl<'a> Doing<'a> {
         let before = kind.begin(self.today);
         let related = Related { parent: parent.map(|row| row.state.clone()), children: Vec::new() };
         let (files, mut beside) = self.files(change, kind, &set, None).await?;
-        beside.extend(self.references(change, kind, &set, &before).await?);
+        beside.extend(self.references(change, kind, &set, &before, None).await?);
         let after = self.decide(kind, &before, transition, set, &related, beside)?;
         let number = self.number(change, kind).await?;
         let put = put(self.app, kind, &after, number, None);
@@ -688,7 +705,7 @@ impl<'a> Doing<'a> {
         let id = id.map_err(|error| taken(kind, error))?;
         change.bind_attachments(id, &files.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
         self.tell(change, kind, id, &put, &before, &after).await?;
-        self.open(change, kind, id, transition, &after, depth).await?;
+        self.open(change, kind, id, transition, &before, &after, depth).await?;
         Ok(id)
     }
 
@@ -703,14 +720,14 @@ impl<'a> Doing<'a> {
         let before = read(kind, row)?;
         let (parent, children) = change.related(row).await?;
         let (files, mut beside) = self.files(change, kind, &set, Some(row.id)).await?;
-        beside.extend(self.references(change, kind, &set, &before).await?);
+        beside.extend(self.references(change, kind, &set, &before, Some(row.id)).await?);
         let after = self.decide(kind, &before, transition, set, &Related { parent, children }, beside)?;
         let put = put(self.app, kind, &after, row.number.clone(), Some(row));
         let detail = vouched(detail(transition, &before, &after), &files);
         change.update(row, row.revision, &put, detail).await.map_err(|error| taken(kind, error))?;
         change.bind_attachments(row.id, &files.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
         self.tell(change, kind, row.id, &put, &before, &after).await?;
-        self.open(change, kind, row.id, transition, &after, 0).await
+        self.open(change, kind, row.id, transition, &before, &after, 0).await
     }
 
     /// The files that an act names for the first time, and what stands against any that it names: only uploads of whoever acts and files of this
@@ -774,6 +791,7 @@ impl<'a> Doing<'a> {
         kind: &Kind,
         set: &BTreeMap<String, Option<Value>>,
         before: &Record,
+        own: Option<RecordId>,
     ) -> Result<BTreeSet<Refused>, AppError> {
         let mut refused = BTreeSet::new();
         // As with people: what is opened names what the record named that it comes from.
@@ -787,6 +805,8 @@ impl<'a> Doing<'a> {
                 continue;
             }
             let found = match named.parse::<RecordId>() {
+                // Nothing is its own other record.
+                Ok(named) if Some(named) == own => Err(anlan_store::StoreError::NotFound),
                 Ok(named) => change.record(of, named).await,
                 Err(_) => Err(anlan_store::StoreError::NotFound),
             };
@@ -806,16 +826,18 @@ impl<'a> Doing<'a> {
     }
 
     /// Makes the records that the transition opens: all of them, or none and everything that stands against them.
+    #[expect(clippy::too_many_arguments, reason = "the record, the step, and what it was before and is after")]
     async fn open(
         &mut self,
         change: &mut RecordChange<'_>,
         kind: &Kind,
         id: RecordId,
         transition: &str,
+        before: &Record,
         after: &Record,
         depth: usize,
     ) -> Result<(), AppError> {
-        let all = kind.opened(transition, after, self.today);
+        let all = kind.opened(transition, before, after, self.today);
         if all.is_empty() {
             return Ok(());
         }
@@ -876,12 +898,31 @@ impl<'a> Doing<'a> {
         after: &Record,
     ) -> Result<(), AppError> {
         if before.state == after.state {
-            return Ok(());
+            return self.tell_of_clocks(change, kind, id, before, after).await;
         }
         let state = kind.state(&after.state);
         let detail = json!({"state": after.state, "state_name": state.map(|s| &s.name), "state_name_en": state.map(|s| &s.name_en), "due_on": put.due_on});
         let roles = if put.task_user.is_some() { &[] } else { put.tasks.as_slice() };
         change.notify(id, self.owner, roles, put.task_user, "task", &detail).await?;
+        Ok(())
+    }
+
+    /// Tells those who owe something since this step, in a state that stays.
+    async fn tell_of_clocks(
+        &self,
+        change: &mut RecordChange<'_>,
+        kind: &Kind,
+        id: RecordId,
+        before: &Record,
+        after: &Record,
+    ) -> Result<(), AppError> {
+        for (clock, until) in kind.running(after).filter(|(clock, until)| before.instant(&clock.until) != Some(*until)) {
+            let detail = json!({
+                "state": after.state, "state_name": clock.name, "state_name_en": clock.name_en, "due_on": until.date().to_string(),
+                "clock": clock.id, "until": minute_of(until),
+            });
+            change.notify(id, self.owner, &clock.task, None, "task", &detail).await?;
+        }
         Ok(())
     }
 
@@ -916,24 +957,36 @@ pub fn read(kind: &Kind, row: &RecordRow) -> Result<Record, AppError> {
 
 /// A record as the store keeps it; `before` is how it was kept until now.
 fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&RecordRow>) -> RecordPut {
-    let due_on = kind.due_on(record, &app.calendar).map(|day| day.to_string());
+    let same_state = before.filter(|row| row.state == record.state);
     // Steps that were told stay told while state and deadline are the same.
-    let told = before.filter(|row| row.state == record.state && row.due_on == due_on);
+    let told =
+        same_state.filter(|row| read(kind, row).is_ok_and(|was| kind.due_on(&was, &app.calendar) == kind.due_on(record, &app.calendar)));
     let escalated = told.and_then(|row| usize::try_from(row.escalated).ok()).unwrap_or(0);
+    let mut clocks = before.map(clocked).unwrap_or_default();
+    clocks.retain(|id, clock| {
+        let until = kind.clocks.iter().find(|c| c.id == *id).and_then(|c| record.instant(&c.until));
+        until.is_some_and(|until| minute_of(until) == clock.until)
+    });
+    put_told(app, kind, record, number, escalated, clocks)
+}
+
+/// The same with so many steps told, of its state and of its clocks.
+fn put_told(app: &App, kind: &Kind, record: &Record, number: String, escalated: usize, clocks: BTreeMap<String, Clocked>) -> RecordPut {
     let state = kind.state(&record.state);
     let task_user = state.and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
     let fields: Map<String, Json> = record.fields.iter().map(|(id, value)| (id.clone(), value.to_json())).collect();
-    let body = Body { acts: record.acts.clone(), entered_on: record.entered_on, fields };
+    let remind_on = remind_on(app, kind, record, escalated, &clocks);
+    let body = Body { acts: record.acts.clone(), entered_on: record.entered_on, fields, clocks };
     let texts = std::iter::once(number.as_str()).chain(kind.searched(record)).filter(|text| !text.is_empty());
     RecordPut {
         title: record.text(&kind.title).unwrap_or_default().chars().take(200).collect(),
         state: record.state.clone(),
         is_open: state.is_some_and(|s| !s.is_end),
-        due_on,
-        remind_on: remind_on(app, kind, record, escalated),
+        due_on: kind.next_due_on(record, &app.calendar).map(|day| day.to_string()),
+        remind_on,
         escalated,
         key: kind.key_of(&record.fields),
-        tasks: state.map(|s| s.task.clone()).unwrap_or_default(),
+        tasks: kind.tasks(record),
         task_on: kind.task_on(record, &app.calendar).map(|day| day.to_string()),
         task_user,
         texts: texts.map(str::to_owned).collect(),
@@ -944,6 +997,11 @@ fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&
     }
 }
 
+/// What was told of a record's clocks; nothing of one that says none.
+fn clocked(row: &RecordRow) -> BTreeMap<String, Clocked> {
+    row.body.get("clocks").and_then(|told| serde_json::from_value(told.clone()).ok()).unwrap_or_default()
+}
+
 /// The instant of its deadline, where that has one.
 fn due_at(kind: &Kind, record: &Record) -> Option<DateTime> {
     match kind.state(&record.state)?.deadline.as_ref()? {
@@ -952,11 +1010,28 @@ fn due_at(kind: &Kind, record: &Record) -> Option<DateTime> {
     }
 }
 
-/// The day of the next word about its deadline, of the first step that was not told; the minute, where the deadline has one and the step is of its day.
-fn remind_on(app: &App, kind: &Kind, record: &Record, done: usize) -> Option<String> {
+/// When the next word about it is due, as days and minutes are compared: as texts, a day before each of its minutes. Of its deadline the first step that
+/// was not told; of each clock the same, and the minute in which it is over, when what is computed says so.
+fn remind_on(app: &App, kind: &Kind, record: &Record, escalated: usize, clocks: &BTreeMap<String, Clocked>) -> Option<String> {
+    let of_clocks = kind.running(record).flat_map(|(clock, until)| {
+        let told = told_of(clocks, &clock.id, until);
+        // The steps that are left, as if none were due yet.
+        let next = clock.steps(until, told, DateTime::MIN).1;
+        let over = until.checked_add(jiff::Span::new().minutes(1)).ok().filter(|_| !clocks.get(&clock.id).is_some_and(|c| c.is_over));
+        [next, over]
+    });
+    let of_clocks = of_clocks.flatten().map(minute_of);
+    of_state(app, kind, record, escalated).into_iter().chain(of_clocks).min()
+}
+
+fn told_of(clocks: &BTreeMap<String, Clocked>, id: &str, until: DateTime) -> usize {
+    clocks.get(id).filter(|clock| clock.until == minute_of(until)).map_or(0, |clock| clock.told)
+}
+
+/// The day of the next word about the deadline of its state, or the minute, where that has one and the step is of its day.
+fn of_state(app: &App, kind: &Kind, record: &Record, done: usize) -> Option<String> {
     let due_on = kind.due_on(record, &app.calendar)?;
     let step = kind.state(&record.state)?.escalate.get(done)?;
-    // Instants and days are compared as texts: a day comes before each of its minutes.
     if let Some(at) = due_at(kind, record).filter(|_| step.after == 0) {
         return Some(minute_of(at));
     }
@@ -1165,7 +1240,7 @@ async fn renew_some(app: &App, kind: &str, ids: &[RecordId]) -> Result<(), AppEr
         let row = change.record(&kind.id, *id).await?;
         let before = read(&kind, &row)?;
         let mut after = before.clone();
-        kind.compute(&mut after);
+        kind.compute(&mut after, clock::civil(app.clock.now()));
         let put = put(app, &kind, &after, row.number.clone(), Some(&row));
         let changes = detail("", &before, &after)["changes"].clone();
         let detail = json!({"reason": "the register changed", "changes": changes});
@@ -1228,33 +1303,71 @@ pub async fn remind(app: &App) -> Result<usize, AppError> {
 
 async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError> {
     let node = Scope::node();
-    let mut change = app.store.change_records(&node, app.clock.now()).await?;
+    let at = app.clock.now();
+    let now = clock::civil(at);
+    let mut change = app.store.change_records(&node, at).await?;
     let kind = app.registers.load().kind(&change.kind_of(id).await?)?;
     let row = change.record(&kind.id, id).await?;
+    let record = read(&kind, &row)?;
     let done = usize::try_from(row.escalated).unwrap_or(0);
-    let due_on = row.due_on.as_ref().and_then(|day| day.parse::<Date>().ok());
-    let Some(due_on) = due_on else {
+    let due_on = kind.due_on(&record, &app.calendar);
+    let (clocks, running) = (clocked(&row), kind.running(&record).count());
+    if due_on.is_none() && running == 0 {
         change.escalated(&row, done, None, json!({"reason": "no deadline"})).await?;
         change.commit().await?;
         return Ok(());
-    };
-    let (steps, next) = kind.escalation(&row.state, due_on, done, today);
+    }
     let owner = owner_of(&mut change, &row).await?;
-    let record = read(&kind, &row)?;
-    let is_over = today > due_on || due_at(&kind, &record).is_some_and(|at| at < clock::civil(app.clock.now()));
-    let word = if is_over { "overdue" } else { "due_soon" };
-    // Whoever's task alone it is hears of it beside the roles.
-    let person = kind.state(&row.state).and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
     let mut told = Vec::new();
+    // Whoever's task alone it is hears of it beside the roles.
+    let person: Option<UserId> = kind.state(&row.state).and_then(|s| record.text(s.task_person.as_ref()?)).and_then(|id| id.parse().ok());
+    let (steps, n_steps) = match due_on {
+        Some(due_on) => {
+            let steps = kind.escalation(&row.state, due_on, done, today).0;
+            let n = steps.len();
+            (steps, n)
+        }
+        None => (Vec::new(), 0),
+    };
+    let word = |is_over: bool| if is_over { "overdue" } else { "due_soon" };
+    let is_over = due_on.is_some_and(|due_on| today > due_on) || due_at(&kind, &record).is_some_and(|at| at < now);
     for step in &steps {
-        let detail = json!({"due_on": row.due_on, "after": step.after});
-        let n = change.notify(id, &owner, &step.to, person, word, &detail).await?;
-        told.push(json!({"after": step.after, "to": step.to, "person": person.map(|id: UserId| id.to_string()), "people": n}));
+        let detail = json!({"due_on": due_on.map(|day| day.to_string()), "after": step.after});
+        let n = change.notify(id, &owner, &step.to, person, word(is_over), &detail).await?;
+        told.push(json!({"after": step.after, "to": step.to, "person": person.map(|id| id.to_string()), "people": n}));
+    }
+    let mut clocks_now = BTreeMap::new();
+    for (clock, until) in kind.running(&record) {
+        let before = told_of(&clocks, &clock.id, until);
+        let (steps, _) = clock.steps(until, before, now);
+        let is_over = Clock::is_over(until, now);
+        // Of steps that are due at once, as where the node was off, everybody hears once.
+        if let Some(step) = steps.last() {
+            let to: BTreeSet<&String> = steps.iter().flat_map(|step| &step.to).collect();
+            let to: Vec<String> = to.into_iter().cloned().collect();
+            let detail = json!({
+                "due_on": until.date().to_string(), "clock": clock.id, "state_name": clock.name, "state_name_en": clock.name_en,
+                "until": minute_of(until), "after_min": step.after_min,
+            });
+            let n = change.notify(id, &owner, &to, None, word(is_over), &detail).await?;
+            told.push(json!({"clock": clock.id, "after_min": step.after_min, "to": to, "people": n}));
+        }
+        clocks_now.insert(clock.id.clone(), Clocked { until: minute_of(until), told: before + steps.len(), is_over });
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
-    let done = done + steps.len();
-    let next = next.and_then(|_| remind_on(app, &kind, &record, done));
-    change.escalated(&row, done, next.as_deref(), detail).await?;
+    let escalated = done + n_steps;
+    if running > 0 {
+        // What is computed may say something else by now: who was not told in time.
+        let mut after = record.clone();
+        kind.compute(&mut after, now);
+        let put = put_told(app, &kind, &after, row.number.clone(), escalated, clocks_now);
+        let mut detail = detail;
+        detail["changes"] = self::detail("", &record, &after)["changes"].clone();
+        change.clocked(&row, &put, detail).await?;
+    } else {
+        let next = remind_on(app, &kind, &record, escalated, &BTreeMap::new());
+        change.escalated(&row, escalated, next.as_deref(), detail).await?;
+    }
     app.live.records_changed(&change.commit().await?);
     Ok(())
 }

@@ -226,6 +226,8 @@ pub enum Mark {
     Derived,
     /// Made up for demonstration.
     Invented,
+    /// The event was found to be none, or another that stands already: from then on nothing counts where the row that it revises stood.
+    Withdrawn,
 }
 
 impl Mark {
@@ -236,6 +238,7 @@ impl Mark {
             Self::Published => "published",
             Self::Derived => "derived",
             Self::Invented => "invented",
+            Self::Withdrawn => "withdrawn",
         }
     }
     /// Chinese name.
@@ -245,11 +248,12 @@ impl Mark {
             Self::Published => "原文公布",
             Self::Derived => "由公布数推出",
             Self::Invented => "虚构",
+            Self::Withdrawn => "撤销",
         }
     }
     /// The mark named by `word`.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Reported, Self::Published, Self::Derived, Self::Invented].into_iter().find(|mark| mark.as_str() == word)
+        [Self::Reported, Self::Published, Self::Derived, Self::Invented, Self::Withdrawn].into_iter().find(|mark| mark.as_str() == word)
     }
 }
 
@@ -507,6 +511,33 @@ pub fn of_accident(id: &str, happened_on: Date, region: &str, sector: &str, mark
         });
     }
     rows
+}
+
+/// The rows of an accident ([`of_accident`]) that was found to be none on some days and taken back on others (`true`, in order): from the one to the other
+/// nothing counts, before it what was known then.
+pub fn withdrawn(rows: Vec<Fact>, turns: &[(Date, bool)]) -> Vec<Fact> {
+    let Some(first) = rows.first().cloned() else { return rows };
+    // On one day what was told comes first.
+    let told = rows.into_iter().map(|row| (row.known_on, Some(row.value), false));
+    let mut all: Vec<(Date, Option<Decimal>, bool)> = told.chain(turns.iter().map(|(on, is_back)| (*on, None, *is_back))).collect();
+    all.sort_by_key(|(on, ..)| *on);
+    let (mut made, mut value, mut is_none): (Vec<Fact>, Decimal, bool) = (Vec::new(), first.value, false);
+    for (known_on, told, is_back) in all {
+        value = told.unwrap_or(value);
+        let was_none = is_none;
+        is_none = if told.is_some() { is_none } else { !is_back };
+        // What is told of an accident that is none changes no figure until it is one again.
+        if (told.is_some() && is_none) || (told.is_none() && was_none == is_none) {
+            continue;
+        }
+        let revises = made.last().map(|last: &Fact| last.id.clone()).unwrap_or_default();
+        let id = if made.is_empty() { first.id.clone() } else { format!("{}-r{}", first.id, made.len()) };
+        let mark = if is_none { Mark::Withdrawn } else { first.mark };
+        // A row cannot be known before the one that it revises, nor before the day itself.
+        let known_on = known_on.max(made.last().map_or(first.known_on, |last| last.known_on));
+        made.push(Fact { id, value, known_on, revises, mark, ..first.clone() });
+    }
+    made
 }
 
 /// (from − to) ÷ from in percent, to `decimals` places; `None` from zero.
@@ -850,7 +881,8 @@ impl Facts {
                     .ok_or_else(|| wrong(id.to_owned(), "value", &format!("{value:?} is no decimal of at most 14 digits")))?,
                 known_on: if known_on.is_empty() { on } else { day("known_on", known_on)? },
                 revises: revises.to_owned(),
-                mark: Mark::parse(mark).ok_or_else(|| wrong(id.to_owned(), "mark", "is not reported, published, derived or invented"))?,
+                mark: Mark::parse(mark)
+                    .ok_or_else(|| wrong(id.to_owned(), "mark", "is not reported, published, derived, invented or withdrawn"))?,
                 note: note.to_owned(),
             };
             facts.add(fact, indicators)?;
@@ -887,6 +919,9 @@ impl Facts {
         }
         if fact.known_on < fact.on {
             return wrong("known_on", "is before the day itself");
+        }
+        if fact.mark == Mark::Withdrawn && (source.keeps != Keeps::Event || fact.revises.is_empty()) {
+            return wrong("mark", "is of a row that takes the place of an event");
         }
         if source.keeps == Keeps::Year && (fact.on.month(), fact.on.day()) != (12, 31) {
             return wrong("on", "of a year's figure is its last day");
@@ -962,12 +997,14 @@ impl Facts {
 
     /// Rows of a source as known on a day: newer than that are not there yet, and what was revised by then is gone.
     fn rows_of(&self, source: &str, known_on: Date) -> Vec<&Fact> {
-        self.known(source, known_on).filter(|(_, is_gone)| !is_gone).map(|(row, _)| row).collect()
+        let stands = |(row, is_gone): &(&Fact, bool)| !is_gone && row.mark != Mark::Withdrawn;
+        self.known(source, known_on).filter(stands).map(|(row, _)| row).collect()
     }
 
     /// Rows of a source that another had taken the place of by a day.
     fn gone(&self, source: &str, known_on: Date) -> impl Iterator<Item = &Fact> {
-        self.known(source, known_on).filter(|(_, is_gone)| *is_gone).map(|(row, _)| row)
+        let went = |(row, is_gone): &(&Fact, bool)| *is_gone && row.mark != Mark::Withdrawn;
+        self.known(source, known_on).filter(went).map(|(row, _)| row)
     }
 
     fn known(&self, source: &str, known_on: Date) -> impl Iterator<Item = (&Fact, bool)> {
@@ -1040,6 +1077,42 @@ a3,accident_deaths,2011-01-01,530402,road_traffic,3,,,reported,
 a4,accident_deaths,2011-06-01,530402,coal,0,,,reported,
 a5,accident_deaths,2011-06-02,530501,coal,9,,,reported,of another city
 ";
+
+    #[test]
+    fn what_was_no_accident_counts_until_that_was_found_and_again_from_when_it_was_taken_back() {
+        let row = |n: usize, known_on: &str, value: u32| Fact {
+            id: if n == 0 { "a".to_owned() } else { format!("a-r{n}") },
+            source: "accident_deaths".to_owned(),
+            on: day("2011-03-01"),
+            region: "530402".to_owned(),
+            sector: "coal".to_owned(),
+            value: value.into(),
+            known_on: day(known_on),
+            revises: if n == 0 { String::new() } else { "a".to_owned() },
+            mark: Mark::Reported,
+            note: String::new(),
+        };
+        let rows = || vec![row(0, "2011-03-01", 1), row(1, "2011-03-20", 2)];
+        let check = |turns: &[(&str, bool)], said: &[(&str, &str, &str)]| {
+            let turns: Vec<(Date, bool)> = turns.iter().map(|(on, is_back)| (day(on), *is_back)).collect();
+            let mut facts = Facts::default();
+            facts.cover("accident_deaths", day("2010-01-01"), day("2012-12-31"));
+            for row in withdrawn(rows(), &turns) {
+                facts.add(row, built_in()).unwrap();
+            }
+            for (on, deaths, accidents) in said {
+                let of = |id: &str| told(&facts, id, &Query { known_on: day(on), ..query("2011-12-31") });
+                assert_eq!((of("accident_deaths").as_str(), of("accident_count").as_str()), (*deaths, *accidents), "{turns:?} {on}");
+            }
+        };
+        check(&[], &[("2011-03-01", "1", "1"), ("2012-01-01", "2", "1")]);
+        check(&[("2011-04-01", false)], &[("2011-03-31", "2", "1"), ("2011-04-01", "0", "0")]);
+        check(&[("2011-03-10", false)], &[("2011-03-09", "1", "1"), ("2012-01-01", "0", "0")]);
+        // A later death was told while it was none.
+        let back = [("2011-03-10", false), ("2011-04-01", true)];
+        check(&back, &[("2011-03-09", "1", "1"), ("2011-03-25", "0", "0"), ("2011-04-01", "2", "1")]);
+        check(&[("2011-03-01", false), ("2011-03-01", true)], &[("2011-03-01", "1", "1"), ("2012-01-01", "2", "1")]);
+    }
 
     #[test]
     fn events_add_up_over_their_year_territory_and_sector() {

@@ -28,11 +28,11 @@ pub use cases::CaseFailure;
 pub use exchange::{Exchange, Rules};
 use jiff::civil::{Date, DateTime};
 pub use kind::{
-    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
-    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind,
+    Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 pub use public::Public;
-pub use value::{IndexEntry, RETAINED_UNTIL, Value, is_day, minute_of, parse_minute};
+pub use value::{IndexEntry, RETAINED_UNTIL, Value, begun_minute, is_day, minute_of, parse_minute};
 
 use crate::calendar::Calendar;
 
@@ -50,6 +50,9 @@ pub struct Act {
     pub by: String,
     /// On which day.
     pub on: Date,
+    /// In which state the record was; `None` = of a time when that was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// A record of a kind, as far as its life is concerned.
@@ -74,8 +77,8 @@ pub struct Attempt<'a> {
     pub by: &'a str,
     /// In which roles, as far as they hold the record's owner.
     pub roles: &'a [&'a str],
-    /// On which day.
-    pub on: Date,
+    /// In which minute, civil time in Beijing.
+    pub at: DateTime,
     /// Fields that are filled in with it; `None` empties one.
     pub set: BTreeMap<String, Option<Value>>,
 }
@@ -298,11 +301,11 @@ impl Kind {
         let is_there = |id: &String| is_set(id) || (next.fields.contains_key(id) && !transition.fresh.contains(id));
         let missing = transition.require.iter().filter(|id| !is_there(id));
         refused.extend(missing.map(|id| Refused::Field(id.clone(), FieldFault::Missing)));
-        self.compute(&mut next);
+        self.compute(&mut next, attempt.at);
         // What is not even of its type was told above.
         if !refused.iter().any(|r| matches!(r, Refused::Field(..))) {
             refused.extend(self.ungraded(&next, &attempt.set));
-            refused.extend(self.unmeant(&next, &attempt.set, attempt.on));
+            refused.extend(self.unmeant(&next, &attempt.set, attempt.at.date()));
         }
         // Guards look at the record as it would be, and at who did what before.
         let view = View { before: record, after: &next, attempt, related, due_on: self.due_on(record, calendar), unsaid: BTreeSet::new() };
@@ -311,13 +314,25 @@ impl Kind {
         if !refused.is_empty() {
             return Err(refused);
         }
-        let to = transition.turns.iter().find(|turn| turn.when.holds(&view) == Some(true)).map_or(&transition.to, |turn| &turn.to).clone();
-        if next.state != to {
-            next.state = to;
-            next.entered_on = attempt.on;
+        let back = self.came_from(record).filter(|_| transition.is_back);
+        let turned = transition.turns.iter().find(|turn| turn.when.holds(&view) == Some(true)).map(|turn| turn.to.as_str());
+        let to = turned.or(back).unwrap_or(&transition.to);
+        if !to.is_empty() && next.state != to {
+            next.state = to.to_owned();
+            next.entered_on = attempt.at.date();
         }
-        next.acts.push(Act { transition: transition.id.clone(), by: attempt.by.to_owned(), on: attempt.on });
+        if transition.mark(record, &mut next, attempt.at.date()) {
+            self.compute(&mut next, attempt.at);
+        }
+        let (by, on, from) = (attempt.by.to_owned(), attempt.at.date(), Some(record.state.clone()));
+        next.acts.push(Act { transition: transition.id.clone(), by, on, from });
         Ok(next)
+    }
+
+    /// The state in which the record was before the one in which it is, if that is known and it may be in it.
+    fn came_from<'a>(&'a self, record: &Record) -> Option<&'a str> {
+        let before = record.acts.iter().rev().filter_map(|act| act.from.as_ref()).find(|from| **from != record.state)?;
+        self.state(before).map(|state| state.id.as_str()).filter(|id| *id != self.start)
     }
 
     /// The transitions from the record's state that these roles may take, each with the guards that say no whatever is filled in with it.
@@ -326,14 +341,14 @@ impl Kind {
         record: &Record,
         by: &str,
         roles: &[&str],
-        on: Date,
+        at: DateTime,
         related: &Related,
         calendar: &Calendar,
     ) -> Vec<(&'a Transition, Vec<&'a Guard>)> {
         let may = |t: &&Transition| t.from.contains(&record.state) && t.who.iter().any(|role| roles.contains(&role.as_str()));
         let due_on = self.due_on(record, calendar);
         let with_reasons = |transition: &'a Transition| {
-            let attempt = Attempt { transition: &transition.id, by, roles, on, set: BTreeMap::new() };
+            let attempt = Attempt { transition: &transition.id, by, roles, at, set: BTreeMap::new() };
             let unsaid = self.follow(transition.require.iter().chain(&transition.may));
             let view = View { before: record, after: record, attempt: &attempt, related, due_on, unsaid };
             let failed = transition.guards.iter().filter(|guard| guard.test.holds(&view) == Some(false));
@@ -343,7 +358,7 @@ impl Kind {
     }
 
     /// What this transition makes below a record that has become `after` by it on this day: row by row, in the order in which they stand.
-    pub fn opened(&self, transition: &str, after: &Record, on: Date) -> Vec<Opened<'_>> {
+    pub fn opened(&self, transition: &str, before: &Record, after: &Record, on: Date) -> Vec<Opened<'_>> {
         let mut opened = Vec::new();
         for opens in self.transition(transition).map(|t| t.opens.as_slice()).unwrap_or_default() {
             let copied = |row: Option<&BTreeMap<String, Value>>| {
@@ -358,7 +373,7 @@ impl Kind {
                 continue;
             };
             let Some(Value::Table(rows)) = after.fields.get(&each.table) else { continue };
-            let chosen = rows.iter().enumerate().filter(|(_, row)| each.when.as_ref().is_none_or(|when| when.holds_of(row, on)));
+            let chosen = rows.iter().enumerate().filter(|(i, row)| each.opens(before, *i, row, on));
             opened.extend(chosen.map(|(i, row)| Opened { opens, row: Some(i), set: copied(Some(row)) }));
         }
         opened
@@ -380,6 +395,34 @@ impl Kind {
     }
 }
 
+impl Each {
+    /// Whether a row is opened: the `i`th, of a record that was as `before`.
+    fn opens(&self, before: &Record, i: usize, row: &BTreeMap<String, Value>, on: Date) -> bool {
+        let was_opened = self.mark.as_ref().is_some_and(|mark| match before.fields.get(&self.table) {
+            Some(Value::Table(rows)) => rows.get(i).is_some_and(|row| row.contains_key(mark)),
+            _ => false,
+        });
+        !was_opened && self.when.as_ref().is_none_or(|when| when.holds_of(row, on))
+    }
+}
+
+impl Transition {
+    /// Notes in their column that rows are opened with this step; whether there were any.
+    fn mark(&self, before: &Record, next: &mut Record, on: Date) -> bool {
+        let mut any = false;
+        for each in self.opens.iter().filter_map(|opens| opens.each.as_ref()) {
+            let (Some(mark), Some(Value::Table(rows))) = (&each.mark, next.fields.get_mut(&each.table)) else { continue };
+            for (i, row) in rows.iter_mut().enumerate() {
+                if each.opens(before, i, row, on) {
+                    row.insert(mark.clone(), Value::Date(on));
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+}
+
 /// What a test looks at.
 struct View<'a> {
     before: &'a Record,
@@ -394,7 +437,7 @@ struct View<'a> {
 impl View<'_> {
     /// A date field, or the day of the act.
     fn date(&self, id: Option<&String>) -> Option<Date> {
-        id.map_or(Some(self.attempt.on), |id| self.after.date(id))
+        id.map_or(Some(self.attempt.at.date()), |id| self.after.date(id))
     }
 
     fn instant(&self, id: Option<&String>) -> Option<DateTime> {
@@ -430,6 +473,23 @@ impl Test {
                 let (before, after) = (view.before.number(id), view.after.number(id));
                 before.is_some_and(|before| after.is_none_or(|after| after < before))
             }),
+            Self::Keeps(ids) => view.said(ids, || {
+                ids.iter().all(|id| view.before.fields.get(id).is_none_or(|before| view.after.fields.get(id) == Some(before)))
+            }),
+            Self::SameRows { table, of, but } => view.said([table], || {
+                let rows = |record: &Record| match record.fields.get(table) {
+                    Some(Value::Table(rows)) => {
+                        let chosen = rows.iter().filter(|row| of.as_ref().is_none_or(|of| of.holds_of(row, view.attempt.at.date())));
+                        let kept = |row: &BTreeMap<String, Value>| {
+                            let cells = row.iter().filter(|(column, _)| !but.contains(column));
+                            cells.map(|(column, cell)| (column.clone(), cell.clone())).collect::<BTreeMap<_, _>>()
+                        };
+                        chosen.map(kept).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                rows(view.before) == rows(view.after)
+            }),
             Self::AtLeast(id, least) => view.said([id], || view.after.number(id).is_some_and(|n| n >= *least)),
             Self::AtMost(id, most) => view.said([id], || view.after.number(id).is_some_and(|n| n <= *most)),
             Self::Above(id, bound) => view.said([id], || view.after.number(id).is_some_and(|n| n > *bound)),
@@ -447,7 +507,7 @@ impl Test {
             Self::OtherPersonThan(transitions) => Some(!view.took_one_of(transitions)),
             Self::SamePersonAs(transitions) => Some(view.took_one_of(transitions)),
             Self::ActorIs(id) => view.said([id], || view.after.text(id) == Some(view.attempt.by)),
-            Self::BeforeDeadline => Some(view.due_on.is_none_or(|due_on| view.attempt.on <= due_on)),
+            Self::BeforeDeadline => Some(view.due_on.is_none_or(|due_on| view.attempt.at.date() <= due_on)),
             Self::ParentIn(states) => Some(view.related.parent.as_ref().is_some_and(|state| states.contains(state))),
             Self::Children { kind, states, at_least, at_most } => {
                 let n = view.related.children.iter().filter(|(k, state)| k == kind && states.contains(state)).count();
@@ -461,7 +521,7 @@ impl Test {
     /// Whether it holds of a row of a table, on this day.
     fn holds_of(&self, row: &BTreeMap<String, Value>, on: Date) -> bool {
         let cells = Record { state: String::new(), entered_on: on, fields: row.clone(), acts: Vec::new() };
-        let attempt = Attempt { transition: "", by: "", roles: &[], on, set: BTreeMap::new() };
+        let attempt = Attempt { transition: "", by: "", roles: &[], at: on.at(0, 0, 0, 0), set: BTreeMap::new() };
         let view =
             View { before: &cells, after: &cells, attempt: &attempt, related: &Related::default(), due_on: None, unsaid: BTreeSet::new() };
         self.holds(&view) == Some(true)
@@ -474,6 +534,8 @@ impl Test {
             Self::Changed(_)
                 | Self::Extends(_)
                 | Self::Fell(_)
+                | Self::Keeps(_)
+                | Self::SameRows { .. }
                 | Self::OtherPersonThan(_)
                 | Self::SamePersonAs(_)
                 | Self::ActorIs(_)
@@ -547,7 +609,7 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
                 }
                 for guard in &by.guards {
                     if let Test::ParentIn(states) = &guard.test
-                        && !transition.targets().any(|to| states.iter().any(|state| state == to))
+                        && !stays_or_leads(transition).any(|to| states.iter().any(|state| state == to))
                     {
                         let reason = format!("leads to {:?}, where the guard {:?} of {:?} says no", transition.to, guard.id, other.id);
                         say(field.clone(), reason);
@@ -630,6 +692,12 @@ pub fn check_together<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<(Str
     wrong
 }
 
+/// The states in which a record can be behind a step.
+fn stays_or_leads(transition: &Transition) -> impl Iterator<Item = &str> {
+    let stays = transition.from.iter().filter(|_| transition.to.is_empty() || transition.is_back).map(String::as_str);
+    stays.chain(transition.targets())
+}
+
 /// How many records a step can open in all, counting no deeper than may be.
 fn most_opened(kinds: &BTreeMap<&str, &Kind>, kind: &Kind, transition: &Transition, depth: usize) -> usize {
     if depth >= OPENS_DEPTH_MAX {
@@ -693,7 +761,8 @@ impl Test {
             | Self::Fell(id) => {
                 vec![id]
             }
-            Self::Changed(ids) => ids.iter().collect(),
+            Self::SameRows { table, .. } => vec![table],
+            Self::Changed(ids) | Self::Keeps(ids) => ids.iter().collect(),
             Self::After(a, b) | Self::DaysAtMost { from: a, to: b, .. } => a.iter().chain(b).collect(),
             _ => Vec::new(),
         }

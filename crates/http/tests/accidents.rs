@@ -63,9 +63,63 @@ async fn whoever_must_tell_further_hears_it_when_the_minute_is_over() {
         let list = county.get("/api/v1/notifications").await;
         list["notifications"].as_array().unwrap().iter().map(|n| text(&n["kind"])).collect::<Vec<_>>()
     };
-    assert_eq!(told(89 * 60).await, [""; 0], "09:29");
-    assert_eq!(told(2 * 60).await, ["overdue"], "09:31");
-    assert_eq!(told(3 * 3_600).await, ["overdue"], "once");
+    assert_eq!(told(59 * 60).await, [""; 0], "08:59");
+    assert_eq!(told(30 * 60).await, ["due_soon"], "09:29: half an hour before");
+    assert_eq!(told(60).await, ["due_soon"], "09:30 is in time");
+    assert_eq!(told(60).await, ["overdue", "due_soon"], "09:31");
+    assert_eq!(told(3 * 3_600).await, ["overdue", "due_soon"], "once");
+}
+
+#[tokio::test]
+async fn a_level_that_was_never_told_is_late_and_whoever_owes_it_hears_it_also_behind_the_first() {
+    let node = node().await;
+    let county = person(&node, "county", "supervisor", json!({"region": HERE})).await;
+    let leader = person(&node, "leader", "leader", json!({})).await;
+    let mut fields = facts();
+    fields.as_object_mut().unwrap().remove("known_at");
+    (fields["happened_at"], fields["county_told_at"]) = (json!("2026-11-23T07:00"), json!("2026-11-23T07:30"));
+    fields["toll"] = json!([row("2026-11-23", "2026-11-23", 3, 0)]);
+    let made = county.post(ACCIDENTS, json!({"region": HERE, "transition": "register", "fields": fields})).await.ok(201);
+    let id = text(&made["id"]);
+    let told = county.take(&id, "tell_up", json!({"city_told_at": "2026-11-23T07:50"})).await.ok(200);
+    // The city owes the province within two hours, beside the deadline of the investigation.
+    assert_eq!((&told["state"], &told["fields"]["tell_by"]), (&json!("following"), &json!("2026-11-23T09:50")));
+    assert_eq!((&told["fields"]["late"], &told["due_on"]), (&json!("none"), &json!("2026-11-23")));
+    assert_eq!(county.get("/api/v1/tasks").await["tasks"][0]["record"]["id"], id);
+    let kinds = async |who: &Person<'_>| {
+        let list = who.get("/api/v1/notifications").await;
+        list["notifications"].as_array().unwrap().iter().map(|n| text(&n["kind"])).collect::<Vec<_>>()
+    };
+    let pass = async |advance_s: i64| {
+        ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": advance_s}))).await.ok(200);
+    };
+    let late = async |asked: &str| leader.get(&format!("{ACCIDENTS}?f.late={asked}")).await["records"].as_array().unwrap().len();
+    let counts = async || leader.get("/api/v1/accidents/statistics?from=2026-11-01&to=2026-11-30").await["counts"].clone();
+    pass(110 * 60).await;
+    assert_eq!((kinds(&county).await, late("none").await), (vec!["due_soon".to_owned()], 1), "09:50");
+    assert_eq!((&counts().await["told_late"], &counts().await["overdue"]), (&json!(0), &json!(0)));
+    let before = county.get(&format!("{ACCIDENTS}/{id}")).await;
+    pass(60).await;
+    assert_eq!(kinds(&county).await, ["overdue", "due_soon"], "09:51");
+    assert_eq!((late("none").await, late("department").await), (0, 1), "by nobody's act");
+    assert_eq!((&counts().await["told_late"], &counts().await["overdue"]), (&json!(1), &json!(1)));
+    let shown = county.get(&format!("{ACCIDENTS}/{id}")).await;
+    assert_eq!((&shown["fields"]["hops"][2]["state"], &shown["revision"]), (&json!("overdue"), &before["revision"]), "the form stays open");
+    let entry = leader.get(&format!("{ACCIDENTS}/{id}/history")).await["entries"][0].clone();
+    assert_eq!((&entry["action"], &entry["changes"]["late"]), (&json!("escalate"), &json!(["none", "department"])));
+    assert_eq!(kinds(&leader).await, [""; 0]);
+    pass(60 * 60).await;
+    assert_eq!(kinds(&leader).await, ["overdue"], "an hour later the leader");
+    let told = county.take(&id, "tell_further", json!({"told_whom": "省厅", "province_told_at": "2026-11-23T10:20"})).await.ok(200);
+    assert_eq!(
+        (&told["fields"]["late"], &told["fields"]["late_min"], &told["due_on"]),
+        (&json!("department"), &json!(30.0), &json!("2027-01-22"))
+    );
+    assert_eq!((&counts().await["told_late"], &counts().await["overdue"]), (&json!(1), &json!(0)));
+    pass(86_400).await;
+    let county = Person { token: node.sign_in("county").await, node: &node };
+    assert_eq!(kinds(&county).await, ["overdue", "due_soon"], "nothing is owed any more");
+    assert_eq!(node.app.store.verify_records().await.unwrap(), (1, vec![]));
 }
 
 /// The clock of the node begins at 2026-11-23, 08:00 in Beijing.
@@ -91,7 +145,8 @@ async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() 
     assert_eq!(made["number"], "SG-530402-2026-0001");
     assert_eq!((shown(&made, "class"), shown(&made, "report_up_to")), (json!("ordinary"), json!("city")));
     assert_eq!((shown(&made, "tell_by"), &made["due_on"]), (json!("2026-11-22T17:20"), &json!("2026-11-22")));
-    assert_eq!((shown(&made, "hops")[0]["state"].clone(), shown(&made, "late")), (json!("in_time"), json!("none")));
+    assert_eq!((shown(&made, "hops")[0]["state"].clone(), shown(&made, "late")), (json!("in_time"), json!("department")));
+    assert_eq!(shown(&made, "hops")[1]["state"], "overdue", "the day after nobody had told the city");
     assert_eq!(county.get("/api/v1/tasks").await["tasks"][0]["record"]["id"], id, "the county has to tell the city");
     assert_eq!(ask(&node.router, "GET", &format!("{ACCIDENTS}/{id}"), Some(&other.token), None).await.status, 404);
 
@@ -222,7 +277,9 @@ async fn an_accident_of_the_road_is_the_divisions_and_opens_no_enterprises_recor
     let refused = county.take(&id, "hand_down", json!({})).await;
     assert_eq!(refused.refused(400), [("register.opened_of_enterprise".to_owned(), "fields.measures[0]".to_owned())]);
     assert_eq!(leader.get(&format!("{ACCIDENTS}/{id}")).await["state"], "approved", "nothing half-done");
-    let here = json!({"measures": findings("here")["measures"]});
-    let followed = county.take(&id, "hand_down", here).await.ok(200);
+    let here = json!({"measures": findings("here")["measures"], "measures_reason": "不属于企业，在本记录跟踪"});
+    assert_eq!(county.take(&id, "change_measures", here.clone()).await.code(409), "register.guard");
+    leader.take(&id, "change_measures", here).await.ok(200);
+    let followed = county.take(&id, "hand_down", json!({})).await.ok(200);
     assert_eq!((&followed["state"], &followed["fields"]["measures_here_open"]), (&json!("tracking"), &json!(1.0)));
 }

@@ -294,9 +294,20 @@ async fn deaths_come_out_of_the_register_of_accidents_and_a_later_one_shows_both
         async |sector: &str| node.get(&format!("/api/v1/indicators/accident_deaths?region={HERE}&from=2025&sectors={sector}")).await;
     assert_eq!(by_sector("hazardous_chemicals").await["series"][0]["value"], 3);
     assert_eq!(by_sector("coal").await["series"][0]["value"], 0);
-    // What was found to be none counts nowhere.
-    let body = json!({"revision": moved["revision"], "fields": {"opinion": "自然疾病死亡"}});
-    let dismissed = post(&supervisor, &format!("registers/accident/records/{id}/transitions/dismiss"), body).await;
-    assert_eq!(dismissed.status, 200, "{}", dismissed.body);
-    assert_eq!(of_2025("2026-11-23").await["value"], 0);
+    // What was found to be none counts nowhere from the day on which that was decided; what was said before stays.
+    let body = json!({"revision": moved["revision"], "fields": {"dismissal": "not_accident", "dismissal_reason": "自然疾病死亡"}});
+    let proposed = post(&supervisor, &format!("registers/accident/records/{id}/transitions/propose_dismissal"), body).await.ok(200);
+    assert_eq!(of_2025("2026-11-23").await["value"], 3, "it is proposed alone");
+    let decide = async |token: &str, transition: &str, revision: &Value| {
+        let body = json!({"revision": revision, "fields": {"opinion": "同意"}});
+        post(token, &format!("registers/accident/records/{id}/transitions/{transition}"), body).await
+    };
+    assert_eq!(decide(&supervisor, "dismiss", &proposed["revision"]).await.status, 403);
+    let dismissed = decide(&leader, "dismiss", &proposed["revision"]).await.ok(200);
+    assert_eq!((&of_2025("2026-11-22").await["value"], &of_2025("2026-11-23").await["value"]), (&json!(3), &json!(0)));
+    assert_eq!(of_2025("2026-02-02").await["value"], 2);
+    assert_eq!(decide(&leader, "reinstate", &dismissed["revision"]).await.code(409), "register.guard");
+    let other = node.person("chief2", json!([{"role": "leader", "region": "5304"}])).await;
+    let back = decide(&other, "reinstate", &dismissed["revision"]).await.ok(200);
+    assert_eq!((&back["state"], &of_2025("2026-11-23").await["value"]), (&json!("reported"), &json!(3)));
 }

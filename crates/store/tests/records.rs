@@ -626,6 +626,20 @@ async fn a_word_is_due_on_its_day_and_told_once() {
         assert_eq!(store.verify_records().await.unwrap(), (4, vec![]));
         step(&store, second, 1, &RecordPut { is_open: false, ..put("x") }).await.unwrap();
         assert_eq!(due("2026-12-31", 10).await, [third, first]);
+        // A clock that is over changes what is said of a record, and puts nobody off either.
+        let mut change = store.change_records(&node, after(6)).await.unwrap();
+        let row = change.record(KIND, first).await.unwrap();
+        let late =
+            RecordPut { index: vec![choice("late", "department")], escalated: 1, remind_on: Some("2026-12-06T10:01".into()), ..put("y") };
+        change.clocked(&row, &late, json!({"steps": []})).await.unwrap();
+        change.commit().await.unwrap();
+        let row = store.record(&node, KIND, first).await.unwrap();
+        assert_eq!((row.revision, row.updated_at, row.body["fields"]["description"].as_str()), (1, NOW, Some("y")));
+        let filter = RecordFilter { fields: vec![("late".into(), FieldIs::Text("department".into()))], ..RecordFilter::default() };
+        assert_eq!(store.records(&node, KIND, &filter, &Paging::all()).await.unwrap().items.len(), 1);
+        assert_eq!((due("2026-12-06T10:00", 10).await, due("2026-12-06T10:01", 10).await), (vec![third], vec![third, first]));
+        assert_eq!(store.outbox(0, 100).await.unwrap().iter().filter(|o| o.kind == "record").count(), 6, "copies are told");
+        assert_eq!(store.verify_records().await.unwrap(), (4, vec![]));
     })
     .await;
 }

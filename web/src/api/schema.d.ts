@@ -2632,6 +2632,11 @@ export interface components {
             in_time_rate: number | null;
             /**
              * Format: int64
+             * @description Not told yet by somebody whose time is over.
+             */
+            overdue: number;
+            /**
+             * Format: int64
              * @description The same, fined.
              */
             penalized: number;
@@ -2646,7 +2651,7 @@ export interface components {
             to_conclude: number;
             /**
              * Format: int64
-             * @description Told too late by somebody.
+             * @description Told too late by somebody, or not told yet though the time is over.
              */
             told_late: number;
             /**
@@ -5898,6 +5903,8 @@ export interface components {
         };
         /** @description What leads from some states to another. */
         RegisterTransition: {
+            /** @description It leads to the state from which the present one was entered, where that is known. */
+            back: boolean;
             /** @description Those of them that must be filled with it, whatever an earlier step said. */
             fresh: string[];
             from: string[];
@@ -5909,6 +5916,7 @@ export interface components {
             name_en: string;
             /** @description Fields that must be filled by then. */
             require: string[];
+            /** @description Empty = it stays in whichever it is. */
             to: string;
             /** @description States to which it leads instead, by what becomes of the record. */
             turns: string[];

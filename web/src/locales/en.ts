@@ -1227,11 +1227,11 @@ const en: Shape = {
   },
   accident: {
     statistics: 'Accident statistics',
-    scope: 'Accidents, casualties, loss, late reports, changes of class and findings by the day on which they happened; to be concluded, concluded, in time by the day by which they were to be concluded (time of the investigation and of the reply, this product’s reading); people by the day of the approval. What was dismissed counts nowhere.',
+    scope: 'Accidents, casualties, loss, late reports (also what is not told yet though its time is over), changes of class and findings by the day on which they happened; to be concluded, concluded, in time by the day by which they were to be concluded (time of the investigation and of the reply, this product’s reading); people by the day of the approval. What was dismissed counts nowhere.',
     total: 'Total',
     by: { class: 'By class', sector: 'By sector', region: 'By county' },
     part: { class: 'Class', sector: 'Sector', region: 'Division' },
-    col: { accidents: 'Accidents', deaths: 'Deaths', serious_injuries: 'Seriously injured', direct_loss_wan: 'Direct loss (10,000 yuan)', told_late: 'Told late', reclassed: 'Class changed', breaches: 'Findings', to_conclude: 'To conclude', concluded: 'Concluded', in_time: 'In time', in_time_rate: 'In time, share', disciplined: 'Disciplined', transferred: 'To justice', penalized: 'Fined' },
+    col: { accidents: 'Accidents', deaths: 'Deaths', serious_injuries: 'Seriously injured', direct_loss_wan: 'Direct loss (10,000 yuan)', told_late: 'Told late', overdue: 'Of these, not told yet', reclassed: 'Class changed', breaches: 'Findings', to_conclude: 'To conclude', concluded: 'Concluded', in_time: 'In time', in_time_rate: 'In time, share', disciplined: 'Disciplined', transferred: 'To justice', penalized: 'Fined' },
   },
   register: {
     scope: '{n} registers, {open} open, {overdue} overdue',
@@ -1361,7 +1361,7 @@ const en: Shape = {
     history: 'History',
     before: 'What stood before',
     act: { merge: 'Enterprise merged', redivide: 'New division', take_over: 'Taken over', take: 'Handed over to this node', renew: 'Register updated', deadline: 'Deadline looked at', update: 'Changed' },
-    reminded: { title: 'Reminder', before: '{days} d before it was due, told: {to} ({n} people)', on: 'On the day it was due, told: {to} ({n} people)', after: '{days} d late, told: {to} ({n} people)' },
+    reminded: { title: 'Reminder', before: '{days} d before it was due, told: {to} ({n} people)', on: 'On the day it was due, told: {to} ({n} people)', after: '{days} d late, told: {to} ({n} people)', minBefore: '{min} min before the time was over, told: {to} ({n} people)', min: 'When the time was over, told: {to} ({n} people)', minAfter: '{min} min late, told: {to} ({n} people)' },
   },
   certificate: {
     title: 'Certificate',

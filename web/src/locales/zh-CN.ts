@@ -1224,11 +1224,11 @@ export default {
   },
   accident: {
     statistics: '事故统计',
-    scope: '起数、伤亡、损失、超时报告、等级变化和认定，按发生日期计入；应结案、实际结案、按期结案，按应结案日期（调查期限加批复期限，本产品口径）计入；处分、移送、处罚人数，按批复日期计入。认定为不属于生产安全事故的不计。',
+    scope: '起数、伤亡、损失、超时报告（至今未报而时限已过的也算）、等级变化和认定，按发生日期计入；应结案、实际结案、按期结案，按应结案日期（调查期限加批复期限，本产品口径）计入；处分、移送、处罚人数，按批复日期计入。不认定为事故的（不属于或重复）不计。',
     total: '合计',
     by: { class: '按等级', sector: '按行业领域', region: '按县（市、区）' },
     part: { class: '等级', sector: '行业领域', region: '区划' },
-    col: { accidents: '起数', deaths: '死亡', serious_injuries: '重伤', direct_loss_wan: '直接损失（万元）', told_late: '超时报告', reclassed: '等级变化', breaches: '迟报等认定', to_conclude: '应结案', concluded: '实际结案', in_time: '按期结案', in_time_rate: '按期结案率', disciplined: '处分（人）', transferred: '移送（人）', penalized: '处罚（人）' },
+    col: { accidents: '起数', deaths: '死亡', serious_injuries: '重伤', direct_loss_wan: '直接损失（万元）', told_late: '超时报告', overdue: '其中超时未报', reclassed: '等级变化', breaches: '迟报等认定', to_conclude: '应结案', concluded: '实际结案', in_time: '按期结案', in_time_rate: '按期结案率', disciplined: '处分（人）', transferred: '移送（人）', penalized: '处罚（人）' },
   },
   register: {
     scope: '{n} 种台账，未办结 {open}，已逾期 {overdue}',
@@ -1358,7 +1358,7 @@ export default {
     history: '办理记录',
     before: '原来的内容',
     act: { merge: '企业合并', redivide: '区划调整', take_over: '接手办理', take: '移交到本节点', renew: '台账定义更新', deadline: '期限核对', update: '变更' },
-    reminded: { title: '期限提醒', before: '到期前 {days} 天提醒{to}（{n} 人）', on: '到期当日提醒{to}（{n} 人）', after: '逾期 {days} 天提醒{to}（{n} 人）' },
+    reminded: { title: '期限提醒', before: '到期前 {days} 天提醒{to}（{n} 人）', on: '到期当日提醒{to}（{n} 人）', after: '逾期 {days} 天提醒{to}（{n} 人）', minBefore: '时限前 {min} 分钟提醒{to}（{n} 人）', min: '时限已过，提醒{to}（{n} 人）', minAfter: '超时 {min} 分钟提醒{to}（{n} 人）' },
   },
   certificate: {
     title: '证书',

@@ -163,7 +163,7 @@ pub async fn take_over(app: &App, scope: &Scope, from: UserId, to: UserId, dry_r
             for field in fields {
                 after.fields.insert(field, Value::Text(to.to_string()));
             }
-            kind.compute(&mut after);
+            kind.compute(&mut after, crate::clock::civil(app.clock.now()));
             let put = put(app, &kind, &after, row.number.clone(), Some(&row));
             let changes = detail("", &before, &after)["changes"].clone();
             let said_of = json!({"taken_over": said, "changes": changes});

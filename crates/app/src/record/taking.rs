@@ -7,7 +7,7 @@ use anlan_model::{EnterpriseId, NodeId, RecordId, RegionCode};
 use anlan_store::{Elsewhere, GivenRecord, RecordChange, RecordRow, TransferDoc};
 use serde_json::json;
 
-use super::{Body, put, read, remind_on, taken};
+use super::{Body, clocked, put_told, read, taken};
 use crate::App;
 use crate::error::{AppError, Kind as Refusal};
 
@@ -29,9 +29,9 @@ pub(crate) async fn take_all(
     for of in &given.records {
         match as_here(app, of) {
             Ok((kind, record)) if refused.is_empty() => {
-                let mut kept = put(app, &kind, &record, of.number.clone(), None);
-                kept.escalated = usize::try_from(of.escalated).unwrap_or(0);
-                kept.remind_on = remind_on(app, &kind, &record, kept.escalated);
+                // Its clocks are told of anew: other people owe it now.
+                let told = usize::try_from(of.escalated).unwrap_or(0);
+                let kept = put_told(app, &kind, &record, of.number.clone(), told, BTreeMap::new());
                 let parent = of.parent.and_then(|above| ids.get(&above).copied());
                 match change.take_record(from, of, &owner, parent, &kept).await {
                     Ok(id) => {
@@ -62,8 +62,8 @@ pub(crate) async fn take_all(
         if !rename(from, &ids, &kind, &mut record) {
             continue;
         }
-        let mut kept = put(app, &kind, &record, row.number.clone(), Some(&row));
-        kept.remind_on = remind_on(app, &kind, &record, kept.escalated);
+        let told = usize::try_from(row.escalated).unwrap_or(0);
+        let kept = put_told(app, &kind, &record, row.number.clone(), told, clocked(&row));
         let detail = json!({"node": from.to_string(), "reason": "the records that it names have other ids here"});
         change.update_as("take", &row, row.revision, &kept, detail).await.map_err(|error| taken(&kind, error))?;
     }

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use serde::Serialize;
 
-use crate::register::Record;
+use crate::register::{Record, begun_minute};
 
 /// State of what was found to be no work accident.
 const DISMISSED: &str = "dismissed";
@@ -26,8 +26,10 @@ pub struct Row {
     pub serious_injuries: u64,
     /// Of these, direct loss as last known, 万元.
     pub direct_loss_wan: f64,
-    /// Of these, told too late by somebody (超时报告).
+    /// Of these, told too late by somebody, or not told yet though the time is over (超时报告).
     pub told_late: u64,
+    /// Of these, not told yet by somebody whose time is over (超时未报).
+    pub overdue: u64,
     /// Of these, whose class went up or down.
     pub reclassed: u64,
     /// Of these, findings of late, omitted, false or concealed reports.
@@ -66,11 +68,12 @@ pub struct Statistics {
     pub by_region: BTreeMap<String, Row>,
 }
 
-/// Counts records of the register `accident`, each with the code of its division, from the first day to the last; both count.
+/// Counts records of the register `accident`, each with the code of its division, from the first day to the last; both count. What is not told yet is
+/// late as of `now`, civil time in Beijing.
 ///
 /// What was dismissed counts nowhere. What happened, what was to be concluded and what was approved in the span are three choices: an accident of
 /// December that is to be concluded in February is in two years.
-pub fn reckon<'a>(records: impl IntoIterator<Item = (&'a Record, &'a str)>, from: Date, to: Date) -> Statistics {
+pub fn reckon<'a>(records: impl IntoIterator<Item = (&'a Record, &'a str)>, from: Date, to: Date, now: DateTime) -> Statistics {
     let mut statistics = Statistics::default();
     for (record, region) in records {
         if record.state == DISMISSED {
@@ -85,7 +88,9 @@ pub fn reckon<'a>(records: impl IntoIterator<Item = (&'a Record, &'a str)>, from
             one.accidents = 1;
             (one.deaths, one.serious_injuries) = (count("deaths"), count("serious_injuries"));
             one.direct_loss_wan = number("direct_loss_wan");
-            one.told_late = u64::from(record.text("late").is_some_and(|late| late != "none"));
+            let is_overdue = record.instant("tell_by").is_some_and(|until| until < begun_minute(now));
+            one.overdue = u64::from(is_overdue);
+            one.told_late = u64::from(is_overdue || record.text("late").is_some_and(|late| late != "none"));
             one.reclassed = u64::from(record.text("reclassed").is_some_and(|way| way != "no"));
             one.breaches = count("breaches_found");
         }
@@ -126,6 +131,7 @@ impl Row {
         self.serious_injuries += one.serious_injuries;
         self.direct_loss_wan += one.direct_loss_wan;
         self.told_late += one.told_late;
+        self.overdue += one.overdue;
         self.reclassed += one.reclassed;
         self.breaches += one.breaches;
         self.to_conclude += one.to_conclude;
@@ -155,7 +161,7 @@ mod tests {
         fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let fields = kind.stored_fields(fields.as_object().unwrap());
         let mut record = Record { state: state.into(), entered_on: day.parse().unwrap(), fields, acts: Vec::new() };
-        kind.compute(&mut record);
+        kind.compute(&mut record, day.parse::<Date>().unwrap().at(0, 0, 0, 0));
         record
     }
 
@@ -183,12 +189,19 @@ mod tests {
         ];
         let of = |year: i16| {
             let rows = records.iter().zip(["530402", "530402001", "5304", "530402"]);
-            reckon(rows, jiff::civil::date(year, 1, 1), jiff::civil::date(year, 12, 31))
+            reckon(rows, jiff::civil::date(year, 1, 1), jiff::civil::date(year, 12, 31), jiff::civil::date(2026, 3, 1).at(12, 1, 0, 0))
         };
         let year = of(2026).total;
         assert_eq!((year.accidents, year.deaths, year.serious_injuries, year.direct_loss_wan), (2, 2, 2, 21.0));
         assert_eq!((year.told_late, year.to_conclude, year.concluded, year.in_time), (1, 2, 1, 0));
         assert_eq!((year.in_time_rate(), year.disciplined), (Some(0.0), 0));
+        // Nobody has told the city of the last one: late from the minute behind its time, by nobody's act.
+        let as_of = |hour: i8, minute: i8| {
+            let now = jiff::civil::date(2026, 11, 30).at(hour, minute, 30, 0);
+            let all = reckon([(&records[0], "530402")], jiff::civil::date(2026, 1, 1), jiff::civil::date(2026, 12, 31), now).total;
+            (all.told_late, all.overdue)
+        };
+        assert_eq!((as_of(12, 0), as_of(12, 1)), ((0, 0), (1, 1)));
         let next = of(2027).total;
         assert_eq!((next.accidents, next.to_conclude, next.concluded, next.in_time), (0, 1, 1, 1));
         assert_eq!((next.in_time_rate(), next.disciplined, next.transferred), (Some(1.0), 1, 2));

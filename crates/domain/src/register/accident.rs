@@ -9,9 +9,9 @@ use jiff::civil::{Date, DateTime};
 use rust_decimal::Decimal;
 
 use super::kind::{AccidentShows, Compute, Field, FieldType, Kind, TellingShows};
-use super::{Content, FieldFault, Record, Refused, Value};
+use super::{Content, FieldFault, Record, Refused, Value, begun_minute};
 use crate::accident::{Criterion, Desk, Due, Harm, HarmError, Nature, Report, Step, Telling, built_in};
-use crate::indicator::{Fact, Mark, of_accident};
+use crate::indicator::{Fact, Mark, of_accident, withdrawn};
 
 /// Columns of a table of what was told: word, and the unit of a number; `None` = a date.
 pub(super) const COLUMNS: [(&str, Option<&str>); 5] =
@@ -24,6 +24,8 @@ const RECLASSED: [&str; 3] = ["no", "up", "down"];
 const LATE: [&str; 4] = ["none", "enterprise", "department", "both"];
 /// Words of a duty in [`TellingShows::Hops`].
 const HOP_STATES: [&str; 4] = ["not_begun", "not_told", "in_time", "late"];
+/// Not told, and its time is over; a column that does not have it says `not_told`.
+const OVERDUE: &str = "overdue";
 /// Words of a row of [`AccidentShows::Trace`].
 const COUNTS: [&str; 2] = ["counts", "behind_window"];
 
@@ -183,20 +185,41 @@ fn of(toll: &str, happened: &str, nature: &str, record: &Record) -> Result<Optio
     if refused.is_empty() { Ok(Some(Told { happened_on, nature, reports })) } else { Err(refused) }
 }
 
-/// States of what is no accident: not told yet, and found to be none.
-const NONE: [&str; 2] = ["draft", "dismissed"];
+/// What was not told yet.
+const DRAFT: &str = "draft";
+/// Found to be no accident, or one that stands already; by which act, and by which that is taken back.
+const DISMISSED: &str = "dismissed";
+const DISMISS: &str = "dismiss";
+const REINSTATE: &str = "reinstate";
 
-/// The rows of the source `accident_deaths` that the record of an accident makes; none of what is no accident.
+/// The rows of the source `accident_deaths` that the record of an accident makes. What was dismissed counts as it was known until that day.
 ///
 /// # Errors
 /// It is one, and cannot be read: nobody can say how many died.
 pub fn facts(record: &Record, id: &str, region: &str, mark: Mark) -> Result<Vec<Fact>, Unreadable> {
-    if NONE.contains(&record.state.as_str()) {
+    if record.state == DRAFT {
         return Ok(Vec::new());
     }
-    let told = of("toll", "happened_at", "nature", record).ok().flatten().filter(|told| !told.reports.is_empty()).ok_or(Unreadable)?;
+    let is_dismissed = record.state == DISMISSED;
+    let told = of("toll", "happened_at", "nature", record).ok().flatten().filter(|told| !told.reports.is_empty());
+    let told = match told {
+        // Nobody need know how many died in what was none.
+        None if is_dismissed => return Ok(Vec::new()),
+        told => told.ok_or(Unreadable)?,
+    };
     let steps = built_in().trace(told.happened_on, told.nature, &told.reports).map_err(|_| Unreadable)?;
-    Ok(of_accident(id, told.happened_on, region, record.text("sector").unwrap_or_default(), mark, &steps))
+    let rows = of_accident(id, told.happened_on, region, record.text("sector").unwrap_or_default(), mark, &steps);
+    let turn = |act: &super::Act| match act.transition.as_str() {
+        DISMISS => Some((act.on, false)),
+        REINSTATE => Some((act.on, true)),
+        _ => None,
+    };
+    let mut turns: Vec<(Date, bool)> = record.acts.iter().filter_map(turn).collect();
+    // Of a record whose acts are not told: since it is in its state.
+    if is_dismissed != turns.last().is_some_and(|(_, is_back)| !is_back) {
+        turns.push((record.entered_on, !is_dismissed));
+    }
+    Ok(withdrawn(rows, &turns))
 }
 
 /// The record of an accident does not say how many died.
@@ -306,13 +329,14 @@ fn trace_cell(column: &str, step: &Step<'_>) -> Option<Value> {
     }
 }
 
-/// What a field shows of who told whom. What was not told stands as that: no clock is read here, so whether its time is over is for the reader.
+/// What a field shows of who told whom, as of `now`: what was not told by then and is past its time is late too.
 pub(super) fn told(
     shows: TellingShows,
     field: &Field,
     [toll, happened, nature]: [&str; 3],
     heard: &[String; 5],
     record: &Record,
+    now: DateTime,
 ) -> Option<Value> {
     let told = of(toll, happened, nature, record).ok()??;
     let steps = built_in().trace(told.happened_on, told.nature, &told.reports).ok()?;
@@ -322,9 +346,17 @@ pub(super) fn told(
     if dues.is_empty() {
         return None;
     }
-    let late = |due: &&Due<'_>| due.state == Telling::Late;
+    let now = timestamp(begun_minute(now))?;
+    let is_overdue = |due: &Due<'_>| due.told_at.is_none() && due.due_at.is_some_and(|due_at| due_at < now);
+    let late = |due: &&Due<'_>| due.state == Telling::Late || is_overdue(due);
     match shows {
-        TellingShows::Hops => table(field, &dues, hop_cell),
+        TellingShows::Hops => {
+            let says_overdue = has_overdue(field);
+            table(field, &dues, |column, due| match column {
+                "state" if says_overdue && is_overdue(due) => text(OVERDUE),
+                _ => hop_cell(column, due),
+            })
+        }
         TellingShows::TellBy => {
             let open = dues.iter().filter(|due| due.told_at.is_none()).filter_map(|due| due.due_at).min();
             open.and_then(civil).map(Value::DateTime)
@@ -363,6 +395,11 @@ fn hop_cell(column: &str, due: &Due<'_>) -> Option<Value> {
         "clause" => text(&due.hop.source.clause),
         _ => None,
     }
+}
+
+fn has_overdue(field: &Field) -> bool {
+    let FieldType::Table { columns, .. } = &field.of else { return false };
+    columns.iter().any(|column| column.id == "state" && lacks(&column.of, &[OVERDUE]).is_none())
 }
 
 fn timestamp(at: DateTime) -> Option<Timestamp> {

@@ -57,6 +57,7 @@ struct CaseAct {
     by: String,
     #[serde(rename = "as")]
     role: String,
+    /// A day, or a minute of one.
     on: String,
     #[serde(default)]
     set: BTreeMap<String, toml::Value>,
@@ -111,21 +112,24 @@ impl Kind {
         let mut record: Option<Record> = None;
         for spanned in &case.acts {
             let (act, at) = (spanned.as_ref(), spanned.span().start);
-            let on: Date = act.on.parse().map_err(|_| (at, format!("{:?} is no date", act.on)))?;
+            // A day alone is taken from its first minute on: nothing of that day is over yet.
+            let when = super::parse_minute(&act.on).or_else(|| Some(act.on.parse::<Date>().ok()?.at(0, 0, 0, 0)));
+            let when = when.ok_or_else(|| (at, format!("{:?} is no date", act.on)))?;
+            let on = when.date();
             let mut set = BTreeMap::new();
             for (id, value) in &act.set {
                 let value = self.read(id, value).ok_or_else(|| (at, format!("{id:?}: {value} is no value of a field")))?;
                 set.insert(id.clone(), Some(value));
             }
             let roles = [act.role.as_str()];
-            let attempt = Attempt { transition: &act.transition, by: &act.by, roles: &roles, on, set };
+            let attempt = Attempt { transition: &act.transition, by: &act.by, roles: &roles, at: when, set };
             let related = Related { parent: act.with.parent.clone(), children: act.with.children.clone() };
             let mut expected = act.refused.clone();
             expected.sort();
             let before = record.clone().unwrap_or_else(|| self.begin(on));
             match self.attempt(&before, &attempt, &related, &calendar) {
                 Ok(next) if expected.is_empty() => {
-                    let n = self.opened(&act.transition, &next, on).len();
+                    let n = self.opened(&act.transition, &before, &next, on).len();
                     if let Some(wanted) = act.opens.filter(|wanted| *wanted != n) {
                         return Err((at, format!("{:?} opens {n} records, not {wanted}", act.transition)));
                     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::ToSpan as _;
+use jiff::civil::DateTime;
 
 use super::kind::{Compute, Field, FieldType, Kind, Months};
 use super::{Record, Value, accident, grade};
@@ -13,11 +14,11 @@ const DAYS_MAX: f64 = 36_500.0;
 const MONTHS_MAX: i32 = 12_000;
 
 impl Kind {
-    /// Brings every computed field up to date.
-    pub fn compute(&self, record: &mut Record) {
+    /// Brings every computed field up to date, as of `now`, civil time in Beijing.
+    pub fn compute(&self, record: &mut Record, now: DateTime) {
         for field in &self.fields {
             let Some(compute) = &field.compute else { continue };
-            match value(compute, field, record) {
+            match value(compute, field, record, now) {
                 Some(value) => drop(record.fields.insert(field.id.clone(), value)),
                 None => drop(record.fields.remove(&field.id)),
             }
@@ -62,7 +63,7 @@ impl Compute {
     }
 }
 
-fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
+fn value(compute: &Compute, field: &Field, record: &Record, now: DateTime) -> Option<Value> {
     let table = |id: &str| match record.fields.get(id) {
         Some(Value::Table(rows)) => Some(rows),
         _ => None,
@@ -71,7 +72,9 @@ fn value(compute: &Compute, field: &Field, record: &Record) -> Option<Value> {
     match compute {
         Compute::Grade { contents, people, shows } => grade::value(*shows, field, &grade::of(contents, people, record).ok()??),
         Compute::Accident { toll, happened, nature, shows } => accident::value(*shows, field, toll, happened, nature, record),
-        Compute::Telling { toll, happened, nature, heard, shows } => accident::told(*shows, field, [toll, happened, nature], heard, record),
+        Compute::Telling { toll, happened, nature, heard, shows } => {
+            accident::told(*shows, field, [toll, happened, nature], heard, record, now)
+        }
         Compute::PlusDaysOf(date, days) => {
             let mut total = record.number(days.first()?)?;
             total += days[1..].iter().filter_map(|id| record.number(id)).sum::<f64>();

@@ -45,7 +45,11 @@ pub fn dot(kind: &Kind) -> String {
 
 /// From where to where it can lead.
 fn edges(transition: &Transition) -> impl Iterator<Item = (&String, &str)> {
-    transition.from.iter().flat_map(|from| transition.targets().map(move |to| (from, to)))
+    let stays = transition.to.is_empty();
+    transition
+        .from
+        .iter()
+        .flat_map(move |from| stays.then_some(from.as_str()).into_iter().chain(transition.targets()).map(move |to| (from, to)))
 }
 
 /// A name without the signs that would end its text.

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use serde::Deserialize;
 
-use super::Record;
 use super::certificate::Certificate;
 use super::exchange::Exchange;
 use super::flag::Flag;
 use super::public::Public;
+use super::{Record, begun_minute};
 use crate::calendar::Calendar;
 
 /// A kind of register.
@@ -66,6 +66,8 @@ pub struct Kind {
     pub fields: Vec<Field>,
     /// In the order of a life.
     pub states: Vec<State>,
+    /// What is owed beside the deadline of a state, to the minute.
+    pub clocks: Vec<Clock>,
     /// What leads from one to another.
     pub transitions: Vec<Transition>,
 }
@@ -486,6 +488,66 @@ pub struct Escalation {
     pub to: Vec<String>,
 }
 
+/// Something that is owed by an instant while a record is in some states, whatever the deadline of the state is (时限): it has tasks and words of its own.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// Word.
+    pub id: String,
+    /// Chinese name.
+    pub name: String,
+    /// English name.
+    pub name_en: String,
+    /// It runs in these states.
+    pub states: Vec<String>,
+    /// The field of its instant, the last minute in time; while that is empty nothing is owed.
+    pub until: String,
+    /// Roles on whose to-do list the record stands while it runs.
+    pub task: Vec<String>,
+    /// Who is told when, in order of minutes.
+    pub escalate: Vec<ClockStep>,
+    /// Where its time is from.
+    pub source: String,
+    /// How sure we are of that.
+    pub confidence: String,
+}
+
+/// Who is told when a clock comes near its end or is over.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockStep {
+    /// Minutes behind the last one in time; 0 = when that is over, negative = before.
+    pub after_min: i32,
+    /// Roles.
+    pub to: Vec<String>,
+}
+
+impl Clock {
+    /// The minute of a step. The last minute is in time, so what comes behind it begins with the next.
+    fn at(until: DateTime, step: &ClockStep) -> Option<DateTime> {
+        let minutes = step.after_min + i32::from(step.after_min >= 0);
+        until.checked_add(jiff::Span::new().minutes(minutes)).ok()
+    }
+
+    /// Whether its time is over.
+    pub fn is_over(until: DateTime, now: DateTime) -> bool {
+        begun_minute(now) > until
+    }
+
+    /// Its steps that are due by `now`, and the minute of the next; steps up to `done` were told already.
+    pub fn steps(&self, until: DateTime, done: usize, now: DateTime) -> (Vec<&ClockStep>, Option<DateTime>) {
+        let mut told = Vec::new();
+        for step in self.escalate.iter().skip(done) {
+            match Self::at(until, step) {
+                Some(at) if at <= now => told.push(step),
+                Some(at) => return (told, Some(at)),
+                // Beyond the calendar: never.
+                None => break,
+            }
+        }
+        (told, None)
+    }
+}
+
 /// What leads from some states to another.
 #[derive(Clone, Debug)]
 pub struct Transition {
@@ -497,8 +559,10 @@ pub struct Transition {
     pub name_en: String,
     /// From any of these states.
     pub from: Vec<String>,
-    /// To this one; the same again for an act that changes fields alone.
+    /// To this one; the same again for an act that changes fields alone. Empty = it stays in whichever it is.
     pub to: String,
+    /// Instead to the state from which the present one was entered, where that is known: what was begun is not gone on with.
+    pub is_back: bool,
     /// To another one if the record has become such; the first that holds.
     pub turns: Vec<Turn>,
     /// Roles that may.
@@ -548,6 +612,8 @@ pub struct Each {
     pub table: String,
     /// Those of which this holds, its columns read as fields; `None` = all.
     pub when: Option<Test>,
+    /// The date column that says when a row was opened: the step fills it, and opens what has none. `None` = every row, each time.
+    pub mark: Option<String>,
 }
 
 /// A condition with a name and words for whoever it stops.
@@ -582,6 +648,17 @@ pub enum Test {
     Extends(String),
     /// The number is less than it was, or gone.
     Fell(String),
+    /// What was filled of these fields stays as it was; what was empty may be filled.
+    Keeps(Vec<String>),
+    /// The rows of this table of which the test holds (all without one) are the same as before, in the same order, but for these columns.
+    SameRows {
+        /// The table.
+        table: String,
+        /// Of which rows.
+        of: Option<Box<Test>>,
+        /// Columns that may become others.
+        but: Vec<String>,
+    },
     /// The number is at least this.
     AtLeast(String, f64),
     /// The number is at most this.
@@ -640,9 +717,10 @@ impl fmt::Display for Breach {
 }
 
 impl Transition {
-    /// Every state it can lead to.
+    /// Every other state it can lead to. Where it leads back, it leads to none in which the record was not.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.to.as_str()).chain(self.turns.iter().map(|turn| turn.to.as_str()))
+        let to = Some(self.to.as_str()).filter(|to| !to.is_empty());
+        to.into_iter().chain(self.turns.iter().map(|turn| turn.to.as_str()))
     }
 }
 
@@ -671,8 +749,31 @@ impl Kind {
         }
     }
 
+    /// The clocks that run for a record, each with the last minute that is in time.
+    pub fn running<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (&'a Clock, DateTime)> {
+        let runs = self.clocks.iter().filter(|clock| clock.states.contains(&record.state));
+        runs.filter_map(|clock| Some((clock, record.instant(&clock.until)?)))
+    }
+
+    /// Till the end of which day something is to be done: that of the state or of a clock, whichever is earlier.
+    pub fn next_due_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
+        self.due_on(record, calendar).into_iter().chain(self.running(record).map(|(_, until)| until.date())).min()
+    }
+
+    /// On whose to-do list the record stands: of its state, and of the clocks that run.
+    pub fn tasks(&self, record: &Record) -> Vec<String> {
+        let of_state = self.state(&record.state).map(|state| state.task.clone()).unwrap_or_default();
+        let more: BTreeSet<String> = self.running(record).flat_map(|(clock, _)| clock.task.clone()).collect();
+        let more = more.into_iter().filter(|role| !of_state.contains(role)).collect::<Vec<_>>();
+        of_state.into_iter().chain(more).collect()
+    }
+
     /// From which day on the record is a task; `None` = as long as it is in its state.
     pub fn task_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
+        // Whoever owes something by the minute sees it now.
+        if self.running(record).any(|(clock, _)| !clock.task.is_empty()) {
+            return None;
+        }
         let days = self.state(&record.state)?.task_from?;
         self.due_on(record, calendar)?.checked_add(jiff::Span::new().days(days)).ok()
     }

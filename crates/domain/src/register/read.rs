@@ -13,8 +13,8 @@ use super::exchange::Exchange;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    AccidentShows, Block, Breach, Choice, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind, Months, NumberPart,
-    Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind,
+    Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 use super::public::{self, Public};
 use crate::pack::{CONFIDENCES, is_word, line_of};
@@ -39,6 +39,8 @@ const JOINED_MAX: usize = 6;
 const DEPTH_MAX: usize = 8;
 /// The longest deadline in days, and the earliest and latest word about one.
 const DAYS_MAX: i32 = 36_500;
+/// The earliest and latest word about a clock in minutes: a week. Later is what days are for.
+const MINUTES_MAX: i32 = 10_080;
 /// Blocks of a printed record.
 const BLOCKS_MAX: usize = 60;
 /// Characters of a heading or of the name of who signs.
@@ -97,6 +99,11 @@ struct File {
     print: Vec<Spanned<toml::Value>>,
     field: Vec<RawField>,
     state: Vec<RawState>,
+    #[serde(default)]
+    clock: Vec<RawClock>,
+    /// Conditions that transitions share, by their names.
+    #[serde(default)]
+    guard: Vec<RawGuard>,
     transition: Vec<RawTransition>,
     /// Steps that no way may leave out.
     #[serde(default)]
@@ -428,6 +435,22 @@ struct RawState {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClock {
+    id: Spanned<String>,
+    name: String,
+    name_en: String,
+    #[serde(rename = "in")]
+    states: Vec<Spanned<String>>,
+    until: Spanned<String>,
+    #[serde(default)]
+    task: Vec<String>,
+    escalate: Vec<ClockStep>,
+    source: Spanned<String>,
+    confidence: Spanned<String>,
+}
+
+#[derive(Deserialize)]
 #[serde(untagged, expecting = "a deadline is { field } or { days } or { days, working }")]
 enum RawDeadline {
     Field(RawDeadlineField),
@@ -455,7 +478,14 @@ struct RawTransition {
     name: String,
     name_en: String,
     from: Vec<Spanned<String>>,
-    to: Spanned<String>,
+    /// Left out: it stays where it is.
+    #[serde(default)]
+    to: Option<Spanned<String>>,
+    #[serde(default)]
+    back: bool,
+    /// It is taken of an end: a mistake that is taken back, or something found later.
+    #[serde(default)]
+    after_end: bool,
     #[serde(default)]
     turns: Vec<RawTurn>,
     who: Spanned<Vec<String>>,
@@ -465,6 +495,9 @@ struct RawTransition {
     fresh: Vec<Spanned<String>>,
     #[serde(default)]
     may: Vec<Spanned<String>>,
+    /// Names of shared guards.
+    #[serde(default, rename = "use")]
+    shared: Vec<Spanned<String>>,
     #[serde(default)]
     guard: Vec<RawGuard>,
     #[serde(default)]
@@ -482,6 +515,9 @@ struct RawOpens {
     /// Of which this holds.
     #[serde(default, rename = "where")]
     when: Option<RawTest>,
+    /// Its date column that says when a row was opened.
+    #[serde(default)]
+    mark: Option<String>,
     #[serde(default)]
     set: BTreeMap<String, String>,
     #[serde(default)]
@@ -508,7 +544,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, fell, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, fell, keeps, same_rows, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -519,6 +555,8 @@ enum RawTest {
     Changed(RawChanged),
     Extends(RawExtends),
     Fell(RawFell),
+    Keeps(RawKeeps),
+    SameRows(RawSameRows),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
     Above(RawAbove),
@@ -579,6 +617,22 @@ struct RawExtends {
 #[serde(deny_unknown_fields)]
 struct RawFell {
     fell: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKeeps {
+    keeps: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSameRows {
+    same_rows: String,
+    #[serde(default)]
+    of: Option<Box<RawTest>>,
+    #[serde(default)]
+    but: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -813,9 +867,14 @@ impl Reader<'_> {
         let public = file.public.map(|raw| self.public(raw, file.title.as_ref(), &file.filter, &types, file.start.as_ref(), &lines));
         let print = self.print(file.print, &types, certificate.is_some());
         let known: BTreeSet<String> = file.transition.iter().map(|t| t.id.as_ref().clone()).collect();
+        let clocks = self.clocks(file.clock, file.start.as_ref(), &states, &types);
+        let shared = self.shared(file.guard, &file.transition, &types, &known);
         let mut seen = BTreeSet::new();
-        let transitions: Vec<Transition> =
-            file.transition.into_iter().map(|raw| self.transition(raw, file.start.as_ref(), &states, &types, &known, &mut seen)).collect();
+        let transitions: Vec<Transition> = file
+            .transition
+            .into_iter()
+            .map(|raw| self.transition(raw, file.start.as_ref(), &states, &types, &known, &shared, &mut seen))
+            .collect();
         let by = file.import_by.as_ref().and_then(|by| transitions.iter().find(|t| t.id == *by.as_ref()));
         match (&file.import_by, by) {
             (Some(by), None) => self.wrong(&by.span(), "import_by", format!("there is no transition {:?}", by.as_ref())),
@@ -875,6 +934,7 @@ impl Reader<'_> {
             print,
             fields,
             states,
+            clocks,
             transitions,
         };
         if self.breaches.is_empty() {
@@ -1307,6 +1367,77 @@ impl Reader<'_> {
         }
     }
 
+    fn clocks(&mut self, raw: Vec<RawClock>, start: &str, states: &[State], types: &BTreeMap<String, Field>) -> Vec<Clock> {
+        let (mut seen, mut clocks) = (BTreeSet::new(), Vec::new());
+        for raw in raw {
+            let id = self.word("clock", &raw.id, &mut seen);
+            let path = |what: &str| format!("clock.{id}.{what}");
+            if raw.states.is_empty() {
+                self.wrong(&raw.id.span(), path("in"), "names no state");
+            }
+            for state in &raw.states {
+                let is_lived_in = states.iter().any(|s| s.id == *state.as_ref() && !s.is_end && s.id != start);
+                if !is_lived_in {
+                    self.wrong(&state.span(), path("in"), format!("there is no state {:?} in which something follows", state.as_ref()));
+                }
+            }
+            if !types.get(raw.until.as_ref()).is_some_and(|f| matches!(f.of, FieldType::DateTime)) {
+                self.wrong(&raw.until.span(), path("until"), format!("{:?} is no instant", raw.until.as_ref()));
+            }
+            if raw.source.as_ref().is_empty() {
+                self.wrong(&raw.source.span(), path("source"), "is missing: no source, no clock");
+            }
+            self.confidence(&path("confidence"), &raw.confidence);
+            let told = raw.escalate.iter().flat_map(|step| &step.to);
+            if let Some(unknown) = raw.task.iter().chain(told).find(|role| Role::parse(role).is_none()) {
+                self.wrong(&raw.id.span(), path("task"), format!("there is no role {unknown:?}"));
+            }
+            let mut escalate = raw.escalate;
+            escalate.sort_by_key(|step| step.after_min);
+            let is_bad = |step: &ClockStep| step.to.is_empty() || !(-MINUTES_MAX..=MINUTES_MAX).contains(&step.after_min);
+            if escalate.is_empty() || escalate.iter().any(is_bad) || escalate.len() > 20 {
+                self.wrong(&raw.id.span(), path("escalate"), format!("1 to 20 steps, each to a role, within {MINUTES_MAX} minutes"));
+            }
+            clocks.push(Clock {
+                id,
+                name: raw.name,
+                name_en: raw.name_en,
+                states: plain(raw.states),
+                until: raw.until.into_inner(),
+                task: raw.task,
+                escalate,
+                source: raw.source.into_inner(),
+                confidence: raw.confidence.into_inner(),
+            });
+        }
+        clocks
+    }
+
+    /// Guards that stand once and are named by the transitions that ask them.
+    fn shared(
+        &mut self,
+        raw: Vec<RawGuard>,
+        transitions: &[RawTransition],
+        types: &BTreeMap<String, Field>,
+        known: &BTreeSet<String>,
+    ) -> BTreeMap<String, Guard> {
+        if raw.len() > ITEMS_MAX {
+            self.wrong(&raw[ITEMS_MAX].id.span(), "guard", format!("at most {ITEMS_MAX} of them"));
+        }
+        let mut seen = BTreeSet::new();
+        let mut shared = BTreeMap::new();
+        for raw in raw {
+            let span = raw.id.span();
+            let guard = self.guard("", raw, types, known, &mut seen);
+            if !transitions.iter().any(|t| t.shared.iter().any(|id| *id.as_ref() == guard.id)) {
+                self.wrong(&span, format!("guard.{}", guard.id), "no transition uses it");
+            }
+            shared.insert(guard.id.clone(), guard);
+        }
+        shared
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that a transition may name")]
     fn transition(
         &mut self,
         raw: RawTransition,
@@ -1314,15 +1445,16 @@ impl Reader<'_> {
         states: &[State],
         types: &BTreeMap<String, Field>,
         known: &BTreeSet<String>,
+        shared: &BTreeMap<String, Guard>,
         seen: &mut BTreeSet<String>,
     ) -> Transition {
         let id = self.word("transition", &raw.id, seen);
         let of = format!("transition.{id}");
-        let targets = || std::iter::once((&raw.to, "to")).chain(raw.turns.iter().map(|turn| (&turn.to, "turns.to")));
+        let targets = || raw.to.iter().map(|to| (to, "to")).chain(raw.turns.iter().map(|turn| (&turn.to, "turns.to")));
         for (from, what) in raw.from.iter().map(|s| (s, "from")).chain(targets()) {
             match states.iter().find(|s| s.id == *from.as_ref()) {
                 None => self.wrong(&from.span(), format!("{of}.{what}"), format!("there is no state {:?}", from.as_ref())),
-                Some(state) if what == "from" && state.is_end => {
+                Some(state) if what == "from" && state.is_end && !raw.after_end => {
                     self.wrong(&from.span(), format!("{of}.from"), format!("{:?} is an end: nothing follows it", from.as_ref()));
                 }
                 Some(_) => {}
@@ -1333,6 +1465,16 @@ impl Reader<'_> {
         }
         if raw.from.is_empty() {
             self.wrong(&raw.id.span(), format!("{of}.from"), "names no state");
+        }
+        let is_end = |id: &Spanned<String>| states.iter().any(|s| s.id == *id.as_ref() && s.is_end);
+        if raw.after_end && !raw.from.iter().any(is_end) {
+            self.wrong(&raw.id.span(), format!("{of}.after_end"), "is of steps from an end");
+        }
+        if raw.back && raw.to.is_none() {
+            self.wrong(&raw.id.span(), format!("{of}.to"), "is missing: whereto, when the state before is not known?");
+        }
+        if raw.to.is_none() && raw.from.iter().any(|from| from.as_ref() == start) {
+            self.wrong(&raw.id.span(), format!("{of}.to"), "is missing: nothing stays in the start");
         }
         if raw.who.as_ref().is_empty() {
             self.wrong(&raw.who.span(), format!("{of}.who"), "names no role: nobody could take it");
@@ -1355,8 +1497,15 @@ impl Reader<'_> {
             }
         }
         let mut opens = Vec::new();
-        for raw in raw.opens {
-            opens.push(self.opens(&of, raw, types));
+        for more in raw.opens {
+            let span = more.span();
+            let made = self.opens(&of, more, types);
+            // What the step marks, nobody fills in with it: rows are told apart by where they stand.
+            let is_set = |table: &String| raw.require.iter().chain(&raw.may).any(|id| id.as_ref() == table);
+            if made.each.as_ref().is_some_and(|each| each.mark.is_some() && is_set(&each.table)) {
+                self.wrong(&span, format!("{of}.opens.mark"), "is of a table that the step sets");
+            }
+            opens.push(made);
         }
         let mut turns = Vec::new();
         for turn in raw.turns {
@@ -1366,14 +1515,25 @@ impl Reader<'_> {
                 Err(reason) => self.wrong(&span, format!("{of}.turns.when"), reason),
             }
         }
-        let mut seen = BTreeSet::new();
-        let guards = raw.guard.into_iter().map(|guard| self.guard(&of, guard, types, known, &mut seen)).collect();
+        let (mut seen, mut guards) = (BTreeSet::new(), Vec::new());
+        for id in &raw.shared {
+            match shared.get(id.as_ref()) {
+                None => self.wrong(&id.span(), format!("{of}.use"), format!("there is no guard {:?}", id.as_ref())),
+                Some(_) if !seen.insert(id.as_ref().clone()) => {
+                    self.wrong(&id.span(), format!("{of}.use"), format!("{:?} is there twice", id.as_ref()));
+                }
+                Some(guard) => guards.push(guard.clone()),
+            }
+        }
+        let of_prefix = format!("{of}.");
+        guards.extend(raw.guard.into_iter().map(|guard| self.guard(&of_prefix, guard, types, known, &mut seen)));
         Transition {
             id,
             name: raw.name,
             name_en: raw.name_en,
             from: plain(raw.from),
-            to: raw.to.into_inner(),
+            to: raw.to.map(Spanned::into_inner).unwrap_or_default(),
+            is_back: raw.back,
             turns,
             who: raw.who.into_inner(),
             require: plain(raw.require),
@@ -1386,7 +1546,7 @@ impl Reader<'_> {
 
     fn opens(&mut self, of: &str, raw: Spanned<RawOpens>, types: &BTreeMap<String, Field>) -> Opens {
         let span = raw.span();
-        let RawOpens { kind, by, each, when, set, with } = raw.into_inner();
+        let RawOpens { kind, by, each, when, mark, set, with } = raw.into_inner();
         let columns = match each.as_ref().map(|table| types.get(table).map(|f| &f.of)) {
             None => BTreeMap::new(),
             Some(Some(FieldType::Table { columns, .. })) => columns.iter().map(|c| (c.id.clone(), c.clone())).collect(),
@@ -1407,6 +1567,11 @@ impl Reader<'_> {
             };
             self.wrong(&span, format!("{of}.opens.set"), reason);
         }
+        if let Some(mark) = &mark
+            && !columns.get(mark).is_some_and(|column| matches!(column.of, FieldType::Date))
+        {
+            self.wrong(&span, format!("{of}.opens.mark"), format!("{mark:?} is no date column of the table in `each`"));
+        }
         if when.is_some() && each.is_none() {
             self.wrong(&span, format!("{of}.opens.where"), "is of rows, but it names no table in `each`");
         }
@@ -1419,7 +1584,7 @@ impl Reader<'_> {
             });
             fits.map_err(|reason| self.wrong(&span, format!("{of}.opens.where"), reason)).ok()
         });
-        Opens { line: line_of(self.text, span.start), kind, by, each: each.map(|table| Each { table, when }), set, with }
+        Opens { line: line_of(self.text, span.start), kind, by, each: each.map(|table| Each { table, when, mark }), set, with }
     }
 
     fn guard(
@@ -1432,11 +1597,11 @@ impl Reader<'_> {
     ) -> Guard {
         let id = self.word("guard", &raw.id, seen);
         if raw.says.is_empty() || raw.says_en.is_empty() {
-            self.wrong(&raw.id.span(), format!("{of}.guard.{id}.says"), "is missing: whoever is stopped is told why, in both languages");
+            self.wrong(&raw.id.span(), format!("{of}guard.{id}.says"), "is missing: whoever is stopped is told why, in both languages");
         }
         let span = raw.test.span();
         let test = test(raw.test.into_inner(), types, transitions, 0).unwrap_or_else(|reason| {
-            self.wrong(&span, format!("{of}.guard.{id}.test"), reason);
+            self.wrong(&span, format!("{of}guard.{id}.test"), reason);
             Test::All(Vec::new())
         });
         Guard { id, says: raw.says, says_en: raw.says_en, test }
@@ -1734,6 +1899,29 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
             FieldType::Number { .. } => Ok(Test::Fell(fell)),
             _ => Err(format!("{fell:?} is no number")),
         },
+        RawTest::Keeps(RawKeeps { keeps }) => {
+            if keeps.is_empty() {
+                return Err("keeps names no field".to_owned());
+            }
+            keeps.iter().try_for_each(|id| of(id).map(drop))?;
+            Ok(Test::Keeps(keeps))
+        }
+        RawTest::SameRows(raw) => {
+            let FieldType::Table { columns, .. } = of(&raw.same_rows)? else { return Err(format!("{:?} is no table", raw.same_rows)) };
+            let columns: BTreeMap<String, Field> = columns.iter().map(|c| (c.id.clone(), c.clone())).collect();
+            if let Some(unknown) = raw.but.iter().find(|id| !columns.contains_key(*id)) {
+                return Err(format!("{:?} has no column {unknown:?}", raw.same_rows));
+            }
+            let rows = raw.of.map(|raw| test(*raw, &columns, &BTreeSet::new(), depth + 1)).transpose()?;
+            let mut is_of_cells = true;
+            if let Some(rows) = &rows {
+                rows.visit(&mut |test| is_of_cells &= test.is_of_fields());
+            }
+            if !is_of_cells {
+                return Err("`of` looks at more than the cells of a row".to_owned());
+            }
+            Ok(Test::SameRows { table: raw.same_rows, of: rows.map(Box::new), but: raw.but })
+        }
         RawTest::AtLeast(raw) => number(raw.field, raw.at_least, Test::AtLeast),
         RawTest::AtMost(raw) => number(raw.field, raw.at_most, Test::AtMost),
         RawTest::Above(raw) => number(raw.field, raw.above, Test::Above),

@@ -117,7 +117,7 @@ fn a_deadline_is_told_step_by_step_each_once() {
 #[test]
 fn a_step_that_cannot_pass_says_why_before_it_is_tried() {
     let kind = hidden_danger();
-    let acts = vec![Act { transition: "submit".to_owned(), by: "a".to_owned(), on: date(2026, 3, 1) }];
+    let acts = vec![Act { transition: "submit".to_owned(), by: "a".to_owned(), on: date(2026, 3, 1), from: None }];
     let record = |state: &str, level: &str| Record {
         state: state.to_owned(),
         entered_on: date(2026, 3, 1),
@@ -126,7 +126,7 @@ fn a_step_that_cannot_pass_says_why_before_it_is_tried() {
     };
     let told = |state: &str, level: &str, by: &str, roles: &[&str]| {
         let record = record(state, level);
-        let told = kind.possible(&record, by, roles, date(2026, 3, 2), &Related::default(), &Calendar::default());
+        let told = kind.possible(&record, by, roles, date(2026, 3, 2).at(9, 0, 0, 0), &Related::default(), &Calendar::default());
         told.iter()
             .map(|(t, failed)| (t.id.clone(), failed.iter().map(|g| g.id.as_str()).collect::<Vec<_>>().join(" ")))
             .collect::<Vec<_>>()
@@ -155,7 +155,8 @@ fn what_follows_from_what_is_not_said_yet_is_not_known_either() {
         let text = HIDDEN_DANGER.replacen(share, test, 1);
         let kind = Kind::parse(&text).unwrap_or_else(|breaches| panic!("{breaches:?}"));
         let record = Record { state: "treating".to_owned(), entered_on: date(2026, 3, 1), fields: BTreeMap::new(), acts: vec![] };
-        let told = kind.possible(&record, "a", &["safety_manager"], date(2026, 3, 2), &Related::default(), &Calendar::default());
+        let told =
+            kind.possible(&record, "a", &["safety_manager"], date(2026, 3, 2).at(9, 0, 0, 0), &Related::default(), &Calendar::default());
         told[0].1.len()
     };
     assert_eq!(asked("test = { field = \"size\", is = \"large\" }"), 0, "the size follows from the costs, which are asked");
@@ -199,12 +200,12 @@ proptest! {
             let set = set.into_iter().filter(|(id, _)| is_set(id)).map(|(id, value)| (id.to_owned(), Some(value))).collect();
             let by = format!("p{by}");
             let before = record.clone();
-            let offered = kind.possible(&record, &by, &roles[role], on, &Related::default(), &Calendar::default());
+            let offered = kind.possible(&record, &by, &roles[role], on.at(9, 0, 0, 0), &Related::default(), &Calendar::default());
             let blocked: Option<Vec<Refused>> = offered
                 .iter()
                 .find(|(offered, _)| offered.id == transition.id)
                 .map(|(_, failed)| failed.iter().map(|guard| Refused::Guard(guard.id.clone())).collect());
-            let attempt = Attempt { transition: &transition.id, by: &by, roles: &roles[role], on, set };
+            let attempt = Attempt { transition: &transition.id, by: &by, roles: &roles[role], at: on.at(9, 0, 0, 0), set };
             match kind.attempt(&record, &attempt, &Related::default(), &Calendar::default()) {
                 Ok(next) => {
                     prop_assert_eq!(blocked, Some(vec![]), "what passes was offered");
@@ -318,7 +319,7 @@ proptest! {
             set.insert("people_within_500m".to_owned(), Some(Value::Number(f64::from(people))));
         }
         let on = date(2026, 6, 1);
-        let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], on, set };
+        let attempt = Attempt { transition: "identify", by: "li", roles: &["safety_manager"], at: on.at(9, 0, 0, 0), set };
         match (kind.attempt(&kind.begin(on), &attempt, &Related::default(), &Calendar::default()), told) {
             (Ok(record), Ok(grade)) => {
                 prop_assert_eq!((record.number("s"), record.number("r"), record.number("alpha")), (Some(grade.s), grade.r, grade.alpha));
@@ -467,7 +468,7 @@ fn a_row_that_fulfils_a_condition_opens_a_record() {
     let fields = [("review_items", Value::Table(rows)), ("review_on", Value::Date(date(2026, 3, 2)))];
     let fields = fields.map(|(id, value)| (id.to_owned(), value));
     let after = Record { state: "reviewed".into(), entered_on: date(2026, 3, 2), fields: fields.into(), acts: vec![] };
-    let opened = kind.opened("review", &after, date(2026, 3, 2));
+    let opened = kind.opened("review", &after, &after, date(2026, 3, 2));
     assert_eq!(opened.iter().map(|o| o.row).collect::<Vec<_>>(), [Some(1), Some(3)], "an empty cell is no number above 0");
     let want = [("description", text("护栏不全")), ("found_on", Value::Date(date(2026, 3, 2))), ("place", text("平台"))];
     assert_eq!(opened[0].set, want.map(|(id, value)| (id.to_owned(), value)).into());
@@ -478,7 +479,7 @@ fn a_row_that_fulfils_a_condition_opens_a_record() {
         [origin("description"), origin("found_on"), origin("level"), origin("")],
         ["review_items[3].reason", "review_on", "review_items[3]", "review_items[3]"]
     );
-    assert!(kind.opened("decide", &after, date(2026, 3, 2)).is_empty());
+    assert!(kind.opened("decide", &after, &after, date(2026, 3, 2)).is_empty());
 
     // What cannot be is told before anybody uses it.
     let opens = "each = \"review_items\", where = { field = \"deducted\", above = 0 }, set = { description = \"review_items.reason\"";
@@ -798,7 +799,7 @@ fn empty_cells_add_up_to_nought_without_a_sign() {
     let rows = Value::Table(vec![BTreeMap::from([("full".to_owned(), Value::Number(100.0))])]);
     let fields = BTreeMap::from([("self_items".to_owned(), rows)]);
     let mut record = Record { state: "scored".into(), entered_on: date(2026, 3, 2), fields, acts: vec![] };
-    kind.compute(&mut record);
+    kind.compute(&mut record, date(2026, 3, 2).at(9, 0, 0, 0));
     assert_eq!(record.fields["self_not_applicable"].to_json().to_string(), "0.0");
     assert_eq!(record.number("self_score"), Some(100.0));
 }

@@ -177,6 +177,11 @@ fn minute<S: Serializer>(at: &DateTime, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_str(&minute_of(*at))
 }
 
+/// The beginning of its minute: what is in time in a minute is so to its end.
+pub fn begun_minute(at: DateTime) -> DateTime {
+    at.date().at(at.hour(), at.minute(), 0, 0)
+}
+
 /// Whether it is a calendar date as JSON writes one, `YYYY-MM-DD`.
 pub fn is_day(text: &str) -> bool {
     text.len() == 10 && text.parse::<Date>().is_ok()

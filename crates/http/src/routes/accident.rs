@@ -18,8 +18,10 @@ pub(crate) struct AccidentCounts {
     serious_injuries: u64,
     /// 万元.
     direct_loss_wan: f64,
-    /// Told too late by somebody.
+    /// Told too late by somebody, or not told yet though the time is over.
     told_late: u64,
+    /// Not told yet by somebody whose time is over.
+    overdue: u64,
     reclassed: u64,
     /// Findings of late, omitted, false or concealed reports.
     breaches: u64,
@@ -47,6 +49,7 @@ impl From<Row> for AccidentCounts {
             serious_injuries: row.serious_injuries,
             direct_loss_wan: row.direct_loss_wan,
             told_late: row.told_late,
+            overdue: row.overdue,
             reclassed: row.reclassed,
             breaches: row.breaches,
             to_conclude: row.to_conclude,

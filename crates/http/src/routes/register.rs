@@ -221,7 +221,10 @@ pub(crate) struct RegisterTransition {
     name: String,
     name_en: String,
     from: Vec<String>,
+    /// Empty = it stays in whichever it is.
     to: String,
+    /// It leads to the state from which the present one was entered, where that is known.
+    back: bool,
     /// States to which it leads instead, by what becomes of the record.
     turns: Vec<String>,
     /// Roles that may.
@@ -377,6 +380,7 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         name_en: t.name_en.clone(),
         from: t.from.clone(),
         to: t.to.clone(),
+        back: t.is_back,
         turns: t.turns.iter().map(|turn| turn.to.clone()).collect(),
         who: t.who.clone(),
         require: t.require.clone(),

@@ -318,7 +318,7 @@ WHERE id = $3");
         Ok(rows.len() as u64)
     }
 
-    /// Notes that steps of escalation were told; `remind_on` is the day of the next.
+    /// Notes that steps of escalation were told; `remind_on` is the day of the next. The revision stays: who has the form open is not put off.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -327,6 +327,27 @@ WHERE id = $3");
         let done = i64::try_from(done).unwrap_or(i64::MAX);
         let update = sql("UPDATE record SET escalated = $1, remind_on = $2 WHERE id = $3");
         self.change.tx.run(update.bind(done).bind(remind_on).bind(row.id)).await?;
+        self.finish_escalated(row, detail).await
+    }
+
+    /// The same of a record that says something else by the time: what is computed as of now, and what was told of its clocks. Whoever has a copy is told.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn clocked(&mut self, row: &RecordRow, put: &RecordPut, detail: Json) -> Result<(), StoreError> {
+        row.must_be_own()?;
+        let update = sql("UPDATE record SET escalated = $1, remind_on = $2, body = $3 WHERE id = $4");
+        let update = update.bind(steps(put)).bind(put.remind_on.as_ref()).bind(put.body.to_string()).bind(row.id);
+        self.change.tx.run(update).await?;
+        self.change.tx.run(sql("DELETE FROM record_index WHERE record_id = $1").bind(row.id)).await?;
+        self.change.tx.run(sql("DELETE FROM record_task WHERE record_id = $1").bind(row.id)).await?;
+        self.index(&row.kind, row.id, put).await?;
+        let told = json!({"id": row.id, "kind": row.kind, "state": row.state, "revision": row.revision});
+        self.change.tell("record", &told).await?;
+        self.finish_escalated(row, detail).await
+    }
+
+    async fn finish_escalated(&mut self, row: &RecordRow, detail: Json) -> Result<(), StoreError> {
         let owner = RecordOwner { enterprise: row.enterprise, region: row.region.clone(), sector: row.sector.clone(), names: Vec::new() };
         self.finish(row.id, "escalate", &owner, detail).await
     }

@@ -153,12 +153,14 @@ export function layout(states: readonly GraphState[], transitions: readonly Grap
   const edges: { from: string; to: string; names: string[] }[] = []
   for (const t of transitions) {
     for (const from of t.from) {
-      if (!known.has(from) || !known.has(t.to)) continue
-      if (from === t.to) stays.set(from, [...(stays.get(from) ?? []), t.name])
+      // An empty word: it stays where it is.
+      const to = t.to || from
+      if (!known.has(from) || !known.has(to)) continue
+      if (from === to) stays.set(from, [...(stays.get(from) ?? []), t.name])
       else {
-        const twin = edges.find((e) => e.from === from && e.to === t.to)
+        const twin = edges.find((e) => e.from === from && e.to === to)
         if (twin) twin.names.push(t.name)
-        else edges.push({ from, to: t.to, names: [t.name] })
+        else edges.push({ from, to, names: [t.name] })
       }
     }
   }

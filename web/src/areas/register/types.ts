@@ -45,7 +45,9 @@ export type RecordPage = Omit<Schemas['RecordList'], 'records'> & {
 /** A step of a deadline that was told. */
 export interface Reminder {
   /** Days after the deadline; negative = before. */
-  after: number
+  after?: number
+  /** Of a clock beside it: minutes after its last one in time. */
+  after_min?: number
   to: string[]
   /** The one person told beside the roles. */
   person?: string | null
