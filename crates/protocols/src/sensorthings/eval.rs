@@ -362,7 +362,7 @@ fn called(function: &'static str, args: &[Value], now: i64) -> Result<Value, Ref
     }
     let number = |n: f64| Ok(if n.is_finite() { Value::Number(n) } else { Value::Null });
     let count = |n: usize| Ok(Value::Number(n as f64));
-    let place = |n: f64| if n >= 0.0 && n < 1e9 { Some(n as usize) } else { None };
+    let place = |n: f64| (0.0..1e9).contains(&n).then_some(n as usize);
     match (function, args) {
         ("now", []) => Ok(Value::Instant(now)),
         ("mindatetime", []) => Ok(Value::Instant(i64::MIN)),

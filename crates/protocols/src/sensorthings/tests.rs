@@ -256,7 +256,7 @@ fn what_is_too_much_is_refused() {
         assert!(matches!(Expr::parse(Entity::Observation, &filter), Err(Refusal::TooMuch { .. })));
     }
     let mut expand = "Thing".to_owned();
-    for n in 0..40 {
+    for n in 0..41 {
         expand = if n % 2 == 0 { format!("Datastreams($expand={expand})") } else { format!("Thing($expand={expand})") };
     }
     assert!(matches!(Query::read(Entity::Thing, [("$expand", expand.as_str())]), Err(Refusal::TooMuch { .. })));
