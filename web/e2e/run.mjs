@@ -1,7 +1,7 @@
 // Drives the built console in a real Chromium against a running server.
-//   node web/e2e/run.mjs --url http://127.0.0.1:8080 --user U --password P [--admin A --admin-password P] [--register R --register-password P] [--shots DIR] [--only WORD]
+//   node web/e2e/run.mjs --url http://127.0.0.1:8080 --user U --password P [--admin A --admin-password P] [--register R --register-password P] [--people JSON] [--shots DIR] [--only WORD]
 // --user handles alarms (a duty officer), --admin manages (defaults to --user), --register works on registers (a supervisor;
-// without one these checks are left out).
+// without one these checks are left out), --people the users of a demo's ready line (holders with their passphrases).
 // Signs in, opens every route in both themes and both languages with axe, at desk and phone width, then handles an alarm
 // by keyboard. Ends with `N passed, N failed`; exit 1 on a failure. Needs chromium (or $CHROMIUM) and a CJK font.
 import { mkdir } from 'node:fs/promises'
@@ -12,6 +12,7 @@ import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
 import { REGISTER_ROUTES, apiFlow, certificateFlow, enterpriseFlow, homeFlow, packFlow, registerFlow } from './register.mjs'
+import { publicPages, whistleblowFlow } from './public.mjs'
 import { sessionFlow } from './session.mjs'
 
 const url = option('url')
@@ -23,6 +24,7 @@ if (!url || !user || !password) {
   console.error('usage: node web/e2e/run.mjs --url URL --user NAME --password WORD [--shots DIR] [--only WORD]')
   process.exit(2)
 }
+const people = Object.fromEntries(JSON.parse(option('people') ?? '[]').map((one) => [one.name, one]))
 const shots = option('shots')
 if (shots) await mkdir(shots, { recursive: true })
 const checks = new Checks(option('only'))
@@ -67,6 +69,8 @@ try {
     await enterpriseFlow(checks, page, url, shots)
     await apiFlow(checks, page, url, shots)
   }
+  await publicPages(checks, browser, url, shots)
+  if (people.legal) await whistleblowFlow(checks, browser, page, url, shots, people)
   await checks.run('sign-in as the administrator', async () => {
     await page.context().clearCookies()
     await signIn(page, url, admin.name, admin.password)

@@ -227,7 +227,14 @@ fn browser(tally: &mut Tally) -> anyhow::Result<()> {
     let shots = shell::target_dir().join("screenshots");
     let mut run = shell::command("node", "web");
     run.args(["e2e/run.mjs", "--url", &text(&ready["http"]), "--user", &text(&duty["name"]), "--password", &text(&duty["password"])]);
-    run.args(["--register", &text(&supervisor["name"]), "--register-password", &text(&supervisor["password"])]);
+    run.args([
+        "--register",
+        &text(&supervisor["name"]),
+        "--register-password",
+        &text(&supervisor["password"]),
+        "--people",
+        &ready["users"].to_string(),
+    ]);
     run.args(["--admin", &text(&admin["name"]), "--admin-password", &text(&admin["password"]), "--shots"]).arg(shots);
     let (ok, output) = shell::capture(&mut run)?;
     let line = output.lines().rev().find(|l| l.contains(" passed, ")).unwrap_or_default();

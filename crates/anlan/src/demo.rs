@@ -1,7 +1,7 @@
 //! `anlan demo`: a node with an invented city that speaks through real sockets. Every page says 演示数据.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -147,6 +147,14 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
             demo_records::plan(&app).await.context("record the facts of the demo's plan")?;
         }
+        if !args.member {
+            let told = holders(&app, &scopes, &data).await.context("make the keys of the demo's holders")?;
+            for user in &mut users {
+                if let Some(passphrase) = user["name"].as_str().and_then(|name| told.get(name)) {
+                    user["passphrase"] = json!(passphrase);
+                }
+            }
+        }
         if args.member {
             node.print_ready(json!(users), Value::Null)?;
         }
@@ -154,6 +162,14 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             // Said to the person at the terminal, not to the log: the log never holds passwords.
             let word = |key: &str| user[key].as_str().unwrap_or_default();
             eprintln!("演示数据 · demo: {}/sign-in  {} / {}  ({})", node.url(), word("name"), word("password"), word("role"));
+            if user["passphrase"].is_string() {
+                eprintln!(
+                    "演示数据 · demo: {}/public/report  举报信息保管口令 · holder's passphrase of {}: {}",
+                    node.url(),
+                    word("name"),
+                    word("passphrase")
+                );
+            }
         }
         let stop = CancellationToken::new();
         let options = SimOptions {
@@ -234,6 +250,30 @@ fn password() -> anyhow::Result<String> {
     let mut bytes = [0u8; 8];
     getrandom::fill(&mut bytes).context("random bytes")?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// To whom reports of violations are sealed in the demo, with their passphrases: random, and the same as long as the data directory is.
+async fn holders(app: &Arc<App>, scopes: &BTreeMap<String, Scope>, data: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = data.join("demo-passphrases.json");
+    if let Ok(text) = std::fs::read(&file) {
+        return Ok(serde_json::from_slice(&text)?);
+    }
+    let admin = scopes.get("admin").context("the demo's administrator")?;
+    let mut told = BTreeMap::new();
+    for name in ["legal", "leader", "hongta"] {
+        let scope = scopes.get(name).with_context(|| format!("the demo's user {name}"))?;
+        let user = scope.user.with_context(|| format!("an id of {name}"))?;
+        let passphrase = password()?;
+        anlan_app::whistleblow::appoint(app, admin, user).await?;
+        anlan_app::whistleblow::make_key(app, scope, passphrase.clone()).await?;
+        told.insert(name.to_owned(), passphrase);
+    }
+    let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&file)?;
+    out.write_all(serde_json::to_string(&told)?.as_bytes())?;
+    out.sync_all()?;
+    Ok(told)
 }
 
 /// Makes a person, or gives an existing one a new password.

@@ -56,6 +56,11 @@ pub struct Attachments {
 }
 
 impl Attachments {
+    /// The folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Of the data directory `data`.
     pub(crate) fn new(data: &Path) -> Self {
         Self { root: data.join(DIR), keeping: Mutex::default(), sweeping: RwLock::default(), pictures: Semaphore::new(1) }

@@ -4,9 +4,7 @@
 //! node. Only the node can say where the record stands by now. The key is a file of the data directory, made when it is first needed; which keys
 //! there were stands in the database, so that a lost file is told and never silently replaced. Start at [`issue`] and [`verify`].
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anlan_domain::register::certificate::{BYTES_MAX, Said};
 use anlan_model::{Clock as _, Permission, RecordId, Scope, Timestamp};
@@ -20,6 +18,7 @@ use tracing::{error, warn};
 
 use crate::error::{AppError, Kind as Refusal};
 use crate::signing::{KeyError, KeyPair, PublicKey, SIGNATURE_BYTES};
+use crate::turnstile::Turnstile;
 use crate::{App, access};
 
 /// The key pair's file in the data directory.
@@ -34,8 +33,6 @@ const TEXT_CHARS: usize = 4_000;
 const PER_MINUTE: u32 = 60;
 /// The same for all addresses together that are counted no more.
 const CROWD_PER_MINUTE: u32 = 6_000;
-/// Addresses that are counted at the same time.
-const ADDRESSES: usize = 10_000;
 /// Where the console checks a certificate; the text stands behind it in the fragment, which no browser sends.
 pub const PAGE: &str = "/verify";
 
@@ -44,28 +41,12 @@ pub struct Certificates {
     data: PathBuf,
     /// One look at the key at a time: it is made once.
     looking: tokio::sync::Mutex<()>,
-    /// The minute that is counted, and what each address asked in it.
-    asked: Mutex<(i64, HashMap<String, u32>)>,
+    asked: Turnstile,
 }
 
 impl Certificates {
     pub(crate) fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), looking: tokio::sync::Mutex::default(), asked: Mutex::default() }
-    }
-
-    /// Counts a question of a stranger; `Err` = seconds until the next may be asked.
-    fn ask(&self, address: &str, now: Timestamp) -> Result<(), u64> {
-        let (minute, second) = (now.micros().div_euclid(60_000_000), now.micros().div_euclid(1_000_000).rem_euclid(60));
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.0 != minute {
-            *asked = (minute, HashMap::new());
-        }
-        // Beyond so many addresses, newcomers are counted as one with a share of its own: a flood does not close the door for them.
-        let is_known = asked.1.len() < ADDRESSES || asked.1.contains_key(address);
-        let (key, most) = if is_known { (address, PER_MINUTE) } else { ("", CROWD_PER_MINUTE) };
-        let count = asked.1.entry(key.to_owned()).or_default();
-        *count += 1;
-        if *count > most { Err(60 - second.unsigned_abs()) } else { Ok(()) }
+        Self { data: data.to_owned(), looking: tokio::sync::Mutex::default(), asked: Turnstile::new(PER_MINUTE, CROWD_PER_MINUTE) }
     }
 }
 
@@ -374,7 +355,7 @@ pub enum Verified {
 /// # Errors
 /// `certificate.malformed` for a text that is none; `certificate.slow_down` for an address that asks too often; the store's.
 pub async fn verify(app: &App, text: &str, address: &str) -> Result<Verified, AppError> {
-    if let Err(retry_after_s) = app.certificates.ask(&access::origin(address), access::real_now()) {
+    if let Err(retry_after_s) = app.certificates.asked.ask(&access::origin(address), access::real_now()) {
         return Err(AppError::new(Refusal::TooMany { retry_after_s }, "certificate.slow_down").with("seconds", retry_after_s));
     }
     let code: Code = text.parse().map_err(|NoCode| AppError::invalid("certificate.malformed", "code"))?;
@@ -483,25 +464,5 @@ mod tests {
         let signature = file.split("signature = \"").nth(1).unwrap().split('"').next().unwrap();
         let signature = base64::prelude::BASE64_STANDARD.decode(signature).unwrap();
         assert!(!pair.public().signed_certificate(lines.as_bytes(), &signature));
-    }
-
-    #[test]
-    fn one_address_asks_so_often_in_a_minute() {
-        let certificates = Certificates::new(Path::new("."));
-        let at = |s: i64| Timestamp::from_secs(60_000 + s);
-        for n in 0..PER_MINUTE {
-            assert_eq!(certificates.ask("a", at(1)), Ok(()), "{n}");
-        }
-        assert_eq!(certificates.ask("a", at(50)), Err(10));
-        assert_eq!(certificates.ask("b", at(50)), Ok(()));
-        assert_eq!(certificates.ask("a", at(60)), Ok(()));
-        for n in 0..ADDRESSES - 1 {
-            assert_eq!(certificates.ask(&n.to_string(), at(61)), Ok(()));
-        }
-        for n in 0..CROWD_PER_MINUTE {
-            assert_eq!(certificates.ask(&format!("crowd {n}"), at(61)), Ok(()));
-        }
-        assert_eq!(certificates.ask("one more", at(61)), Err(59), "what is counted is bounded");
-        assert_eq!(certificates.ask("a", at(61)), Ok(()));
     }
 }

@@ -48,6 +48,7 @@ pub mod retention;
 pub mod road;
 pub mod roster;
 pub mod rules;
+pub mod sealing;
 pub mod second_factor;
 pub mod sensorthings;
 pub mod settings;
@@ -59,9 +60,11 @@ pub mod telemetry;
 pub mod thinned;
 mod totp;
 pub mod transfer;
+mod turnstile;
 pub mod user;
 pub mod validate;
 pub mod vehicle;
+pub mod whistleblow;
 
 mod start;
 
@@ -112,6 +115,8 @@ pub struct App {
     pub media: media::Media,
     /// The key of certificates.
     pub certificates: certificate::Certificates,
+    /// Reports of violations: what it keeps in memory.
+    pub whistleblow: whistleblow::Whistleblow,
     /// Files of records.
     pub attachments: attachment::Attachments,
     /// Lists that become files.

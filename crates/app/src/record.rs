@@ -1183,6 +1183,12 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         if let Err(failure) = remind(&app).await {
             warn!(error = &failure as &dyn std::error::Error, "deadlines could not be looked at; next try within a minute");
         }
+        if let Err(failure) = crate::whistleblow::forget_granted(&app).await {
+            warn!(
+                error = &failure as &dyn std::error::Error,
+                "what was granted and is over could not be dropped; next try within a minute"
+            );
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -147,6 +147,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         attachments: attachment::Attachments::new(dir),
         exports: export::Exports::new(dir),
         certificates: certificate::Certificates::new(dir),
+        whistleblow: crate::whistleblow::Whistleblow::default(),
         settings,
         links: std::sync::OnceLock::new(),
         network: std::sync::OnceLock::new(),

@@ -48,8 +48,12 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
 fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Arc<Semaphore>> {
     match (request.method(), request.uri().path()) {
         (_, "/healthz" | "/readyz") => None,
+        // A form with files: it counts itself, see `public::whistleblow`.
+        (&Method::POST, "/public/report" | "/public/follow/more") => None,
         // Their bodies are read before anybody is known, and before they take a place.
-        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/certificates/verify") => Some(&shared.open_requests),
+        (&Method::POST, "/api/v1/session" | "/api/v1/setup" | "/api/v1/certificates/verify" | "/public/follow") => {
+            Some(&shared.open_requests)
+        }
         _ => Some(&shared.requests),
     }
 }
@@ -59,9 +63,10 @@ fn places<'a>(shared: &'a Shared, request: &Request) -> Option<&'a Arc<Semaphore
 pub(crate) struct Arriving(Mutex<(usize, HashMap<IpAddr, usize>)>);
 
 impl Arriving {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arrival> {
+    /// A place, as long as it is held; `None` = so many there are, in all or of this address, already.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, (all, each): (usize, usize)) -> Option<Arrival> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.0 >= ARRIVING.0 || open.1.get(&address).is_some_and(|n| *n >= ARRIVING.1) {
+        if open.0 >= all || open.1.get(&address).is_some_and(|n| *n >= each) {
             return None;
         }
         open.0 += 1;
@@ -70,7 +75,7 @@ impl Arriving {
     }
 }
 
-struct Arrival(Arc<Arriving>, IpAddr);
+pub(crate) struct Arrival(Arc<Arriving>, IpAddr);
 
 impl Drop for Arrival {
     fn drop(&mut self) {
@@ -88,7 +93,7 @@ impl Drop for Arrival {
 /// The request with its body whole.
 async fn arrived(shared: &Shared, request: Request) -> Result<Request, Failure> {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
-    let Some(_arrival) = shared.arriving.enter(address) else {
+    let Some(_arrival) = shared.arriving.enter(address, ARRIVING) else {
         metrics::counter!("anlan_http_refused_total", "reason" => "arriving").increment(1);
         return Err(AppError::new(Kind::Unavailable, "server.busy").into());
     };

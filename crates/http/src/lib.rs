@@ -14,6 +14,7 @@ mod layers;
 mod messages;
 mod place;
 mod problem;
+mod public;
 mod register_docs;
 mod routes;
 mod sensorthings;
@@ -100,6 +101,8 @@ pub(crate) struct Shared {
     uploads_of: Arc<Mutex<HashMap<UserId, usize>>>,
     /// Bodies of strangers that are on their way.
     arriving: Arc<layers::Arriving>,
+    /// Reports of violations that are on their way.
+    sendings: Arc<layers::Arriving>,
 }
 
 /// Everything this crate answers, ready to serve; merge other endpoints (ingest) into it before serving.
@@ -120,6 +123,7 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         uploads: Arc::new(Semaphore::new(UPLOADS)),
         uploads_of: Arc::default(),
         arriving: Arc::default(),
+        sendings: Arc::default(),
     };
     let (api, document) = parts();
     let text = serde_json::to_value(document).expect("the document is plain data");
@@ -134,6 +138,7 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         .and(NotForContentType::new("video/"));
     Router::new()
         .merge(api)
+        .merge(public::router())
         .route("/api/v1/openapi.json", document)
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -330,6 +330,30 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /orders/{id}" => (format!("/orders/{}", w.order), None, Refused),
         "post /orders/{id}/answer" => (format!("/orders/{}/answer", w.order), Some(json!({"text": "x"})), Refused),
         "post /orders/{id}/withdraw" => (format!("/orders/{}/withdraw", w.order), None, Refused),
+        // Neither administrator nor holder; that holders see no more than their records is in whistleblow.rs.
+        "get /whistleblow/holders" => ("/whistleblow/holders".into(), None, Refused),
+        "put /whistleblow/holders/{id}" => (format!("/whistleblow/holders/{}", w.user), None, Refused),
+        "delete /whistleblow/holders/{id}" => (format!("/whistleblow/holders/{}", w.user), None, Refused),
+        "put /whistleblow/key" => ("/whistleblow/key".into(), Some(json!({"passphrase": "x".repeat(12)})), Refused),
+        "get /whistleblow/reports/{id}" => (format!("/whistleblow/reports/{}", w.record), None, Refused),
+        "post /whistleblow/reports/{id}/open" => {
+            (format!("/whistleblow/reports/{}/open", w.record), Some(json!({"passphrase": "x"})), Refused)
+        }
+        "post /whistleblow/reports/{id}/files/{n}" => {
+            (format!("/whistleblow/reports/{}/files/1", w.record), Some(json!({"passphrase": "x"})), Refused)
+        }
+        "post /whistleblow/reports/{id}/unsealings" => {
+            (format!("/whistleblow/reports/{}/unsealings", w.record), Some(json!({"reason": "x"})), Refused)
+        }
+        "post /whistleblow/reports/{id}/unsealings/{n}/grant" => {
+            (format!("/whistleblow/reports/{}/unsealings/1/grant", w.record), Some(json!({"passphrase": "x"})), Refused)
+        }
+        "post /whistleblow/reports/{id}/unsealings/{n}/refuse" => {
+            (format!("/whistleblow/reports/{}/unsealings/1/refuse", w.record), Some(json!({"reason": "x"})), Refused)
+        }
+        "post /whistleblow/reports/{id}/unsealings/{n}/open" => {
+            (format!("/whistleblow/reports/{}/unsealings/1/open", w.record), Some(json!({"passphrase": "x"})), Refused)
+        }
         "get /plans" => ("/plans".into(), None, Common),
         // The document is everybody's; how it stands is told to who sees its territory (plans.rs).
         "get /plans/{id}" => ("/plans/yuxi-12th".into(), None, Common),

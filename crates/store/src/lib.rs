@@ -63,6 +63,7 @@ mod thinned;
 mod transfer;
 pub mod user;
 pub mod vehicle;
+pub mod whistleblow;
 
 use anlan_model::{Scope, Timestamp};
 
@@ -119,6 +120,7 @@ pub use thinned::{Counted, ThinnedPart, ThinnedRow, Thinning};
 pub use transfer::{Elsewhere, GivenEnterprise, GivenRecord, TransferDoc, TransferPreview, TransferRow};
 pub use user::{NewUser, UserChange};
 pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
+pub use whistleblow::{HolderKeyRow, HolderRow, KnownReport, NewWhistleblow, PartKind, PartRow, SealedReport, UnsealingRow};
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]

@@ -2468,6 +2468,177 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/whistleblow/holders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who holds the keys; for administrators and holders. */
+        get: operations["whistleblow_holders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/holders/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Appoints a regulator, not oneself. */
+        put: operations["appoint_holder"];
+        post?: never;
+        /** Ends an appointment. */
+        delete: operations["dismiss_holder"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Makes the asker's own key, under a passphrase of at least 12 characters that nobody can bring back. */
+        put: operations["make_holder_key"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What lies sealed beside a record of `whistleblow_report`; nothing is opened. */
+        get: operations["sealed_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}/files/{n}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens one file of a report; it comes as bytes to be saved, never as a page. */
+        post: operations["open_report_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens the words of a report, under the holder's passphrase. */
+        post: operations["open_report"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}/unsealings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks the other holders to open who reported. */
+        post: operations["ask_unsealing"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}/unsealings/{n}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Grants another holder's question: with it the asker can open who reported, for a day. */
+        post: operations["grant_unsealing"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}/unsealings/{n}/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens who reported, after another holder granted it. */
+        post: operations["unseal_report"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whistleblow/reports/{id}/unsealings/{n}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuses another holder's question. */
+        post: operations["refuse_unsealing"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -4526,6 +4697,20 @@ export interface components {
         };
         /** @description A decimal in its shortest form */
         Number: number;
+        /** @description Words of a report, opened. */
+        OpenedReport: {
+            files: components["schemas"]["SealedFile"][];
+            place: string;
+            received_at: components["schemas"]["At"];
+            /** @description Whom it is about. */
+            unit: string;
+            what: string;
+            when: string;
+        };
+        /** @description Words of a report, in the order in which they came. */
+        OpenedReports: {
+            sendings: components["schemas"]["OpenedReport"][];
+        };
         /** @description An order. */
         Order: {
             answer: null | components["schemas"]["OrderAnswer"];
@@ -4766,6 +4951,10 @@ export interface components {
             fingerprint: string | null;
             /** @description `none`, `waiting`: a person at the parent must confirm, `joined`, `failed`. */
             state: string;
+        };
+        /** @description A passphrase: it is used and forgotten. */
+        PassphraseBody: {
+            passphrase: string;
         };
         /** @description Somebody who may be named in a record. */
         Person: {
@@ -5472,6 +5661,10 @@ export interface components {
          * @enum {string}
          */
         Readings: "all" | "changes" | "minutes" | "alarms" | "none";
+        /** @description Why. */
+        ReasonBody: {
+            reason: string;
+        };
         /** @description The password of the person signed in. */
         ReauthBody: {
             password: string;
@@ -5906,6 +6099,17 @@ export interface components {
         ReplyBody: {
             text: string;
         };
+        /** @description Who reported. */
+        Reporter: {
+            contact: string;
+            name: string;
+            /** @description To whom and where a reward is paid. */
+            payee: string;
+        };
+        /** @description What a reporter said of themselves, each time they said something. */
+        Reporters: {
+            identities: components["schemas"]["Reporter"][];
+        };
         /** @description What is to be sent once more. */
         ResendBody: {
             /** @description With `subject`: that one; without: everything that is aside. */
@@ -6045,6 +6249,61 @@ export interface components {
         RuleList: {
             next: string | null;
             rules: components["schemas"]["Rule"][];
+        };
+        /** @description Somebody to whom reports are sealed. */
+        SealHolder: {
+            appointed_at: components["schemas"]["At"];
+            appointed_by: string;
+            /** @description The account is off: nothing is sealed to it. */
+            disabled: boolean;
+            key_made_at: null | components["schemas"]["At"];
+            name: string;
+            /** @description Public key in the age format, `age1…`; `null` = they have made none yet, and nothing is sealed to them. */
+            recipient: string | null;
+            /** @description Id of the person. */
+            user: string;
+        };
+        /** @description Everybody to whom reports are sealed. */
+        SealHolders: {
+            holders: components["schemas"]["SealHolder"][];
+            /** @description Without so many holders with keys nothing is taken. */
+            least: number;
+            /** @description Reports are taken from the public: two holders have keys. */
+            open: boolean;
+        };
+        /** @description What lies sealed beside a report. */
+        Sealed: {
+            /** @description The asker is a holder with a key. */
+            may_open: boolean;
+            parts: components["schemas"]["SealedPart"][];
+            unsealings: components["schemas"]["Unsealing"][];
+        };
+        /** @description A file that came with words. */
+        SealedFile: {
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Number of its part.
+             */
+            n: number;
+            /** @description As its sender called it. */
+            name: string;
+        };
+        /** @description A sealed part, unopened. */
+        SealedPart: {
+            /**
+             * Format: int64
+             * @description Length as sealed.
+             */
+            bytes: number;
+            /** @description `words`, `file` or `identity`. */
+            kind: string;
+            /**
+             * Format: int64
+             * @description Its number.
+             */
+            n: number;
+            received_at: components["schemas"]["At"];
         };
         /** @description A new secret, shown this once. */
         Secret: {
@@ -6584,6 +6843,24 @@ export interface components {
              * @description How many notifications.
              */
             unread: number;
+        };
+        /** @description A question for who reported. */
+        Unsealing: {
+            asked_at: components["schemas"]["At"];
+            /** @description Id of the person. */
+            asked_by: string;
+            asked_by_name: string;
+            decided_at: null | components["schemas"]["At"];
+            decided_by_name: string | null;
+            /** Format: int64 */
+            n: number;
+            opened_at: null | components["schemas"]["At"];
+            /** @description Why it was refused. */
+            opinion: string;
+            reason: string;
+            /** @description `asked`, `granted` or `refused`. */
+            state: string;
+            until: null | components["schemas"]["At"];
         };
         /** @description A person. */
         User: {
@@ -12688,6 +12965,362 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["TripList"];
                 };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    whistleblow_holders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SealHolders"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    appoint_holder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a person */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    dismiss_holder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a person */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    make_holder_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    sealed_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sealed"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    open_report_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+                /** @description Number of the part */
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    open_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenedReports"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    ask_unsealing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    grant_unsealing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    unseal_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reporters"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    refuse_unsealing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a record */
+                id: string;
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Refused */
             default: {

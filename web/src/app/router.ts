@@ -41,6 +41,7 @@ export const router = createRouter({
     { path: '/network/transfers', component: () => import('@/areas/network/TransferPage.vue'), meta: { title: 'transfer.title' } },
     { path: '/network/submissions', component: () => import('@/areas/network/SubmissionPage.vue'), meta: { title: 'submission.title' } },
     { path: '/network/orders', component: () => import('@/areas/network/OrderPage.vue'), meta: { title: 'nav.orders' } },
+    { path: '/whistleblow/holders', component: () => import('@/areas/whistleblow/HoldersPage.vue'), meta: { title: 'holders.title' } },
     { path: '/plan', component: () => import('@/areas/plan/PlanPage.vue'), meta: { title: 'nav.plan' } },
     { path: '/plan/targets/:id', component: () => import('@/areas/plan/TargetPage.vue'), meta: { title: 'nav.plan' } },
     { path: '/plan/report', component: () => import('@/areas/plan/ReportPage.vue'), meta: { title: 'plan.report.open', bare: true } },

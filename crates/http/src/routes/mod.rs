@@ -44,6 +44,7 @@ mod thinned;
 mod transfer;
 mod user;
 mod vehicle;
+mod whistleblow;
 
 use axum::Json;
 use axum::extract::DefaultBodyLimit;
@@ -196,6 +197,16 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(export::get, export::forget))
         .routes(routes!(export::file))
         .routes(routes!(sheet::map))
+        .routes(routes!(whistleblow::holders))
+        .routes(routes!(whistleblow::appoint, whistleblow::dismiss))
+        .routes(routes!(whistleblow::make_key))
+        .routes(routes!(whistleblow::view))
+        .routes(routes!(whistleblow::open))
+        .routes(routes!(whistleblow::open_file))
+        .routes(routes!(whistleblow::ask))
+        .routes(routes!(whistleblow::grant))
+        .routes(routes!(whistleblow::refuse))
+        .routes(routes!(whistleblow::unseal))
         .routes(routes!(attachment::upload))
         .routes(routes!(attachment::forget))
         .routes(routes!(attachment::content))

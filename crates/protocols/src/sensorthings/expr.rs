@@ -379,7 +379,9 @@ impl<'a> Parser<'a> {
         }
         let is_interval = word.starts_with('P') && word.split_once('/').is_some_and(|(_, to)| to.starts_with(|c: char| c.is_ascii_digit()));
         if is_interval || word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
-            return literal(&word.replace(' ', "+")).map(Expr::Literal).ok_or(Refusal::Syntax { at: from, expected: "a number, or a time with its offset" });
+            return literal(&word.replace(' ', "+"))
+                .map(Expr::Literal)
+                .ok_or(Refusal::Syntax { at: from, expected: "a number, or a time with its offset" });
         }
         let route = self.route(word, from)?;
         if route.property.is_empty() {

@@ -1,0 +1,747 @@
+//! Reports of violations (举报): taken from anybody, sealed before anything is written, followed by a code that only the reporter has.
+//!
+//! The record of kind [`KIND`] holds what a screener released and what was done; beside it lies what came, sealed ([`crate::sealing`]). A holder
+//! (保管人) opens the words alone, under their passphrase; who reported takes two of them and a reason, and both acts stand in the audit. Of a
+//! visitor nothing is kept: the code as a hash, no address, no browser. Start at [`report`], [`follow`], [`open`] and [`unseal`] (ADR 0029).
+
+use anlan_domain::register::Record;
+use anlan_model::noun::Grant;
+use anlan_model::{Clock as _, Permission, RecordId, Role, Scope, Timestamp, UserId};
+pub use anlan_store::HolderRow;
+use anlan_store::{HolderKeyRow, KnownReport, NewWhistleblow, PartKind, PartRow, RecordOwner, SealedReport, UnsealingRow};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::error::{AppError, Faults, Kind as Refusal};
+use crate::point::off_thread;
+use crate::record::{self, NewRecord};
+use crate::sealing::{self, HolderKey, Opener, ReportKey, SealError};
+use crate::telemetry::pressure;
+use crate::turnstile::Turnstile;
+use crate::{App, access, validate};
+
+/// The register.
+pub const KIND: &str = "whistleblow_report";
+/// Holders without whom nothing is taken: who reported takes two.
+pub const HOLDERS_MIN: usize = 2;
+/// Most holders: a report is locked for each two of them, twice.
+pub const HOLDERS_MAX: usize = 8;
+/// Files of one sending.
+pub const FILES_MAX: usize = 5;
+/// Megabytes of one file.
+pub const FILE_MB: usize = 8;
+/// Megabytes of one sending.
+pub const SENDING_MB: usize = 20;
+/// Characters of what is told.
+pub const WORDS_CHARS: usize = 4_000;
+/// Characters of each other line.
+pub const LINE_CHARS: usize = 200;
+/// Least characters of a holder's passphrase.
+pub const PASSPHRASE_CHARS: usize = 12;
+/// Words, files and identities of one report.
+const PARTS_MAX: i64 = 60;
+/// Bytes that are kept sealed in all.
+const SEALED_BYTES: u64 = 4_000_000_000;
+/// How long what was granted can be opened.
+const GRANTED_US: i64 = 24 * 3_600_000_000;
+/// Sendings of one address in a minute, and of all that are counted no more.
+const SENDINGS: (u32, u32) = (5, 60);
+/// Looks by code, likewise.
+const LOOKS: (u32, u32) = (30, 3_000);
+/// Passphrases of one holder in a minute.
+const PASSPHRASES: (u32, u32) = (10, 10);
+/// Letters of a receipt code: 32 of them, five bits each; none that is taken for another.
+const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Random bytes of a code: 80 bits, so that nobody guesses one.
+const CODE_BYTES: usize = 10;
+
+/// What is kept in memory; part of [`App`].
+pub struct Whistleblow {
+    sendings: Turnstile,
+    looks: Turnstile,
+    passphrases: Turnstile,
+    /// A passphrase takes 64 MiB and a core.
+    unlocking: Semaphore,
+}
+
+impl Default for Whistleblow {
+    fn default() -> Self {
+        Self {
+            sendings: Turnstile::new(SENDINGS.0, SENDINGS.1),
+            looks: Turnstile::new(LOOKS.0, LOOKS.1),
+            passphrases: Turnstile::new(PASSPHRASES.0, PASSPHRASES.1),
+            unlocking: Semaphore::new(1),
+        }
+    }
+}
+
+/// What somebody tells, as it is sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    /// What is wrong.
+    pub what: String,
+    /// Whom it is about.
+    #[serde(default)]
+    pub unit: String,
+    /// Where.
+    #[serde(default)]
+    pub place: String,
+    /// Since when, how often.
+    #[serde(default)]
+    pub when: String,
+    /// Files that came with it, in order.
+    #[serde(default)]
+    pub files: Vec<FileName>,
+}
+
+/// A file as its sender calls it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileName {
+    /// Its name.
+    pub name: String,
+    /// Length.
+    pub bytes: usize,
+}
+
+/// Who tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Name.
+    #[serde(default)]
+    pub name: String,
+    /// How to reach them.
+    #[serde(default)]
+    pub contact: String,
+    /// To whom and where a reward is paid.
+    #[serde(default)]
+    pub payee: String,
+}
+
+/// What somebody sends.
+#[derive(Default)]
+pub struct Sending {
+    /// What they tell.
+    pub words: Words,
+    /// Who they are; empty where they say nothing.
+    pub identity: Identity,
+    /// Names and bytes.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// What a new report is about, in the open: enough to bring it to the right desk.
+pub struct About {
+    /// A choice of the register's field `topic`.
+    pub topic: String,
+    /// A choice of `channel`.
+    pub channel: String,
+    /// Which division.
+    pub region: String,
+}
+
+/// What the reporter is given, once.
+pub struct Receipt {
+    /// The code.
+    pub code: String,
+    /// Number of the record.
+    pub number: String,
+}
+
+/// What the reporter sees.
+pub struct Followed {
+    /// Number of the record.
+    pub number: String,
+    /// Its state, Chinese and English.
+    pub state: (String, String),
+    /// Nothing follows.
+    pub is_over: bool,
+    /// Day of receipt.
+    pub received_on: String,
+    /// By when it is to be done.
+    pub handle_by: String,
+    /// What is asked of the reporter.
+    pub question: String,
+    /// Why it was not taken up.
+    pub reject_reason: String,
+    /// The answer.
+    pub reply: String,
+    /// The reward that was approved.
+    pub reward_yuan: String,
+    /// When it was paid.
+    pub paid_on: String,
+    /// Times something was sent.
+    pub sendings: usize,
+}
+
+/// A sealed report as holders and others see it, without opening anything.
+pub struct SealedView {
+    /// What came, in order.
+    pub parts: Vec<PartRow>,
+    /// Questions for who reported.
+    pub unsealings: Vec<UnsealingRow>,
+    /// The asker is a holder with a key.
+    pub may_open: bool,
+}
+
+/// Words that were opened.
+pub struct OpenedWords {
+    /// When they came.
+    pub received_at: Timestamp,
+    /// The words.
+    pub words: Words,
+    /// Numbers of their files, in order.
+    pub files: Vec<i64>,
+}
+
+// ---- holders
+
+/// Whether reports are taken: the register is on, and enough holders have keys.
+///
+/// # Errors
+/// The store's.
+pub async fn is_open(app: &App) -> Result<bool, AppError> {
+    Ok(app.registers.load().kind(KIND).is_ok() && app.store.sealing_keys().await?.len() >= HOLDERS_MIN)
+}
+
+/// Everybody who was appointed; for administrators of the whole node and holders themselves.
+///
+/// # Errors
+/// Neither of them, the store's.
+pub async fn holders(app: &App, scope: &Scope) -> Result<Vec<HolderRow>, AppError> {
+    let holders = app.store.holders().await?;
+    if whole_node(scope).is_err() && !holders.iter().any(|h| Some(h.user) == scope.user) {
+        return Err(AppError::forbidden("whistleblow.no_holder"));
+    }
+    Ok(holders)
+}
+
+/// Appoints somebody: not oneself, and somebody who looks after all of this node's territory.
+///
+/// # Errors
+/// Not an administrator of the whole node, oneself, nobody such, an enterprise's, too many, already one.
+pub async fn appoint(app: &App, scope: &Scope, user: UserId) -> Result<(), AppError> {
+    let scope = whole_node(scope)?;
+    if scope.user == Some(user) {
+        return Err(AppError::forbidden("whistleblow.oneself"));
+    }
+    let person = app.store.user(&scope, user).await?;
+    let is_regulator = |g: &Grant| g.enterprise.is_none() && matches!(g.role, Role::Supervisor | Role::Leader | Role::Inspector);
+    if !person.grants.iter().any(is_regulator) {
+        return Err(AppError::invalid("whistleblow.regulator", "user"));
+    }
+    if app.store.holders().await?.len() >= HOLDERS_MAX {
+        return Err(AppError::conflict("whistleblow.holders_max").with("max", HOLDERS_MAX));
+    }
+    Ok(app.store.appoint_holder(&scope, user, app.clock.now()).await?)
+}
+
+/// Ends an appointment.
+///
+/// # Errors
+/// Not an administrator of the whole node, not a holder, the store's.
+pub async fn dismiss(app: &App, scope: &Scope, user: UserId) -> Result<(), AppError> {
+    let scope = whole_node(scope)?;
+    Ok(app.store.dismiss_holder(&scope, user, app.clock.now()).await?)
+}
+
+fn whole_node(scope: &Scope) -> Result<Scope, AppError> {
+    let scope = scope.with(Permission::ManageUsers)?;
+    if scope.holds(None, None, None) { Ok(scope) } else { Err(AppError::forbidden("scope.outside")) }
+}
+
+/// Makes the asker's key under a passphrase that nobody else has; what was sealed to an earlier one opens under its own passphrase.
+///
+/// # Errors
+/// Not a holder, a passphrase that is too short.
+pub async fn make_key(app: &App, scope: &Scope, passphrase: String) -> Result<(), AppError> {
+    let user = scope.user.ok_or_else(|| AppError::forbidden("whistleblow.no_holder"))?;
+    if passphrase.chars().count() < PASSPHRASE_CHARS {
+        return Err(AppError::invalid("whistleblow.passphrase_short", "passphrase").with("min", PASSPHRASE_CHARS));
+    }
+    if !app.store.holders().await?.iter().any(|h| h.user == user) {
+        return Err(AppError::forbidden("whistleblow.no_holder"));
+    }
+    let _turn = app.whistleblow.unlocking.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))?;
+    let key = off_thread(move || HolderKey::make(&passphrase)).await?.map_err(damaged)?;
+    Ok(app.store.put_holder_key(scope, user, &key.recipient, &key.locked, app.clock.now()).await?)
+}
+
+// ---- reporters
+
+/// Takes a report from anybody. Nothing of it is written but sealed; the code is in the answer alone.
+///
+/// # Errors
+/// `whistleblow.closed` while there are not enough holders, `whistleblow.slow_down`, everything wrong with the fields at once, no room.
+pub async fn report(app: &App, address: &str, about: About, sending: Sending) -> Result<Receipt, AppError> {
+    brake(&app.whistleblow.sendings, address)?;
+    let kind = app.registers.load().kind(KIND).map_err(|_| AppError::new(Refusal::Unavailable, "whistleblow.closed"))?;
+    let keys = app.store.sealing_keys().await?;
+    if keys.len() < HOLDERS_MIN {
+        return Err(AppError::new(Refusal::Unavailable, "whistleblow.closed"));
+    }
+    let mut faults = Faults::default();
+    let region = faults.note(validate::region("region", &about.region, &app.registry.get().regions, app.today()));
+    let topic = faults.note(choice(&kind, "topic", &about.topic));
+    faults.note(choice(&kind, "channel", &about.channel));
+    let sending = faults.note(checked(sending));
+    faults.check()?;
+    let (Some(region), Some(topic), Some(sending)) = (region, topic, sending) else { return Err(AppError::invalid("text.empty", "what")) };
+    has_room(app, &sending).await?;
+
+    let mut random = [0; CODE_BYTES];
+    getrandom::fill(&mut random).map_err(|_| AppError::new(Refusal::Internal, "internal"))?;
+    let code = code_of(&random);
+    let code_hash = hash_of(&random);
+    let (new, came) = off_thread(move || sealed_new(&keys, &sending, code_hash)).await?.map_err(damaged)?;
+
+    // The office that takes it down does so in the division that it is about; who reported is nobody here.
+    let grant = Grant { role: Role::Supervisor, region: Some(region.clone()), sector: None, enterprise: None };
+    let scope = Scope { user: None, name: "公众".to_owned(), grants: vec![grant] };
+    let now = app.clock.now();
+    let mut fields = Map::new();
+    fields.insert("subject".to_owned(), json!(format!("举报：{topic}")));
+    fields.insert("topic".to_owned(), json!(about.topic));
+    fields.insert("channel".to_owned(), json!(about.channel));
+    fields.insert("received_on".to_owned(), json!(app.today().to_string()));
+    let mut change = app.store.change_records(&scope, now).await?;
+    let record = NewRecord { enterprise: None, region: Some(region), transition: "receive".to_owned(), fields };
+    let row = record::create_in(app, &mut change, &scope, "public".to_owned(), KIND, record, now).await?;
+    change.put_whistleblow(row.id, &new, &came).await?;
+    app.live.records_changed(&change.commit().await?);
+    Ok(Receipt { code, number: row.number })
+}
+
+/// What whoever has the code may know.
+///
+/// # Errors
+/// `whistleblow.slow_down`, `whistleblow.code` for a code that is none here.
+pub async fn follow(app: &App, address: &str, code: &str) -> Result<Followed, AppError> {
+    let known = by_code(app, address, code).await?;
+    let kind = app.registers.load().kind(KIND)?;
+    let row = app.store.record(&Scope::node(), KIND, known.record).await?;
+    let record = record::read(&kind, &row)?;
+    let state = kind.state(&row.state);
+    let parts = app.store.sealed_parts(known.record).await?;
+    let text = |field: &str| shown(&record, field);
+    // What is only proposed is promised to nobody.
+    let is_approved = record.acts.iter().any(|act| act.transition == "approve_reward");
+    Ok(Followed {
+        number: row.number.clone(),
+        state: state.map_or_else(|| (row.state.clone(), row.state.clone()), |s| (s.name.clone(), s.name_en.clone())),
+        is_over: state.is_some_and(|s| s.is_end),
+        received_on: text("received_on"),
+        handle_by: text("handle_by"),
+        question: text("question"),
+        reject_reason: text("reject_reason"),
+        reply: text("reply"),
+        reward_yuan: if is_approved { text("reward_yuan") } else { String::new() },
+        paid_on: text("paid_on"),
+        sendings: parts.iter().filter(|p| p.kind == PartKind::Words).count(),
+    })
+}
+
+/// Takes more from whoever has the code: words, files, a name or a payee.
+///
+/// # Errors
+/// As [`report`] and [`follow`]; `whistleblow.full` for a report that has very much already.
+pub async fn add(app: &App, address: &str, code: &str, sending: Sending) -> Result<(), AppError> {
+    brake(&app.whistleblow.sendings, address)?;
+    let known = by_code(app, address, code).await?;
+    let sending = checked(sending)?;
+    if known.parts + i64::try_from(sending.files.len()).unwrap_or(0) + 2 > PARTS_MAX {
+        return Err(AppError::conflict("whistleblow.full"));
+    }
+    has_room(app, &sending).await?;
+    let keys = app.store.sealing_keys().await?;
+    if keys.is_empty() {
+        return Err(AppError::new(Refusal::Unavailable, "whistleblow.closed"));
+    }
+    let recipient = known.recipient;
+    let came = off_thread(move || sealed(&keys, &recipient, &sending)).await?.map_err(damaged)?;
+    let kind = app.registers.load().kind(KIND)?;
+    let node = Scope { name: "公众".to_owned(), ..Scope::node() };
+    let now = app.clock.now();
+    let mut change = app.store.change_records(&node, now).await?;
+    let row = change.record(KIND, known.record).await?;
+    change.put_sealed(known.record, &came, now).await?;
+    let owner = RecordOwner { region: row.region.clone(), ..record::of_everyone() };
+    let handler = record::read(&kind, &row)?.text("handler").and_then(|id| id.parse().ok());
+    let detail = json!({"number": row.number, "title": row.title, "state": row.state});
+    change.notify(known.record, &owner, &[Role::Supervisor.as_str().to_owned()], handler, "supplement", &detail).await?;
+    app.live.records_changed(&change.commit().await?);
+    Ok(())
+}
+
+async fn by_code(app: &App, address: &str, code: &str) -> Result<KnownReport, AppError> {
+    brake(&app.whistleblow.looks, address)?;
+    let unknown = || AppError::invalid("whistleblow.code", "code");
+    let bytes = bytes_of(code).ok_or_else(unknown)?;
+    app.store.whistleblow_by_code(&hash_of(&bytes)).await.map_err(|failure| match failure {
+        anlan_store::StoreError::NotFound => unknown(),
+        other => other.into(),
+    })
+}
+
+fn brake(turnstile: &Turnstile, address: &str) -> Result<(), AppError> {
+    turnstile
+        .ask(&access::origin(address), access::real_now())
+        .map_err(|retry_after_s| AppError::new(Refusal::TooMany { retry_after_s }, "whistleblow.slow_down").with("seconds", retry_after_s))
+}
+
+/// The choice's name, if the kind has it.
+fn choice(kind: &anlan_domain::register::Kind, field: &str, word: &str) -> Result<String, AppError> {
+    let choices = kind.field(field).map(|f| &f.of);
+    let Some(anlan_domain::register::FieldType::Choice { choices }) = choices else {
+        return Err(AppError::invalid("whistleblow.choice", field));
+    };
+    choices.iter().find(|c| c.id == word).map(|c| c.name.clone()).ok_or_else(|| AppError::invalid("whistleblow.choice", field))
+}
+
+/// A sending that fits, without what screens do not show.
+fn checked(sending: Sending) -> Result<Sending, AppError> {
+    let mut faults = Faults::default();
+    let mut fit = |field: &str, text: &str, max: usize| {
+        let text: String = text.trim().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        if text.chars().count() > max {
+            faults.note::<()>(Err(AppError::invalid("text.too_long", field).with("max", max)));
+        }
+        text
+    };
+    let Sending { words, identity, files } = sending;
+    let mut words = Words {
+        what: fit("what", &words.what, WORDS_CHARS),
+        unit: fit("unit", &words.unit, LINE_CHARS),
+        place: fit("place", &words.place, LINE_CHARS),
+        when: fit("when", &words.when, LINE_CHARS),
+        files: Vec::new(),
+    };
+    let identity = Identity {
+        name: fit("name", &identity.name, LINE_CHARS),
+        contact: fit("contact", &identity.contact, LINE_CHARS),
+        payee: fit("payee", &identity.payee, LINE_CHARS),
+    };
+    let says_who = identity != Identity::default();
+    if words.what.chars().count() < 5 && !(words.what.is_empty() && (says_who || !files.is_empty())) {
+        faults.note::<()>(Err(AppError::invalid("whistleblow.too_short", "what").with("min", 5)));
+    }
+    if files.len() > FILES_MAX {
+        faults.note::<()>(Err(AppError::invalid("whistleblow.files", "files").with("max", FILES_MAX)));
+    }
+    if files.iter().any(|(_, bytes)| bytes.len() > FILE_MB * 1_000_000) {
+        faults.note::<()>(Err(AppError::invalid("whistleblow.file_large", "files").with("max_mb", FILE_MB)));
+    }
+    faults.check()?;
+    words.files = files
+        .iter()
+        .map(|(name, bytes)| FileName { name: name.chars().filter(|c| !c.is_control()).take(LINE_CHARS).collect(), bytes: bytes.len() })
+        .collect();
+    Ok(Sending { words, identity, files })
+}
+
+async fn has_room(app: &App, sending: &Sending) -> Result<(), AppError> {
+    let bytes: usize = sending.files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let is_full = app.store.sealed_usage().await?.saturating_add(bytes) > SEALED_BYTES;
+    if is_full || !pressure::has_room_for_files(app.attachments.root(), app.settings.disk_free_min_mb, bytes) {
+        return Err(AppError::new(Refusal::Unavailable, "whistleblow.no_room"));
+    }
+    Ok(())
+}
+
+fn sealed_new(keys: &[HolderKeyRow], sending: &Sending, code_hash: [u8; 32]) -> Result<(NewWhistleblow, SealedReport), SealError> {
+    let report = ReportKey::make();
+    let mut locks = Vec::new();
+    for asker in keys {
+        for granter in keys.iter().filter(|granter| granter.user != asker.user) {
+            locks.push((asker.n, granter.n, report.for_two(&asker.recipient, &granter.recipient)?));
+        }
+    }
+    let recipient = report.recipient();
+    let came = sealed(keys, &recipient, sending)?;
+    Ok((NewWhistleblow { code_hash, recipient, locks }, came))
+}
+
+fn sealed(keys: &[HolderKeyRow], report: &str, sending: &Sending) -> Result<SealedReport, SealError> {
+    let holders: Vec<&str> = keys.iter().map(|key| key.recipient.as_str()).collect();
+    let text = |value: &Json| sealing::padded(value.to_string());
+    let identity = &sending.identity;
+    Ok(SealedReport {
+        words: sealing::seal(&holders, text(&json!(sending.words)).as_bytes())?,
+        files: sending.files.iter().map(|(_, bytes)| sealing::seal(&holders, bytes)).collect::<Result<_, _>>()?,
+        identity: (*identity != Identity::default()).then(|| sealing::seal(&[report], text(&json!(identity)).as_bytes())).transpose()?,
+    })
+}
+
+fn shown(record: &Record, field: &str) -> String {
+    record.fields.get(field).map_or_else(String::new, |value| match value.to_json() {
+        Json::String(text) => text,
+        other => other.to_string(),
+    })
+}
+
+/// `XXXX-XXXX-XXXX-XXXX`.
+fn code_of(bytes: &[u8; CODE_BYTES]) -> String {
+    let bits = bytes.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+    let mut code = String::with_capacity(19);
+    for n in 0..16 {
+        if n > 0 && n % 4 == 0 {
+            code.push('-');
+        }
+        let at = bits >> (75 - 5 * n) & 31;
+        code.push(char::from(LETTERS[usize::try_from(at).unwrap_or(0)]));
+    }
+    code
+}
+
+/// The bytes of a code as people type it: in small letters, with spaces, with o for zero and i or l for one.
+fn bytes_of(code: &str) -> Option<[u8; CODE_BYTES]> {
+    let (mut bits, mut letters) = (0_u128, 0);
+    for c in code.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '—' | '－')) {
+        let c = match c.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            c => c,
+        };
+        let at = LETTERS.iter().position(|letter| char::from(*letter) == c)?;
+        letters += 1;
+        if letters > 16 {
+            return None;
+        }
+        bits = bits << 5 | u128::try_from(at).ok()?;
+    }
+    if letters != 16 {
+        return None;
+    }
+    bits.to_be_bytes()[16 - CODE_BYTES..].try_into().ok()
+}
+
+fn hash_of(bytes: &[u8; CODE_BYTES]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+// ---- holders at work
+
+/// What lies sealed beside a record that the asker sees.
+///
+/// # Errors
+/// Not there or not visible, no sealed report.
+pub async fn view(app: &App, scope: &Scope, record: RecordId) -> Result<SealedView, AppError> {
+    let scope = scope.with(Permission::View)?;
+    app.store.record(&scope, KIND, record).await?;
+    let parts = app.store.sealed_parts(record).await?;
+    let may_open = match scope.user {
+        Some(user) => !app.store.keys_of_holder(user).await?.is_empty(),
+        None => false,
+    };
+    Ok(SealedView { parts, unsealings: app.store.unsealings(record).await?, may_open })
+}
+
+/// Opens the words of a report; it stands in the audit.
+///
+/// # Errors
+/// Not there or not visible, no holder, a wrong passphrase, sealed to others.
+pub async fn open(app: &App, scope: &Scope, record: RecordId, passphrase: &str) -> Result<Vec<OpenedWords>, AppError> {
+    let opener = unlocked(app, scope, record, passphrase).await?;
+    let parts = app.store.sealed_parts(record).await?;
+    let mut opened = Vec::new();
+    for (n, received_at, bytes) in app.store.sealed_bytes(record, PartKind::Words, None).await? {
+        let words: Words = serde_json::from_slice(&any(&opener, &bytes)?).map_err(|_| damaged(SealError::Damaged))?;
+        let files = parts.iter().filter(|part| part.words == Some(n)).map(|part| part.n).collect();
+        opened.push(OpenedWords { received_at, words, files });
+    }
+    note(app, scope, record, "open_words", json!({"words": opened.len()})).await?;
+    Ok(opened)
+}
+
+/// Opens one file of a report; it stands in the audit.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_file(app: &App, scope: &Scope, record: RecordId, n: i64, passphrase: &str) -> Result<Vec<u8>, AppError> {
+    let opener = unlocked(app, scope, record, passphrase).await?;
+    let mut found = app.store.sealed_bytes(record, PartKind::File, Some(n)).await?;
+    let (.., bytes) = found.pop().ok_or_else(AppError::not_found)?;
+    let bytes = off_thread(move || any(&opener, &bytes)).await??;
+    note(app, scope, record, "open_file", json!({"part": n})).await?;
+    Ok(bytes)
+}
+
+/// Asks another holder to open who reported.
+///
+/// # Errors
+/// Not there or not visible, no holder, no reason, nobody named, one of theirs waits already.
+pub async fn ask(app: &App, scope: &Scope, record: RecordId, reason: &str) -> Result<i64, AppError> {
+    let (act, user) = holder(app, scope, record).await?;
+    let reason = validate::name("reason", reason)?;
+    if app.store.sealed_bytes(record, PartKind::Identity, None).await?.is_empty() {
+        return Err(AppError::conflict("whistleblow.anonymous"));
+    }
+    let mut change = app.store.change_records(&act, app.clock.now()).await?;
+    let row = change.record(KIND, record).await?;
+    let n = change.ask_unsealing(record, user, &scope.name, &reason).await?;
+    let owner = RecordOwner { region: row.region.clone(), ..record::of_everyone() };
+    let detail = json!({"number": row.number, "title": row.title, "state": row.state});
+    for other in app.store.sealing_keys().await?.into_iter().filter(|key| key.user != user) {
+        change.notify(record, &owner, &[], Some(other.user), "unsealing", &detail).await?;
+    }
+    app.live.records_changed(&change.commit().await?);
+    Ok(n)
+}
+
+/// Grants it: takes the granter's layer off, so that the asker, and nobody else, can open what is left within a day.
+///
+/// # Errors
+/// As [`open`]; one's own question; `whistleblow.no_lock` where the report was never sealed for these two.
+pub async fn grant(app: &App, scope: &Scope, record: RecordId, n: i64, passphrase: &str) -> Result<(), AppError> {
+    let (act, user, asked) = to_decide(app, scope, record, n).await?;
+    let locks = app.store.sealed_locks(record, asked.asked_by, user).await?;
+    if locks.is_empty() {
+        return Err(AppError::conflict("whistleblow.no_lock"));
+    }
+    let opener = unlocked(app, scope, record, passphrase).await?;
+    let (key, layer) =
+        locks.iter().find_map(|(asker, _, bytes)| Some((*asker, any(&opener, bytes).ok()?))).ok_or_else(|| damaged(SealError::Stranger))?;
+    let now = app.clock.now();
+    let mut change = app.store.change_records(&act, now).await?;
+    change.decide_unsealing(record, n, &scope.name, Ok((key, &layer, now.plus_us(GRANTED_US)))).await?;
+    app.live.records_changed(&change.commit().await?);
+    Ok(())
+}
+
+/// Refuses it.
+///
+/// # Errors
+/// As [`grant`]; no opinion.
+pub async fn refuse(app: &App, scope: &Scope, record: RecordId, n: i64, opinion: &str) -> Result<(), AppError> {
+    let (act, ..) = to_decide(app, scope, record, n).await?;
+    let opinion = validate::name("opinion", opinion)?;
+    let mut change = app.store.change_records(&act, app.clock.now()).await?;
+    change.decide_unsealing(record, n, &scope.name, Err(&opinion)).await?;
+    app.live.records_changed(&change.commit().await?);
+    Ok(())
+}
+
+/// Opens who reported, after another holder granted it; it stands in the audit before it is shown.
+///
+/// # Errors
+/// As [`open`]; not granted to the asker, or a day over.
+pub async fn unseal(app: &App, scope: &Scope, record: RecordId, n: i64, passphrase: &str) -> Result<Vec<Identity>, AppError> {
+    let (act, user) = holder(app, scope, record).await?;
+    let (_, layer) = app.store.unsealing_layer(record, n, user, app.clock.now()).await?;
+    let opener = unlocked(app, scope, record, passphrase).await?;
+    let report = opener.iter().find_map(|key| sealing::report_key(key, &layer).ok()).ok_or_else(|| damaged(SealError::Stranger))?;
+    let mut who = Vec::new();
+    for (.., bytes) in app.store.sealed_bytes(record, PartKind::Identity, None).await? {
+        let bytes = report.open(&bytes).map_err(damaged)?;
+        who.push(serde_json::from_slice(&bytes).map_err(|_| damaged(SealError::Damaged))?);
+    }
+    let mut change = app.store.change_records(&act, app.clock.now()).await?;
+    change.opened_unsealing(record, n).await?;
+    change.commit().await?;
+    Ok(who)
+}
+
+/// Drops what was granted and is over; called once in a while.
+///
+/// # Errors
+/// The store's.
+pub async fn forget_granted(app: &App) -> Result<u64, AppError> {
+    Ok(app.store.drop_layers(app.clock.now()).await?)
+}
+
+/// The asker as a holder who sees the record.
+async fn holder(app: &App, scope: &Scope, record: RecordId) -> Result<(Scope, UserId), AppError> {
+    let act = scope.with(Permission::View)?;
+    app.store.record(&act, KIND, record).await?;
+    let user = scope.user.ok_or_else(|| AppError::forbidden("whistleblow.no_holder"))?;
+    if app.store.keys_of_holder(user).await?.is_empty() {
+        return Err(AppError::forbidden("whistleblow.no_holder"));
+    }
+    Ok((act, user))
+}
+
+async fn to_decide(app: &App, scope: &Scope, record: RecordId, n: i64) -> Result<(Scope, UserId, UnsealingRow), AppError> {
+    let (act, user) = holder(app, scope, record).await?;
+    let asked = app.store.unsealings(record).await?.into_iter().find(|row| row.n == n).ok_or_else(AppError::not_found)?;
+    if asked.asked_by == user {
+        return Err(AppError::forbidden("whistleblow.own_question"));
+    }
+    if asked.state != "asked" {
+        return Err(AppError::conflict("revision.stale"));
+    }
+    Ok((act, user, asked))
+}
+
+/// The asker's keys that this passphrase opens; one at least.
+async fn unlocked(app: &App, scope: &Scope, record: RecordId, passphrase: &str) -> Result<Vec<Opener>, AppError> {
+    let (_, user) = holder(app, scope, record).await?;
+    brake(&app.whistleblow.passphrases, &format!("holder {user}"))?;
+    let keys = app.store.keys_of_holder(user).await?;
+    let passphrase = passphrase.to_owned();
+    let _turn = app.whistleblow.unlocking.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))?;
+    let unlock = move || -> Vec<Opener> {
+        keys.into_iter().filter_map(|key| HolderKey { recipient: key.recipient, locked: key.locked }.unlock(&passphrase).ok()).collect()
+    };
+    let openers = off_thread(unlock).await?;
+    if openers.is_empty() { Err(AppError::invalid("whistleblow.passphrase", "passphrase")) } else { Ok(openers) }
+}
+
+fn any(openers: &[Opener], bytes: &[u8]) -> Result<Vec<u8>, AppError> {
+    let mut last = SealError::Stranger;
+    for opener in openers {
+        match opener.open(bytes) {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(damaged(last))
+}
+
+async fn note(app: &App, scope: &Scope, record: RecordId, action: &'static str, detail: Json) -> Result<(), AppError> {
+    let mut change = app.store.change_records(scope, app.clock.now()).await?;
+    change.note_sealed(record, action, detail).await?;
+    change.commit().await?;
+    Ok(())
+}
+
+fn damaged(failure: SealError) -> AppError {
+    match failure {
+        SealError::Passphrase => AppError::invalid("whistleblow.passphrase", "passphrase"),
+        SealError::Stranger => AppError::conflict("whistleblow.stranger"),
+        SealError::Damaged => AppError { source: Some(failure.into()), ..AppError::new(Refusal::Internal, "whistleblow.damaged") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_eighty_bits_and_is_read_as_people_type_it() {
+        let bytes = [0xff, 0, 1, 2, 3, 4, 5, 6, 7, 0x8f];
+        let code = code_of(&bytes);
+        assert_eq!((code.len(), bytes_of(&code)), (19, Some(bytes)));
+        assert_eq!(bytes_of(&code.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l")), Some(bytes));
+        assert_eq!(
+            (bytes_of(""), bytes_of(&code[..18]), bytes_of(&format!("{code}0")), bytes_of("UUUU-UUUU-UUUU-UUUU")),
+            (None, None, None, None)
+        );
+        assert_eq!(code_of(&[0; 10]), "0000-0000-0000-0000");
+        assert_eq!(code_of(&[0xff; 10]), "ZZZZ-ZZZZ-ZZZZ-ZZZZ");
+    }
+
+    #[test]
+    fn a_sending_says_everything_that_is_wrong() {
+        let sending = Sending { words: Words { what: "短".to_owned(), unit: "x".repeat(201), ..Words::default() }, ..Sending::default() };
+        let fields: Vec<_> = checked(sending).err().unwrap().problems.into_iter().filter_map(|p| p.field).collect();
+        assert_eq!(fields, ["unit", "what"]);
+        let files = (0..6).map(|n| (n.to_string(), vec![0; if n == 0 { 8_000_001 } else { 1 }])).collect();
+        let codes: Vec<_> = checked(Sending { files, ..Sending::default() }).err().unwrap().problems.into_iter().map(|p| p.code).collect();
+        assert_eq!(codes, ["whistleblow.files", "whistleblow.file_large"]);
+        // A name alone, behind a report that is there, is worth sending.
+        assert!(
+            checked(Sending { identity: Identity { payee: "王一 6222".to_owned(), ..Identity::default() }, ..Sending::default() }).is_ok()
+        );
+    }
+}

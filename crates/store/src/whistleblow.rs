@@ -1,0 +1,498 @@
+//! Reports of violations (举报): holders and their keys, what came sealed, and who asked for a reporter's name.
+//!
+//! Nothing here can be read without a holder: bytes are sealed before they come, receipt codes come as hashes. Whoever asks has shown that they
+//! see the record, except for [`Store::whistleblow_by_code`], where the code is the right. Start at [`RecordChange::put_whistleblow`].
+
+use anlan_model::{RecordId, Scope, Timestamp, UserId};
+use serde_json::json;
+
+use crate::audit::{Change, Entry, Holder};
+use crate::db::{Row, sql};
+use crate::record::RecordChange;
+use crate::{Store, StoreError};
+
+/// Somebody who was appointed (保管人).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderRow {
+    /// Who.
+    pub user: UserId,
+    /// Their name.
+    pub name: String,
+    /// The account is switched off: nothing is sealed to it.
+    pub is_disabled: bool,
+    /// Name of who appointed them.
+    pub appointed_by: String,
+    /// When.
+    pub appointed_at: Timestamp,
+    /// The key that is sealed to now, and since when; `None` = they have made none yet.
+    pub key: Option<(String, Timestamp)>,
+}
+
+/// A holder's key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HolderKeyRow {
+    /// Its number.
+    pub n: i64,
+    /// Whose.
+    pub user: UserId,
+    /// `age1…`.
+    pub recipient: String,
+    /// The secret under the passphrase.
+    pub locked: Vec<u8>,
+}
+
+/// What a sealed part holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// What was reported.
+    Words,
+    /// A file with it.
+    File,
+    /// Who reported, how to reach and pay them.
+    Identity,
+}
+
+impl PartKind {
+    /// The word in the database and on the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::File => "file",
+            Self::Identity => "identity",
+        }
+    }
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Words, Self::File, Self::Identity].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// A sealed part without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRow {
+    /// Its number.
+    pub n: i64,
+    /// What it holds.
+    pub kind: PartKind,
+    /// Of a file: the words it came with.
+    pub words: Option<i64>,
+    /// Length of what is sealed.
+    pub bytes: i64,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+/// A report as it came, or more of one that is there.
+pub struct SealedReport {
+    /// The words.
+    pub words: Vec<u8>,
+    /// Files with them.
+    pub files: Vec<Vec<u8>>,
+    /// Who reported.
+    pub identity: Option<Vec<u8>>,
+}
+
+/// What makes a record a sealed report.
+pub struct NewWhistleblow {
+    /// SHA-256 of the receipt code.
+    pub code_hash: [u8; 32],
+    /// Key of the report.
+    pub recipient: String,
+    /// Its secret for each two holders: keys of asker and granter, bytes.
+    pub locks: Vec<(i64, i64, Vec<u8>)>,
+}
+
+/// A report of which the code was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownReport {
+    /// The record.
+    pub record: RecordId,
+    /// To which identities are sealed.
+    pub recipient: String,
+    /// Parts that came.
+    pub parts: i64,
+}
+
+/// A question for who reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsealingRow {
+    /// Its number.
+    pub n: i64,
+    /// Of which report.
+    pub record: RecordId,
+    /// Why.
+    pub reason: String,
+    /// Who asks.
+    pub asked_by: UserId,
+    /// Their name.
+    pub asked_by_name: String,
+    /// When.
+    pub asked_at: Timestamp,
+    /// `asked`, `granted`, `refused`.
+    pub state: String,
+    /// Who decided.
+    pub decided_by_name: Option<String>,
+    /// When.
+    pub decided_at: Option<Timestamp>,
+    /// Why it was refused.
+    pub opinion: String,
+    /// Until when what was granted can be opened.
+    pub until: Option<Timestamp>,
+    /// When it was first opened.
+    pub opened_at: Option<Timestamp>,
+}
+
+const UNSEALING: &str =
+    "n, record_id, reason, asked_by, asked_by_name, asked_at_us, state, decided_by_name, decided_at_us, opinion, until_us, opened_at_us";
+
+impl Store {
+    /// Everybody who was appointed, in order of appointment.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn holders(&self) -> Result<Vec<HolderRow>, StoreError> {
+        let q = sql("SELECT h.user_id, u.name, u.disabled, h.appointed_by_name, h.appointed_at_us, k.recipient, k.made_at_us
+FROM holder AS h
+INNER JOIN users AS u ON u.id = h.user_id
+LEFT JOIN holder_key AS k ON k.user_id = h.user_id AND k.retired_at_us IS NULL
+ORDER BY h.appointed_at_us, h.user_id");
+        self.db.rows(q).await?.iter().map(read_holder).collect()
+    }
+
+    /// The keys that are sealed to now.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn sealing_keys(&self) -> Result<Vec<HolderKeyRow>, StoreError> {
+        let q = sql("SELECT k.n, k.user_id, k.recipient, k.locked
+FROM holder AS h
+INNER JOIN users AS u ON u.id = h.user_id
+INNER JOIN holder_key AS k ON k.user_id = h.user_id
+WHERE k.retired_at_us IS NULL AND u.disabled = 0
+ORDER BY k.n");
+        self.db.rows(q).await?.iter().map(read_key).collect()
+    }
+
+    /// Every key a holder has or had, newest first; empty if they are none (any more).
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn keys_of_holder(&self, user: UserId) -> Result<Vec<HolderKeyRow>, StoreError> {
+        let q = sql("SELECT k.n, k.user_id, k.recipient, k.locked
+FROM holder_key AS k
+INNER JOIN holder AS h ON h.user_id = k.user_id
+WHERE k.user_id = $1
+ORDER BY k.n DESC");
+        self.db.rows(q.bind(user)).await?.iter().map(read_key).collect()
+    }
+
+    /// Appoints a holder.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] if they are one, [`StoreError::Database`].
+    pub async fn appoint_holder(&self, scope: &Scope, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let insert =
+            sql("INSERT INTO holder (user_id, appointed_by_name, appointed_at_us) VALUES ($1, $2, $3) ON CONFLICT (user_id) DO NOTHING");
+        if change.tx.run(insert.bind(user).bind(scope.name.as_str()).bind(now)).await? == 0 {
+            return Err(StoreError::Taken { field: "user" });
+        }
+        told(&mut change, "appoint", user).await?;
+        change.commit().await
+    }
+
+    /// Ends an appointment: nothing is sealed to them any more, and they open nothing any more.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn dismiss_holder(&self, scope: &Scope, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+        let mut change = self.change(scope, now).await?;
+        if change.tx.run(sql("DELETE FROM holder WHERE user_id = $1").bind(user)).await? == 0 {
+            return Err(StoreError::NotFound);
+        }
+        let retire = sql("UPDATE holder_key SET retired_at_us = $1 WHERE user_id = $2 AND retired_at_us IS NULL");
+        change.tx.run(retire.bind(now).bind(user)).await?;
+        told(&mut change, "dismiss", user).await?;
+        change.commit().await
+    }
+
+    /// Keeps a holder's new key; the one before seals no more.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for somebody who was not appointed, [`StoreError::Database`].
+    pub async fn put_holder_key(
+        &self,
+        scope: &Scope,
+        user: UserId,
+        recipient: &str,
+        locked: &[u8],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut change = self.change(scope, now).await?;
+        change.tx.row(sql("SELECT user_id FROM holder WHERE user_id = $1").bind(user)).await?.ok_or(StoreError::NotFound)?;
+        let retire = sql("UPDATE holder_key SET retired_at_us = $1 WHERE user_id = $2 AND retired_at_us IS NULL");
+        change.tx.run(retire.bind(now).bind(user)).await?;
+        let insert = sql("INSERT INTO holder_key (user_id, recipient, locked, made_at_us) VALUES ($1, $2, $3, $4)");
+        change.tx.run(insert.bind(user).bind(recipient).bind(locked).bind(now)).await?;
+        told(&mut change, "make_key", user).await?;
+        change.commit().await
+    }
+
+    /// The report of this code.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Database`].
+    pub async fn whistleblow_by_code(&self, code_hash: &[u8; 32]) -> Result<KnownReport, StoreError> {
+        let q = sql("SELECT record_id, recipient, parts FROM whistleblow WHERE code_hash = $1").bind(code_hash);
+        let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
+        Ok(KnownReport { record: row.get("record_id")?, recipient: row.get("recipient")?, parts: row.get("parts")? })
+    }
+
+    /// What came with a report, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn sealed_parts(&self, record: RecordId) -> Result<Vec<PartRow>, StoreError> {
+        let q = sql(
+            "SELECT n, what, words_n, CAST(LENGTH(bytes) AS BIGINT) AS bytes, received_at_us FROM sealed_part WHERE record_id = $1 ORDER BY n",
+        );
+        self.db.rows(q.bind(record)).await?.iter().map(read_part).collect()
+    }
+
+    /// The bytes of parts of a report of one kind, in order; of one part, if `n` says which.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn sealed_bytes(
+        &self,
+        record: RecordId,
+        kind: PartKind,
+        n: Option<i64>,
+    ) -> Result<Vec<(i64, Timestamp, Vec<u8>)>, StoreError> {
+        let mut q =
+            sql("SELECT n, received_at_us, bytes FROM sealed_part WHERE record_id = $1 AND what = $2").bind(record).bind(kind.as_str());
+        if let Some(n) = n {
+            q.push(" AND n = {}", &[&n]);
+        }
+        q.push(" ORDER BY n", &[]);
+        self.db.rows(q).await?.iter().map(|row| Ok((row.get("n")?, row.get("received_at_us")?, row.get("bytes")?))).collect()
+    }
+
+    /// Bytes of everything that is kept sealed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn sealed_usage(&self) -> Result<u64, StoreError> {
+        let q = sql("SELECT COALESCE(CAST(SUM(LENGTH(bytes)) AS BIGINT), 0) AS bytes FROM sealed_part");
+        Ok(u64::try_from(self.db.row(q).await?.ok_or(StoreError::NotFound)?.get::<i64>("bytes")?).unwrap_or(0))
+    }
+
+    /// Locks of a report between keys of an asker and of a granter: the keys, and the bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn sealed_locks(&self, record: RecordId, asker: UserId, granter: UserId) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError> {
+        let q = sql("SELECT l.asker_key, l.granter_key, l.bytes
+FROM sealed_lock AS l
+INNER JOIN holder_key AS a ON a.n = l.asker_key
+INNER JOIN holder_key AS g ON g.n = l.granter_key
+WHERE l.record_id = $1 AND a.user_id = $2 AND g.user_id = $3
+ORDER BY l.asker_key DESC, l.granter_key DESC");
+        let rows = self.db.rows(q.bind(record).bind(asker).bind(granter)).await?;
+        rows.iter().map(|row| Ok((row.get("asker_key")?, row.get("granter_key")?, row.get("bytes")?))).collect()
+    }
+
+    /// Questions for who reported, in order; of one report, if `record` says which.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn unsealings(&self, record: RecordId) -> Result<Vec<UnsealingRow>, StoreError> {
+        let q = sql(&format!("SELECT {UNSEALING} FROM unsealing WHERE record_id = $1 ORDER BY n")).bind(record);
+        self.db.rows(q).await?.iter().map(read_unsealing).collect()
+    }
+
+    /// What a granter left to the asker: the asker's key, and the layer.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] unless it is granted and not over, [`StoreError::Database`].
+    pub async fn unsealing_layer(&self, record: RecordId, n: i64, asker: UserId, now: Timestamp) -> Result<(i64, Vec<u8>), StoreError> {
+        let q = sql("SELECT layer_key, layer FROM unsealing
+WHERE record_id = $1 AND n = $2 AND asked_by = $3 AND state = 'granted' AND until_us > $4 AND layer IS NOT NULL");
+        let row = self.db.row(q.bind(record).bind(n).bind(asker).bind(now)).await?.ok_or(StoreError::NotFound)?;
+        Ok((row.get("layer_key")?, row.get("layer")?))
+    }
+
+    /// Drops what granters left and nobody may open any more; how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn drop_layers(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let n = tx.run(sql("UPDATE unsealing SET layer = NULL WHERE layer IS NOT NULL AND until_us <= $1").bind(now)).await?;
+        tx.commit().await?;
+        Ok(n)
+    }
+}
+
+impl RecordChange<'_> {
+    /// Makes a record a sealed report with what came.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn put_whistleblow(&mut self, record: RecordId, new: &NewWhistleblow, came: &SealedReport) -> Result<(), StoreError> {
+        let now = self.change().now;
+        let insert = sql("INSERT INTO whistleblow (record_id, code_hash, recipient, parts) VALUES ($1, $2, $3, 0)");
+        self.tx().run(insert.bind(record).bind(new.code_hash).bind(new.recipient.as_str())).await?;
+        for (asker, granter, bytes) in &new.locks {
+            let insert = sql("INSERT INTO sealed_lock (record_id, asker_key, granter_key, bytes) VALUES ($1, $2, $3, $4)");
+            self.tx().run(insert.bind(record).bind(*asker).bind(*granter).bind(bytes)).await?;
+        }
+        self.put_sealed(record, came, now).await
+    }
+
+    /// Keeps more of a report.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn put_sealed(&mut self, record: RecordId, came: &SealedReport, now: Timestamp) -> Result<(), StoreError> {
+        let words = self.put_part(record, PartKind::Words, None, &came.words, now).await?;
+        for file in &came.files {
+            self.put_part(record, PartKind::File, Some(words), file, now).await?;
+        }
+        if let Some(identity) = &came.identity {
+            self.put_part(record, PartKind::Identity, None, identity, now).await?;
+        }
+        let n = 1 + came.files.len() + usize::from(came.identity.is_some());
+        let count = sql("UPDATE whistleblow SET parts = parts + $1 WHERE record_id = $2");
+        self.tx().run(count.bind(i64::try_from(n).unwrap_or(i64::MAX)).bind(record)).await?;
+        let hashes: Vec<String> =
+            std::iter::once(&came.words).chain(&came.files).chain(&came.identity).map(|b| crate::audit::hex_of(b)).collect();
+        self.note_sealed(record, "seal", json!({"sha256": hashes})).await
+    }
+
+    async fn put_part(
+        &mut self,
+        record: RecordId,
+        kind: PartKind,
+        words: Option<i64>,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let insert =
+            sql("INSERT INTO sealed_part (record_id, what, words_n, bytes, received_at_us) VALUES ($1, $2, $3, $4, $5) RETURNING n");
+        let insert = insert.bind(record).bind(kind.as_str()).bind(words).bind(bytes).bind(now);
+        self.tx().row(insert).await?.ok_or(StoreError::NotFound)?.get("n")
+    }
+
+    /// Writes into the audit what was done with a sealed report.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn note_sealed(&mut self, record: RecordId, action: &'static str, detail: serde_json::Value) -> Result<(), StoreError> {
+        let row = self.tx().row(sql("SELECT r.region FROM record AS r WHERE r.id = $1").bind(record)).await?;
+        let region: Option<String> = row.ok_or(StoreError::NotFound)?.get("region")?;
+        let holder = Holder { region: region.as_deref().and_then(anlan_model::RegionCode::new), ..Holder::NONE };
+        let row = detail.clone();
+        self.change().record(Entry { action, noun: "sealed_report", subject: record.to_string(), detail, row, holder }).await
+    }
+
+    /// Asks who reported.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] if one of theirs waits already, [`StoreError::Database`].
+    pub async fn ask_unsealing(&mut self, record: RecordId, by: UserId, name: &str, reason: &str) -> Result<i64, StoreError> {
+        let now = self.change().now;
+        let waiting = sql("SELECT n FROM unsealing WHERE record_id = $1 AND asked_by = $2 AND state = 'asked'").bind(record).bind(by);
+        if self.tx().row(waiting).await?.is_some() {
+            return Err(StoreError::Taken { field: "reason" });
+        }
+        let insert = sql("INSERT INTO unsealing (record_id, reason, asked_by, asked_by_name, asked_at_us, state)
+VALUES ($1, $2, $3, $4, $5, 'asked') RETURNING n");
+        let insert = insert.bind(record).bind(reason).bind(by).bind(name).bind(now);
+        let n: i64 = self.tx().row(insert).await?.ok_or(StoreError::NotFound)?.get("n")?;
+        self.note_sealed(record, "ask_unsealing", json!({"unsealing": n, "reason": reason})).await?;
+        Ok(n)
+    }
+
+    /// Decides on a question that waits: what is left to the asker (their key, layer, until when), or why not.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if it was decided meanwhile, [`StoreError::Database`].
+    pub async fn decide_unsealing(
+        &mut self,
+        record: RecordId,
+        n: i64,
+        name: &str,
+        granted: Result<(i64, &[u8], Timestamp), &str>,
+    ) -> Result<(), StoreError> {
+        let now = self.change().now;
+        let (state, opinion) = granted.as_ref().map_or_else(|opinion| ("refused", *opinion), |_| ("granted", ""));
+        let (key, layer, until) = granted.ok().map_or((None, None, None), |(key, layer, until)| (Some(key), Some(layer), Some(until)));
+        let update = sql("UPDATE unsealing SET state = $1, opinion = $2, decided_by_name = $3, decided_at_us = $4, layer_key = $5, layer = $6, until_us = $7
+WHERE record_id = $8 AND n = $9 AND state = 'asked'");
+        let update = update.bind(state).bind(opinion).bind(name).bind(now).bind(key).bind(layer).bind(until).bind(record).bind(n);
+        if self.tx().run(update).await? == 0 {
+            return Err(StoreError::Stale);
+        }
+        self.note_sealed(
+            record,
+            if state == "granted" { "grant_unsealing" } else { "refuse_unsealing" },
+            json!({"unsealing": n, "opinion": opinion}),
+        )
+        .await
+    }
+
+    /// Writes down that an asker opened what was granted.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn opened_unsealing(&mut self, record: RecordId, n: i64) -> Result<(), StoreError> {
+        let now = self.change().now;
+        let update = sql("UPDATE unsealing SET opened_at_us = $1 WHERE record_id = $2 AND n = $3 AND opened_at_us IS NULL");
+        self.tx().run(update.bind(now).bind(record).bind(n)).await?;
+        self.note_sealed(record, "unseal", json!({"unsealing": n})).await
+    }
+}
+
+async fn told(change: &mut Change<'_>, action: &'static str, user: UserId) -> Result<(), StoreError> {
+    let row = json!({"user": user});
+    change.record(Entry { action, noun: "holder", subject: user.to_string(), detail: row.clone(), row, holder: Holder::NONE }).await
+}
+
+fn read_holder(row: &Row) -> Result<HolderRow, StoreError> {
+    let recipient: Option<String> = row.get("recipient")?;
+    Ok(HolderRow {
+        user: row.get("user_id")?,
+        name: row.get("name")?,
+        is_disabled: row.get("disabled")?,
+        appointed_by: row.get("appointed_by_name")?,
+        appointed_at: row.get("appointed_at_us")?,
+        key: recipient.zip(row.get("made_at_us")?),
+    })
+}
+
+fn read_key(row: &Row) -> Result<HolderKeyRow, StoreError> {
+    Ok(HolderKeyRow { n: row.get("n")?, user: row.get("user_id")?, recipient: row.get("recipient")?, locked: row.get("locked")? })
+}
+
+fn read_part(row: &Row) -> Result<PartRow, StoreError> {
+    let word: String = row.get("what")?;
+    let kind = PartKind::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("a sealed part of the kind {word:?}")))?;
+    Ok(PartRow { n: row.get("n")?, kind, words: row.get("words_n")?, bytes: row.get("bytes")?, received_at: row.get("received_at_us")? })
+}
+
+fn read_unsealing(row: &Row) -> Result<UnsealingRow, StoreError> {
+    Ok(UnsealingRow {
+        n: row.get("n")?,
+        record: row.get("record_id")?,
+        reason: row.get("reason")?,
+        asked_by: row.get("asked_by")?,
+        asked_by_name: row.get("asked_by_name")?,
+        asked_at: row.get("asked_at_us")?,
+        state: row.get("state")?,
+        decided_by_name: row.get("decided_by_name")?,
+        decided_at: row.get("decided_at_us")?,
+        opinion: row.get("opinion")?,
+        until: row.get("until_us")?,
+        opened_at: row.get("opened_at_us")?,
+    })
+}
