@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "domain"]),
     ("ingest", &["model", "protocols"]),
     ("link", &["model"]),
-    ("app", &["model", "domain", "store", "history", "archive", "documents", "link"]),
+    ("app", &["model", "protocols", "domain", "store", "history", "archive", "documents", "link"]),
     ("http", &["model", "app", "domain", "protocols", "history"]),
     ("sim", &["model", "protocols"]),
 ];

@@ -14,7 +14,7 @@ use crate::{check, demo, netlab, shell, tools};
 
 /// How long each fuzz target runs.
 const FUZZ_S: u32 = 8;
-const FUZZ_TARGETS: &[&str] = &["jt808", "jt809", "mqtt", "line", "telemetry", "modbus", "cap"];
+const FUZZ_TARGETS: &[&str] = &["jt808", "jt809", "mqtt", "line", "telemetry", "modbus", "cap", "sensorthings"];
 /// Coverage instrumentation for libFuzzer that the stable compiler takes; the same that cargo-fuzz sets without a sanitizer.
 const FUZZ_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1 --cfg fuzzing";

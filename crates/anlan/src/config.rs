@@ -50,6 +50,8 @@ pub struct Config {
     pub retention: Retention,
     /// Files of records.
     pub attachments: anlan_app::settings::Attachments,
+    /// What others may read by key.
+    pub open_data: anlan_app::settings::OpenData,
     /// Packs that can be switched on.
     pub packs: PacksConfig,
     /// The machine's clock.
@@ -412,6 +414,7 @@ impl Config {
             history: self.history,
             retention: self.retention.clone(),
             attachments: self.attachments,
+            open_data: self.open_data.clone(),
             packs: self.packs.dir.clone(),
             trusted_keys: self.packs.trusted_keys.clone(),
             media: anlan_app::settings::Media {
@@ -579,6 +582,18 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "uploads of one person that no record names yet; they go after a day",
     ),
     ("attachments.total_mb", "MB", "全部台账附件合计上限", "files of all records together"),
+    (
+        "open_data.terms",
+        "text",
+        "数据目录所写的使用条款；为空时用基础包的条款",
+        "terms of use that the catalogue of datasets says; empty: those of the base pack",
+    ),
+    (
+        "open_data.base_url",
+        "URL",
+        "外部访问本节点的地址，用于 SensorThings 回答中的链接，如 `https://anlan.example`；为空时按请求的主机名",
+        "how others reach this node, for links in SensorThings answers, such as `https://anlan.example`; empty: as the request names it",
+    ),
     (
         "packs.trusted_keys",
         "public keys",

@@ -30,6 +30,8 @@ pub enum Kind {
         /// Seconds to wait.
         retry_after_s: u64,
     },
+    /// Nobody can be answered that here.
+    Unsupported,
     /// A part of the node does not answer; reading may still work.
     Unavailable,
     /// Our fault.

@@ -34,6 +34,7 @@ pub mod media;
 pub mod modbus;
 pub mod networking;
 pub mod node;
+pub mod open_data;
 pub mod order;
 pub mod pack;
 pub mod plan;
@@ -50,6 +51,7 @@ pub mod roster;
 pub mod rules;
 pub mod sealing;
 pub mod second_factor;
+pub mod sensorthings;
 pub mod settings;
 pub mod sheet;
 pub mod signing;
@@ -130,6 +132,8 @@ pub struct App {
     pub transfers: transfer::Heard,
     /// What plans are reckoned from.
     pub plans: plan::Plans,
+    /// Keys of open data: what was used of them.
+    pub open_data: open_data::State,
     /// Wakes the senders of submissions when somebody switched or asked for one.
     pub submitting: tokio::sync::Notify,
     /// Clock and proof of life, as last measured.

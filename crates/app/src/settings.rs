@@ -57,6 +57,8 @@ pub struct Settings {
     pub media: Media,
     /// Files of records.
     pub attachments: Attachments,
+    /// What others may read by key.
+    pub open_data: OpenData,
     /// Parquet archive of days that are over.
     pub archive: ArchiveSettings,
     /// People.
@@ -146,6 +148,16 @@ impl Default for Attachments {
     fn default() -> Self {
         Self { file_mb: 20, record_files: 100, person_mb: 200, total_mb: 50_000 }
     }
+}
+
+/// What others may read by key (`open_data.*`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenData {
+    /// Terms under which data is given, as the catalogue says them; empty = those of the base pack.
+    pub terms: String,
+    /// Address of this node as others reach it, such as `https://anlan.example`; empty = as the request names it.
+    pub base_url: String,
 }
 
 /// Settings of the archive. Credentials of a bucket come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`).
@@ -261,6 +273,7 @@ impl Default for Settings {
             submissions: Vec::new(),
             media: Media::default(),
             attachments: Attachments::default(),
+            open_data: OpenData::default(),
             archive: ArchiveSettings::default(),
             access: Access::default(),
         }

@@ -156,6 +156,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         orders: tokio::sync::Notify::new(),
         transfers: crate::transfer::Heard::default(),
         plans: crate::plan::Plans::default(),
+        open_data: crate::open_data::State::default(),
         submitting: tokio::sync::Notify::new(),
         health: crate::health::Health::default(),
         many: tokio::sync::Semaphore::new(QUESTIONS),

@@ -57,6 +57,9 @@ fn safe(method: &Method) -> bool {
 }
 
 async fn known(parts: &Parts, app: &App) -> Result<Session, AppError> {
+    if crate::key::access(parts).is_some() {
+        return Err(AppError::forbidden("api_key.not_here"));
+    }
     let token = token(&parts.headers).ok_or_else(|| AppError::unauthorized("session.none"))?;
     let (text, cookie) = match &token {
         Token::Cookie(text) => (text, true),

@@ -22,7 +22,7 @@ const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsa
 
 /// Security headers, the demo mark, and no caching of what people may see.
 pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let api = request.uri().path().starts_with("/api/");
+    let api = ["/api/", "/sta/"].iter().any(|root| request.uri().path().starts_with(root));
     let mut response = next.run(request).await;
     let out = response.headers_mut();
     let mut put = |name: HeaderName, value: &'static str| out.insert(name, HeaderValue::from_static(value));

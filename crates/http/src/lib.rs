@@ -9,6 +9,7 @@ mod dto;
 mod extract;
 mod health;
 mod json;
+mod key;
 mod layers;
 mod messages;
 mod place;
@@ -16,6 +17,7 @@ mod problem;
 mod public;
 mod register_docs;
 mod routes;
+mod sensorthings;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -141,9 +143,13 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route(sensorthings::ROOT, get(sensorthings::get))
+        .route(&format!("{}/{{*path}}", sensorthings::ROOT), get(sensorthings::get))
+        .route(&format!("{}/", sensorthings::ROOT), get(sensorthings::get))
         .fallback(console::serve)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(shared.clone(), key::guard))
         .layer(middleware::from_fn_with_state(shared.clone(), layers::limit))
         .layer(middleware::from_fn(problem::render))
         .layer(CompressionLayer::new().compress_when(worth_packing))

@@ -39,6 +39,8 @@ struct World {
     invitation: i64,
     /// Proposed about the plan of the city.
     decision: String,
+    /// A key of open data.
+    key: String,
 }
 
 async fn world() -> World {
@@ -92,6 +94,7 @@ async fn world() -> World {
     let decision = text(&made["id"]);
     let body = json!({"facts": [{"source": "population", "on": "2011-12-31", "region": HERE, "value": "49.5"}]});
     ask(&node.router, "POST", "/api/v1/facts", Some(&city), Some(body)).await.ok(201);
+    let (key, _) = node.key(json!({"datasets": ["telemetry"], "region": HERE})).await;
     World {
         node,
         enterprise,
@@ -112,6 +115,7 @@ async fn world() -> World {
         order,
         invitation,
         decision,
+        key,
     }
 }
 
@@ -139,9 +143,13 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
     let records = "/registers/hidden_danger/records";
     let api = |rest: String| format!("/api/v1{rest}");
     let (path, body, want) = match operation {
-        "get /status" | "post /setup" | "post /session" | "get /test/clock" | "post /test/clock" | "get /certificates/keys" => {
-            (operation.split(' ').nth(1)?.to_owned(), Some(json!({})), Open)
-        }
+        "get /datasets"
+        | "get /status"
+        | "post /setup"
+        | "post /session"
+        | "get /test/clock"
+        | "post /test/clock"
+        | "get /certificates/keys" => (operation.split(' ').nth(1)?.to_owned(), Some(json!({})), Open),
         "get /session" => ("/session".into(), None, Own),
         "delete /session" => ("/session".into(), None, Own),
         "post /session/reauth" => ("/session/reauth".into(), Some(json!({"password": PASSWORD})), Own),
@@ -246,6 +254,12 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "post /users/{id}/totp/reset" => (format!("/users/{u}/totp/reset"), Some(json!({})), Refused),
         "get /users/{id}/duties" => (format!("/users/{u}/duties"), None, Refused),
         "post /users/{id}/take-over" => (format!("/users/{u}/take-over"), Some(json!({"to": u, "dry_run": true})), Refused),
+        "get /api-keys" => ("/api-keys".into(), None, Empty("api_keys")),
+        "post /api-keys" => {
+            let body = json!({"name": "x", "holder": "x", "datasets": ["telemetry"], "region": HERE, "valid_until": common::in_days(1)});
+            ("/api-keys".into(), Some(body), Refused)
+        }
+        "post /api-keys/{id}/revoke" => (format!("/api-keys/{}/revoke", w.key), None, Refused),
         "get /audit" => ("/audit".into(), None, Empty("entries")),
         "get /events" => ("/events".into(), None, Empty("events")),
         "get /quarantine" => ("/quarantine".into(), None, Empty("entries")),

@@ -49,6 +49,8 @@ ids! {
     AttachmentId,
     /// A combination rule (组合规则) of one enterprise.
     CombinationId,
+    /// A key by which a program of others reads open data (接口密钥).
+    ApiKeyId,
     /// A shift of a duty rota (值班班次).
     DutyShiftId,
 }

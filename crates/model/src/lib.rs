@@ -25,8 +25,8 @@ pub use batch::{
 };
 pub use geo::{RegionCode, Wgs84};
 pub use id::{
-    AlarmId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, OrderId, PointId, RecordId, SiteId, TransferId,
-    UserId, VehicleId,
+    AlarmId, ApiKeyId, AttachmentId, CombinationId, DeviceId, DutyShiftId, EnterpriseId, IdMap, OrderId, PointId, RecordId, SiteId,
+    TransferId, UserId, VehicleId,
 };
 pub use node::{NodeId, NodeLevel};
 pub use noun::PointSet;

@@ -11,6 +11,7 @@ pub mod jt809;
 pub mod line;
 pub mod modbus;
 pub mod mqtt;
+pub mod sensorthings;
 pub mod table;
 pub mod telemetry;
 pub mod wire;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anlan_model::{
-    AlarmId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, NodeId, OrderId, PointId, RecordId, RegionCode, Timestamp, TransferId,
-    UserId, VehicleId,
+    AlarmId, ApiKeyId, AttachmentId, DeviceId, DutyShiftId, EnterpriseId, NodeId, OrderId, PointId, RecordId, RegionCode, Timestamp,
+    TransferId, UserId, VehicleId,
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -285,6 +285,7 @@ to_value! {
     Int: PointId = |v| v.get();
     Int: VehicleId = |v| v.get();
     Int: UserId = |v| v.get();
+    Int: ApiKeyId = |v| v.get();
     Int: RecordId = |v| v.get();
     Int: AttachmentId = |v| v.get();
     Int: DutyShiftId = |v| v.get();
@@ -336,6 +337,7 @@ from_value! {
     Int -> PointId = |v| Some(PointId::new(*v));
     Int -> VehicleId = |v| Some(VehicleId::new(*v));
     Int -> UserId = |v| Some(UserId::new(*v));
+    Int -> ApiKeyId = |v| Some(ApiKeyId::new(*v));
     Int -> RecordId = |v| Some(RecordId::new(*v));
     Int -> AttachmentId = |v| Some(AttachmentId::new(*v));
     Int -> DutyShiftId = |v| Some(DutyShiftId::new(*v));

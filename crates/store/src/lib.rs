@@ -5,6 +5,7 @@
 //! others must learn of it, an outbox entry in one transaction. One file per noun; start at [`Store`], then [`alarm`].
 
 mod agreed;
+mod api_key;
 mod attachment;
 mod copy;
 mod db;
@@ -69,6 +70,7 @@ use anlan_model::{Scope, Timestamp};
 
 pub use agreed::{AgreedDay, AlarmSpan};
 pub use alarm::{AlarmCounts, AlarmFilter};
+pub use api_key::{ApiKey, NewApiKey};
 pub use archive::ArchiveSubject;
 pub use attachment::{AttachmentRow, AttachmentUsage, NewAttachment, VouchedFile};
 pub use audit::{AuditCheck, AuditEntry, AuditFilter, Note, OutboxEntry};

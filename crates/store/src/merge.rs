@@ -96,6 +96,7 @@ impl Store {
         merged.vehicles = crate::vehicle::merge(&mut change, from.id, &into).await?;
         merged.combinations = crate::combination::merge(&mut change, from.id, into.id).await?;
         let n_people = crate::user::merge(&mut change, from.id, into.id).await?;
+        crate::api_key::merge(&mut change, from.id, into.id).await?;
         // What stands is the other's from now on, wherever that is; what is over keeps the territory of its time.
         let standing = sql("UPDATE alarm SET region = $1, sector = $2 WHERE enterprise_id = $3 AND returned_at_us IS NULL AND historic = 0
 RETURNING id");

@@ -35,6 +35,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0024_alarm_returned", include_str!("../migrations/0024_alarm_returned.sql")),
     ("0025_plan", include_str!("../migrations/0025_plan.sql")),
     ("0026_whistleblow", include_str!("../migrations/0026_whistleblow.sql")),
+    ("0027_api_key", include_str!("../migrations/0027_api_key.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

@@ -117,6 +117,14 @@ ON CONFLICT (code) DO UPDATE SET name = excluded.name, name_en = excluded.name_e
         }
         loop {
             let mut tx = self.change(&node, now).await?;
+            let n = crate::api_key::redivide(&mut tx, change).await?;
+            tx.commit().await?;
+            if n == 0 {
+                break;
+            }
+        }
+        loop {
+            let mut tx = self.change(&node, now).await?;
             let ids = crate::enterprise::redivide(&mut tx, change).await?;
             tx.commit().await?;
             if ids.is_empty() {

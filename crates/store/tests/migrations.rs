@@ -282,6 +282,13 @@ INSERT INTO unsealing (record_id, reason, asked_by, asked_by_name, asked_at_us, 
             ("SELECT COUNT(*) AS n FROM unsealing WHERE opinion = '' AND layer IS NULL", 1),
         ],
     },
+    Step {
+        name: "0027_api_key",
+        digest: "1fb0f200cd02fd351b6217c562508c9f3d143c1076279c3beb6be947e3550ea9",
+        rows: "INSERT INTO api_key (name, holder, token_hash, shown, datasets, region, per_minute, per_day, valid_until, created_by_name, created_at_us)
+VALUES ('x', '市大数据局', 'hash', 'anlan_key_x', '[\"telemetry\"]', '530402', 60, 5000, '2027-12-31', '张三', 1);",
+        counts: &[("SELECT COUNT(*) AS n FROM api_key WHERE used_on = '' AND used_n = 0 AND revision = 1 AND revoked_at_us IS NULL", 1)],
+    },
 ];
 
 #[test]

@@ -89,6 +89,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists keys whose bounds the asker may manage. */
+        get: operations["list_api_keys"];
+        put?: never;
+        /** Makes a key; its text is in the answer and nowhere else. */
+        post: operations["create_api_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/api-keys/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a key: its next request is refused. */
+        post: operations["revoke_api_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/attachments": {
         parameters: {
             query?: never;
@@ -277,6 +312,23 @@ export interface paths {
         put?: never;
         /** Stores a command; it is sent as soon as the device is connected. */
         post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What there is to read, in which fields, how fresh, under which terms and how; for anybody. */
+        get: operations["list_datasets"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2790,6 +2842,79 @@ export interface components {
          * @enum {string}
          */
         AlarmState: "raised" | "acknowledged" | "returned" | "closed";
+        /** @description A key (接口密钥), without what opens anything. */
+        ApiKey: {
+            created_at: components["schemas"]["At"];
+            created_by: string;
+            /** @description Words of datasets. */
+            datasets: string[];
+            /** @description One enterprise alone. */
+            enterprise: string | null;
+            /** @description The organisation it was given to. */
+            holder: string;
+            id: string;
+            last_used_at: null | components["schemas"]["At"];
+            name: string;
+            /**
+             * Format: int64
+             * @description Requests a day, Beijing.
+             */
+            per_day: number;
+            /**
+             * Format: int64
+             * @description Requests a minute.
+             */
+            per_minute: number;
+            /** @description `null` = the whole node. */
+            region: string | null;
+            revoked_at: null | components["schemas"]["At"];
+            revoked_by: string | null;
+            /** @description `null` = all. */
+            sector: string | null;
+            /** @description First characters of the key. */
+            shown: string;
+            /** @description `good`, `over`, `revoked`. */
+            standing: string;
+            /** @description Last day, ISO. */
+            valid_until: string;
+        };
+        /** @description A key to be made. */
+        ApiKeyBody: {
+            /** @description `telemetry`, `indicators`. */
+            datasets: string[];
+            /** @description One enterprise alone. */
+            enterprise?: string | null;
+            /** @description The organisation it is given to. */
+            holder: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description 1 to 5,000,000; left out = 10,000.
+             */
+            per_day?: number | null;
+            /**
+             * Format: int64
+             * @description 1 to 6,000; left out = 60.
+             */
+            per_minute?: number | null;
+            /** @description Left out = the whole node. */
+            region?: string | null;
+            /** @description Left out = all. */
+            sector?: string | null;
+            /** @description Last day, ISO; within two years. */
+            valid_until: string;
+        };
+        /** @description A page of keys, newest first. */
+        ApiKeyList: {
+            api_keys: components["schemas"]["ApiKey"][];
+            next: string | null;
+        };
+        /** @description A key that was made. */
+        ApiKeyMade: {
+            api_key: components["schemas"]["ApiKey"];
+            /** @description For `Authorization: Bearer …`; shown this once. */
+            key: string;
+        };
         /**
          * Format: date-time
          * @description RFC 3339 in UTC with microseconds
@@ -3113,6 +3238,46 @@ export interface components {
             second_factor: boolean;
             test_clock: boolean;
             user: components["schemas"]["Me"];
+        };
+        /** @description What can be read by key (数据集). */
+        Dataset: {
+            about: string;
+            about_en: string;
+            fields: components["schemas"]["DatasetField"][];
+            /** @description Media types. */
+            formats: string[];
+            /** @description How fresh it is. */
+            freshness: string;
+            freshness_en: string;
+            /** @description Word, as keys name it. */
+            id: string;
+            /** @description Measuring points that the asker reaches; `null` if they may not read it, or it has none. */
+            n_points: number | null;
+            name: string;
+            name_en: string;
+            newest_at: null | components["schemas"]["At"];
+            /** @description Address on this node. */
+            path: string;
+            /** @description The asker may read it; `false` for whoever did not say who they are. */
+            readable: boolean;
+            /** @description What the interface follows. */
+            standard: string;
+        };
+        /** @description A field of a dataset. */
+        DatasetField: {
+            about: string;
+            about_en: string;
+            /** @description As in answers. */
+            name: string;
+            /** @description Unit, or the field that says it; empty = none. */
+            unit: string;
+        };
+        /** @description The catalogue of datasets (数据目录). */
+        DatasetList: {
+            datasets: components["schemas"]["Dataset"][];
+            /** @description Terms of use. */
+            terms: string;
+            terms_en: string;
         };
         /** @description What is said of a proposal. */
         DecideBody: {
@@ -7059,6 +7224,100 @@ export interface operations {
             };
         };
     };
+    list_api_keys: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeyList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    create_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApiKeyBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeyMade"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    revoke_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     upload: {
         parameters: {
             query: {
@@ -7547,6 +7806,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Created"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_datasets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetList"];
                 };
             };
             /** @description Refused */

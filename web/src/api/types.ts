@@ -78,6 +78,10 @@ export type AccidentStatistics = Schemas['AccidentStatistics']
 export type Proof = Schemas['Proof']
 export type ProofDetail = Schemas['ProofDetail']
 export type ThinnedDay = Schemas['ThinnedDay']
+export type ApiKey = Schemas['ApiKey']
+export type ApiKeyMade = Schemas['ApiKeyMade']
+export type Dataset = Schemas['Dataset']
+export type DatasetList = Schemas['DatasetList']
 export type MeasureKind = Schemas['Kind']
 
 /** What the map needs of the GeoJSON that /map/counties answers; the document leaves GeoJSON open. */

@@ -53,7 +53,7 @@ export const router = createRouter({
     { path: '/enterprises/:id', component: () => import('@/areas/enterprise/EnterprisePage.vue'), meta: { title: 'nav.enterprises' } },
     { path: '/docs/api', component: () => import('@/areas/docs/ApiPage.vue'), meta: { title: 'nav.api' } },
     { path: '/admin', redirect: '/admin/devices' },
-    { path: '/admin/:tab(users|devices|points|combinations|rules|audit|holds|retention|quarantine|events|packs)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
+    { path: '/admin/:tab(users|devices|points|combinations|rules|audit|holds|retention|quarantine|events|packs|datasets)', component: () => import('@/areas/admin/AdminPage.vue'), meta: { title: 'nav.admin' } },
     { path: '/:rest(.*)*', component: () => import('./NotFoundPage.vue'), meta: { title: 'notfound.title' } },
   ],
 })

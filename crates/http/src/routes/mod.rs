@@ -21,6 +21,7 @@ mod modbus;
 mod networking;
 mod node;
 mod offer;
+mod open_data;
 mod order;
 mod pack;
 mod plan;
@@ -176,6 +177,9 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(user::duties))
         .routes(routes!(user::take_over))
         .routes(routes!(user::reset_second_factor))
+        .routes(routes!(open_data::datasets))
+        .routes(routes!(open_data::list, open_data::create))
+        .routes(routes!(open_data::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(event::list))
         .routes(routes!(event::quarantine))

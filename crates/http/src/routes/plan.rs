@@ -21,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Answer;
 use crate::dto::At;
 use crate::extract::{AppRef, Body, Caller, Path2, PathId, Query};
+use crate::key::{Indicators as Keyed, Reads};
 use crate::problem::Failure;
 
 /// Rows behind a figure that are told; how many there are is told too.
@@ -682,14 +683,14 @@ fn small_count(indicators: &Indicators) -> PlanSmallCount {
 
 /// Lists plans.
 #[utoipa::path(get, path = "/plans", tag = "plan", operation_id = "list_plans", responses((status = 200, body = PlanList)))]
-pub(crate) async fn list(AppRef(app): AppRef, caller: Caller) -> Answer<PlanList> {
+pub(crate) async fn list(AppRef(app): AppRef, caller: Reads<Keyed>) -> Answer<PlanList> {
     let plans = plan::list(&app, &caller.scope)?;
     Ok(Json(PlanList { plans: plans.iter().map(|known| row(&app, known)).collect() }))
 }
 
 /// Where every target of a plan stands at the end of a day.
 #[utoipa::path(get, path = "/plans/{id}", tag = "plan", operation_id = "get_plan", params(("id" = String, Path), AsOfQuery), responses((status = 200, body = PlanStatus)))]
-pub(crate) async fn get(AppRef(app): AppRef, caller: Caller, id: PathId, Query(query): Query<AsOfQuery>) -> Answer<PlanStatus> {
+pub(crate) async fn get(AppRef(app): AppRef, caller: Reads<Keyed>, id: PathId, Query(query): Query<AsOfQuery>) -> Answer<PlanStatus> {
     let day = as_of(&app, &query)?;
     let reckoning = plan::reckoning(&app, &caller.scope, &id.0).await?;
     let indicators = &reckoning.known.indicators;
@@ -1060,7 +1061,7 @@ pub(crate) struct IndicatorSeries {
 
 /// Lists the definitions of figures.
 #[utoipa::path(get, path = "/indicators", tag = "plan", operation_id = "list_indicators", responses((status = 200, body = IndicatorList)))]
-pub(crate) async fn indicators(AppRef(app): AppRef, caller: Caller) -> Answer<IndicatorList> {
+pub(crate) async fn indicators(AppRef(app): AppRef, caller: Reads<Keyed>) -> Answer<IndicatorList> {
     let indicators = plan::indicators(&app, &caller.scope)?;
     let source = |source: &anlan_domain::indicator::FactSource| FactSource {
         id: source.id.clone(),
@@ -1089,7 +1090,7 @@ pub(crate) async fn indicators(AppRef(app): AppRef, caller: Caller) -> Answer<In
 #[utoipa::path(get, path = "/indicators/{id}", tag = "plan", operation_id = "get_indicator", params(("id" = String, Path), SeriesQuery), responses((status = 200, body = IndicatorSeries), (status = 403, body = crate::problem::Problems)))]
 pub(crate) async fn indicator(
     AppRef(app): AppRef,
-    caller: Caller,
+    caller: Reads<Keyed>,
     id: PathId,
     Query(query): Query<SeriesQuery>,
 ) -> Answer<IndicatorSeries> {
