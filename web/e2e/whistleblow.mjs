@@ -36,7 +36,7 @@ export async function whistleblowFlow(checks, browser, page, url, shots, people)
     await visitor.click('main button')
     return visitor.textContent('main')
   }
-  await checks.run('a report goes out from a telephone without a script', async () => {
+  await checks.run('whistleblow: a report goes out from a telephone without a script', async () => {
     await visitor.goto(`${url}/public`)
     await visitor.click('main a[href="/public/report"]')
     await visitor.selectOption('#region', '530402')
@@ -54,9 +54,9 @@ export async function whistleblowFlow(checks, browser, page, url, shots, people)
     await shot(visitor, 'receipt')
     holds(await look(), '待筛查')
   })
-  await checks.run('a holder opens the words at the desk, with the passphrase', async () => {
+  await checks.run('whistleblow: a holder opens the words at the desk, with the passphrase', async () => {
     const list = await ask('legal', 'GET', '/registers/whistleblow_report/records?state=received')
-    record = list.records.at(-1).id
+    record = list.records.reduce((newest, one) => (one.number > newest.number ? one : newest)).id
     await page.context().clearCookies()
     await signIn(page, url, 'legal', people.legal.password)
     await page.goto(`${url}/registers/whistleblow_report/${record}`)
@@ -69,10 +69,10 @@ export async function whistleblowFlow(checks, browser, page, url, shots, people)
     holds(await page.textContent('.sealed'), WORDS)
     await checks.axe(page, shots, 'whistleblow-record')
   })
-  await checks.run('it is taken up, checked, answered and rewarded, and the reporter sees it', async () => {
+  await checks.run('whistleblow: it is taken up, checked, answered and rewarded, and the reporter sees it', async () => {
     const by = new Date(Date.now() + 20 * 86_400_000).toISOString().slice(0, 10)
     await act('legal', 'accept', { subject: '某厂库房照明不防爆', facts: '库房照明不防爆', unit: '某厂', handle_by: by })
-    const { session } = { session: await ask('hongta', 'GET', '/session') }
+    const session = await ask('hongta', 'GET', '/session')
     await act('legal', 'assign', { handler: session.user.id })
     const today = new Date(Date.now() + 8 * 3_600_000).toISOString().slice(0, 10)
     await act('hongta', 'verify', { checked_on: today, findings: '属实', verdict: 'true', measures: '责令更换，立案', penalty_yuan: 40000 })
@@ -85,7 +85,7 @@ export async function whistleblowFlow(checks, browser, page, url, shots, people)
     await visitor.click('main fieldset ~ button')
     holds(await visitor.textContent('main'), '补充材料已收到')
   })
-  await checks.run('who reported takes two holders', async () => {
+  await checks.run('whistleblow: who reported takes two holders', async () => {
     const at = `/whistleblow/reports/${record}`
     await page.goto(`${url}/registers/whistleblow_report/${record}`)
     await page.fill('#sealed-reason', '发放奖励')
