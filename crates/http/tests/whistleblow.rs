@@ -181,7 +181,7 @@ async fn a_report_goes_from_the_public_page_to_its_reward_and_says_nobody_who_re
 
     // Who reported: asked with a reason, granted by another, opened by who asked, within a day.
     assert_eq!(w.ask("POST", &at("/unsealings"), &w.holders[0], Some(json!({"reason": " "}))).await.code(400), "text.empty");
-    w.ask("POST", &at("/unsealings"), &w.holders[0], Some(json!({"reason": "发放奖励"}))).await.ok(201);
+    w.ask("POST", &at("/unsealings"), &w.holders[0], Some(json!({"reason": "发放奖励"}))).await.ok(204);
     assert_eq!(w.ask("POST", &at("/unsealings"), &w.holders[0], Some(json!({"reason": "再问"}))).await.code(409), "value.taken");
     let n = w.ask("GET", &at(""), &w.holders[1], None).await.ok(200)["unsealings"][0]["n"].clone();
     let one = |rest: &str| at(&format!("/unsealings/{n}/{rest}"));

@@ -256,10 +256,10 @@ pub(crate) async fn open_file(
 }
 
 /// Asks the other holders to open who reported.
-#[utoipa::path(post, path = "/whistleblow/reports/{id}/unsealings", tag = "whistleblow", operation_id = "ask_unsealing", params(("id" = String, Path, description = "Id of a record")), request_body = ReasonBody, responses((status = 201)))]
+#[utoipa::path(post, path = "/whistleblow/reports/{id}/unsealings", tag = "whistleblow", operation_id = "ask_unsealing", params(("id" = String, Path, description = "Id of a record")), request_body = ReasonBody, responses((status = 204)))]
 pub(crate) async fn ask(AppRef(app): AppRef, caller: Caller, id: PathId, Body(body): Body<ReasonBody>) -> Result<StatusCode, Failure> {
     whistleblow::ask(&app, &caller.scope, id.read::<RecordId>()?, &body.reason).await?;
-    Ok(StatusCode::CREATED)
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Grants another holder's question: with it the asker can open who reported, for a day.
