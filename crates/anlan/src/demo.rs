@@ -262,12 +262,12 @@ async fn holders(app: &Arc<App>, scopes: &BTreeMap<String, Scope>, data: &Path) 
     }
     let admin = scopes.get("admin").context("the demo's administrator")?;
     let mut told = BTreeMap::new();
-    for name in ["legal", "leader", "hongta"] {
+    for name in ["legal", "leader"] {
         let scope = scopes.get(name).with_context(|| format!("the demo's user {name}"))?;
         let user = scope.user.with_context(|| format!("an id of {name}"))?;
         let passphrase = password()?;
         anlan_app::whistleblow::appoint(app, admin, user).await?;
-        anlan_app::whistleblow::make_key(app, scope, passphrase.clone()).await?;
+        anlan_app::whistleblow::make_key(app, scope, passphrase.clone(), "").await?;
         told.insert(name.to_owned(), passphrase);
     }
     let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&file)?;

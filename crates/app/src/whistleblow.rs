@@ -6,9 +6,9 @@
 
 use anlan_domain::register::Record;
 use anlan_model::noun::Grant;
-use anlan_model::{Clock as _, Permission, RecordId, Role, Scope, Timestamp, UserId};
+use anlan_model::{Clock as _, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
 pub use anlan_store::HolderRow;
-use anlan_store::{HolderKeyRow, KnownReport, NewWhistleblow, PartKind, PartRow, RecordOwner, SealedReport, UnsealingRow};
+use anlan_store::{HolderKeyRow, KnownReport, PartKind, PartRow, RecordOwner, SealedIdentity, SealedReport, UnsealingRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -43,11 +43,15 @@ pub const PASSPHRASE_CHARS: usize = 12;
 /// Words, files and identities of one report.
 const PARTS_MAX: i64 = 60;
 /// Bytes that are kept sealed in all.
-const SEALED_BYTES: u64 = 4_000_000_000;
+const SEALED_BYTES: u64 = 5_000_000_000;
+/// Up to so many, and so many of one day, files are taken.
+const FILES_BYTES: u64 = 4_000_000_000;
+const FILES_A_DAY_BYTES: u64 = 500_000_000;
+const DAY_US: i64 = 24 * 3_600_000_000;
 /// How long what was granted can be opened.
-const GRANTED_US: i64 = 24 * 3_600_000_000;
+const GRANTED_US: i64 = DAY_US;
 /// Sendings of one address in a minute, and of all that are counted no more.
-const SENDINGS: (u32, u32) = (5, 60);
+const SENDINGS: (u32, u32) = (10, 60);
 /// Looks by code, likewise.
 const LOOKS: (u32, u32) = (30, 3_000);
 /// Passphrases of one holder in a minute.
@@ -77,8 +81,8 @@ impl Default for Whistleblow {
     }
 }
 
-/// What somebody tells, as it is sealed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What somebody tells, as it is sealed. Nothing here has `Debug`: it would print what must not be printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Words {
     /// What is wrong.
     pub what: String,
@@ -97,7 +101,7 @@ pub struct Words {
 }
 
 /// A file as its sender calls it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileName {
     /// Its name.
     pub name: String,
@@ -106,7 +110,7 @@ pub struct FileName {
 }
 
 /// Who tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Name.
     #[serde(default)]
@@ -216,24 +220,44 @@ pub async fn holders(app: &App, scope: &Scope) -> Result<Vec<HolderRow>, AppErro
     Ok(holders)
 }
 
-/// Appoints somebody: not oneself, and somebody who looks after all of this node's territory.
+/// Appoints somebody: not oneself, and a regulator of this node's whole territory who is no administrator. While two have keys, one of them has to
+/// vouch for the new one ([`confirm`]): an administrator alone does not become both holders.
 ///
 /// # Errors
-/// Not an administrator of the whole node, oneself, nobody such, an enterprise's, too many, already one.
+/// Not an administrator of the whole node, oneself, nobody such, somebody else's territory, too many, already one.
 pub async fn appoint(app: &App, scope: &Scope, user: UserId) -> Result<(), AppError> {
     let scope = whole_node(scope)?;
     if scope.user == Some(user) {
         return Err(AppError::forbidden("whistleblow.oneself"));
     }
     let person = app.store.user(&scope, user).await?;
-    let is_regulator = |g: &Grant| g.enterprise.is_none() && matches!(g.role, Role::Supervisor | Role::Leader | Role::Inspector);
-    if !person.grants.iter().any(is_regulator) {
+    let own = RegionCode::new(&app.settings.region);
+    let is_whole = |g: &Grant| {
+        g.enterprise.is_none() && g.sector.is_none() && g.region.as_ref().is_none_or(|r| own.as_ref().is_some_and(|own| r.holds(own)))
+    };
+    let is_regulator = |g: &Grant| is_whole(g) && matches!(g.role, Role::Supervisor | Role::Leader | Role::Inspector);
+    let is_other = |g: &Grant| g.enterprise.is_some() || g.role == Role::Administrator;
+    if !person.grants.iter().any(is_regulator) || person.grants.iter().any(is_other) {
         return Err(AppError::invalid("whistleblow.regulator", "user"));
     }
     if app.store.holders().await?.len() >= HOLDERS_MAX {
         return Err(AppError::conflict("whistleblow.holders_max").with("max", HOLDERS_MAX));
     }
-    Ok(app.store.appoint_holder(&scope, user, app.clock.now()).await?)
+    let is_first = app.store.sealing_keys().await?.len() < HOLDERS_MIN;
+    Ok(app.store.appoint_holder(&scope, user, is_first, app.clock.now()).await?)
+}
+
+/// A holder with a key vouches for one who was appointed, under their passphrase.
+///
+/// # Errors
+/// Not a holder with a key, oneself, a wrong passphrase, nobody such who waits for it.
+pub async fn confirm(app: &App, scope: &Scope, user: UserId, passphrase: &str) -> Result<(), AppError> {
+    let own = scope.user.ok_or_else(|| AppError::forbidden("whistleblow.no_holder"))?;
+    if own == user {
+        return Err(AppError::forbidden("whistleblow.oneself"));
+    }
+    openers(app, own, passphrase).await?;
+    Ok(app.store.confirm_holder(scope, user, app.clock.now()).await?)
 }
 
 /// Ends an appointment.
@@ -250,17 +274,25 @@ fn whole_node(scope: &Scope) -> Result<Scope, AppError> {
     if scope.holds(None, None, None) { Ok(scope) } else { Err(AppError::forbidden("scope.outside")) }
 }
 
-/// Makes the asker's key under a passphrase that nobody else has; what was sealed to an earlier one opens under its own passphrase.
+/// Makes the asker's key under a passphrase that nobody else has. Who has one already gives its passphrase, so that a password that was reset makes
+/// no key; what was sealed to the earlier one opens under its own passphrase.
 ///
 /// # Errors
-/// Not a holder, a passphrase that is too short.
-pub async fn make_key(app: &App, scope: &Scope, passphrase: String) -> Result<(), AppError> {
+/// Not a holder, a passphrase that is too short, a wrong one of the key before.
+pub async fn make_key(app: &App, scope: &Scope, passphrase: String, current: &str) -> Result<(), AppError> {
     let user = scope.user.ok_or_else(|| AppError::forbidden("whistleblow.no_holder"))?;
     if passphrase.chars().count() < PASSPHRASE_CHARS {
         return Err(AppError::invalid("whistleblow.passphrase_short", "passphrase").with("min", PASSPHRASE_CHARS));
     }
-    if !app.store.holders().await?.iter().any(|h| h.user == user) {
-        return Err(AppError::forbidden("whistleblow.no_holder"));
+    match app.store.holders().await?.into_iter().find(|h| h.user == user) {
+        None => return Err(AppError::forbidden("whistleblow.no_holder")),
+        Some(HolderRow { key: Some(_), is_confirmed: true, .. }) => {
+            openers(app, user, current).await.map_err(|failure| match failure.code() {
+                "whistleblow.passphrase" => failure.on("current"),
+                _ => failure,
+            })?;
+        }
+        Some(_) => brake(&app.whistleblow.passphrases, &format!("holder {user}"))?,
     }
     let _turn = app.whistleblow.unlocking.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))?;
     let key = off_thread(move || HolderKey::make(&passphrase)).await?.map_err(damaged)?;
@@ -269,19 +301,29 @@ pub async fn make_key(app: &App, scope: &Scope, passphrase: String) -> Result<()
 
 // ---- reporters
 
+/// Whether an address may send something; asked before its bytes are read.
+///
+/// # Errors
+/// `whistleblow.slow_down`.
+pub fn may_send(app: &App, address: &str) -> Result<(), AppError> {
+    brake(&app.whistleblow.sendings, address)
+}
+
 /// Takes a report from anybody. Nothing of it is written but sealed; the code is in the answer alone.
 ///
 /// # Errors
-/// `whistleblow.closed` while there are not enough holders, `whistleblow.slow_down`, everything wrong with the fields at once, no room.
-pub async fn report(app: &App, address: &str, about: About, sending: Sending) -> Result<Receipt, AppError> {
-    brake(&app.whistleblow.sendings, address)?;
+/// `whistleblow.closed` while there are not enough holders, everything wrong with the fields at once, no room.
+pub async fn report(app: &App, about: About, sending: Sending) -> Result<Receipt, AppError> {
     let kind = app.registers.load().kind(KIND).map_err(|_| AppError::new(Refusal::Unavailable, "whistleblow.closed"))?;
     let keys = app.store.sealing_keys().await?;
     if keys.len() < HOLDERS_MIN {
         return Err(AppError::new(Refusal::Unavailable, "whistleblow.closed"));
     }
     let mut faults = Faults::default();
-    let region = faults.note(validate::region("region", &about.region, &app.registry.get().regions, app.today()));
+    let region = faults.note(validate::region("region", &about.region, &app.registry.get().regions, app.today()).and_then(|region| {
+        let is_here = RegionCode::new(&app.settings.region).is_some_and(|own| own.holds(&region));
+        if is_here { Ok(region) } else { Err(AppError::invalid("whistleblow.choice", "region")) }
+    }));
     let topic = faults.note(choice(&kind, "topic", &about.topic));
     faults.note(choice(&kind, "channel", &about.channel));
     let sending = faults.note(checked(sending));
@@ -293,7 +335,7 @@ pub async fn report(app: &App, address: &str, about: About, sending: Sending) ->
     getrandom::fill(&mut random).map_err(|_| AppError::new(Refusal::Internal, "internal"))?;
     let code = code_of(&random);
     let code_hash = hash_of(&random);
-    let (new, came) = off_thread(move || sealed_new(&keys, &sending, code_hash)).await?.map_err(damaged)?;
+    let came = off_thread(move || sealed(&keys, &sending)).await?.map_err(damaged)?;
 
     // The office that takes it down does so in the division that it is about; who reported is nobody here.
     let grant = Grant { role: Role::Supervisor, region: Some(region.clone()), sector: None, enterprise: None };
@@ -307,7 +349,7 @@ pub async fn report(app: &App, address: &str, about: About, sending: Sending) ->
     let mut change = app.store.change_records(&scope, now).await?;
     let record = NewRecord { enterprise: None, region: Some(region), transition: "receive".to_owned(), fields };
     let row = record::create_in(app, &mut change, &scope, "public".to_owned(), KIND, record, now).await?;
-    change.put_whistleblow(row.id, &new, &came).await?;
+    change.put_whistleblow(row.id, code_hash, &came).await?;
     app.live.records_changed(&change.commit().await?);
     Ok(Receipt { code, number: row.number })
 }
@@ -346,25 +388,23 @@ pub async fn follow(app: &App, address: &str, code: &str) -> Result<Followed, Ap
 /// # Errors
 /// As [`report`] and [`follow`]; `whistleblow.full` for a report that has very much already.
 pub async fn add(app: &App, address: &str, code: &str, sending: Sending) -> Result<(), AppError> {
-    brake(&app.whistleblow.sendings, address)?;
     let known = by_code(app, address, code).await?;
     let sending = checked(sending)?;
-    if known.parts + i64::try_from(sending.files.len()).unwrap_or(0) + 2 > PARTS_MAX {
-        return Err(AppError::conflict("whistleblow.full"));
-    }
     has_room(app, &sending).await?;
     let keys = app.store.sealing_keys().await?;
-    if keys.is_empty() {
+    if keys.len() < HOLDERS_MIN {
         return Err(AppError::new(Refusal::Unavailable, "whistleblow.closed"));
     }
-    let recipient = known.recipient;
-    let came = off_thread(move || sealed(&keys, &recipient, &sending)).await?.map_err(damaged)?;
+    let came = off_thread(move || sealed(&keys, &sending)).await?.map_err(damaged)?;
     let kind = app.registers.load().kind(KIND)?;
     let node = Scope { name: "公众".to_owned(), ..Scope::node() };
     let now = app.clock.now();
     let mut change = app.store.change_records(&node, now).await?;
     let row = change.record(KIND, known.record).await?;
-    change.put_sealed(known.record, &came, now).await?;
+    change.put_sealed(known.record, &came, PARTS_MAX).await.map_err(|failure| match failure {
+        anlan_store::StoreError::Stale => AppError::conflict("whistleblow.full"),
+        other => other.into(),
+    })?;
     let owner = RecordOwner { region: row.region.clone(), ..record::of_everyone() };
     let handler = record::read(&kind, &row)?.text("handler").and_then(|id| id.parse().ok());
     let detail = json!({"number": row.number, "title": row.title, "state": row.state});
@@ -439,38 +479,41 @@ fn checked(sending: Sending) -> Result<Sending, AppError> {
     Ok(Sending { words, identity, files })
 }
 
+/// Room for what is sent: files may be refused while words still go, so that nobody closes the form with large ones.
 async fn has_room(app: &App, sending: &Sending) -> Result<(), AppError> {
     let bytes: usize = sending.files.iter().map(|(_, bytes)| bytes.len()).sum();
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    let is_full = app.store.sealed_usage().await?.saturating_add(bytes) > SEALED_BYTES;
-    if is_full || !pressure::has_room_for_files(app.attachments.root(), app.settings.disk_free_min_mb, bytes) {
+    let (all, today) = app.store.sealed_usage(app.clock.now().plus_us(-DAY_US)).await?;
+    if bytes > 0 && (all.saturating_add(bytes) > FILES_BYTES || today.saturating_add(bytes) > FILES_A_DAY_BYTES) {
+        return Err(AppError::invalid("whistleblow.files_full", "files"));
+    }
+    if all > SEALED_BYTES || !pressure::has_room_for_files(app.attachments.root(), app.settings.disk_free_min_mb, bytes) {
         return Err(AppError::new(Refusal::Unavailable, "whistleblow.no_room"));
     }
     Ok(())
 }
 
-fn sealed_new(keys: &[HolderKeyRow], sending: &Sending, code_hash: [u8; 32]) -> Result<(NewWhistleblow, SealedReport), SealError> {
-    let report = ReportKey::make();
-    let mut locks = Vec::new();
-    for asker in keys {
-        for granter in keys.iter().filter(|granter| granter.user != asker.user) {
-            locks.push((asker.n, granter.n, report.for_two(&asker.recipient, &granter.recipient)?));
-        }
-    }
-    let recipient = report.recipient();
-    let came = sealed(keys, &recipient, sending)?;
-    Ok((NewWhistleblow { code_hash, recipient, locks }, came))
-}
-
-fn sealed(keys: &[HolderKeyRow], report: &str, sending: &Sending) -> Result<SealedReport, SealError> {
+/// Words and files to every holder; the identity to a key of its own, whose secret is left for each two of them.
+fn sealed(keys: &[HolderKeyRow], sending: &Sending) -> Result<SealedReport, SealError> {
     let holders: Vec<&str> = keys.iter().map(|key| key.recipient.as_str()).collect();
     let text = |value: &Json| sealing::padded(value.to_string());
     let identity = &sending.identity;
     Ok(SealedReport {
         words: sealing::seal(&holders, text(&json!(sending.words)).as_bytes())?,
         files: sending.files.iter().map(|(_, bytes)| sealing::seal(&holders, bytes)).collect::<Result<_, _>>()?,
-        identity: (*identity != Identity::default()).then(|| sealing::seal(&[report], text(&json!(identity)).as_bytes())).transpose()?,
+        identity: (*identity != Identity::default()).then(|| sealed_identity(keys, text(&json!(identity)).as_bytes())).transpose()?,
     })
+}
+
+fn sealed_identity(keys: &[HolderKeyRow], bytes: &[u8]) -> Result<SealedIdentity, SealError> {
+    let key = ReportKey::make();
+    let mut locks = Vec::new();
+    for asker in keys {
+        for granter in keys.iter().filter(|granter| granter.user != asker.user) {
+            locks.push((asker.n, granter.n, key.for_two(&asker.recipient, &granter.recipient)?));
+        }
+    }
+    Ok(SealedIdentity { bytes: sealing::seal(&[&key.recipient()], bytes)?, locks })
 }
 
 fn shown(record: &Record, field: &str) -> String {
@@ -537,21 +580,32 @@ pub async fn view(app: &App, scope: &Scope, record: RecordId) -> Result<SealedVi
     Ok(SealedView { parts, unsealings: app.store.unsealings(record).await?, may_open })
 }
 
-/// Opens the words of a report; it stands in the audit.
+/// Opens the words of a report, and says how many sendings stayed closed to this passphrase; it stands in the audit.
 ///
 /// # Errors
-/// Not there or not visible, no holder, a wrong passphrase, sealed to others.
-pub async fn open(app: &App, scope: &Scope, record: RecordId, passphrase: &str) -> Result<Vec<OpenedWords>, AppError> {
-    let opener = unlocked(app, scope, record, passphrase).await?;
+/// Not there or not visible, no holder, a wrong passphrase, nothing that is sealed to its key.
+pub async fn open(app: &App, scope: &Scope, record: RecordId, passphrase: &str) -> Result<(Vec<OpenedWords>, usize), AppError> {
+    let openers = unlocked(app, scope, record, passphrase).await?;
     let parts = app.store.sealed_parts(record).await?;
-    let mut opened = Vec::new();
+    let (mut opened, mut closed) = (Vec::new(), 0);
     for (n, received_at, bytes) in app.store.sealed_bytes(record, PartKind::Words, None).await? {
-        let words: Words = serde_json::from_slice(&any(&opener, &bytes)?).map_err(|_| damaged(SealError::Damaged))?;
+        // What came while the holder had another key, or none.
+        let bytes = match any(&openers, &bytes) {
+            Err(SealError::Stranger) => {
+                closed += 1;
+                continue;
+            }
+            other => other.map_err(damaged)?,
+        };
+        let words: Words = serde_json::from_slice(&bytes).map_err(|_| damaged(SealError::Damaged))?;
         let files = parts.iter().filter(|part| part.words == Some(n)).map(|part| part.n).collect();
         opened.push(OpenedWords { received_at, words, files });
     }
+    if opened.is_empty() {
+        return Err(damaged(SealError::Stranger));
+    }
     note(app, scope, record, "open_words", json!({"words": opened.len()})).await?;
-    Ok(opened)
+    Ok((opened, closed))
 }
 
 /// Opens one file of a report; it stands in the audit.
@@ -562,7 +616,7 @@ pub async fn open_file(app: &App, scope: &Scope, record: RecordId, n: i64, passp
     let opener = unlocked(app, scope, record, passphrase).await?;
     let mut found = app.store.sealed_bytes(record, PartKind::File, Some(n)).await?;
     let (.., bytes) = found.pop().ok_or_else(AppError::not_found)?;
-    let bytes = off_thread(move || any(&opener, &bytes)).await??;
+    let bytes = off_thread(move || any(&opener, &bytes)).await?.map_err(damaged)?;
     note(app, scope, record, "open_file", json!({"part": n})).await?;
     Ok(bytes)
 }
@@ -599,12 +653,22 @@ pub async fn grant(app: &App, scope: &Scope, record: RecordId, n: i64, passphras
     if locks.is_empty() {
         return Err(AppError::conflict("whistleblow.no_lock"));
     }
-    let opener = unlocked(app, scope, record, passphrase).await?;
-    let (key, layer) =
-        locks.iter().find_map(|(asker, _, bytes)| Some((*asker, any(&opener, bytes).ok()?))).ok_or_else(|| damaged(SealError::Stranger))?;
+    let openers = unlocked(app, scope, record, passphrase).await?;
+    // One layer of each identity: two keys of one person have a lock each, and one of them is enough.
+    let mut layers: Vec<(i64, Vec<u8>)> = Vec::new();
+    for (part, bytes) in &locks {
+        if let Ok(layer) = any(&openers, bytes)
+            && layers.last().is_none_or(|(last, _)| last != part)
+        {
+            layers.push((*part, layer));
+        }
+    }
+    if layers.is_empty() {
+        return Err(damaged(SealError::Stranger));
+    }
     let now = app.clock.now();
     let mut change = app.store.change_records(&act, now).await?;
-    change.decide_unsealing(record, n, &scope.name, Ok((key, &layer, now.plus_us(GRANTED_US)))).await?;
+    change.decide_unsealing(record, n, &scope.name, Ok((&layers, now.plus_us(GRANTED_US)))).await?;
     app.live.records_changed(&change.commit().await?);
     Ok(())
 }
@@ -628,13 +692,18 @@ pub async fn refuse(app: &App, scope: &Scope, record: RecordId, n: i64, opinion:
 /// As [`open`]; not granted to the asker, or a day over.
 pub async fn unseal(app: &App, scope: &Scope, record: RecordId, n: i64, passphrase: &str) -> Result<Vec<Identity>, AppError> {
     let (act, user) = holder(app, scope, record).await?;
-    let (_, layer) = app.store.unsealing_layer(record, n, user, app.clock.now()).await?;
-    let opener = unlocked(app, scope, record, passphrase).await?;
-    let report = opener.iter().find_map(|key| sealing::report_key(key, &layer).ok()).ok_or_else(|| damaged(SealError::Stranger))?;
+    let layers = app.store.unsealing_layers(record, n, user, app.clock.now()).await?;
+    let openers = unlocked(app, scope, record, passphrase).await?;
     let mut who = Vec::new();
-    for (.., bytes) in app.store.sealed_bytes(record, PartKind::Identity, None).await? {
-        let bytes = report.open(&bytes).map_err(damaged)?;
-        who.push(serde_json::from_slice(&bytes).map_err(|_| damaged(SealError::Damaged))?);
+    for (part, layer) in layers {
+        let Some(key) = openers.iter().find_map(|key| sealing::report_key(key, &layer).ok()) else { continue };
+        for (.., bytes) in app.store.sealed_bytes(record, PartKind::Identity, Some(part)).await? {
+            let bytes = key.open(&bytes).map_err(damaged)?;
+            who.push(serde_json::from_slice(&bytes).map_err(|_| damaged(SealError::Damaged))?);
+        }
+    }
+    if who.is_empty() {
+        return Err(damaged(SealError::Stranger));
     }
     let mut change = app.store.change_records(&act, app.clock.now()).await?;
     change.opened_unsealing(record, n).await?;
@@ -673,11 +742,18 @@ async fn to_decide(app: &App, scope: &Scope, record: RecordId, n: i64) -> Result
     Ok((act, user, asked))
 }
 
-/// The asker's keys that this passphrase opens; one at least.
+/// The asker's keys that this passphrase opens, if they see the record; one at least.
 async fn unlocked(app: &App, scope: &Scope, record: RecordId, passphrase: &str) -> Result<Vec<Opener>, AppError> {
     let (_, user) = holder(app, scope, record).await?;
+    openers(app, user, passphrase).await
+}
+
+async fn openers(app: &App, user: UserId, passphrase: &str) -> Result<Vec<Opener>, AppError> {
     brake(&app.whistleblow.passphrases, &format!("holder {user}"))?;
     let keys = app.store.keys_of_holder(user).await?;
+    if keys.is_empty() {
+        return Err(AppError::forbidden("whistleblow.no_holder"));
+    }
     let passphrase = passphrase.to_owned();
     let _turn = app.whistleblow.unlocking.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))?;
     let unlock = move || -> Vec<Opener> {
@@ -687,7 +763,7 @@ async fn unlocked(app: &App, scope: &Scope, record: RecordId, passphrase: &str) 
     if openers.is_empty() { Err(AppError::invalid("whistleblow.passphrase", "passphrase")) } else { Ok(openers) }
 }
 
-fn any(openers: &[Opener], bytes: &[u8]) -> Result<Vec<u8>, AppError> {
+fn any(openers: &[Opener], bytes: &[u8]) -> Result<Vec<u8>, SealError> {
     let mut last = SealError::Stranger;
     for opener in openers {
         match opener.open(bytes) {
@@ -695,7 +771,7 @@ fn any(openers: &[Opener], bytes: &[u8]) -> Result<Vec<u8>, AppError> {
             Err(failure) => last = failure,
         }
     }
-    Err(damaged(last))
+    Err(last)
 }
 
 async fn note(app: &App, scope: &Scope, record: RecordId, action: &'static str, detail: Json) -> Result<(), AppError> {

@@ -28,7 +28,6 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
     let mut put = |name: HeaderName, value: &'static str| out.insert(name, HeaderValue::from_static(value));
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     put(header::X_FRAME_OPTIONS, "DENY");
-    put(header::REFERRER_POLICY, "same-origin");
     put(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     if shared.secure {
         put(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
@@ -36,6 +35,7 @@ pub(crate) async fn headers(State(shared): State<Shared>, request: Request, next
     if shared.demo {
         put(HeaderName::from_static("x-anlan-demo"), "1");
     }
+    out.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     // What is given out as a file brings a stricter one.
     out.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CSP));
     if api && !out.contains_key(header::CACHE_CONTROL) {

@@ -679,6 +679,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ),
     ("whistleblow.file_large", "有文件超过 {max_mb} MB，请缩小后再传。", "A file is larger than {max_mb} MB; make it smaller."),
     ("whistleblow.files", "一次最多 {max} 个文件。", "At most {max} files at once."),
+    (
+        "whistleblow.files_full",
+        "暂时不能接收文件。请去掉文件后提交，文字照常接收。",
+        "Files cannot be taken now. Send it without them; words are taken.",
+    ),
     ("whistleblow.form", "表单不完整，请返回重新填写。", "The form did not come whole; go back and fill it in again."),
     (
         "whistleblow.full",
@@ -697,7 +702,11 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("whistleblow.own_question", "自己的申请须由另一名保管人决定。", "Another holder decides on one's own question."),
     ("whistleblow.passphrase", "口令不对。", "The passphrase is wrong."),
     ("whistleblow.passphrase_short", "口令至少 {min} 个字符。", "The passphrase has at least {min} characters."),
-    ("whistleblow.regulator", "保管人须是监管人员、检查人员或领导。", "A holder is a supervisor, an inspector or a leader."),
+    (
+        "whistleblow.regulator",
+        "保管人须是负责本节点全部辖区的监管人员、检查人员或领导，且不是管理员、没有企业角色。",
+        "A holder is a supervisor, inspector or leader of the node’s whole territory, no administrator, of no enterprise.",
+    ),
     (
         "whistleblow.sending_large",
         "提交的内容合计超过 {max_mb} MB，请减少文件。",
@@ -706,8 +715,8 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("whistleblow.slow_down", "提交或查询太频繁，请在 {seconds} 秒后重试。", "Too often; try again in {seconds} seconds."),
     (
         "whistleblow.stranger",
-        "收到这件举报时没有向您的密钥密封，请由其他保管人解封。",
-        "It was not sealed to your key when it came; another holder can open it.",
+        "不是向这个口令的密钥密封的：请用更换密钥以前的口令再解封一次，或请其他保管人解封。",
+        "It was not sealed to the key of this passphrase: try the one before, or ask another holder.",
     ),
     ("whistleblow.too_short", "请至少写 {min} 个字。", "Write at least {min} characters."),
     ("window.empty", "结束时间必须晚于开始时间。", "The end of the time must lie after its beginning."),

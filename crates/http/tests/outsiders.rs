@@ -334,6 +334,9 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /whistleblow/holders" => ("/whistleblow/holders".into(), None, Refused),
         "put /whistleblow/holders/{id}" => (format!("/whistleblow/holders/{}", w.user), None, Refused),
         "delete /whistleblow/holders/{id}" => (format!("/whistleblow/holders/{}", w.user), None, Refused),
+        "post /whistleblow/holders/{id}/confirm" => {
+            (format!("/whistleblow/holders/{}/confirm", w.user), Some(json!({"passphrase": "x"})), Refused)
+        }
         "put /whistleblow/key" => ("/whistleblow/key".into(), Some(json!({"passphrase": "x".repeat(12)})), Refused),
         "get /whistleblow/reports/{id}" => (format!("/whistleblow/reports/{}", w.record), None, Refused),
         "post /whistleblow/reports/{id}/open" => {

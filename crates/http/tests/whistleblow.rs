@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use common::{Answer, ELSEWHERE, HERE, Node, ask, node, open, send, settings, text};
 use serde_json::{Value, json};
@@ -29,7 +32,12 @@ async fn send_form(node: &Node, path: &str, fields: &[(&str, &str)], files: &[(&
     body.extend(format!("--{BOUNDARY}--\r\n").bytes());
     let request =
         Request::post(path).header("content-type", format!("multipart/form-data; boundary={BOUNDARY}")).header("host", "localhost");
-    send(&node.router, request.body(Body::from(body)).unwrap()).await
+    let mut request = request.body(Body::from(body)).unwrap();
+    // Each from an address of its own: one that sends often is told to wait.
+    static VISITORS: AtomicU16 = AtomicU16::new(1);
+    let [a, b] = VISITORS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([10, 0, a, b], 40_000))));
+    send(&node.router, request).await
 }
 
 async fn follow(node: &Node, code: &str) -> Answer {
@@ -206,7 +214,7 @@ async fn a_report_goes_from_the_public_page_to_its_reward_and_says_nobody_who_re
     let later = anlan_model::Clock::now(&*w.node.app.clock).plus_us(25 * 3_600_000_000);
     w.node.app.clock.set(later).unwrap().unwrap();
     assert_eq!(w.ask("POST", &one("open"), &w.holders[0], pass(0)).await.code(404), "row.not_found", "a day is over");
-    assert_eq!(anlan_app::whistleblow::forget_granted(&w.node.app).await.unwrap(), 1);
+    assert_eq!(anlan_app::whistleblow::forget_granted(&w.node.app).await.unwrap(), 2);
     assert_eq!(anlan_app::whistleblow::forget_granted(&w.node.app).await.unwrap(), 0);
 
     // Nowhere on the disk, while it runs, in a backup, or after it stopped: no mark, no code.
@@ -261,6 +269,29 @@ async fn nothing_is_taken_before_there_are_two_holders_with_keys() {
     assert_eq!((holders["open"].clone(), holders["holders"].as_array().unwrap().len()), (json!(true), 2));
     assert!(holders["holders"][0].get("locked").is_none());
     assert_eq!(w.ask("GET", "/whistleblow/holders", &w.inspector, None).await.code(403), "whistleblow.no_holder");
+    // A third is sealed to only when one of the two vouches for them: an administrator alone does not make both holders.
+    let third = format!("/whistleblow/holders/{}", w.ids[2]);
+    w.ask("PUT", &third, &w.node.admin, None).await.ok(204);
+    w.ask("PUT", "/whistleblow/key", &w.holders[2], Some(json!({"passphrase": PASS[2]}))).await.ok(204);
+    page(send_form(&w.node, "/public/report", &fields, &[]).await, 201);
+    let list = w.ask("GET", "/registers/whistleblow_report/records", &w.holders[2], None).await.ok(200);
+    let newest = list["records"].as_array().unwrap().iter().max_by_key(|r| text(&r["number"])).unwrap();
+    let at = format!("/whistleblow/reports/{}/open", text(&newest["id"]));
+    let pass = |n: usize| Some(json!({"passphrase": PASS[n]}));
+    assert_eq!(w.ask("POST", &at, &w.holders[2], pass(2)).await.code(403), "whistleblow.no_holder");
+    assert_eq!(w.ask("POST", &format!("{third}/confirm"), &w.holders[2], pass(2)).await.code(403), "whistleblow.oneself");
+    assert_eq!(w.ask("POST", &format!("{third}/confirm"), &w.node.admin, pass(2)).await.code(403), "whistleblow.no_holder");
+    assert_eq!(w.ask("POST", &format!("{third}/confirm"), &w.holders[0], pass(1)).await.code(400), "whistleblow.passphrase");
+    w.ask("POST", &format!("{third}/confirm"), &w.holders[0], pass(0)).await.ok(204);
+    assert_eq!(w.ask("POST", &at, &w.holders[2], pass(2)).await.code(409), "whistleblow.stranger", "it came before");
+    // A password that was reset makes no key.
+    let wrong = json!({"passphrase": "another passphrase", "current": "x"});
+    assert_eq!(
+        w.ask("PUT", "/whistleblow/key", &w.holders[2], Some(wrong)).await.refused(400),
+        [("whistleblow.passphrase".to_owned(), "current".to_owned())]
+    );
+    w.ask("PUT", "/whistleblow/key", &w.holders[2], Some(json!({"passphrase": "another passphrase", "current": PASS[2]}))).await.ok(204);
+    w.ask("DELETE", &third, &w.node.admin, None).await.ok(204);
     // One who was dismissed opens nothing any more, and it is closed again.
     w.ask("DELETE", &format!("/whistleblow/holders/{}", w.ids[1]), &w.node.admin, None).await.ok(204);
     page(form(&w).await, 503);
@@ -290,9 +321,10 @@ async fn a_form_that_does_not_fit_comes_back_with_what_was_written() {
         "{answer}"
     );
     let many: Vec<(&str, &[u8])> = (0..6).map(|_| ("a.txt", b"x".as_slice())).collect();
-    assert!(page(send_form(&w.node, "/public/report?lang=en", &fields, &many).await, 400).contains("At most 5 files"));
+    assert!(page(send_form(&w.node, "/public/report?lang=en", &fields, &many).await, 413).contains("At most 5 files"));
     let large = vec![0; 8_000_001];
-    assert!(page(send_form(&w.node, "/public/report", &fields, &[("a.mp4", &large)]).await, 413).contains("8 MB"));
+    let answer = page(send_form(&w.node, "/public/report", &fields, &[("a.mp4", &large)]).await, 413);
+    assert!(answer.contains("8 MB") && answer.contains("&lt;b&gt;某厂&lt;/b&gt;"), "what was written is there still");
     // Garbage instead of a form, a code that is none, another's page.
     let request = Request::post("/public/report").header("content-type", "multipart/form-data; boundary=x").header("host", "localhost");
     page(send(&w.node.router, request.body(Body::from("no form")).unwrap()).await, 400);

@@ -2,7 +2,9 @@
 CREATE TABLE holder (
     user_id {{BIGINT}} PRIMARY KEY,
     appointed_by_name {{TEXT}} NOT NULL,
-    appointed_at_us {{BIGINT}} NOT NULL
+    appointed_at_us {{BIGINT}} NOT NULL,
+    -- Another holder who vouches for them; empty while there were none to do so. NULL = not yet: nothing is sealed to them.
+    confirmed_by_name {{TEXT}}
 );
 
 -- Keys of holders (保管人), each under its holder's passphrase. A key that no longer seals still opens.
@@ -23,8 +25,6 @@ CREATE TABLE whistleblow (
     record_id {{BIGINT}} PRIMARY KEY,
     -- SHA-256 of the receipt code.
     code_hash {{BLOB}} NOT NULL UNIQUE,
-    -- age1…: identities are sealed to it, and nobody has its secret.
-    recipient {{TEXT}} NOT NULL,
     -- Words and files that came, for the brake of one report.
     parts {{BIGINT}} NOT NULL
 );
@@ -42,13 +42,13 @@ CREATE TABLE sealed_part (
 );
 CREATE INDEX sealed_part_record ON sealed_part (record_id, n);
 
--- The secret of a report for each two holders: sealed to the asker's key, and around that to the granter's.
+-- The secret of an identity's key for each two holders: sealed to the asker's key, and around that to the granter's.
 CREATE TABLE sealed_lock (
-    record_id {{BIGINT}} NOT NULL,
+    part_n {{BIGINT}} NOT NULL,
     asker_key {{BIGINT}} NOT NULL,
     granter_key {{BIGINT}} NOT NULL,
     bytes {{BLOB}} NOT NULL,
-    PRIMARY KEY (record_id, asker_key, granter_key)
+    PRIMARY KEY (part_n, asker_key, granter_key)
 );
 
 -- Questions for who reported: one holder asks, another grants.
@@ -65,10 +65,16 @@ CREATE TABLE unsealing (
     decided_at_us {{BIGINT}},
     -- Why it was refused.
     opinion {{TEXT}} NOT NULL DEFAULT '',
-    -- What the granter left: sealed to the asker's key of this number, until then.
-    layer {{BLOB}},
-    layer_key {{BIGINT}},
+    -- Until when the asker can open what was granted.
     until_us {{BIGINT}},
     opened_at_us {{BIGINT}}
 );
 CREATE INDEX unsealing_record ON unsealing (record_id, n);
+
+-- What a granter left of a lock: sealed to the asker's key.
+CREATE TABLE unsealing_layer (
+    unsealing_n {{BIGINT}} NOT NULL,
+    part_n {{BIGINT}} NOT NULL,
+    bytes {{BLOB}} NOT NULL,
+    PRIMARY KEY (unsealing_n, part_n)
+);

@@ -122,7 +122,7 @@ pub use thinned::{Counted, ThinnedPart, ThinnedRow, Thinning};
 pub use transfer::{Elsewhere, GivenEnterprise, GivenRecord, TransferDoc, TransferPreview, TransferRow};
 pub use user::{NewUser, UserChange};
 pub use vehicle::{Seen, VehicleChange, VehicleFilter, VehicleRow};
-pub use whistleblow::{HolderKeyRow, HolderRow, KnownReport, NewWhistleblow, PartKind, PartRow, SealedReport, UnsealingRow};
+pub use whistleblow::{HolderKeyRow, HolderRow, KnownReport, PartKind, PartRow, SealedIdentity, SealedReport, UnsealingRow};
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]

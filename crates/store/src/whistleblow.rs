@@ -24,6 +24,8 @@ pub struct HolderRow {
     pub appointed_by: String,
     /// When.
     pub appointed_at: Timestamp,
+    /// Another holder vouched for them, or there was none yet to do so; before that nothing is sealed to them.
+    pub is_confirmed: bool,
     /// The key that is sealed to now, and since when; `None` = they have made none yet.
     pub key: Option<(String, Timestamp)>,
 }
@@ -88,16 +90,14 @@ pub struct SealedReport {
     /// Files with them.
     pub files: Vec<Vec<u8>>,
     /// Who reported.
-    pub identity: Option<Vec<u8>>,
+    pub identity: Option<SealedIdentity>,
 }
 
-/// What makes a record a sealed report.
-pub struct NewWhistleblow {
-    /// SHA-256 of the receipt code.
-    pub code_hash: [u8; 32],
-    /// Key of the report.
-    pub recipient: String,
-    /// Its secret for each two holders: keys of asker and granter, bytes.
+/// Who reported, sealed to a key of its own.
+pub struct SealedIdentity {
+    /// The identity.
+    pub bytes: Vec<u8>,
+    /// The key's secret for each two holders: keys of asker and granter, bytes.
     pub locks: Vec<(i64, i64, Vec<u8>)>,
 }
 
@@ -106,8 +106,6 @@ pub struct NewWhistleblow {
 pub struct KnownReport {
     /// The record.
     pub record: RecordId,
-    /// To which identities are sealed.
-    pub recipient: String,
     /// Parts that came.
     pub parts: i64,
 }
@@ -150,11 +148,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn holders(&self) -> Result<Vec<HolderRow>, StoreError> {
-        let q = sql("SELECT h.user_id, u.name, u.disabled, h.appointed_by_name, h.appointed_at_us, k.recipient, k.made_at_us
+        let q = sql(
+            "SELECT h.user_id, u.name, u.disabled, h.appointed_by_name, h.appointed_at_us, h.confirmed_by_name, k.recipient, k.made_at_us
 FROM holder AS h
 INNER JOIN users AS u ON u.id = h.user_id
 LEFT JOIN holder_key AS k ON k.user_id = h.user_id AND k.retired_at_us IS NULL
-ORDER BY h.appointed_at_us, h.user_id");
+ORDER BY h.appointed_at_us, h.user_id",
+        );
         self.db.rows(q).await?.iter().map(read_holder).collect()
     }
 
@@ -167,7 +167,7 @@ ORDER BY h.appointed_at_us, h.user_id");
 FROM holder AS h
 INNER JOIN users AS u ON u.id = h.user_id
 INNER JOIN holder_key AS k ON k.user_id = h.user_id
-WHERE k.retired_at_us IS NULL AND u.disabled = 0
+WHERE k.retired_at_us IS NULL AND u.disabled = 0 AND h.confirmed_by_name IS NOT NULL
 ORDER BY k.n");
         self.db.rows(q).await?.iter().map(read_key).collect()
     }
@@ -180,23 +180,37 @@ ORDER BY k.n");
         let q = sql("SELECT k.n, k.user_id, k.recipient, k.locked
 FROM holder_key AS k
 INNER JOIN holder AS h ON h.user_id = k.user_id
-WHERE k.user_id = $1
+WHERE k.user_id = $1 AND h.confirmed_by_name IS NOT NULL
 ORDER BY k.n DESC");
         self.db.rows(q.bind(user)).await?.iter().map(read_key).collect()
     }
 
-    /// Appoints a holder.
+    /// Appoints a holder; `is_confirmed` while nobody is there to vouch for them.
     ///
     /// # Errors
     /// [`StoreError::Taken`] if they are one, [`StoreError::Database`].
-    pub async fn appoint_holder(&self, scope: &Scope, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn appoint_holder(&self, scope: &Scope, user: UserId, is_confirmed: bool, now: Timestamp) -> Result<(), StoreError> {
         let mut change = self.change(scope, now).await?;
-        let insert =
-            sql("INSERT INTO holder (user_id, appointed_by_name, appointed_at_us) VALUES ($1, $2, $3) ON CONFLICT (user_id) DO NOTHING");
-        if change.tx.run(insert.bind(user).bind(scope.name.as_str()).bind(now)).await? == 0 {
+        let insert = sql("INSERT INTO holder (user_id, appointed_by_name, appointed_at_us, confirmed_by_name) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id) DO NOTHING");
+        if change.tx.run(insert.bind(user).bind(scope.name.as_str()).bind(now).bind(is_confirmed.then_some(""))).await? == 0 {
             return Err(StoreError::Taken { field: "user" });
         }
         told(&mut change, "appoint", user).await?;
+        change.commit().await
+    }
+
+    /// Another holder vouches for one who was appointed.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if nobody such waits for it, [`StoreError::Database`].
+    pub async fn confirm_holder(&self, scope: &Scope, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+        let mut change = self.change(scope, now).await?;
+        let confirm = sql("UPDATE holder SET confirmed_by_name = $1 WHERE user_id = $2 AND confirmed_by_name IS NULL");
+        if change.tx.run(confirm.bind(scope.name.as_str()).bind(user)).await? == 0 {
+            return Err(StoreError::Stale);
+        }
+        told(&mut change, "confirm", user).await?;
         change.commit().await
     }
 
@@ -242,9 +256,9 @@ ORDER BY k.n DESC");
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Database`].
     pub async fn whistleblow_by_code(&self, code_hash: &[u8; 32]) -> Result<KnownReport, StoreError> {
-        let q = sql("SELECT record_id, recipient, parts FROM whistleblow WHERE code_hash = $1").bind(code_hash);
+        let q = sql("SELECT record_id, parts FROM whistleblow WHERE code_hash = $1").bind(code_hash);
         let row = self.db.row(q).await?.ok_or(StoreError::NotFound)?;
-        Ok(KnownReport { record: row.get("record_id")?, recipient: row.get("recipient")?, parts: row.get("parts")? })
+        Ok(KnownReport { record: row.get("record_id")?, parts: row.get("parts")? })
     }
 
     /// What came with a report, in order.
@@ -277,28 +291,33 @@ ORDER BY k.n DESC");
         self.db.rows(q).await?.iter().map(|row| Ok((row.get("n")?, row.get("received_at_us")?, row.get("bytes")?))).collect()
     }
 
-    /// Bytes of everything that is kept sealed.
+    /// Bytes of everything that is kept sealed, and of what came since.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn sealed_usage(&self) -> Result<u64, StoreError> {
-        let q = sql("SELECT COALESCE(CAST(SUM(LENGTH(bytes)) AS BIGINT), 0) AS bytes FROM sealed_part");
-        Ok(u64::try_from(self.db.row(q).await?.ok_or(StoreError::NotFound)?.get::<i64>("bytes")?).unwrap_or(0))
+    pub async fn sealed_usage(&self, since: Timestamp) -> Result<(u64, u64), StoreError> {
+        let q = sql("SELECT COALESCE(CAST(SUM(LENGTH(bytes)) AS BIGINT), 0) AS bytes,
+  COALESCE(CAST(SUM(CASE WHEN received_at_us >= $1 THEN LENGTH(bytes) ELSE 0 END) AS BIGINT), 0) AS late
+FROM sealed_part");
+        let row = self.db.row(q.bind(since)).await?.ok_or(StoreError::NotFound)?;
+        let number = |name: &str| Ok::<u64, StoreError>(u64::try_from(row.get::<i64>(name)?).unwrap_or(0));
+        Ok((number("bytes")?, number("late")?))
     }
 
-    /// Locks of a report between keys of an asker and of a granter: the keys, and the bytes.
+    /// Locks of a report's identities between an asker and a granter: number of the part, and the bytes.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn sealed_locks(&self, record: RecordId, asker: UserId, granter: UserId) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError> {
-        let q = sql("SELECT l.asker_key, l.granter_key, l.bytes
-FROM sealed_lock AS l
+    pub async fn sealed_locks(&self, record: RecordId, asker: UserId, granter: UserId) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let q = sql("SELECT l.part_n, l.bytes
+FROM sealed_part AS p
+INNER JOIN sealed_lock AS l ON l.part_n = p.n
 INNER JOIN holder_key AS a ON a.n = l.asker_key
 INNER JOIN holder_key AS g ON g.n = l.granter_key
-WHERE l.record_id = $1 AND a.user_id = $2 AND g.user_id = $3
-ORDER BY l.asker_key DESC, l.granter_key DESC");
+WHERE p.record_id = $1 AND a.user_id = $2 AND g.user_id = $3
+ORDER BY l.part_n");
         let rows = self.db.rows(q.bind(record).bind(asker).bind(granter)).await?;
-        rows.iter().map(|row| Ok((row.get("asker_key")?, row.get("granter_key")?, row.get("bytes")?))).collect()
+        rows.iter().map(|row| Ok((row.get("part_n")?, row.get("bytes")?))).collect()
     }
 
     /// Questions for who reported, in order; of one report, if `record` says which.
@@ -310,15 +329,27 @@ ORDER BY l.asker_key DESC, l.granter_key DESC");
         self.db.rows(q).await?.iter().map(read_unsealing).collect()
     }
 
-    /// What a granter left to the asker: the asker's key, and the layer.
+    /// What a granter left to the asker: number of the part, and the layer.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] unless it is granted and not over, [`StoreError::Database`].
-    pub async fn unsealing_layer(&self, record: RecordId, n: i64, asker: UserId, now: Timestamp) -> Result<(i64, Vec<u8>), StoreError> {
-        let q = sql("SELECT layer_key, layer FROM unsealing
-WHERE record_id = $1 AND n = $2 AND asked_by = $3 AND state = 'granted' AND until_us > $4 AND layer IS NOT NULL");
-        let row = self.db.row(q.bind(record).bind(n).bind(asker).bind(now)).await?.ok_or(StoreError::NotFound)?;
-        Ok((row.get("layer_key")?, row.get("layer")?))
+    pub async fn unsealing_layers(
+        &self,
+        record: RecordId,
+        n: i64,
+        asker: UserId,
+        now: Timestamp,
+    ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let q = sql("SELECT l.part_n, l.bytes
+FROM unsealing AS u
+INNER JOIN unsealing_layer AS l ON l.unsealing_n = u.n
+WHERE u.record_id = $1 AND u.n = $2 AND u.asked_by = $3 AND u.state = 'granted' AND u.until_us > $4
+ORDER BY l.part_n");
+        let rows = self.db.rows(q.bind(record).bind(n).bind(asker).bind(now)).await?;
+        if rows.is_empty() {
+            return Err(StoreError::NotFound);
+        }
+        rows.iter().map(|row| Ok((row.get("part_n")?, row.get("bytes")?))).collect()
     }
 
     /// Drops what granters left and nobody may open any more; how many.
@@ -327,56 +358,54 @@ WHERE record_id = $1 AND n = $2 AND asked_by = $3 AND state = 'granted' AND unti
     /// [`StoreError::Database`].
     pub async fn drop_layers(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut tx = self.db.begin().await?;
-        let n = tx.run(sql("UPDATE unsealing SET layer = NULL WHERE layer IS NOT NULL AND until_us <= $1").bind(now)).await?;
+        let drop = sql("DELETE FROM unsealing_layer WHERE unsealing_n IN (SELECT u.n FROM unsealing AS u WHERE u.until_us <= $1)");
+        let n = tx.run(drop.bind(now)).await?;
         tx.commit().await?;
         Ok(n)
     }
 }
 
 impl RecordChange<'_> {
-    /// Makes a record a sealed report with what came.
+    /// Makes a record a sealed report with what came; `code_hash` is the SHA-256 of its receipt code.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn put_whistleblow(&mut self, record: RecordId, new: &NewWhistleblow, came: &SealedReport) -> Result<(), StoreError> {
-        let now = self.change().now;
-        let insert = sql("INSERT INTO whistleblow (record_id, code_hash, recipient, parts) VALUES ($1, $2, $3, 0)");
-        self.tx().run(insert.bind(record).bind(new.code_hash).bind(new.recipient.as_str())).await?;
-        for (asker, granter, bytes) in &new.locks {
-            let insert = sql("INSERT INTO sealed_lock (record_id, asker_key, granter_key, bytes) VALUES ($1, $2, $3, $4)");
-            self.tx().run(insert.bind(record).bind(*asker).bind(*granter).bind(bytes)).await?;
-        }
-        self.put_sealed(record, came, now).await
+    pub async fn put_whistleblow(&mut self, record: RecordId, code_hash: [u8; 32], came: &SealedReport) -> Result<(), StoreError> {
+        let insert = sql("INSERT INTO whistleblow (record_id, code_hash, parts) VALUES ($1, $2, 0)");
+        self.tx().run(insert.bind(record).bind(code_hash)).await?;
+        self.put_sealed(record, came, i64::MAX).await
     }
 
-    /// Keeps more of a report.
+    /// Keeps more of a report, as long as it has no more than `most` parts.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn put_sealed(&mut self, record: RecordId, came: &SealedReport, now: Timestamp) -> Result<(), StoreError> {
-        let words = self.put_part(record, PartKind::Words, None, &came.words, now).await?;
+    /// [`StoreError::Stale`] beyond that, [`StoreError::Database`].
+    pub async fn put_sealed(&mut self, record: RecordId, came: &SealedReport, most: i64) -> Result<(), StoreError> {
+        let n = 1 + came.files.len() + usize::from(came.identity.is_some());
+        let count = sql("UPDATE whistleblow SET parts = parts + $1 WHERE record_id = $2 AND parts <= $3 - $1");
+        let n = i64::try_from(n).unwrap_or(i64::MAX);
+        if self.tx().run(count.bind(n).bind(record).bind(most)).await? == 0 {
+            return Err(StoreError::Stale);
+        }
+        let words = self.put_part(record, PartKind::Words, None, &came.words).await?;
         for file in &came.files {
-            self.put_part(record, PartKind::File, Some(words), file, now).await?;
+            self.put_part(record, PartKind::File, Some(words), file).await?;
         }
         if let Some(identity) = &came.identity {
-            self.put_part(record, PartKind::Identity, None, identity, now).await?;
+            let part = self.put_part(record, PartKind::Identity, None, &identity.bytes).await?;
+            for (asker, granter, bytes) in &identity.locks {
+                let insert = sql("INSERT INTO sealed_lock (part_n, asker_key, granter_key, bytes) VALUES ($1, $2, $3, $4)");
+                self.tx().run(insert.bind(part).bind(*asker).bind(*granter).bind(bytes)).await?;
+            }
         }
-        let n = 1 + came.files.len() + usize::from(came.identity.is_some());
-        let count = sql("UPDATE whistleblow SET parts = parts + $1 WHERE record_id = $2");
-        self.tx().run(count.bind(i64::try_from(n).unwrap_or(i64::MAX)).bind(record)).await?;
+        let identity = came.identity.as_ref().map(|identity| &identity.bytes);
         let hashes: Vec<String> =
-            std::iter::once(&came.words).chain(&came.files).chain(&came.identity).map(|b| crate::audit::hex_of(b)).collect();
+            std::iter::once(&came.words).chain(&came.files).chain(identity).map(|b| crate::audit::hex_of(b)).collect();
         self.note_sealed(record, "seal", json!({"sha256": hashes})).await
     }
 
-    async fn put_part(
-        &mut self,
-        record: RecordId,
-        kind: PartKind,
-        words: Option<i64>,
-        bytes: &[u8],
-        now: Timestamp,
-    ) -> Result<i64, StoreError> {
+    async fn put_part(&mut self, record: RecordId, kind: PartKind, words: Option<i64>, bytes: &[u8]) -> Result<i64, StoreError> {
+        let now = self.change().now;
         let insert =
             sql("INSERT INTO sealed_part (record_id, what, words_n, bytes, received_at_us) VALUES ($1, $2, $3, $4, $5) RETURNING n");
         let insert = insert.bind(record).bind(kind.as_str()).bind(words).bind(bytes).bind(now);
@@ -413,7 +442,7 @@ VALUES ($1, $2, $3, $4, $5, 'asked') RETURNING n");
         Ok(n)
     }
 
-    /// Decides on a question that waits: what is left to the asker (their key, layer, until when), or why not.
+    /// Decides on a question that waits: what is left to the asker (number of the part and layer) and until when, or why not.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if it was decided meanwhile, [`StoreError::Database`].
@@ -422,23 +451,23 @@ VALUES ($1, $2, $3, $4, $5, 'asked') RETURNING n");
         record: RecordId,
         n: i64,
         name: &str,
-        granted: Result<(i64, &[u8], Timestamp), &str>,
+        granted: Result<(&[(i64, Vec<u8>)], Timestamp), &str>,
     ) -> Result<(), StoreError> {
         let now = self.change().now;
-        let (state, opinion) = granted.as_ref().map_or_else(|opinion| ("refused", *opinion), |_| ("granted", ""));
-        let (key, layer, until) = granted.ok().map_or((None, None, None), |(key, layer, until)| (Some(key), Some(layer), Some(until)));
-        let update = sql("UPDATE unsealing SET state = $1, opinion = $2, decided_by_name = $3, decided_at_us = $4, layer_key = $5, layer = $6, until_us = $7
-WHERE record_id = $8 AND n = $9 AND state = 'asked'");
-        let update = update.bind(state).bind(opinion).bind(name).bind(now).bind(key).bind(layer).bind(until).bind(record).bind(n);
+        let (state, opinion) = granted.map_or_else(|opinion| ("refused", opinion), |_| ("granted", ""));
+        let until = granted.ok().map(|(_, until)| until);
+        let update = sql("UPDATE unsealing SET state = $1, opinion = $2, decided_by_name = $3, decided_at_us = $4, until_us = $5
+WHERE record_id = $6 AND n = $7 AND state = 'asked'");
+        let update = update.bind(state).bind(opinion).bind(name).bind(now).bind(until).bind(record).bind(n);
         if self.tx().run(update).await? == 0 {
             return Err(StoreError::Stale);
         }
-        self.note_sealed(
-            record,
-            if state == "granted" { "grant_unsealing" } else { "refuse_unsealing" },
-            json!({"unsealing": n, "opinion": opinion}),
-        )
-        .await
+        for (part, bytes) in granted.map_or(&[][..], |(layers, _)| layers) {
+            let insert = sql("INSERT INTO unsealing_layer (unsealing_n, part_n, bytes) VALUES ($1, $2, $3)");
+            self.tx().run(insert.bind(n).bind(*part).bind(bytes)).await?;
+        }
+        let action = if state == "granted" { "grant_unsealing" } else { "refuse_unsealing" };
+        self.note_sealed(record, action, json!({"unsealing": n, "opinion": opinion})).await
     }
 
     /// Writes down that an asker opened what was granted.
@@ -466,6 +495,7 @@ fn read_holder(row: &Row) -> Result<HolderRow, StoreError> {
         is_disabled: row.get("disabled")?,
         appointed_by: row.get("appointed_by_name")?,
         appointed_at: row.get("appointed_at_us")?,
+        is_confirmed: row.get::<Option<String>>("confirmed_by_name")?.is_some(),
         key: recipient.zip(row.get("made_at_us")?),
     })
 }

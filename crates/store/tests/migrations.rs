@@ -269,17 +269,19 @@ VALUES ('d', 'yuxi-12th', 'part', 'G01', '{}', 'proposed', 'x', 1);",
     },
     Step {
         name: "0026_whistleblow",
-        digest: "768ed7f55f447a1219bd18c6859ecdce73aee70ac6c157bbd603533409dd5145",
+        digest: "32b97fad1f94a382f0a1b1d3720863b8ad651cb48f820059a18bc4f7c3b1838f",
         rows: "INSERT INTO holder (user_id, appointed_by_name, appointed_at_us) VALUES (1, 'x', 1);
 INSERT INTO holder_key (user_id, recipient, locked, made_at_us) VALUES (1, 'age1x', '00', 1);
-INSERT INTO whistleblow (record_id, code_hash, recipient, parts) VALUES (900, '00', 'age1y', 1);
+INSERT INTO whistleblow (record_id, code_hash, parts) VALUES (900, '00', 1);
 INSERT INTO sealed_part (record_id, what, bytes, received_at_us) VALUES (900, 'words', '00', 1);
-INSERT INTO sealed_lock (record_id, asker_key, granter_key, bytes) VALUES (900, 1, 2, '00');
+INSERT INTO sealed_lock (part_n, asker_key, granter_key, bytes) VALUES (1, 1, 2, '00');
+INSERT INTO unsealing_layer (unsealing_n, part_n, bytes) VALUES (1, 1, '00');
 INSERT INTO unsealing (record_id, reason, asked_by, asked_by_name, asked_at_us, state) VALUES (900, 'x', 1, 'x', 1, 'asked');",
         counts: &[
             ("SELECT COUNT(*) AS n FROM holder_key WHERE retired_at_us IS NULL", 1),
             ("SELECT COUNT(*) AS n FROM sealed_part WHERE words_n IS NULL", 1),
-            ("SELECT COUNT(*) AS n FROM unsealing WHERE opinion = '' AND layer IS NULL", 1),
+            ("SELECT COUNT(*) AS n FROM unsealing WHERE opinion = '' AND until_us IS NULL", 1),
+            ("SELECT COUNT(*) AS n FROM holder WHERE confirmed_by_name IS NULL", 1),
         ],
     },
     Step {

@@ -2503,6 +2503,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/whistleblow/holders/{id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Vouches for a holder who was appointed while others have keys; nothing is sealed to them before. */
+        post: operations["confirm_holder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/whistleblow/key": {
         parameters: {
             query?: never;
@@ -3869,6 +3886,11 @@ export interface components {
             holds: components["schemas"]["Hold"][];
             next: string | null;
         };
+        /** @description A new key's passphrase, and that of the key before, if there is one. */
+        HolderKeyBody: {
+            current?: string;
+            passphrase: string;
+        };
         /** @description The node at which something is kept: here it is read-only. */
         Home: {
             id: string;
@@ -4714,6 +4736,8 @@ export interface components {
         };
         /** @description Words of a report, in the order in which they came. */
         OpenedReports: {
+            /** @description Sendings that stayed closed: they came while the holder had another key, or none. */
+            closed: number;
             sendings: components["schemas"]["OpenedReport"][];
         };
         /** @description An order. */
@@ -6262,6 +6286,8 @@ export interface components {
         SealHolder: {
             appointed_at: components["schemas"]["At"];
             appointed_by: string;
+            /** @description Another holder vouched for them, or there was none yet to do so; before that nothing is sealed to them. */
+            confirmed: boolean;
             /** @description The account is off: nothing is sealed to it. */
             disabled: boolean;
             key_made_at: null | components["schemas"]["At"];
@@ -13071,6 +13097,39 @@ export interface operations {
             };
         };
     };
+    confirm_holder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a person */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     make_holder_key: {
         parameters: {
             query?: never;
@@ -13080,7 +13139,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PassphraseBody"];
+                "application/json": components["schemas"]["HolderKeyBody"];
             };
         };
         responses: {

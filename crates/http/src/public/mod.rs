@@ -19,10 +19,11 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
+use tracing::warn;
 
 use crate::messages::Language;
 use crate::{Shared, messages};
-use anlan_app::error::AppError;
+use anlan_app::error::{AppError, Kind};
 use words::Word;
 
 /// The one style sheet; dark where the visitor's system is.
@@ -53,8 +54,8 @@ pub(crate) struct Site {
     is_demo: bool,
     /// The node's division.
     place: String,
-    /// Where the visitor is, for the switch of language.
-    path: String,
+    /// Where the visitor is, for the switch of language; an answer to a form cannot be asked for again.
+    path: Option<String>,
 }
 
 /// A heading of the site's navigation.
@@ -101,7 +102,12 @@ impl FromRequestParts<Shared> for Site {
         let registry = shared.app.registry.get();
         let place =
             anlan_model::RegionCode::new(&shared.app.settings.region).and_then(|code| registry.regions.get(&code).map(|r| r.name.clone()));
-        Ok(Self { language, is_demo: shared.demo, place: place.unwrap_or_default(), path: parts.uri.path().to_owned() })
+        Ok(Self {
+            language,
+            is_demo: shared.demo,
+            place: place.unwrap_or_default(),
+            path: (parts.method != axum::http::Method::POST).then(|| parts.uri.path().to_owned()),
+        })
     }
 }
 
@@ -129,10 +135,10 @@ impl Site {
 
     /// A whole page. What it shows is of this visitor alone and kept by nobody between.
     pub(crate) fn page(&self, section: Section, title: &str, body: &Markup) -> Response {
-        let other = match self.language {
-            Language::Chinese => format!("{}?lang=en", self.path),
-            Language::English => self.path.clone(),
-        };
+        let other = self.path.as_ref().map(|path| match self.language {
+            Language::Chinese => format!("{path}?lang=en"),
+            Language::English => path.clone(),
+        });
         let page = html! {
             (DOCTYPE)
             html lang=(self.language.tag()) {
@@ -151,7 +157,9 @@ impl Site {
                             @for (of, path, word) in SECTIONS {
                                 a href=(self.to(path)) aria-current=[(*of == section).then_some("page")] { (self.say(*word)) }
                             }
-                            a href=(other) lang=(if self.language == Language::Chinese { "en" } else { "zh-CN" }) { (self.say(words::OTHER_LANGUAGE)) }
+                            @if let Some(other) = other {
+                                a href=(other) lang=(if self.language == Language::Chinese { "en" } else { "zh-CN" }) { (self.say(words::OTHER_LANGUAGE)) }
+                            }
                         }
                         @if self.is_demo { p.demo { (self.say(words::DEMO)) } }
                     }
@@ -178,11 +186,19 @@ impl Site {
 
     /// The page that says what stood against it; a form that can be mended says so itself.
     pub(crate) fn refusal(&self, section: Section, failure: &AppError) -> Response {
+        log(failure);
         let said = failure.problems.iter().map(|p| messages::sentence(p.code, self.language, &p.params));
         let body = html! { div.problem role="alert" { @for sentence in said { p { (sentence) } } } };
         let mut response = self.page(section, self.say(words::NOT_DONE), &body);
         *response.status_mut() = crate::problem::status(failure.kind);
         response
+    }
+}
+
+/// Says in the log what is ours or the machine's fault; nothing of the visitor.
+pub(crate) fn log(failure: &AppError) {
+    if matches!(failure.kind, Kind::Internal | Kind::Unavailable) {
+        warn!(code = failure.code(), error = failure as &dyn std::error::Error, "a public page could not be answered: {failure}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! The code is only ever in a body: never in an address, a cookie or a log. A sending is read into memory, within limits, and handed on to be sealed.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anlan_app::App;
@@ -21,6 +21,7 @@ use maud::{Markup, html};
 
 use super::words::{self, Word};
 use super::{Section, Site};
+use crate::layers::Arrival;
 use crate::messages::{self, Language};
 use crate::{OPEN_BODY_BYTES, Shared};
 
@@ -44,9 +45,12 @@ pub(super) fn router() -> Router<Shared> {
     sendings.merge(looks)
 }
 
-/// Where the request comes from; for the brake, kept a minute in memory.
+/// Where the request comes from; for the brake, kept a minute in memory. A visitor has a /64 of IPv6, not an address.
 fn origin(peer: Option<&ConnectInfo<SocketAddr>>) -> IpAddr {
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip())
+    match peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip().to_canonical()) {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
 }
 
 /// What was filled in.
@@ -54,6 +58,10 @@ fn origin(peer: Option<&ConnectInfo<SocketAddr>>) -> IpAddr {
 struct Filled {
     fields: BTreeMap<String, String>,
     files: Vec<(String, Vec<u8>)>,
+    /// What did not fit and was left out; the rest is there, so that nobody has to write it again.
+    problems: Vec<Problem>,
+    /// Its place among those on their way, held until it is answered.
+    _arrival: Option<Arrival>,
 }
 
 impl Filled {
@@ -86,20 +94,29 @@ impl Filled {
 
 /// Reads a form with files, within limits and in time.
 async fn filled(shared: &Shared, address: IpAddr, body: Result<Multipart, MultipartRejection>) -> Result<Filled, AppError> {
-    let Some(_arrival) = shared.sendings.enter(address, SENDING) else {
+    whistleblow::may_send(&shared.app, &address.to_string())?;
+    let Some(arrival) = shared.sendings.enter(address, SENDING) else {
         metrics::counter!("anlan_http_refused_total", "reason" => "sending").increment(1);
         return Err(AppError::new(anlan_app::error::Kind::Unavailable, "server.busy"));
     };
     let body = body.map_err(|_| AppError::invalid("whistleblow.form", ""))?;
-    tokio::time::timeout(SENDING_LIMIT, parts(body)).await.map_err(|_| AppError::invalid("body.too_slow", ""))?
+    let mut filled = Filled { _arrival: Some(arrival), ..Filled::default() };
+    let whole = tokio::time::timeout(SENDING_LIMIT, parts(body, &mut filled)).await;
+    if let Err(failure) = whole.unwrap_or_else(|_| Err(AppError::invalid("body.too_slow", ""))) {
+        if filled.fields.is_empty() {
+            return Err(failure);
+        }
+        filled.problems.extend(failure.problems);
+    }
+    Ok(filled)
 }
 
-async fn parts(mut body: Multipart) -> Result<Filled, AppError> {
+/// Reads all of it; what is too long is read past and noted.
+async fn parts(mut body: Multipart, filled: &mut Filled) -> Result<(), AppError> {
     let broken = |failure: axum::extract::multipart::MultipartError| match failure.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => AppError::too_large("whistleblow.sending_large").with("max_mb", SENDING_MB),
+        StatusCode::PAYLOAD_TOO_LARGE => AppError::invalid("whistleblow.sending_large", "files").with("max_mb", SENDING_MB),
         _ => AppError::invalid("whistleblow.form", ""),
     };
-    let mut filled = Filled::default();
     let mut n = 0;
     while let Some(mut field) = body.next_field().await.map_err(broken)? {
         n += 1;
@@ -109,25 +126,35 @@ async fn parts(mut body: Multipart) -> Result<Filled, AppError> {
         let name = field.name().unwrap_or_default().to_owned();
         let file = field.file_name().map(str::to_owned);
         let most = if file.is_some() { FILE_MB * 1_000_000 } else { FIELD_BYTES };
-        let mut bytes = Vec::new();
+        let (mut bytes, mut is_whole) = (Vec::new(), true);
         while let Some(piece) = field.chunk().await.map_err(broken)? {
-            if bytes.len() + piece.len() > most {
-                let failure = AppError::too_large(if file.is_some() { "whistleblow.file_large" } else { "text.too_long" });
-                return Err(failure.on(&name).with("max_mb", FILE_MB).with("max", WORDS_CHARS));
+            is_whole &= bytes.len() + piece.len() <= most;
+            if is_whole {
+                bytes.extend_from_slice(&piece);
             }
-            bytes.extend_from_slice(&piece);
         }
+        let mut fault = |failure: AppError| filled.problems.extend(failure.problems);
         match file {
+            Some(_) if !is_whole => fault(AppError::invalid("whistleblow.file_large", "files").with("max_mb", FILE_MB)),
+            Some(_) if filled.files.len() >= FILES_MAX => fault(AppError::invalid("whistleblow.files", "files").with("max", FILES_MAX)),
             // A field for files that was left empty comes as one without name and bytes.
             Some(file) if !(file.is_empty() && bytes.is_empty()) => filled.files.push((file, bytes)),
             Some(_) => {}
-            None => drop(filled.fields.insert(name, String::from_utf8_lossy(&bytes).into_owned())),
-        }
-        if filled.files.len() > FILES_MAX {
-            return Err(AppError::invalid("whistleblow.files", "files").with("max", FILES_MAX));
+            None => {
+                if !is_whole {
+                    fault(AppError::invalid("text.too_long", &name).with("max", WORDS_CHARS));
+                }
+                filled.fields.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+            }
         }
     }
-    Ok(filled)
+    Ok(())
+}
+
+/// What was left out of a form, if anything was.
+fn refused(filled: &mut Filled) -> Option<AppError> {
+    let problems = std::mem::take(&mut filled.problems);
+    (!problems.is_empty()).then(|| AppError { problems, ..AppError::too_large("whistleblow.form") })
 }
 
 async fn form(site: Site, State(shared): State<Shared>) -> Response {
@@ -157,8 +184,14 @@ async fn report(
     };
     let about =
         About { topic: filled.get("topic").to_owned(), channel: filled.get("channel").to_owned(), region: filled.get("region").to_owned() };
-    let sending = filled.sending();
-    match whistleblow::report(&shared.app, &address.to_string(), about, sending).await {
+    let done = match refused(&mut filled) {
+        Some(failure) => Err(failure),
+        None => {
+            let sending = filled.sending();
+            whistleblow::report(&shared.app, about, sending).await
+        }
+    };
+    match done {
         Ok(receipt) => {
             let body = html! {
                 div.done {
@@ -175,6 +208,7 @@ async fn report(
         }
         Err(failure) if failure.code() == "whistleblow.closed" => closed(&site),
         Err(failure) => {
+            super::log(&failure);
             let form = form_of(&site, &shared.app, &filled, &failure.problems);
             let mut response = site.page(Section::Report, site.say(words::REPORT), &form);
             *response.status_mut() = crate::problem::status(failure.kind);
@@ -197,6 +231,7 @@ async fn follow(
     match whistleblow::follow(&shared.app, &origin(peer.as_deref()).to_string(), &code).await {
         Ok(followed) => site.page(Section::Follow, site.say(words::FOLLOW), &state_of(&site, &followed, &code)),
         Err(failure) => {
+            super::log(&failure);
             let mut response = site.page(Section::Follow, site.say(words::FOLLOW), &code_form(&site, &failure.problems));
             *response.status_mut() = crate::problem::status(failure.kind);
             response
@@ -216,8 +251,14 @@ async fn more(
         Err(failure) => return site.refusal(Section::Follow, &failure),
     };
     let code = filled.take("code");
-    let sending = filled.sending();
-    match whistleblow::add(&shared.app, &address.to_string(), &code, sending).await {
+    let done = match refused(&mut filled) {
+        Some(failure) => Err(failure),
+        None => {
+            let sending = filled.sending();
+            whistleblow::add(&shared.app, &address.to_string(), &code, sending).await
+        }
+    };
+    match done {
         Ok(()) => {
             let body = html! {
                 div.done { p { (site.say(words::MORE_DONE)) } }
@@ -228,7 +269,14 @@ async fn more(
             };
             site.page(Section::Follow, site.say(words::MORE_DONE), &body)
         }
+        Err(failure) if failure.code() == "whistleblow.closed" => closed(&site),
+        Err(failure) if failure.code() == "whistleblow.code" => {
+            let mut response = site.page(Section::Follow, site.say(words::FOLLOW), &code_form(&site, &failure.problems));
+            *response.status_mut() = crate::problem::status(failure.kind);
+            response
+        }
         Err(failure) => {
+            super::log(&failure);
             let body = html! { (faults(&site, &failure.problems)) (more_form(&site, &code, &filled, &failure.problems)) };
             let mut response = site.page(Section::Follow, site.say(words::FOLLOW), &body);
             *response.status_mut() = crate::problem::status(failure.kind);

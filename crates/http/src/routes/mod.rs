@@ -199,6 +199,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(sheet::map))
         .routes(routes!(whistleblow::holders))
         .routes(routes!(whistleblow::appoint, whistleblow::dismiss))
+        .routes(routes!(whistleblow::confirm))
         .routes(routes!(whistleblow::make_key))
         .routes(routes!(whistleblow::view))
         .routes(routes!(whistleblow::open))

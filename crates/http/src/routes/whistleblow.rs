@@ -23,6 +23,8 @@ pub(crate) struct SealHolder {
     disabled: bool,
     appointed_by: String,
     appointed_at: At,
+    /// Another holder vouched for them, or there was none yet to do so; before that nothing is sealed to them.
+    confirmed: bool,
     /// Public key in the age format, `age1…`; `null` = they have made none yet, and nothing is sealed to them.
     recipient: Option<String>,
     key_made_at: Option<At>,
@@ -37,6 +39,7 @@ impl From<HolderRow> for SealHolder {
             disabled: row.is_disabled,
             appointed_by: row.appointed_by,
             appointed_at: row.appointed_at.into(),
+            confirmed: row.is_confirmed,
             recipient,
             key_made_at,
         }
@@ -58,6 +61,15 @@ pub(crate) struct SealHolders {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PassphraseBody {
     passphrase: String,
+}
+
+/// A new key's passphrase, and that of the key before, if there is one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HolderKeyBody {
+    passphrase: String,
+    #[serde(default)]
+    current: String,
 }
 
 /// Why.
@@ -178,6 +190,8 @@ impl From<OpenedWords> for OpenedReport {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OpenedReports {
     sendings: Vec<OpenedReport>,
+    /// Sendings that stayed closed: they came while the holder had another key, or none.
+    closed: usize,
 }
 
 /// Who reported.
@@ -216,10 +230,22 @@ pub(crate) async fn dismiss(AppRef(app): AppRef, caller: Caller, id: PathId) -> 
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Vouches for a holder who was appointed while others have keys; nothing is sealed to them before.
+#[utoipa::path(post, path = "/whistleblow/holders/{id}/confirm", tag = "whistleblow", operation_id = "confirm_holder", params(("id" = String, Path, description = "Id of a person")), request_body = PassphraseBody, responses((status = 204)))]
+pub(crate) async fn confirm(
+    AppRef(app): AppRef,
+    caller: Caller,
+    id: PathId,
+    Body(body): Body<PassphraseBody>,
+) -> Result<StatusCode, Failure> {
+    whistleblow::confirm(&app, &caller.scope, id.read::<UserId>()?, &body.passphrase).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Makes the asker's own key, under a passphrase of at least 12 characters that nobody can bring back.
-#[utoipa::path(put, path = "/whistleblow/key", tag = "whistleblow", operation_id = "make_holder_key", request_body = PassphraseBody, responses((status = 204)))]
-pub(crate) async fn make_key(AppRef(app): AppRef, caller: Caller, Body(body): Body<PassphraseBody>) -> Result<StatusCode, Failure> {
-    whistleblow::make_key(&app, &caller.scope, body.passphrase).await?;
+#[utoipa::path(put, path = "/whistleblow/key", tag = "whistleblow", operation_id = "make_holder_key", request_body = HolderKeyBody, responses((status = 204)))]
+pub(crate) async fn make_key(AppRef(app): AppRef, caller: Caller, Body(body): Body<HolderKeyBody>) -> Result<StatusCode, Failure> {
+    whistleblow::make_key(&app, &caller.scope, body.passphrase, &body.current).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -232,8 +258,8 @@ pub(crate) async fn view(AppRef(app): AppRef, caller: Caller, id: PathId) -> Ans
 /// Opens the words of a report, under the holder's passphrase.
 #[utoipa::path(post, path = "/whistleblow/reports/{id}/open", tag = "whistleblow", operation_id = "open_report", params(("id" = String, Path, description = "Id of a record")), request_body = PassphraseBody, responses((status = 200, body = OpenedReports)))]
 pub(crate) async fn open(AppRef(app): AppRef, caller: Caller, id: PathId, Body(body): Body<PassphraseBody>) -> Answer<OpenedReports> {
-    let opened = whistleblow::open(&app, &caller.scope, id.read::<RecordId>()?, &body.passphrase).await?;
-    Ok(Json(OpenedReports { sendings: opened.into_iter().map(Into::into).collect() }))
+    let (opened, closed) = whistleblow::open(&app, &caller.scope, id.read::<RecordId>()?, &body.passphrase).await?;
+    Ok(Json(OpenedReports { sendings: opened.into_iter().map(Into::into).collect(), closed }))
 }
 
 /// Opens one file of a report; it comes as bytes to be saved, never as a page.
