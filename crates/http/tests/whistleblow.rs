@@ -133,7 +133,11 @@ fn found(directory: &Path, marks: &[&str]) -> Vec<String> {
         if path.is_dir() {
             hits.extend(found(&path, marks));
         } else {
-            let bytes = std::fs::read(&path).unwrap();
+            // While the node runs, a file may have given way to another.
+            let bytes = match std::fs::read(&path) {
+                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read.unwrap(),
+            };
             let holds = |mark: &&&str| bytes.windows(mark.len()).any(|w| w == mark.as_bytes());
             hits.extend(marks.iter().filter(holds).map(|mark| format!("{mark:?} in {}", path.display())));
         }
