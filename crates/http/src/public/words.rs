@@ -139,7 +139,7 @@ pub(crate) const CLOSED_WHY: Word = Word(
     "There are not two holders yet to whom a report could be sealed. Please call 12350.",
 );
 pub(crate) const REPORT_INTRO: Word = Word(
-    "您写下的一切在保存之前先加密：内容由一名保管人解封筛查；您的姓名、联系方式和收款信息须两名保管人同时同意才能解封，每次解封都留下记录。可以匿名。",
+    "您写下的一切在保存之前先加密：内容由一名保管人解封筛查；您的姓名、联系方式和收款信息须两名保管人先后同意才能解封，每次解封都留下记录。可以匿名。",
     "Everything you write is sealed before it is stored: one holder opens the words to screen them; your name, contact and payee take two holders together, and each opening is on record. You may stay anonymous.",
 );
 pub(crate) const REPORT_SAFE: Word = Word(
