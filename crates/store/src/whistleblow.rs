@@ -101,6 +101,9 @@ pub struct SealedIdentity {
     pub locks: Vec<(i64, i64, Vec<u8>)>,
 }
 
+/// Number of an identity's part, and what a granter left of its lock.
+pub type Layer = (i64, Vec<u8>);
+
 /// A report of which the code was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownReport {
@@ -333,13 +336,7 @@ ORDER BY l.part_n");
     ///
     /// # Errors
     /// [`StoreError::NotFound`] unless it is granted and not over, [`StoreError::Database`].
-    pub async fn unsealing_layers(
-        &self,
-        record: RecordId,
-        n: i64,
-        asker: UserId,
-        now: Timestamp,
-    ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    pub async fn unsealing_layers(&self, record: RecordId, n: i64, asker: UserId, now: Timestamp) -> Result<Vec<Layer>, StoreError> {
         let q = sql("SELECT l.part_n, l.bytes
 FROM unsealing AS u
 INNER JOIN unsealing_layer AS l ON l.unsealing_n = u.n
@@ -451,7 +448,7 @@ VALUES ($1, $2, $3, $4, $5, 'asked') RETURNING n");
         record: RecordId,
         n: i64,
         name: &str,
-        granted: Result<(&[(i64, Vec<u8>)], Timestamp), &str>,
+        granted: Result<(&[Layer], Timestamp), &str>,
     ) -> Result<(), StoreError> {
         let now = self.change().now;
         let (state, opinion) = granted.map_or_else(|opinion| ("refused", opinion), |_| ("granted", ""));
