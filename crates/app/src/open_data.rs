@@ -5,7 +5,7 @@
 //! minute: a restart forgets at most that minute. Times are real, as those of sessions. Start at [`enter`] and [`create`].
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use anlan_model::{ApiKeyId, Clock as _, EnterpriseId, Permission, RegionCode, Scope, Timestamp};
 pub use anlan_store::ApiKey;
@@ -63,12 +63,12 @@ impl Dataset {
 /// What keys keep in memory; part of [`App`].
 pub struct State {
     used: Mutex<HashMap<ApiKeyId, Used>>,
-    pub(crate) turns: Semaphore,
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { used: Mutex::default(), turns: Semaphore::new(TURNS) }
+        Self { used: Mutex::default(), turns: Arc::new(Semaphore::new(TURNS)) }
     }
 }
 

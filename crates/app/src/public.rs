@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anlan_domain::register::{Kind, Value, minute_of, parse_minute};
-use anlan_model::{Clock as _, RecordId, Scope};
+use anlan_model::{Clock as _, RecordId, RegionCode, Scope};
 use anlan_store::PublishedRow;
 use jiff::civil::{Date, DateTime};
 
@@ -188,7 +188,10 @@ pub async fn evaluation(app: &App, notice: &Published) -> Result<Option<(Reckoni
     let (Some(plan), Some(day)) = (notice.text("plan"), notice.date("as_of")) else { return Ok(None) };
     // What was published is of a day that was over then.
     let day = day.min(app.today());
-    if app.registers.load().plan(plan).is_none() {
+    // A county publishes no figures of its city.
+    let Some(region) = app.registers.load().plan(plan).map(|plan| plan.plan.region.clone()) else { return Ok(None) };
+    let region = RegionCode::new(&region);
+    if !notice.row.region.as_ref().zip(region.as_ref()).is_some_and(|(own, of)| own.holds(of)) {
         return Ok(None);
     }
     plan::reckoning(app, &Scope::node(), plan).await.map(|reckoning| Some((reckoning, day)))

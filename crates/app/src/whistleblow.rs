@@ -523,7 +523,7 @@ fn shown(record: &Record, field: &str) -> String {
     })
 }
 
-/// `XXXX-XXXX-XXXX-XXXX`.
+/// Four groups of four letters.
 fn code_of(bytes: &[u8; CODE_BYTES]) -> String {
     let bits = bytes.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
     let mut code = String::with_capacity(19);

@@ -10,7 +10,7 @@ use anlan_app::open_data::{self, Access, Dataset, PREFIX, Quota};
 use anlan_model::Scope;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -27,7 +27,7 @@ fn shown(headers: &HeaderMap) -> Option<&str> {
 /// Takes the key of a request that shows one, says in headers what is left of it, and refuses everything but reading.
 pub(crate) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let Some(key) = shown(request.headers()).map(str::to_owned) else { return next.run(request).await };
-    if !request.method().is_safe() {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Failure::from(AppError::forbidden("api_key.read_only")).into_response();
     }
     let (quota, mut response) = match open_data::enter(&shared.app, &key).await {

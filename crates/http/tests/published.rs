@@ -27,7 +27,10 @@ async fn world() -> World {
 
 impl World {
     async fn make(&self, kind: &str, token: &str, fields: Value) -> String {
-        let body = json!({"region": HERE, "transition": "write", "fields": fields});
+        self.make_at(HERE, kind, token, fields).await
+    }
+    async fn make_at(&self, region: &str, kind: &str, token: &str, fields: Value) -> String {
+        let body = json!({"region": region, "transition": "write", "fields": fields});
         text(&ask(&self.node.router, "POST", &format!("/api/v1/registers/{kind}/records"), Some(token), Some(body)).await.ok(201)["id"])
     }
     async fn take(&self, kind: &str, id: &str, token: &str, step: &str, fields: Value) {
@@ -293,12 +296,21 @@ async fn an_evaluation_is_public_by_its_notice_and_as_of_its_day() {
     let mut fields = notice();
     let more = json!({"category": "plan_evaluation", "plan": "yuxi-12th", "as_of": "2015-12-31"});
     fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let id = w.make("notice", &w.inspector, fields).await;
-    w.take("notice", &id, &w.inspector, "submit", json!({})).await;
+    let published = async |region: &str, writer: &str, reviewer: &str| {
+        let id = w.make_at(region, "notice", writer, fields.clone()).await;
+        w.take("notice", &id, writer, "submit", json!({})).await;
+        assert_eq!(w.read(&format!("/public/plans/{id}")).await.0, 404);
+        w.take("notice", &id, reviewer, "review", json!({})).await;
+        w.take("notice", &id, reviewer, "publish", json!({"published_on": "2026-11-23"})).await;
+        id
+    };
+    // A county publishes no figures of its city.
+    let county = published(HERE, &w.inspector, &w.supervisor).await;
+    assert_eq!((w.read(&format!("/public/notices/{county}")).await.0, w.read(&format!("/public/plans/{county}")).await.0), (200, 404));
+    let writer = w.node.person("writer", json!([{"role": "supervisor", "region": "5304"}])).await;
+    let leader = w.node.person("chief", json!([{"role": "leader", "region": "5304"}])).await;
+    let id = published("5304", &writer, &leader).await;
     let at = format!("/public/plans/{id}");
-    assert_eq!(w.read(&at).await.0, 404);
-    w.take("notice", &id, &w.leader, "review", json!({})).await;
-    w.take("notice", &id, &w.supervisor, "publish", json!({"published_on": "2026-11-23"})).await;
 
     let told = w.node.get("/api/v1/plans/yuxi-12th?as_of=2015-12-31").await;
     let (status, page) = w.read(&at).await;
@@ -310,7 +322,10 @@ async fn an_evaluation_is_public_by_its_notice_and_as_of_its_day() {
     assert!(english.contains("reaches the goal") && !english.contains("达到目标"));
     assert!(w.read("/public/plans").await.1.contains(&format!("href=\"{at}\"")));
     assert!(w.read(&format!("/public/notices/{id}")).await.1.contains(&format!("href=\"{at}\"")));
-    w.take("notice", &id, &w.leader, "retract", json!({"retraction_reason": "数据有误"})).await;
+    // Also once it is archived.
+    w.take("notice", &id, &writer, "archive", json!({})).await;
+    assert_eq!(w.read(&at).await.0, 200);
+    w.take("notice", &id, &leader, "retract", json!({"retraction_reason": "数据有误"})).await;
     assert_eq!(w.read(&at).await.0, 404);
     assert!(!w.read("/public/plans").await.1.contains(&at));
 }

@@ -79,7 +79,7 @@ pub async fn answer(app: &App, scope: &Scope, base: &str, path: &str, options: V
     }
     let path = Path::parse(path)?;
     let query = Query::read(path.entity(), options.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
-    let _turn = app.open_data.turns.acquire().await.map_err(|_| AppError::new(Kind::Internal, "internal"))?;
+    let turn = app.open_data.turns.clone().acquire_owned().await.map_err(|_| AppError::new(Kind::Internal, "internal"))?;
     let world = World {
         seen: app.store.point_set(&scope, &PointFilter::default()).await?,
         enterprises: app.store.enterprise_ids(&scope).await?,
@@ -93,7 +93,12 @@ pub async fn answer(app: &App, scope: &Scope, base: &str, path: &str, options: V
         entities_left: Cell::new(ENTITIES_MAX),
         index: OnceCell::new(),
     };
-    off_thread(move || look(&world, &path, &query)).await?
+    // Whoever hangs up leaves the work behind: it keeps the turn until it is done.
+    off_thread(move || {
+        let _turn = turn;
+        look(&world, &path, &query)
+    })
+    .await?
 }
 
 /// The root: what there is, and what is claimed of the standard.

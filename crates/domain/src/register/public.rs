@@ -56,14 +56,16 @@ impl Public {
             if is_named && step.who.iter().any(|role| !AUTHORITY.contains(&role.as_str())) {
                 say("makes something public: it is a supervisor's or leader's alone");
             }
-            let leads_there = step.targets().any(is_public);
+            // A step that stays leaves a public record public; one that leads back may lead to any state.
+            let stays = step.to.is_empty() && step.turns.is_empty() && !step.is_back;
+            let leads_there = step.is_back || step.targets().any(is_public) || stays && step.from.iter().any(|from| is_public(from));
             if is_named && !leads_there {
                 say("is named in public.by, but does not lead to a public state");
             }
             if is_named || !leads_there {
                 continue;
             }
-            if !step.from.iter().all(|from| is_public(from)) {
+            if !stays && !step.from.iter().all(|from| is_public(from)) {
                 say("leads to a public state and is not named in public.by");
             } else if kind.follow(step.require.iter().chain(&step.may)).iter().any(|id| read.contains(id)) {
                 say("changes what the public reads and is not named in public.by");
@@ -125,6 +127,19 @@ mod tests {
         let own = told("by = [", "by = [\"apply\", ");
         assert_eq!(own, ["transition.apply: makes something public: it is a supervisor's or leader's alone"]);
         assert_eq!(told("by = [", "by = [\"refuse\", "), ["transition.refuse: is named in public.by, but does not lead to a public state"]);
+    }
+
+    #[test]
+    fn a_step_that_stays_or_leads_back_is_one_too() {
+        let added = |step: &str| {
+            let told = Kind::parse(&format!("{LISTED}\n[[transition]]\n{step}")).expect_err(step);
+            told.iter().map(|breach| format!("{}: {}", breach.field, breach.reason)).collect::<Vec<_>>()
+        };
+        let head = "id = \"reword\"\nname = \"改写\"\nname_en = \"Reword\"\nwho = [\"safety_manager\"]\n";
+        let stays = added(&format!("{head}from = [\"listed\"]\nmay = [\"goal\"]\n"));
+        assert!(stays.contains(&"transition.reword: changes what the public reads and is not named in public.by".to_owned()), "{stays:?}");
+        let back = added(&format!("{head}from = [\"proposed\"]\nto = \"refused\"\nback = true\nmay = [\"reason\"]\n"));
+        assert!(back.contains(&"transition.reword: leads to a public state and is not named in public.by".to_owned()), "{back:?}");
     }
 
     #[test]

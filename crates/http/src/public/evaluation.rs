@@ -1,5 +1,7 @@
 //! How a plan stands, as a published notice says it: targets by state with their reasons, as of the notice's day. Rows of facts stay inside.
 
+use std::sync::{Arc, LazyLock};
+
 use anlan_app::error::{AppError, Kind as Refusal};
 use anlan_app::public::{self, NOTICE};
 use anlan_app::validate::Paging;
@@ -10,6 +12,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use maud::{Markup, html};
+use tokio::sync::Semaphore;
 
 use super::record::{answer, id, named, rows};
 use super::words::{self, Word};
@@ -21,7 +24,7 @@ const PATH: &str = "/public/plans";
 /// Notices that are looked through for evaluations.
 const NOTICES_MAX: u32 = 500;
 /// Evaluations that are reckoned at the same time: strangers ask for them, and each takes some 10 ms of a core.
-static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
 
 pub(super) fn router() -> Router<Shared> {
     Router::new().route(PATH, get(list)).route("/public/plans/{id}", get(one))
@@ -42,10 +45,12 @@ async fn list(site: Site, State(shared): State<Shared>) -> Response {
 async fn one(site: Site, State(shared): State<Shared>, Path(name): Path<String>) -> Response {
     let page = async {
         let notice = public::one(&shared.app, NOTICE, id(&name)?).await?;
-        let _turn = TURNS.acquire().await;
+        let turn = TURNS.clone().acquire_owned().await;
         let (reckoning, day) = public::evaluation(&shared.app, &notice).await?.ok_or_else(AppError::not_found)?;
         let seen = Site { path: site.path.clone(), place: site.place.clone(), ..site };
         let made = tokio::task::spawn_blocking(move || {
+            // Whoever hangs up leaves the work behind: it keeps the turn until it is done.
+            let _turn = turn;
             let indicators = &reckoning.known.indicators;
             let statuses = reckoning.plan.status(indicators, &reckoning.facts, day);
             let body = html! {

@@ -208,11 +208,8 @@ async fn report(
         }
         Err(failure) if failure.code() == "whistleblow.closed" => closed(&site),
         Err(failure) => {
-            super::log(&failure);
             let form = form_of(&site, &shared.app, &filled, &failure.problems);
-            let mut response = site.page(Section::Report, site.say(words::REPORT), &form);
-            *response.status_mut() = crate::problem::status(failure.kind);
-            response
+            again(&site, Section::Report, words::REPORT, &form, &failure)
         }
     }
 }
@@ -230,12 +227,7 @@ async fn follow(
     let code = form_urlencoded::parse(&body).find(|(name, _)| name == "code").map(|(_, value)| value.into_owned()).unwrap_or_default();
     match whistleblow::follow(&shared.app, &origin(peer.as_deref()).to_string(), &code).await {
         Ok(followed) => site.page(Section::Follow, site.say(words::FOLLOW), &state_of(&site, &followed, &code)),
-        Err(failure) => {
-            super::log(&failure);
-            let mut response = site.page(Section::Follow, site.say(words::FOLLOW), &code_form(&site, &failure.problems));
-            *response.status_mut() = crate::problem::status(failure.kind);
-            response
-        }
+        Err(failure) => again(&site, Section::Follow, words::FOLLOW, &code_form(&site, &failure.problems), &failure),
     }
 }
 
@@ -271,18 +263,21 @@ async fn more(
         }
         Err(failure) if failure.code() == "whistleblow.closed" => closed(&site),
         Err(failure) if failure.code() == "whistleblow.code" => {
-            let mut response = site.page(Section::Follow, site.say(words::FOLLOW), &code_form(&site, &failure.problems));
-            *response.status_mut() = crate::problem::status(failure.kind);
-            response
+            again(&site, Section::Follow, words::FOLLOW, &code_form(&site, &failure.problems), &failure)
         }
         Err(failure) => {
-            super::log(&failure);
             let body = html! { (faults(&site, &failure.problems)) (more_form(&site, &code, &filled, &failure.problems)) };
-            let mut response = site.page(Section::Follow, site.say(words::FOLLOW), &body);
-            *response.status_mut() = crate::problem::status(failure.kind);
-            response
+            again(&site, Section::Follow, words::FOLLOW, &body, &failure)
         }
     }
+}
+
+/// The form once more, with what stood against it.
+fn again(site: &Site, section: Section, title: Word, form: &Markup, failure: &AppError) -> Response {
+    super::log(failure);
+    let mut response = site.page(section, site.say(title), form);
+    *response.status_mut() = crate::problem::status(failure.kind);
+    response
 }
 
 // ---- pieces of the pages

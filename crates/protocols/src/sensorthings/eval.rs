@@ -67,11 +67,11 @@ impl Eval {
             Expr::Or(a, b) => Ok(self.truth(a, subject, variables)? || self.truth(b, subject, variables)?),
             Expr::Compare(op, a, b) => {
                 let (a, b) = (self.values(a, subject, variables)?, self.values(b, subject, variables)?);
-                some(&a, &b, |a, b| compared(*op, a, b))
+                self.some(&a, &b, |a, b| compared(*op, a, b))
             }
             Expr::In(a, b) => {
                 let (a, b) = (self.values(a, subject, variables)?, self.values(b, subject, variables)?);
-                some(&a, &b, |a, b| match b {
+                self.some(&a, &b, |a, b| match b {
                     Value::Null => Ok(false),
                     Value::List(all) => Ok(all.iter().any(|b| compared(Comparison::Eq, a, b).unwrap_or(false))),
                     other => Err(Refusal::Type { function: "in", given: other.kind().to_owned() }),
@@ -115,7 +115,15 @@ impl Eval {
                 }
                 let found = self.reached(route, subject, variables)?;
                 // Nothing there is null, so that `Datastreams/id eq null` finds what has none.
-                if found.is_empty() { vec![Value::Null] } else { found.iter().map(|s| s.property(&route.property)).collect() }
+                if found.is_empty() {
+                    return Ok(vec![Value::Null]);
+                }
+                let mut all = Vec::with_capacity(found.len());
+                for one in &found {
+                    self.step()?;
+                    all.push(one.property(&route.property));
+                }
+                all
             }
             Expr::Arithmetic(op, a, b) => {
                 let (a, b) = (self.values(a, subject, variables)?, self.values(b, subject, variables)?);
@@ -143,15 +151,36 @@ impl Eval {
         })
     }
 
+    fn some(&self, a: &[Value], b: &[Value], holds: impl Fn(&Value, &Value) -> Result<bool, Refusal>) -> Result<bool, Refusal> {
+        let is_one = a.len() <= 1 && b.len() <= 1;
+        for (a, b) in a.iter().flat_map(|a| b.iter().map(move |b| (a, b))) {
+            if !is_one {
+                self.step()?;
+            }
+            if holds(a, b)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn charged<S>(&self, found: Vec<S>) -> Result<Vec<S>, Refusal> {
+        for _ in &found {
+            self.step()?;
+        }
+        Ok(found)
+    }
+
     fn reached<S: Subject>(&self, route: &Route, subject: &S, variables: &[S]) -> Result<Vec<S>, Refusal> {
         let start = route.variable.map_or(Some(subject), |i| variables.get(i));
         let (Some(start), Some((first, rest))) = (start, route.hops.split_first()) else { return Ok(Vec::new()) };
-        let mut here = start.linked(first)?;
+        // What is reached costs, not what it is reached from: it grows with every hop.
+        let mut here = self.charged(start.linked(first)?)?;
         for link in rest {
             let mut next = Vec::new();
             for one in &here {
                 self.step()?;
-                next.extend(one.linked(link)?);
+                next.extend(self.charged(one.linked(link)?)?);
             }
             here = next;
         }
@@ -215,15 +244,6 @@ impl Subject for Nothing {
     fn linked(&self, _: &'static Link) -> Result<Vec<Self>, Refusal> {
         Ok(Vec::new())
     }
-}
-
-fn some(a: &[Value], b: &[Value], holds: impl Fn(&Value, &Value) -> Result<bool, Refusal>) -> Result<bool, Refusal> {
-    for (a, b) in a.iter().flat_map(|a| b.iter().map(move |b| (a, b))) {
-        if holds(a, b)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 const fn turned(op: Comparison) -> Comparison {
