@@ -352,3 +352,28 @@ proptest! {
         }
     }
 }
+
+/// Each one leads to a hundred.
+#[derive(Clone)]
+struct Crowd;
+
+impl Subject for Crowd {
+    fn property(&self, _: &[Part]) -> Value {
+        Value::Null
+    }
+    fn linked(&self, _: &'static Link) -> Result<Vec<Self>, Refusal> {
+        Ok(vec![Self; 100])
+    }
+}
+
+#[test]
+fn what_hops_reach_costs_a_step_each_so_that_a_short_filter_does_not_fill_the_memory() {
+    let fits = |filter: &str, steps: u64| Eval::new(NOON, steps).fits(&Expr::parse(Entity::Thing, filter).unwrap(), &Crowd);
+    let far = "Datastreams/Thing/Datastreams/Thing/Datastreams/Thing/Datastreams/name eq 'x'";
+    assert!(matches!(fits(far, 1_000_000), Err(Refusal::TooMuch { .. })));
+    // A hundred names are reached and read; a thousand steps are enough for them, a hundred are not.
+    assert!(!fits("Datastreams/name eq 'x'", 1_000).unwrap());
+    assert!(matches!(fits("Datastreams/name eq 'x'", 100), Err(Refusal::TooMuch { .. })));
+    // Every pair costs.
+    assert!(matches!(fits("Datastreams/name ne Datastreams/description", 5_000), Err(Refusal::TooMuch { .. })));
+}
