@@ -2,7 +2,7 @@
 import { setLocale, setTheme, settled } from './lib.mjs'
 
 export const DUTY_ROUTES = ['/duty', '/screen', '/screen?view=list', '/alarms', '/monitor', '/vehicles', '/road', '/verify']
-export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/combinations', '/admin/rules', '/admin/packs', '/admin/users', '/admin/datasets', '/admin/audit', '/admin/holds', '/admin/retention', '/admin/quarantine', '/admin/events', '/whistleblow/holders', '/network', '/network/rates', '/network/rates?rate=built', '/network/proofs', '/network/orders', '/network/transfers', '/network/submissions', '/network/submissions?outcome=failed', '/plan', '/plan?as_of=2013-12-31&state=off_path', '/plan/targets/G01?as_of=2015-12-31', '/plan/report?as_of=2013-12-31', '/plan/indicators?as_of=2015-12-31', '/plan/facts', '/plan/decisions', '/plan/history']
+export const ADMIN_ROUTES = ['/admin/devices', '/admin/points', '/admin/combinations', '/admin/rules', '/admin/packs', '/admin/users', '/admin/datasets', '/admin/audit', '/admin/holds', '/admin/retention', '/admin/quarantine', '/admin/events', '/whistleblow/holders', '/network', '/network/rates', '/network/rates?rate=built', '/network/proofs', '/network/orders', '/network/transfers', '/network/submissions', '/network/submissions?outcome=failed', '/documents/new', '/registers/official_document', '/plan', '/plan?as_of=2013-12-31&state=off_path', '/plan/targets/G01?as_of=2015-12-31', '/plan/report?as_of=2013-12-31', '/plan/indicators?as_of=2015-12-31', '/plan/facts', '/plan/decisions', '/plan/history']
 /** "No such page" passes axe too. */
 async function isThere(page, route) {
   if (await page.locator('.not-found').count()) throw new Error(`there is no page ${route}`)

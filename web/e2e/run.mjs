@@ -8,6 +8,7 @@ import { mkdir } from 'node:fs/promises'
 import { chromium } from 'playwright-core'
 import { alarmFlow } from './alarm.mjs'
 import { Checks, option, signIn } from './lib.mjs'
+import { documentFlow } from './document.mjs'
 import { formFlow } from './forms.mjs'
 import { linkFlow } from './link.mjs'
 import { ADMIN_ROUTES, DUTY_ROUTES, pages } from './pages.mjs'
@@ -72,6 +73,7 @@ try {
     await apiFlow(checks, page, url, shots)
   }
   if (people.legal) await whistleblowFlow(checks, browser, page, url, shots, people)
+  if (people.legal && people.leader) await documentFlow(checks, page, url, shots, people)
   await checks.run('sign-in as the administrator', async () => {
     await page.context().clearCookies()
     await signIn(page, url, admin.name, admin.password)

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &["model"]),
     ("history", &["model"]),
     ("documents", &[]),
+    ("typeset", &["documents"]),
     ("archive", &["model", "history"]),
     ("store", &["model", "domain"]),
     ("ingest", &["model", "protocols"]),
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Words that may stand only in the named places: (word, where allowed, why).
 const WORDS: &[(&str, &[&str], &str)] = &[
     ("rust_xlsxwriter::", &["crates/documents/"], "invariant 2: XLSX only in documents"),
+    ("typst::", &["crates/typeset/"], "invariant 2: typst only in typeset"),
     ("sqlx::", &["crates/store/"], "invariant 2: SQL only in store"),
     ("axum::", &["crates/http/", "crates/ingest/src/http", "crates/ingest/tests/"], "invariant 2: axum only in http and ingest::http"),
     (

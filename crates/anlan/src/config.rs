@@ -52,6 +52,8 @@ pub struct Config {
     pub attachments: anlan_app::settings::Attachments,
     /// What others may read by key.
     pub open_data: anlan_app::settings::OpenData,
+    /// Official documents.
+    pub documents: anlan_app::settings::Documents,
     /// Packs that can be switched on.
     pub packs: PacksConfig,
     /// The machine's clock.
@@ -415,6 +417,7 @@ impl Config {
             retention: self.retention.clone(),
             attachments: self.attachments,
             open_data: self.open_data.clone(),
+            documents: self.documents.clone(),
             packs: self.packs.dir.clone(),
             trusted_keys: self.packs.trusted_keys.clone(),
             media: anlan_app::settings::Media {
@@ -593,6 +596,24 @@ const REFERENCE: &[(&str, &str, &str, &str)] = &[
         "URL",
         "外部访问本节点的地址，用于 SensorThings 回答中的链接，如 `https://anlan.example`；为空时按请求的主机名",
         "how others reach this node, for links in SensorThings answers, such as `https://anlan.example`; empty: as the request names it",
+    ),
+    (
+        "documents.issuer",
+        "text",
+        "公文的发文机关；为空时为“公文所属区划＋安全生产委员会办公室”",
+        "who issues official documents; empty: the work-safety committee's office of the document's division",
+    ),
+    (
+        "documents.mark",
+        "text",
+        "发文字号的机关代字，如“玉安办”；为空时字号为〔年〕号",
+        "what numbers of documents begin with (机关代字); empty: the year and the number alone",
+    ),
+    (
+        "documents.fonts",
+        "paths",
+        "先于系统字体查找的字体文件夹，用于单位自有的仿宋、小标宋、黑体、楷体；仅带 pdf 功能的版本使用",
+        "folders of fonts that are looked for before the system's; only in a build with the feature pdf",
     ),
     (
         "packs.trusted_keys",

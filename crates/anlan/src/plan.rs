@@ -1,10 +1,13 @@
 //! `anlan plan`: where a plan stands on a day, why, and from which rows. Of a folder of files, or the built-in plan of the region with its demonstration
 //! facts; nothing is kept.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anlan_app::document::evaluation;
+use anlan_app::document::words::{against, sentence, shortfall_line, state_name, unit};
+use anlan_documents::Imprint;
 use anlan_domain::decimal::to_json;
 use anlan_domain::indicator::{Fact, Facts, Figure, Indicators, Mark, Missing, built_in};
 use anlan_domain::plan::{Adjustment, Part, Plan, Reason, Shortfall, State, Supplement, TargetStatus};
@@ -53,6 +56,25 @@ pub enum PlanCommand {
         /// Language of the lines: `zh` or `en`.
         #[arg(long, default_value = "zh", value_parser = ["zh", "en"])]
         lang: String,
+    },
+    /// The evaluation report as of a day, as a file: `.pdf` in a build with the feature `pdf`, `.xlsx`, or `.json`. Without number or certificate: a node
+    /// issues those.
+    Report {
+        /// The day, Beijing; before the plan's last day it is the mid-term evaluation, from then on the final one.
+        #[arg(long, value_name = "DATE")]
+        as_of: Date,
+        /// Where to write it; what is there is not written over.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Who makes it (发文机关).
+        #[arg(long, default_value = "安全生产委员会办公室")]
+        issuer: String,
+        /// Folders of fonts that are looked for before the system's.
+        #[arg(long, value_name = "DIR")]
+        fonts: Vec<PathBuf>,
+        /// A folder with `plan.toml`, `plan_facts.csv` and perhaps `plan_supplement.toml` and `indicators.toml`; left out = the built-in plan and demonstration.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// The figures that the plan prints of the years before it, beside those reckoned from the facts. Exit code 1 if one differs.
     History {
@@ -150,8 +172,29 @@ pub fn run(command: PlanCommand) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        PlanCommand::Report { as_of, out, issuer, fonts, data } => report(&Data::load(data.as_deref())?, as_of, &out, &issuer, fonts),
         PlanCommand::History { data, json, lang } => history(&Data::load(data.as_deref())?, json, lang == "zh"),
     }
+}
+
+fn report(data: &Data, as_of: Date, out: &Path, issuer: &str, fonts: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
+    let is_invented = data.is_built_in || data.is_demonstration;
+    let document = evaluation::document(&data.plan, &data.indicators, &data.facts, as_of, issuer, is_invented);
+    let bytes = match out.extension().and_then(|e| e.to_str()) {
+        Some("pdf") => {
+            let typesetter =
+                anlan_typeset::typesetter(fonts).context("this build makes no PDF: build it with `--features pdf`, or ask for .xlsx")?;
+            let imprint = Imprint { number: None, date: as_of, check: &[], code: None, watermark: is_invented.then_some("演示") };
+            typesetter.pdf(&document, &imprint)?
+        }
+        Some("xlsx") => document.workbook(&[("标题".to_owned(), document.title.clone())])?,
+        Some("json") => document.canonical(),
+        _ => anyhow::bail!("--out: {} ends in none of .pdf, .xlsx, .json", out.display()),
+    };
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(out);
+    file.and_then(|mut file| file.write_all(&bytes)).with_context(|| out.display().to_string())?;
+    print(format!("{} ({} bytes)", out.display(), bytes.len()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Codes that a division had before, where the built-in list knows it.
@@ -233,108 +276,6 @@ fn width(text: &str) -> usize {
 
 fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
-}
-
-fn state_name(state: State, zh: bool) -> &'static str {
-    match (state, zh) {
-        (state, true) => state.name(),
-        (State::Met, false) => "met",
-        (State::OnPath, false) => "on path",
-        (State::OffPath, false) => "off path",
-        (State::Missed, false) => "missed",
-        (State::CannotBeComputed, false) => "cannot be computed",
-    }
-}
-
-/// The reason as a person reads it.
-fn sentence(indicators: &Indicators, reason: &Reason, zh: bool) -> String {
-    let source = |id: &str| indicators.source(id).map_or_else(|| id.to_owned(), |s| if zh { s.name.clone() } else { s.name_en.clone() });
-    let indicator = |id: &str| indicators.get(id).map_or_else(|| id.to_owned(), |i| if zh { i.name.clone() } else { i.name_en.clone() });
-    match (reason, zh) {
-        (Reason::Reached, true) => "达到目标".into(),
-        (Reason::Reached, false) => "reaches the goal".into(),
-        (Reason::ReachedSoFar, true) => "目前达到，以期限为准".into(),
-        (Reason::ReachedSoFar, false) => "so far; the deadline decides".into(),
-        (Reason::ReachedLate, true) => "期限之后才达到".into(),
-        (Reason::ReachedLate, false) => "reached after the deadline".into(),
-        (Reason::NotReached, true) => "期限已到，没有达到".into(),
-        (Reason::NotReached, false) => "the deadline is over".into(),
-        (Reason::WithinPath(asked, on), true) => format!("至 {on} 应为 {}", asked.normalize()),
-        (Reason::WithinPath(asked, on), false) => format!("{} asked by {on}", asked.normalize()),
-        (Reason::BeyondPath(asked, on), true) => format!("至 {on} 应为 {}", asked.normalize()),
-        (Reason::BeyondPath(asked, on), false) => format!("{} asked by {on}", asked.normalize()),
-        (Reason::RightWay, true) => "方向符合".into(),
-        (Reason::RightWay, false) => "goes the way that is asked".into(),
-        (Reason::WrongWay(id, year), true) => format!("{year} 年{}方向不符", indicator(id)),
-        (Reason::WrongWay(id, year), false) => format!("{} went the other way in {year}", indicator(id)),
-        (Reason::Found, true) => "经认定已做到".into(),
-        (Reason::Found, false) => "a person found that it is so".into(),
-        (Reason::FoundNot, true) => "经认定没有做到".into(),
-        (Reason::FoundNot, false) => "a person found that it is not".into(),
-        (Reason::NotBegun, true) => "规划尚未开始".into(),
-        (Reason::NotBegun, false) => "the plan has not begun".into(),
-        (Reason::NotDue, true) => "未到期，尚无可比的年度目标或新数".into(),
-        (Reason::NotDue, false) => "not due, and no path or newer figure to compare".into(),
-        (Reason::NoBaseline, true) => "没有基数，下降幅度无从计算".into(),
-        (Reason::NoBaseline, false) => "no baseline is given".into(),
-        (Reason::BaseIsZero, true) => "基数为 0，下降百分比没有意义".into(),
-        (Reason::BaseIsZero, false) => "the baseline is zero: a cut of it means nothing".into(),
-        (Reason::NoFinding, true) => "没有数值，待人工认定".into(),
-        (Reason::NoFinding, false) => "words without a number: a person has to find".into(),
-        (Reason::Missing(missing), zh) => match (missing, zh) {
-            (Missing::NotRecorded { source: id, from, to }, true) => format!("缺数据：{from} 至 {to} 的{}没有登记完整", source(id)),
-            (Missing::NotRecorded { source: id, from, to }, false) => format!("not recorded completely: {}, {from} to {to}", source(id)),
-            (Missing::Numerator { source: id, on, .. }, true) => format!("缺数据：至 {on} 没有{}", source(id)),
-            (Missing::Numerator { source: id, on, .. }, false) => format!("no data: {}, {on}", source(id)),
-            (Missing::Denominator { source: id, on, .. }, true) => format!("缺分母：至 {on} 没有{}", source(id)),
-            (Missing::Denominator { source: id, on, .. }, false) => format!("no denominator: {}, {on}", source(id)),
-            (Missing::DaysDiffer { source: id, on, below, below_on }, true) => {
-                format!("分子分母不是同一天的：{} {on}，{} {below_on}", source(id), source(below))
-            }
-            (Missing::DaysDiffer { source: id, on, below, below_on }, false) => {
-                format!("part and whole are of different days: {}, {on}; {}, {below_on}", source(id), source(below))
-            }
-            (Missing::DenominatorIsZero { source: id }, true) => format!("分母为 0：{}", source(id)),
-            (Missing::DenominatorIsZero { source: id }, false) => format!("the denominator is zero: {}", source(id)),
-            (Missing::Base { source: id, year }, true) => {
-                format!("缺基年数：{}{}", year.map(|y| format!("{y} 年")).unwrap_or_default(), source(id))
-            }
-            (Missing::Base { source: id, year }, false) => {
-                format!("no base: {}{}", source(id), year.map(|y| format!(", {y}")).unwrap_or_default())
-            }
-            (Missing::BaseIsZero { year }, true) => format!("{year} 年基数为 0"),
-            (Missing::BaseIsZero { year }, false) => format!("the base of {year} is zero"),
-            (Missing::AboveWhole { part, whole }, true) => format!("数据矛盾：部分 {part} 大于全部 {whole}"),
-            (Missing::AboveWhole { part, whole }, false) => format!("the facts contradict each other: {part} of {whole}"),
-            (Missing::Digits, true) => "数字位数过多".into(),
-            (Missing::Digits, false) => "too many digits".into(),
-        },
-    }
-}
-
-/// Figure, direction and goal in one cell, the figure with the places of its definition.
-fn against(status: &TargetStatus<'_>) -> String {
-    let figure = status.figure.as_ref().map_or_else(|| "–".to_owned(), |figure| figure.shown.to_string());
-    match status.goal_value {
-        Some(goal) => format!("{figure} {} {}", status.target.direction.as_str().replace("<=", "≤").replace(">=", "≥"), goal.normalize()),
-        None => figure,
-    }
-}
-
-fn unit(indicators: &Indicators, status: &TargetStatus<'_>, zh: bool) -> String {
-    let indicator = status.target.indicator.as_ref().and_then(|id| indicators.get(id));
-    indicator.map_or_else(String::new, |i| if zh { i.unit_zh.clone() } else { i.unit.clone() })
-}
-
-/// A decomposition that falls short, as a person reads it.
-fn shortfall_line(shortfall: &Shortfall, zh: bool) -> String {
-    match (shortfall, zh) {
-        (_, false) => format!("the parts fall short: {shortfall}"),
-        (Shortfall::Sum { target, parts, whole }, true) => format!("分解不足：{target} 各县（区）合计 {parts}，全市 {whole}"),
-        (Shortfall::Weaker { target, region, part, whole }, true) => {
-            format!("分解不足：{target} {region} 应为 {part}，低于全市要求的 {whole}")
-        }
-    }
 }
 
 fn table(data: &Data, statuses: &[TargetStatus<'_>], as_of: Date, zh: bool) -> Vec<String> {

@@ -306,6 +306,9 @@ impl Node {
             Unknown::Accept => anlan_ingest::jt808::Unknown::Accept,
         };
         let _ = app.links.set(Arc::new(SocketLinks(context.stats.clone())));
+        if let Some(typesetter) = anlan_typeset::typesetter(config.documents.fonts.clone()) {
+            let _ = app.typesetter.set(typesetter);
+        }
         tasks.spawn(anlan_ingest::mqtt::serve(mqtt, None, context.clone()));
         tasks.spawn(anlan_ingest::jt808::serve(jt808, None, context.clone(), unknown));
         if let Some(listener) = mqtts {

@@ -18,6 +18,7 @@ pub mod combination;
 pub mod command;
 pub mod device;
 pub mod dispatch;
+pub mod document;
 pub mod duty;
 pub mod enterprise;
 pub mod error;
@@ -108,6 +109,8 @@ pub struct App {
     pub settings: Settings,
     /// State of the sockets; empty until `ingest` is wired.
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
+    /// What makes files of documents; empty in a build that makes none.
+    pub typesetter: std::sync::OnceLock<Arc<dyn anlan_documents::Typeset>>,
     /// The link to other nodes; empty until it runs.
     pub network: std::sync::OnceLock<Arc<dyn node::Network>>,
     /// Signing in: what it keeps in memory.

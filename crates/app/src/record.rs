@@ -489,8 +489,31 @@ fn actor(scope: &Scope) -> Result<String, AppError> {
     Ok(scope.user.ok_or_else(|| AppError::forbidden("scope.outside"))?.to_string())
 }
 
+/// What the product takes on a page of its own nobody takes with a form.
+fn must_be_by_form(app: &App, kind: &str, transition: &str) -> Result<(), AppError> {
+    let kind = app.registers.load().kind(kind)?;
+    match kind.transition(transition) {
+        Some(step) if step.has_own_page => Err(AppError::conflict("register.own_page").on("transition")),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a record inside a change, in the roles of `scope` over its owner; `by` is who does it.
 pub(crate) async fn create_in(
+    app: &App,
+    change: &mut RecordChange<'_>,
+    scope: &Scope,
+    by: String,
+    kind: &str,
+    new: NewRecord,
+    now: Timestamp,
+) -> Result<RecordRow, AppError> {
+    must_be_by_form(app, kind, &new.transition)?;
+    create_by_product(app, change, scope, by, kind, new, now).await
+}
+
+/// [`create_in`], by a step that has a page of its own.
+pub(crate) async fn create_by_product(
     app: &App,
     change: &mut RecordChange<'_>,
     scope: &Scope,
@@ -546,6 +569,24 @@ pub async fn act(
 /// Brings a record on inside a change, in the roles of `scope` over its owner; `by` is who does it.
 #[expect(clippy::too_many_arguments, reason = "the step as the API has it, in whose name, and when")]
 pub(crate) async fn act_in(
+    app: &App,
+    change: &mut RecordChange<'_>,
+    scope: &Scope,
+    by: String,
+    kind: &str,
+    id: RecordId,
+    transition: &str,
+    revision: i64,
+    fields: &Map<String, Json>,
+    now: Timestamp,
+) -> Result<RecordRow, AppError> {
+    must_be_by_form(app, kind, transition)?;
+    act_by_product(app, change, scope, by, kind, id, transition, revision, fields, now).await
+}
+
+/// [`act_in`], by a step that has a page of its own.
+#[expect(clippy::too_many_arguments, reason = "as act_in")]
+pub(crate) async fn act_by_product(
     app: &App,
     change: &mut RecordChange<'_>,
     scope: &Scope,

@@ -59,6 +59,8 @@ pub struct Settings {
     pub attachments: Attachments,
     /// What others may read by key.
     pub open_data: OpenData,
+    /// Official documents.
+    pub documents: Documents,
     /// Parquet archive of days that are over.
     pub archive: ArchiveSettings,
     /// People.
@@ -158,6 +160,18 @@ pub struct OpenData {
     pub terms: String,
     /// Address of this node as others reach it, such as `https://anlan.example`; empty = as the request names it.
     pub base_url: String,
+}
+
+/// Official documents that the node issues (`documents.*`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Documents {
+    /// Who issues them (发文机关); empty = the work-safety committee's office of the division.
+    pub issuer: String,
+    /// What numbers begin with (机关代字), such as `玉安办` in 玉安办〔2026〕1号; empty = nothing.
+    pub mark: String,
+    /// Folders with fonts that are looked for before the system's: an office's own licensed faces.
+    pub fonts: Vec<std::path::PathBuf>,
 }
 
 /// Settings of the archive. Credentials of a bucket come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`).
@@ -274,6 +288,7 @@ impl Default for Settings {
             media: Media::default(),
             attachments: Attachments::default(),
             open_data: OpenData::default(),
+            documents: Documents::default(),
             archive: ArchiveSettings::default(),
             access: Access::default(),
         }

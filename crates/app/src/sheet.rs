@@ -144,6 +144,64 @@ fn tab_name(name: &str, taken: &[Tab]) -> String {
     names.into_iter().find(|name| !name.is_empty() && !is_taken(name)).unwrap_or_default()
 }
 
+// ---- a table as it is
+
+/// Rows of a table that is written as it is.
+pub const TABLE_ROWS_MAX: usize = 5_000;
+/// Its columns.
+const TABLE_COLUMNS_MAX: usize = 60;
+
+/// A table: names of columns with whether numbers stand in them, and texts.
+pub struct TableOf {
+    /// Name of the sheet.
+    pub name: String,
+    /// Name, and whether cells that are numbers stand as numbers.
+    pub columns: Vec<(String, bool)>,
+    /// Texts.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// The file of a table, cell by cell.
+///
+/// # Errors
+/// Too many rows or columns, rows of another length, two columns of one name, what no XLSX file holds.
+pub async fn table(app: &App, of: TableOf) -> Result<Vec<u8>, AppError> {
+    let TableOf { name, columns, rows } = of;
+    if columns.is_empty() || columns.len() > TABLE_COLUMNS_MAX {
+        return Err(AppError::invalid("table.columns", "columns").with("max", TABLE_COLUMNS_MAX));
+    }
+    if rows.len() > TABLE_ROWS_MAX {
+        return Err(AppError::invalid("table.rows", "rows").with("max", TABLE_ROWS_MAX));
+    }
+    if let Some(place) = rows.iter().position(|row| row.len() != columns.len()) {
+        return Err(AppError::invalid("table.ragged", &format!("rows[{place}]")));
+    }
+    let mut heads: Vec<Column> = Vec::new();
+    for (name, is_number) in &columns {
+        let name = if heads.iter().any(|c| c.header == name.trim()) {
+            format!("{} ({})", name.trim(), heads.len() + 1)
+        } else {
+            name.trim().to_owned()
+        };
+        let name = if name.is_empty() { format!("({})", heads.len() + 1) } else { name };
+        heads.push(column(&name, if *is_number { ColumnKind::Number } else { ColumnKind::Text }));
+    }
+    let cell = |value: String, is_number: bool| {
+        // What people write is text, whatever it begins with; only a plain number in a column of numbers is one.
+        let number = if is_number { value.parse::<f64>().ok().filter(|n| n.is_finite()) } else { None };
+        number.map_or_else(|| text(&value), Cell::Number)
+    };
+    let rows: Vec<Vec<Cell>> = rows
+        .into_iter()
+        .map(|row| row.into_iter().zip(&columns).map(|(value, (_, is_number))| cell(value, *is_number)).collect())
+        .collect();
+    let named = tab_name(&name, &[]);
+    let name = if named.trim().is_empty() { "Sheet".to_owned() } else { named };
+    let _turn = app.sheets.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))?;
+    let sheet = NewSheet { tabs: vec![Tab { name, columns: heads, rows }] };
+    off_thread(move || write_sheet(&sheet)).await?.map_err(|wrong| AppError::invalid("table.unfit", "rows").with("reason", wrong))
+}
+
 // ---- export
 
 /// The records of a list as a file: a tab of records, and one for each table in them.
@@ -156,6 +214,26 @@ pub async fn export(app: &App, scope: &Scope, kind: &str, filter: &RecordFilter,
         return Err(AppError::invalid("sheet.too_long", "").with("most", ROWS_MAX));
     }
     Ok(part.bytes)
+}
+
+/// The people and records that these rows name, as far as the asker sees them.
+pub(crate) async fn names(app: &App, scope: &Scope, kind: &str, rows: &[RecordRow]) -> Result<Names, AppError> {
+    let people = record::people_in(app, kind, rows).await?;
+    let records = record::references_in(app, scope, kind, rows).await?;
+    Ok(Names {
+        people: people.into_iter().map(|(id, name)| (id.to_string(), name)).collect(),
+        records: records.into_iter().map(|(id, row)| (id.to_string(), row.title)).collect(),
+    })
+}
+
+/// What a field says, as text; empty where nothing stands in it.
+pub(crate) fn text_of(field: &Field, value: Option<&Value>, names: &Names, language: Language) -> String {
+    match cell_of(field, value, names, language) {
+        Cell::Text(text) => text,
+        Cell::Number(number) => number.to_string(),
+        Cell::Date(date) => date.to_string(),
+        _ => String::new(),
+    }
 }
 
 /// A list as far as one file goes.
@@ -189,11 +267,7 @@ pub(crate) async fn part(
             break;
         }
     }
-    let people = record::people_in(app, &kind.id, &rows).await?;
-    let people = people.into_iter().map(|(id, name)| (id.to_string(), name)).collect();
-    let records = record::references_in(app, scope, &kind.id, &rows).await?;
-    let records = records.into_iter().map(|(id, row)| (id.to_string(), row.title)).collect();
-    let names = Names { people, records };
+    let names = names(app, scope, &kind.id, &rows).await?;
     let n = rows.len();
     let bytes = write(app, move || sheet_of(&kind, &rows, &names, language)).await?;
     Ok(Part { bytes, rows: n, next })
@@ -201,7 +275,7 @@ pub(crate) async fn part(
 
 /// Names of people and titles of records, by ids.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     people: HashMap<String, String>,
     records: HashMap<String, String>,
 }

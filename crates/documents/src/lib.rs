@@ -4,9 +4,12 @@
 //! computers and from anybody who can reach an import, so reading believes nothing: sizes are counted while inflating, XML has no entities,
 //! formulas have no value, and every limit is a [`SheetLimits`]. Writing makes text that stays text.
 //!
-//! Start at [`read_sheet`] and [`write_sheet`]; `package` is the container, `xml` one part of it, `serial` the day numbers of Excel.
+//! Official documents are values here ([`Document`]); how they look on paper is the room `typeset`, which alone names typst (ADR 0033).
+//!
+//! Start at [`read_sheet`], [`write_sheet`] and [`Document`]; `package` is the container, `xml` one part of it, `serial` the day numbers of Excel.
 
 mod office;
+mod official;
 mod package;
 mod read;
 mod serial;
@@ -17,6 +20,7 @@ mod xml;
 use jiff::civil::{Date, DateTime};
 
 pub use office::{NotOffice, Office, office};
+pub use official::{Block, Document, DocumentError, Imprint, TableColumn, TableKind, Typeset, TypesetError};
 pub use read::read_sheet;
 pub use write::{Column, ColumnKind, NewSheet, Tab, write_sheet};
 

@@ -39,6 +39,8 @@ struct World {
     invitation: i64,
     /// Proposed about the plan of the city.
     decision: String,
+    /// A circular of the county.
+    document: String,
     /// A key of open data.
     key: String,
 }
@@ -94,6 +96,10 @@ async fn world() -> World {
     let decision = text(&made["id"]);
     let body = json!({"facts": [{"source": "population", "on": "2011-12-31", "region": HERE, "value": "49.5"}]});
     ask(&node.router, "POST", "/api/v1/facts", Some(&city), Some(body)).await.ok(201);
+    let mut body = json!({"sort": "circular", "region": HERE, "title": "x", "text": "x"});
+    body["digest"] =
+        ask(&node.router, "POST", "/api/v1/documents/preview", Some(&supervisor), Some(body.clone())).await.ok(200)["digest"].clone();
+    let document = text(&ask(&node.router, "POST", "/api/v1/documents", Some(&supervisor), Some(body)).await.ok(201)["id"]);
     let (key, _) = node.key(json!({"datasets": ["telemetry"], "region": HERE})).await;
     World {
         node,
@@ -115,6 +121,7 @@ async fn world() -> World {
         order,
         invitation,
         decision,
+        document,
         key,
     }
 }
@@ -330,6 +337,18 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         "get /orders/{id}" => (format!("/orders/{}", w.order), None, Refused),
         "post /orders/{id}/answer" => (format!("/orders/{}/answer", w.order), Some(json!({"text": "x"})), Refused),
         "post /orders/{id}/withdraw" => (format!("/orders/{}/withdraw", w.order), None, Refused),
+        // What the asker sends comes back as a file.
+        "post /tables" => ("/tables".into(), Some(json!({"name": "x", "columns": [{"name": "a"}], "rows": [["1"]]})), Common),
+        "get /documents/sorts" => ("/documents/sorts".into(), None, Common),
+        // Of what is in sight: documents.rs.
+        "post /documents/preview" => {
+            ("/documents/preview".into(), Some(json!({"sort": "alarm_month", "region": HERE, "month": "2026-11"})), Refused)
+        }
+        "post /documents" => ("/documents".into(), Some(json!({"sort": "alarm_month", "region": HERE, "month": "2026-11"})), Refused),
+        "get /documents/{id}" => (format!("/documents/{}", w.document), None, Refused),
+        "post /documents/{id}/issue" => (format!("/documents/{}/issue", w.document), Some(json!({"revision": 1, "digest": "x"})), Refused),
+        "get /documents/{id}/file" => (format!("/documents/{}/file", w.document), None, Refused),
+        "get /documents/{id}/workbook" => (format!("/documents/{}/workbook", w.document), None, Refused),
         // Neither administrator nor holder; that holders see no more than their records is in whistleblow.rs.
         "get /whistleblow/holders" => ("/whistleblow/holders".into(), None, Refused),
         "put /whistleblow/holders/{id}" => (format!("/whistleblow/holders/{}", w.user), None, Refused),

@@ -54,6 +54,21 @@ pub struct AlarmCounts {
     pub closed: i64,
 }
 
+/// Alarms that are alike in what reports count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmGroup {
+    /// Urgency.
+    pub level: Level,
+    /// Division.
+    pub region: Option<RegionCode>,
+    /// Shown state, by now.
+    pub state: AlarmState,
+    /// Of late or back-filled readings.
+    pub historic: bool,
+    /// How many.
+    pub n: i64,
+}
+
 /// Greatest urgency of a group of alarms as a number, 1 = red.
 pub(crate) const WORST: &str = "MIN(CASE a.level WHEN 'red' THEN 1 WHEN 'orange' THEN 2 WHEN 'yellow' THEN 3 ELSE 4 END)";
 /// Shown state; the same order of precedence as [`Alarm::state`].
@@ -155,6 +170,49 @@ impl Store {
             }
         }
         Ok(counts)
+    }
+
+    /// Alarms of the filter, counted by level, division, shown state and whether they are historic.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn alarm_groups(&self, scope: &Scope, filter: &AlarmFilter) -> Result<Vec<AlarmGroup>, StoreError> {
+        let mut q = sql(&format!(
+            "SELECT t.level, t.region, t.state, t.historic, COUNT(*) AS n
+FROM (SELECT a.level AS level, a.region AS region, {STATE} AS state, a.historic AS historic\n{FROM}"
+        ));
+        filtered(&mut q, scope, filter);
+        q.push(") AS t\nGROUP BY t.level, t.region, t.state, t.historic", &[]);
+        let read = |row: &Row| {
+            Ok(AlarmGroup {
+                level: row.word("level", Level::parse)?,
+                region: row.get::<Option<String>>("region")?.as_deref().and_then(RegionCode::new),
+                state: row.word("state", AlarmState::parse)?,
+                historic: row.get("historic")?,
+                n: row.get("n")?,
+            })
+        };
+        self.db.rows(q).await?.iter().map(read).collect()
+    }
+
+    /// The enterprises with the most alarms of the filter: name, all of them, those of the two upper levels, those that are not closed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn alarms_by_enterprise(
+        &self,
+        scope: &Scope,
+        filter: &AlarmFilter,
+        most: u32,
+    ) -> Result<Vec<(String, i64, i64, i64)>, StoreError> {
+        let mut q = sql(&format!(
+            "SELECT t.name, COUNT(*) AS n, CAST(SUM(t.upper) AS BIGINT) AS upper, CAST(SUM(t.open) AS BIGINT) AS open
+FROM (SELECT COALESCE(e.name, '') AS name, a.enterprise_id AS id, CASE WHEN a.level IN ('red', 'orange') THEN 1 ELSE 0 END AS upper,
+  CASE WHEN h.closed_at_us IS NULL THEN 1 ELSE 0 END AS open\n{FROM}\n  AND a.enterprise_id IS NOT NULL"
+        ));
+        filtered(&mut q, scope, filter);
+        q.push(") AS t\nGROUP BY t.id, t.name\nORDER BY n DESC, t.name\nLIMIT {}", &[&i64::from(most)]);
+        self.db.rows(q).await?.iter().map(|row| Ok((row.get("name")?, row.get("n")?, row.get("upper")?, row.get("open")?))).collect()
     }
 
     /// One alarm.

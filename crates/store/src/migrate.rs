@@ -36,6 +36,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0025_plan", include_str!("../migrations/0025_plan.sql")),
     ("0026_whistleblow", include_str!("../migrations/0026_whistleblow.sql")),
     ("0027_api_key", include_str!("../migrations/0027_api_key.sql")),
+    ("0028_document", include_str!("../migrations/0028_document.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

@@ -291,6 +291,12 @@ INSERT INTO unsealing (record_id, reason, asked_by, asked_by_name, asked_at_us, 
 VALUES ('x', '市大数据局', 'hash', 'anlan_key_x', '[\"telemetry\"]', '530402', 60, 5000, '2027-12-31', '张三', 1);",
         counts: &[("SELECT COUNT(*) AS n FROM api_key WHERE used_on = '' AND used_n = 0 AND revision = 1 AND revoked_at_us IS NULL", 1)],
     },
+    Step {
+        name: "0028_document",
+        digest: "f7dfa2dd9189389c20f9409ca551a620f1b5a73960a99c613d5b015468da79c2",
+        rows: "INSERT INTO document (record_id, content, digest, made_from) VALUES (901, '{}', '00', '{}');",
+        counts: &[("SELECT COUNT(*) AS n FROM document WHERE pdf IS NULL AND pdf_digest IS NULL", 1)],
+    },
 ];
 
 #[test]

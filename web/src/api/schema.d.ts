@@ -424,6 +424,125 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/documents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Writes a document as it was read in the preview; somebody else issues it. 409 `document.changed` if it would be another one by now. */
+        post: operations["document_compose"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Composes a document without writing it: the numbers are those of the rows that the asker sees. */
+        post: operations["document_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/sorts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sorts of documents, and whether this build makes PDF files. */
+        get: operations["document_sorts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A document, by the id of its record. */
+        get: operations["document_view"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{id}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The PDF file: of an issued document the same bytes for ever, of any other with a mark across each page. 503 in a build without PDF. */
+        get: operations["document_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{id}/issue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Issues a document under the next number of the year. */
+        post: operations["document_issue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/documents/{id}/workbook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What stands in it as a workbook: the text on the first sheet, each table on one of its own. */
+        get: operations["document_workbook"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/duty/above": {
         parameters: {
             query?: never;
@@ -2107,6 +2226,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tables": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A table that the asker has on the screen, as an XLSX file: any list of the console becomes one with the rows that its reader sees. Nothing is kept. */
+        post: operations["table"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tasks": {
         parameters: {
             query?: never;
@@ -3393,6 +3529,96 @@ export interface components {
             devices: components["schemas"]["Device"][];
             next: string | null;
         };
+        /** @description What to compose. */
+        DocumentBody: {
+            /** @description To whom it is sent, at most 200 characters. */
+            addressee?: string;
+            /** @description ISO day; empty = today. */
+            as_of?: string;
+            /** @description When it is written: `digest` of the preview that was read. */
+            digest?: string;
+            /** @description Who issues it, at most 60 characters; empty = as configured. */
+            issuer?: string;
+            /** @description Such as `2026-11`. */
+            month?: string;
+            /** @description Word of the plan. */
+            plan?: string;
+            /** @description Id of the record. */
+            record?: string;
+            /** @description Code of the division; needed of monthly reports and circulars. */
+            region?: string;
+            /** @description Words of the parts that stand in it; empty = all. */
+            sections?: string[];
+            /** @description Word of a sort. */
+            sort: string;
+            /** @description Words of one's own, at most 20,000 characters: of a circular all of it, else a part at the end. A line is a paragraph; 一、 and （一） begin headings. */
+            text?: string;
+            /** @description At most 100 characters; empty = the sort's own; needed of a circular. */
+            title?: string;
+        };
+        /** @description A document that is not written yet. */
+        DocumentPreview: {
+            /** @description What it is made from, in words. */
+            about: string;
+            as_of: string | null;
+            /** @description SHA-256 of it. */
+            digest: string;
+            /** @description `issuer`, `title`, `addressee`, `blocks`, `notes`: docs/reference/documents.md. */
+            document: Record<string, never>;
+            region: string;
+            sections: components["schemas"]["DocumentSection"][];
+            /** @description Characters that no font of the server has: it cannot be issued with them. */
+            uncovered: string;
+        };
+        /** @description A document that was written: a record of the register `official_document`. */
+        DocumentRecord: {
+            /** @description Number of the document, once it is issued. */
+            document_no: string | null;
+            /** @description Id of the record. */
+            id: string;
+            /** @description Its number in the register. */
+            number: string;
+            /** Format: int64 */
+            revision: number;
+            state: string;
+        };
+        /** @description A part that may be left out. */
+        DocumentSection: {
+            id: string;
+            /** @description Its heading; may be empty. */
+            name: string;
+            /** @description It stands in this one. */
+            stands: boolean;
+        };
+        /** @description What a document of a sort is about. */
+        DocumentSort: {
+            /** @description `plan` (with `as_of`), `record`, `month` (with `region`) or `text` (with `region`). */
+            needs: string;
+            /** @description The register whose record it is about. */
+            register: string | null;
+            /** @description Word of the register's field `sort`. */
+            sort: string;
+        };
+        /** @description The sorts there are. */
+        DocumentSorts: {
+            sorts: components["schemas"]["DocumentSort"][];
+            /** @description This build makes PDF files. */
+            typesets: boolean;
+        };
+        /** @description A document with what stands in it. */
+        DocumentView: {
+            /** @description SHA-256 of it, as it was frozen. */
+            digest: string;
+            /** @description `issuer`, `title`, `addressee`, `blocks`, `notes`: docs/reference/documents.md. */
+            document: Record<string, never>;
+            /** @description What it was composed from. */
+            made_from: Record<string, never>;
+            /** @description SHA-256 of the file, once it was made. */
+            pdf_digest: string | null;
+            record: components["schemas"]["DocumentRecord"];
+            /** @description This build makes PDF files. */
+            typesets: boolean;
+        };
         /** @description Days that retention dropped: an empty answer there is not silence. */
         Dropped: {
             from: components["schemas"]["At"];
@@ -4032,6 +4258,16 @@ export interface components {
             code: string;
             /** @description The code as a QR code: rows of modules, `1` = dark; a quiet zone of four modules belongs around it. */
             qr: string[];
+        };
+        /** @description What was read when it is issued. */
+        IssueBody: {
+            /** @description Of the content that was read. */
+            digest: string;
+            /**
+             * Format: int64
+             * @description Of the record.
+             */
+            revision: number;
         };
         /** @description A certificate as it is printed. */
         IssuedCertificate: {
@@ -6103,6 +6339,8 @@ export interface components {
             may: string[];
             name: string;
             name_en: string;
+            /** @description It is taken on a page of its own, where the product fills fields that nobody may type. */
+            own_page: boolean;
             /** @description Fields that must be filled by then. */
             require: string[];
             /** @description Empty = it stays in whichever it is. */
@@ -6588,6 +6826,22 @@ export interface components {
             /** @description Domain time of the figures. */
             now: components["schemas"]["At"];
             regions: components["schemas"]["RegionCounts"][];
+        };
+        /** @description A table as the asker has it on the screen. */
+        TableBody: {
+            /** @description At most 60. */
+            columns: components["schemas"]["TableColumnBody"][];
+            /** @description Name of the sheet. */
+            name: string;
+            /** @description At most 5,000, each with a text for each column. */
+            rows: string[][];
+        };
+        /** @description A column of a table that is written as a workbook. */
+        TableColumnBody: {
+            /** @description Its name; no other of the table. */
+            name: string;
+            /** @description Cells that are numbers stand as numbers. */
+            num?: boolean;
         };
         /** @description Who takes over. */
         TakeOverBody: {
@@ -8147,6 +8401,222 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Secret"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_compose: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DocumentBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentRecord"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DocumentBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentPreview"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_sorts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentSorts"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentView"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/pdf": number[];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_issue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IssueBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentRecord"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    document_workbook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
                 };
             };
             /** @description Refused */
@@ -12176,6 +12646,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Summary"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    table: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TableBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": number[];
                 };
             };
             /** @description Refused */

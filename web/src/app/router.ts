@@ -42,6 +42,7 @@ export const router = createRouter({
     { path: '/network/submissions', component: () => import('@/areas/network/SubmissionPage.vue'), meta: { title: 'submission.title' } },
     { path: '/network/orders', component: () => import('@/areas/network/OrderPage.vue'), meta: { title: 'nav.orders' } },
     { path: '/whistleblow/holders', component: () => import('@/areas/whistleblow/HoldersPage.vue'), meta: { title: 'holders.title' } },
+    { path: '/documents/new', component: () => import('@/areas/document/ComposePage.vue'), meta: { title: 'document.compose' } },
     { path: '/plan', component: () => import('@/areas/plan/PlanPage.vue'), meta: { title: 'nav.plan' } },
     { path: '/plan/targets/:id', component: () => import('@/areas/plan/TargetPage.vue'), meta: { title: 'nav.plan' } },
     { path: '/plan/report', component: () => import('@/areas/plan/ReportPage.vue'), meta: { title: 'plan.report.open', bare: true } },

@@ -563,6 +563,8 @@ pub struct Transition {
     pub to: String,
     /// Instead to the state from which the present one was entered, where that is known: what was begun is not gone on with.
     pub is_back: bool,
+    /// It is taken on a page of its own, where the product fills fields that nobody may type; not with the form of every step.
+    pub has_own_page: bool,
     /// To another one if the record has become such; the first that holds.
     pub turns: Vec<Turn>,
     /// Roles that may.

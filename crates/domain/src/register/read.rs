@@ -486,6 +486,9 @@ struct RawTransition {
     /// It is taken of an end: a mistake that is taken back, or something found later.
     #[serde(default)]
     after_end: bool,
+    /// The product takes it, on a page of its own: it fills what nobody may type.
+    #[serde(default)]
+    own_page: bool,
     #[serde(default)]
     turns: Vec<RawTurn>,
     who: Spanned<Vec<String>>,
@@ -1534,6 +1537,7 @@ impl Reader<'_> {
             from: plain(raw.from),
             to: raw.to.map(Spanned::into_inner).unwrap_or_default(),
             is_back: raw.back,
+            has_own_page: raw.own_page,
             turns,
             who: raw.who.into_inner(),
             require: plain(raw.require),

@@ -10,6 +10,7 @@ mod certificate;
 mod combination;
 mod command;
 mod device;
+mod document;
 mod duty;
 mod enterprise;
 mod event;
@@ -197,6 +198,14 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(export::get, export::forget))
         .routes(routes!(export::file))
         .routes(routes!(sheet::map))
+        .routes(routes!(sheet::table))
+        .routes(routes!(document::sorts))
+        .routes(routes!(document::preview))
+        .routes(routes!(document::compose))
+        .routes(routes!(document::view))
+        .routes(routes!(document::issue))
+        .routes(routes!(document::file))
+        .routes(routes!(document::workbook))
         .routes(routes!(whistleblow::holders))
         .routes(routes!(whistleblow::appoint, whistleblow::dismiss))
         .routes(routes!(whistleblow::confirm))

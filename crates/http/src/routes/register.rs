@@ -225,6 +225,8 @@ pub(crate) struct RegisterTransition {
     to: String,
     /// It leads to the state from which the present one was entered, where that is known.
     back: bool,
+    /// It is taken on a page of its own, where the product fills fields that nobody may type.
+    own_page: bool,
     /// States to which it leads instead, by what becomes of the record.
     turns: Vec<String>,
     /// Roles that may.
@@ -381,6 +383,7 @@ fn register(kind: &Kind, pack: String, file_mb: u64) -> Register {
         from: t.from.clone(),
         to: t.to.clone(),
         back: t.is_back,
+        own_page: t.has_own_page,
         turns: t.turns.iter().map(|turn| turn.to.clone()).collect(),
         who: t.who.clone(),
         require: t.require.clone(),

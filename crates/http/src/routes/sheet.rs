@@ -1,6 +1,6 @@
 //! Lists as XLSX files and files as records: registers of every kind, and enterprises.
 
-use anlan_app::sheet::{self, Imported, RowFault};
+use anlan_app::sheet::{self, Imported, RowFault, TableOf};
 use anlan_app::{enterprise, error::AppError};
 use axum::Json;
 use axum::http::{HeaderValue, header};
@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::record::{ListQuery, asked};
 use crate::dto::flag;
-use crate::extract::{AppRef, Caller, Pairs, PathId, Query, Spoken, XlsxBody};
+use crate::extract::{AppRef, Body, Caller, Pairs, PathId, Query, Spoken, XlsxBody};
 use crate::messages;
 use crate::problem::Failure;
 
@@ -30,6 +30,29 @@ pub(crate) struct ImportError {
     code: &'static str,
     /// A sentence for people, in the accepted language.
     detail: String,
+}
+
+/// A column of a table that is written as a workbook.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TableColumnBody {
+    /// Its name; no other of the table.
+    name: String,
+    /// Cells that are numbers stand as numbers.
+    #[serde(default)]
+    num: bool,
+}
+
+/// A table as the asker has it on the screen.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TableBody {
+    /// Name of the sheet.
+    name: String,
+    /// At most 60.
+    columns: Vec<TableColumnBody>,
+    /// At most 5,000, each with a text for each column.
+    rows: Vec<Vec<String>>,
 }
 
 /// What became of a file, or would.
@@ -219,4 +242,12 @@ pub(crate) async fn map(AppRef(app): AppRef, caller: Caller, kind: PathId, pairs
     };
     let features = layer.placed.into_iter().map(feature).collect();
     Ok(Json(MapLayer { r#type: "FeatureCollection", features, placeless: layer.placeless, more: layer.more }))
+}
+
+/// A table that the asker has on the screen, as an XLSX file: any list of the console becomes one with the rows that its reader sees. Nothing is kept.
+#[utoipa::path(post, path = "/tables", tag = "register", request_body = TableBody, responses((status = 200, content_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", body = Vec<u8>)))]
+pub(crate) async fn table(AppRef(app): AppRef, _: Caller, Body(body): Body<TableBody>) -> Result<Response, Failure> {
+    let columns = body.columns.into_iter().map(|column| (column.name, column.num)).collect();
+    let bytes = sheet::table(&app, TableOf { name: body.name, columns, rows: body.rows }).await?;
+    Ok(([(header::CONTENT_TYPE, XLSX)], bytes).into_response())
 }

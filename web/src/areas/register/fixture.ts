@@ -3,7 +3,7 @@ import type { Field, Register } from './types'
 
 const named = (id: string, name: string) => ({ id, name, name_en: id })
 const field = (id: string, name: string, type: Field['type'], more: Partial<Field> = {}): Field => ({ ...named(id, name), type, hint: '', hint_en: '', max: null, min: null, unit: '', choices: [], columns: [], rows_max: 0, of: '', accept: [], computed: false, exchange: null, source: '', source_confidence: '', ...more })
-const step = (id: string, from: string, to: string, more: Partial<Register['transitions'][number]> = {}) => ({ ...named(id, id), from: [from], to, back: false, turns: [], who: ['safety_manager'], require: [], fresh: [], may: [], guards: [], ...more })
+const step = (id: string, from: string, to: string, more: Partial<Register['transitions'][number]> = {}) => ({ ...named(id, id), from: [from], to, back: false, own_page: false, turns: [], who: ['safety_manager'], require: [], fresh: [], may: [], guards: [], ...more })
 
 export const KIND: Register = {
   kind: 'sample',

@@ -9,9 +9,9 @@ export const fieldOf = (kind: Register, id: string): Field | undefined => kind.f
 export const stateOf = (kind: Register, id: string): State | undefined => kind.states.find((s) => s.id === id)
 export const transitionOf = (kind: Register, id: string): Transition | undefined => kind.transitions.find((t) => t.id === id)
 
-/** Transitions that make a record, as far as one of `roles` may take them. */
+/** Transitions that make a record, as far as one of `roles` may take them; those with a page of their own are offered there. */
 export function startTransitions(kind: Register, roles: readonly string[]): Transition[] {
-  return kind.transitions.filter((t) => t.from.includes(kind.start) && t.who.some((w) => roles.includes(w)))
+  return kind.transitions.filter((t) => !t.own_page && t.from.includes(kind.start) && t.who.some((w) => roles.includes(w)))
 }
 
 export interface FormItem {
