@@ -2,16 +2,17 @@
 //!
 //! A plan is a pack's document; what is reckoned and how is said in `domain::{indicator, plan}`. The rows of the whole territory are read once and kept
 //! until one changes. Whoever may see a plan's whole territory sees how it stands; who sees a part of it sees that part. Facts are recorded by
-//! regulators and never changed; decisions are proposed by one person and approved by another. Start at [`reckoning`].
+//! regulators and never changed; what a source says it counts of a register is counted of its records, as they were on the day; decisions are proposed by one person and approved by another. Start at [`reckoning`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anlan_domain::decimal;
-use anlan_domain::indicator::{self, Fact, Facts, Indicators, Mark};
+use anlan_domain::indicator::{self, Counted, CountedRow, Fact, Facts, FromRegister, Indicators, Mark, Per};
 use anlan_domain::pack::PackError;
 use anlan_domain::plan::{FINDING, Plan, Supplement};
 use anlan_domain::register::accident;
-use anlan_model::{Clock as _, OrderId, Permission, RecordId, RegionCode, Scope};
+use anlan_model::{Clock as _, EnterpriseId, OrderId, Permission, RecordId, RegionCode, Scope};
 pub use anlan_store::{DecisionRow, DecisionState, FactFilter, FactRow};
 use anlan_store::{FactError, NewDecision, RecordFilter};
 use jiff::civil::Date;
@@ -27,7 +28,7 @@ use crate::validate::{self, Page, Paging};
 /// Facts of one request.
 pub const FACTS_MAX: usize = 1_000;
 /// The register that accidents stand in.
-const ACCIDENT: &str = "accident";
+pub const ACCIDENT: &str = "accident";
 /// What of a record makes its fact's id.
 const OF_RECORD: &str = "record-";
 /// Proposals about a plan that nobody has decided yet.
@@ -37,9 +38,16 @@ const OPEN_MAX: usize = 500;
 #[derive(Default)]
 pub struct Plans {
     kept: tokio::sync::Mutex<Option<(Version, Arc<Told>)>>,
+    /// What is counted of registers, by source: read again when a record of its register changes.
+    counted: tokio::sync::Mutex<BTreeMap<(String, FromRegister), Kept>>,
+    /// Sources whose register does not have what they count, as far as that was said.
+    unfit: std::sync::Mutex<std::collections::BTreeSet<String>>,
     /// One decision at a time: each is held against those before it.
     deciding: tokio::sync::Mutex<()>,
 }
+
+/// As of a state of the register, what it tells.
+type Kept = ([i64; 4], Arc<Counted>);
 
 /// Facts, and records of accidents that tell none.
 type Told = (Vec<Fact>, Vec<RecordId>);
@@ -193,7 +201,108 @@ async fn rows(app: &App, indicators: &Indicators) -> Result<(Facts, Vec<RecordId
         // A row of a source that these definitions do not know says nothing to them.
         let _ = facts.add(fact.clone(), indicators);
     }
+    for counted in counted(app, indicators).await? {
+        facts.count(counted);
+    }
     Ok((facts, all.1.clone()))
+}
+
+/// What registers tell of the sources that count them, copies of nodes below among the records. Registers that are not on, or do not have what is
+/// counted, tell nothing, and what people recorded is the number.
+async fn counted(app: &App, indicators: &Indicators) -> Result<Vec<Arc<Counted>>, AppError> {
+    let registers = app.registers.load();
+    let asked = indicators.sources().filter_map(|source| Some((source, source.from.as_ref()?)));
+    let mut by_kind: BTreeMap<String, Vec<(String, &FromRegister)>> = BTreeMap::new();
+    for (source, from) in asked {
+        let Ok(kind) = registers.kind(&from.register) else { continue };
+        match kind.cannot_count(from) {
+            None => by_kind.entry(from.register.clone()).or_default().push((source.id.clone(), from)),
+            Some(why) => {
+                // Said once: figures are asked for all day.
+                if app.plans.unfit.lock().is_ok_and(|mut said| said.insert(source.id.clone())) {
+                    warn!(source = source.id, "the source {} is not counted of its register: {why}", source.id);
+                }
+            }
+        }
+    }
+    let kinds: Vec<String> = by_kind.keys().cloned().collect();
+    let ends = app.store.records_ends(&kinds).await?;
+    let mut kept = app.plans.counted.lock().await;
+    let mut told = Vec::new();
+    for (kind, sources) in by_kind {
+        // Without a record it does not stand.
+        let Some(end) = ends.get(&kind).copied() else { continue };
+        let is_kept =
+            |(source, from): &(String, &FromRegister)| kept.get(&(source.clone(), (*from).clone())).is_some_and(|(of, _)| *of == end);
+        if !sources.iter().all(is_kept) {
+            // One reading of the register for all that count it.
+            for (source, counted) in count_of(app, &kind, &sources).await? {
+                kept.insert((source, counted.from.clone()), (end, Arc::new(counted)));
+            }
+        }
+        for (source, from) in sources {
+            if let Some((_, counted)) = kept.get(&(source.clone(), from.clone())) {
+                told.push(counted.clone());
+            }
+        }
+    }
+    Ok(told)
+}
+
+async fn count_of(app: &App, kind: &str, sources: &[(String, &FromRegister)]) -> Result<BTreeMap<String, Counted>, AppError> {
+    let kind = app.registers.load().kind(kind)?;
+    let filter = record::of_kind(&kind, &RecordFilter::default());
+    let mark = if app.settings.demo { Mark::Invented } else { Mark::Reported };
+    let empty = |(source, from): &(String, &FromRegister)| {
+        (source.clone(), Counted { source: source.clone(), from: (*from).clone(), since: BTreeMap::new(), rows: Vec::new() })
+    };
+    let mut counted: BTreeMap<String, Counted> = sources.iter().map(empty).collect();
+    // By source and enterprise, of those that count an enterprise once.
+    let mut of_enterprise: BTreeMap<(String, EnterpriseId), Vec<CountedRow>> = BTreeMap::new();
+    let mut paging = Paging::all();
+    loop {
+        let page = app.store.records(&Scope::node(), &kind.id, &filter, &paging).await?;
+        for row in &page.items {
+            let Some(region) = row.region.as_ref().filter(|region| !region.as_str().is_empty()) else { continue };
+            let Ok(record) = record::read(&kind, row) else { continue };
+            let Some(began) = kind.began(&record) else { continue };
+            for (source, from) in sources {
+                let Some(counted) = counted.get_mut(source) else { continue };
+                let since = counted.since.entry(region.as_str().to_owned()).or_insert(began);
+                *since = began.min(*since);
+                let rows = kind.stays(&record, from).into_iter().enumerate().map(|(i, stay)| CountedRow {
+                    fact: Fact {
+                        id: if i == 0 { format!("{OF_RECORD}{}", row.id) } else { format!("{OF_RECORD}{}-{i}", row.id) },
+                        source: source.clone(),
+                        on: stay.since,
+                        region: region.as_str().to_owned(),
+                        sector: from.sector.clone(),
+                        value: decimal::Decimal::ONE,
+                        known_on: stay.known_on,
+                        revises: String::new(),
+                        mark,
+                        note: row.title.clone(),
+                    },
+                    until: stay.until,
+                });
+                match row.enterprise.filter(|_| from.per == Per::Enterprise) {
+                    Some(enterprise) => of_enterprise.entry((source.clone(), enterprise)).or_default().extend(rows),
+                    None => counted.rows.extend(rows),
+                }
+            }
+        }
+        let Some(next) = page.next else { break };
+        paging.cursor = Some(next);
+    }
+    for ((source, _), rows) in of_enterprise {
+        if let Some(counted) = counted.get_mut(&source) {
+            counted.rows.extend(indicator::each_day_once(rows));
+        }
+    }
+    for counted in counted.values_mut() {
+        counted.rows.sort_by(|a, b| (a.fact.on, &a.fact.id).cmp(&(b.fact.on, &b.fact.id)));
+    }
+    Ok(counted)
 }
 
 /// What the records of accidents tell, copies from below among them, and which of them say nothing.

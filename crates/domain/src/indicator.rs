@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
@@ -54,6 +54,54 @@ pub struct FactSource {
     pub unit: String,
     /// How its rows make a number.
     pub keeps: Keeps,
+    /// From which register rows come, where that stands; left out = people record them.
+    #[serde(default)]
+    pub from: Option<FromRegister>,
+}
+
+/// What of a register is counted: one for each record that is in one of these states on the day.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromRegister {
+    /// Word of the register.
+    pub register: String,
+    /// In one of these states.
+    pub states: Vec<String>,
+    /// And with these choices, as they are now.
+    #[serde(default)]
+    pub only: Vec<Only>,
+    /// The date field that says since when; left out = the day of the act that led into the states.
+    #[serde(default)]
+    pub on: Option<String>,
+    /// What is counted.
+    #[serde(default)]
+    pub per: Per,
+    /// Sector of every row; empty = of none in particular.
+    #[serde(default)]
+    pub sector: String,
+    /// What the count does not know, for who reads the figure.
+    pub note: String,
+}
+
+/// What a record must say to be counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Only {
+    /// A choice of the register.
+    pub field: String,
+    /// One of these.
+    pub is: Vec<String>,
+}
+
+/// What is counted of a register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Each record.
+    #[default]
+    Record,
+    /// Each enterprise once, however many of its records count.
+    Enterprise,
 }
 
 /// How a figure is made.
@@ -161,12 +209,15 @@ pub struct Indicators {
     sources: BTreeMap<String, FactSource>,
     indicators: BTreeMap<String, Indicator>,
     small_count: SmallCount,
+    control: Option<crate::control::Rule>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     small_count: SmallCountRow,
+    #[serde(default)]
+    control: Option<ControlRow>,
     #[serde(default)]
     sector: Vec<FactSector>,
     source: Vec<FactSource>,
@@ -177,6 +228,21 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct SmallCountRow {
     below: u32,
+    standard: String,
+    #[serde(default)]
+    clause: String,
+    #[serde(default)]
+    effective: String,
+    confidence: String,
+    #[serde(default)]
+    note: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlRow {
+    width: u8,
+    least_samples: u16,
     standard: String,
     #[serde(default)]
     clause: String,
@@ -291,9 +357,48 @@ struct Covered {
     to: Date,
 }
 
+/// What a register tells of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// Word of the source.
+    pub source: String,
+    /// What is counted.
+    pub from: FromRegister,
+    /// By the code of a division, since when a record of it is there: from that day on the register counts, and what people recorded does not.
+    pub since: BTreeMap<String, Date>,
+    /// Rows of one each.
+    pub rows: Vec<CountedRow>,
+}
+
+/// A record, or an enterprise, for as long as it counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountedRow {
+    /// Since its day.
+    pub fact: Fact,
+    /// Until the day before this one; `None` = it still does.
+    pub until: Option<Date>,
+}
+
+/// That a number was counted from a register.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FromWhere<'a> {
+    /// Word of the source.
+    pub source: &'a str,
+    /// What was counted.
+    pub from: &'a FromRegister,
+    /// Since when the register stands in the territory.
+    pub since: Date,
+    /// Of which day the number is.
+    pub on: Date,
+    /// The newest row that people recorded there: it is not in the number.
+    pub beside: Option<&'a Fact>,
+}
+
 /// Rows with what is vouched for.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// By source: what its register tells.
+    counted: BTreeMap<String, Arc<Counted>>,
     rows: Vec<Fact>,
     by_id: BTreeMap<String, usize>,
     by_source: BTreeMap<String, Vec<usize>>,
@@ -456,6 +561,8 @@ pub struct Figure<'a> {
     pub revised: Vec<&'a Fact>,
     /// So few events that the rate says little.
     pub is_small: bool,
+    /// Which of its numbers were counted from registers; the others are what people recorded.
+    pub counted: Vec<FromWhere<'a>>,
 }
 
 impl Figure<'_> {
@@ -540,6 +647,45 @@ pub fn withdrawn(rows: Vec<Fact>, turns: &[(Date, bool)]) -> Vec<Fact> {
     made
 }
 
+/// Rows of one enterprise so cut that on no day more than one counts: a licence that is renewed before the old one ends is one.
+pub fn each_day_once(mut rows: Vec<CountedRow>) -> Vec<CountedRow> {
+    // What was known first comes first: a later row must not take days from one that figures had already.
+    rows.sort_by(|a, b| (a.fact.known_on, a.fact.on, &a.fact.id).cmp(&(b.fact.known_on, b.fact.on, &b.fact.id)));
+    let mut kept: Vec<CountedRow> = Vec::new();
+    for row in rows {
+        // The free days of this row between those that are taken.
+        let mut taken: Vec<(Date, Option<Date>)> = kept.iter().map(|other| (other.fact.on, other.until)).collect();
+        taken.sort();
+        let (mut from, mut n, mut is_over) = (row.fact.on, 0, false);
+        let mut free = Vec::new();
+        for (start, end) in taken {
+            if end.is_some_and(|end| end <= from) {
+                continue;
+            }
+            if start > from {
+                free.push((from, Some(row.until.map_or(start, |until| until.min(start)))));
+            }
+            match end {
+                Some(end) => from = end,
+                None => is_over = true,
+            }
+            if is_over || row.until.is_some_and(|until| until <= from) {
+                is_over = true;
+                break;
+            }
+        }
+        if !is_over {
+            free.push((from, row.until));
+        }
+        for (on, until) in free.into_iter().filter(|(on, until)| until.is_none_or(|until| until > *on)) {
+            let id = if n == 0 { row.fact.id.clone() } else { format!("{}-{n}", row.fact.id) };
+            kept.push(CountedRow { fact: Fact { id, on, known_on: row.fact.known_on.max(on), ..row.fact.clone() }, until });
+            n += 1;
+        }
+    }
+    kept
+}
+
 /// (from − to) ÷ from in percent, to `decimals` places; `None` from zero.
 ///
 /// Of figures as published: the plan's own table reckons its 下降率 from rounded figures.
@@ -559,6 +705,17 @@ impl Indicators {
             |row: &str, field, reason: &str| Err(PackError::Row { file: FILE, row: row.to_owned(), field, reason: reason.to_owned() });
         let small_count = SmallCount { below: file.small_count.below, source: source!(file.small_count) };
         small_count.source.check(FILE, "small_count")?;
+        let control = file.control.map(|row| crate::control::Rule {
+            width: row.width.into(),
+            least_samples: row.least_samples.into(),
+            source: source!(row),
+        });
+        if let Some(rule) = &control {
+            rule.source.check(FILE, "control")?;
+            if rule.width <= 0.0 {
+                return wrong("control", "width", "is not above 0");
+            }
+        }
         let (mut sources, mut indicators) = (BTreeMap::new(), BTreeMap::new());
         for row in file.source {
             if !is_word(&row.id, '_') || sources.contains_key(&row.id) {
@@ -566,6 +723,20 @@ impl Indicators {
             }
             if row.name.is_empty() || row.name_en.is_empty() || row.unit.is_empty() {
                 return wrong(&row.id, "name", "or unit is missing");
+            }
+            if let Some(from) = &row.from {
+                if row.keeps == Keeps::Event {
+                    return wrong(&row.id, "from", "counts how things stand, and the source keeps events");
+                }
+                if !is_word(&from.register, '_') || from.states.is_empty() || from.note.is_empty() {
+                    return wrong(&row.id, "from", "has no register, no states or no note");
+                }
+                if !from.sector.is_empty() && file.sector.iter().all(|sector| sector.id != from.sector) {
+                    return wrong(&row.id, "from", "names a sector that figures do not know");
+                }
+                if from.only.iter().any(|only| only.is.is_empty()) {
+                    return wrong(&row.id, "from", "asks for a choice and names none");
+                }
             }
             sources.insert(row.id.clone(), row);
         }
@@ -594,7 +765,7 @@ impl Indicators {
             }
             indicators.insert(indicator.id.clone(), indicator);
         }
-        Ok(Self { sectors: file.sector, sources, indicators, small_count })
+        Ok(Self { sectors: file.sector, sources, indicators, small_count, control })
     }
 
     /// The definition of this word.
@@ -632,6 +803,23 @@ impl Indicators {
         &self.small_count
     }
 
+    /// How control charts are drawn; `None` = these definitions do not say, and there are none.
+    pub fn control(&self) -> Option<&crate::control::Rule> {
+        self.control.as_ref()
+    }
+
+    /// What is above the line, of the events of one month alone: whatever is below is told by years.
+    ///
+    /// # Errors
+    /// [`Missing::NotRecorded`] for a time of which nobody vouches that its events were recorded. `Ok(None)` where the numerator keeps no events.
+    pub fn of_month(&self, indicator: &Indicator, facts: &Facts, query: &Query, first: Date) -> Result<Option<Decimal>, Missing> {
+        if self.keeps(&indicator.numerator) != Keeps::Event || !matches!(indicator.kind, Kind::Ratio | Kind::Count | Kind::Sum) {
+            return Ok(None);
+        }
+        let span = (first.first_of_month(), first.last_of_month());
+        Ok(Some(self.term(&indicator.numerator, facts, query, span).map_err(|gap| gap.of_numerator())?.number))
+    }
+
     /// The figure of an indicator.
     ///
     /// # Errors
@@ -642,8 +830,8 @@ impl Indicators {
             Period::Plan => (query.since, query.on),
             Period::State => (query.on, query.on),
         };
-        let now = self.term(&indicator.numerator, facts, query, span).map_err(|gap| gap.of_numerator())?;
-        let below = match indicator.kind {
+        let mut now = self.term(&indicator.numerator, facts, query, span).map_err(|gap| gap.of_numerator())?;
+        let mut below = match indicator.kind {
             Kind::Count | Kind::Sum => None,
             Kind::Ratio | Kind::Share => {
                 let term = indicator.denominator.as_ref().unwrap_or(&indicator.numerator);
@@ -659,11 +847,27 @@ impl Indicators {
                 Some(base)
             }
         };
-        if let (Kind::Ratio | Kind::Share, Some(below), Some(term)) = (indicator.kind, &below, &indicator.denominator)
+        if let (Kind::Ratio | Kind::Share, Some(below), Some(term)) = (indicator.kind, &mut below, &indicator.denominator)
             && self.keeps(&indicator.numerator) == Keeps::State
             && self.keeps(term) == Keeps::State
         {
-            let mut pairs = now.rows.iter().flat_map(|row| below.rows.iter().map(|other| (row.on, other.on)));
+            // A register knows each day: it is asked of the day of which the other number was told.
+            match (now.counted.is_some(), below.counted.is_some()) {
+                (true, false) => {
+                    if let Some(on) = below.day() {
+                        now = self.term(&indicator.numerator, facts, query, (on, on)).map_err(|gap| gap.of_numerator())?;
+                    }
+                }
+                (false, true) => {
+                    if let Some(on) = now.day() {
+                        *below = self.term(term, facts, query, (on, on)).map_err(|gap| gap.of_denominator())?;
+                    }
+                }
+                _ => {}
+            }
+            let told = |taken: &Taken<'a>| if taken.counted.is_some() { Vec::new() } else { taken.rows.clone() };
+            let (told_now, told_below) = (told(&now), told(below));
+            let mut pairs = told_now.iter().flat_map(|row| told_below.iter().map(|other| (row.on, other.on)));
             if let Some((on, below_on)) = pairs.find(|(on, below_on)| on != below_on) {
                 let (source, below) = (indicator.numerator.source.clone(), term.source.clone());
                 return Err(Missing::DaysDiffer { source, on, below, below_on });
@@ -685,7 +889,15 @@ impl Indicators {
         let numerator = numerator.ok_or(Missing::Digits)?;
         let value = numerator.checked_mul(factor).and_then(|product| product.checked_div(whole)).ok_or(Missing::Digits)?;
         let is_events = self.keeps(&indicator.numerator) == Keeps::Event;
-        let (rows_below, gone_below) = below.map(|below| (below.rows, below.gone)).unwrap_or_default();
+        let mut counted: Vec<FromWhere<'a>> = now.counted.into_iter().collect();
+        let (rows_below, gone_below) = match below {
+            // Of a change both are of one source; the number above is the one of now.
+            Some(below) => {
+                counted.extend(below.counted);
+                (below.rows, below.gone)
+            }
+            None => Default::default(),
+        };
         let mut revised: Vec<&Fact> = now.rows.iter().chain(&rows_below).flat_map(|row| facts.before(row)).collect();
         revised.extend(now.gone.into_iter().chain(gone_below));
         revised.sort_by_key(|row| (row.known_on, &row.id));
@@ -700,6 +912,7 @@ impl Indicators {
             rows: now.rows,
             rows_below,
             revised,
+            counted,
         })
     }
 
@@ -740,9 +953,12 @@ impl Indicators {
             let gone = facts.gone(&term.source, query.known_on).filter(is_of).collect();
             let rows: Vec<&Fact> = rows.into_iter().filter(is_of).collect();
             let number = rows.iter().map(|row| if term.count { Decimal::ONE } else { row.value }).sum();
-            return Ok(Taken { number, rows, gone });
+            return Ok(Taken { number, rows, gone, counted: None });
         }
-        let mut taken = Taken { number: Decimal::ZERO, rows: Vec::new(), gone: Vec::new() };
+        if let Some(taken) = Self::counted(&term.source, sectors, facts, query, span.1) {
+            return Ok(taken);
+        }
+        let mut taken = Taken { number: Decimal::ZERO, rows: Vec::new(), gone: Vec::new(), counted: None };
         let of_none = [String::new()];
         for sector in if sectors.is_empty() { &of_none[..] } else { &sectors[..] } {
             let of_sector =
@@ -764,6 +980,32 @@ impl Indicators {
         Ok(taken)
     }
 
+    /// What a register tells of a source on a day; `None` = it does not stand in the territory, or tells nothing of these sectors.
+    fn counted<'a>(source: &str, sectors: &[String], facts: &'a Facts, query: &Query, on: Date) -> Option<Taken<'a>> {
+        let counted = facts.counted.get(source)?;
+        let from = &counted.from;
+        let is_asked = match sectors {
+            [] => from.sector.is_empty(),
+            [one] => *one == from.sector,
+            _ => false,
+        };
+        let is_there = |region: &str| query.codes().any(|code| region.starts_with(code));
+        let since = counted.since.iter().filter(|(region, _)| is_there(region)).map(|(_, since)| *since).min()?;
+        if !is_asked || since > on || on > query.known_on {
+            return None;
+        }
+        let rows = counted.rows.iter().filter(|row| {
+            let is_known = row.fact.on <= on && row.fact.known_on <= query.known_on;
+            is_known && row.until.is_none_or(|until| until > on) && is_there(&row.fact.region)
+        });
+        let rows: Vec<&Fact> = rows.map(|row| &row.fact).collect();
+        let said = facts.rows_of(source, query.known_on).into_iter();
+        let beside = said.filter(|row| row.sector == from.sector && row.on <= on && query.codes().any(|code| row.region == code));
+        let beside = beside.max_by_key(|row| (row.on, row.known_on));
+        let counted = Some(FromWhere { source: &counted.source, from, since, on, beside });
+        Some(Taken { number: rows.len().into(), rows, gone: Vec::new(), counted })
+    }
+
     fn keeps(&self, term: &Term) -> Keeps {
         self.sources.get(&term.source).map_or(Keeps::State, |source| source.keeps)
     }
@@ -775,6 +1017,16 @@ struct Taken<'a> {
     rows: Vec<&'a Fact>,
     /// Events that were in it until another row took their place.
     gone: Vec<&'a Fact>,
+    /// Its rows are a register's.
+    counted: Option<FromWhere<'a>>,
+}
+
+impl Taken<'_> {
+    /// The day of its rows, if they are of one day.
+    fn day(&self) -> Option<Date> {
+        let first = self.rows.first()?.on;
+        self.rows.iter().all(|row| row.on == first).then_some(first)
+    }
 }
 
 /// A term without rows.
@@ -964,6 +1216,11 @@ impl Facts {
         self.covered.push(Covered { source: source.to_owned(), from, to });
     }
 
+    /// What the register of a source tells: where it stands, it is the number, and rows that people recorded of the same are none of it.
+    pub fn count(&mut self, counted: Arc<Counted>) {
+        self.counted.insert(counted.source.clone(), counted);
+    }
+
     /// The row of this id.
     pub fn get(&self, id: &str) -> Option<&Fact> {
         self.by_id.get(id).map(|i| &self.rows[*i])
@@ -1068,6 +1325,102 @@ mod tests {
             Ok(figure) => figure.shown.to_string(),
             Err(missing) => format!("{}: {missing}", missing.as_str()),
         }
+    }
+
+    fn counted_row(id: &str, region: &str, on: &str, until: Option<&str>) -> CountedRow {
+        let fact = Fact {
+            id: format!("record-{id}"),
+            source: "listed".to_owned(),
+            on: day(on),
+            region: region.to_owned(),
+            sector: String::new(),
+            value: Decimal::ONE,
+            known_on: day(on),
+            revises: String::new(),
+            mark: Mark::Reported,
+            note: String::new(),
+        };
+        CountedRow { fact, until: until.map(day) }
+    }
+
+    fn counted(source: &str, since: &[(&str, &str)], rows: Vec<CountedRow>) -> Arc<Counted> {
+        let from = built_in().source(source).unwrap().from.clone().unwrap();
+        let since = since.iter().map(|(region, on)| ((*region).to_owned(), day(on))).collect();
+        Arc::new(Counted { source: source.to_owned(), from, since, rows })
+    }
+
+    #[test]
+    fn a_register_is_the_number_from_its_first_record_on_and_never_beside_what_was_recorded() {
+        let said = "l1,listed,2012-12-31,5304,,9,,,reported,\nc1,listed_closed,2012-12-31,5304,,6,,,reported,";
+        let mut facts = facts(said);
+        let since = [("530402", "2014-03-01")];
+        let rows = vec![
+            counted_row("1", "530402", "2014-03-05", None),
+            counted_row("2", "530423", "2014-04-01", None),
+            // Ended: it does not count on the day of its end any more.
+            counted_row("3", "530402", "2014-03-05", Some("2014-06-01")),
+        ];
+        let closed = vec![CountedRow { fact: Fact { source: "listed_closed".to_owned(), ..rows[0].fact.clone() }, until: None }];
+        facts.count(counted("listed", &since, rows));
+        facts.count(counted("listed_closed", &since, closed));
+        let at = |on: &str, region: &str| Query { region: region.to_owned(), known_on: day(on), ..query(on) };
+        // Before its first record: what people recorded.
+        assert_eq!(told(&facts, "listed_closure_rate", &at("2014-02-28", "5304")), "0.6667");
+        assert!(evaluate(&facts, "listed_closure_rate", &at("2014-02-28", "5304")).unwrap().counted.is_empty());
+        // It stands, and nothing is listed yet: that is a zero, not what was recorded before.
+        assert_eq!(told(&facts, "listed_closure_rate", &at("2014-03-01", "5304")), "denominator_is_zero: listed");
+        let query = at("2014-05-31", "5304");
+        let figure = evaluate(&facts, "listed_closure_rate", &query).unwrap();
+        assert_eq!((figure.numerator, figure.denominator), (decimal("1"), decimal("3")));
+        let beside: Vec<_> =
+            figure.counted.iter().map(|from| (from.source, from.since.to_string(), from.beside.unwrap().id.as_str())).collect();
+        assert_eq!(beside, [("listed_closed", "2014-03-01".to_owned(), "c1"), ("listed", "2014-03-01".to_owned(), "l1")]);
+        assert_eq!(told(&facts, "listed_closure_rate", &at("2014-06-01", "5304")), "0.5000");
+        // A county without a record has what people recorded of it, which is nothing.
+        assert_eq!(told(&facts, "listed_closure_rate", &at("2014-05-31", "530424")), "no_data: listed_closed 2014-05-31");
+        assert_eq!(told(&facts, "listed_closure_rate", &at("2014-05-31", "530402")), "0.5000");
+        // A question about a sector that the register does not tell apart.
+        let of_sector = Query { sectors: vec!["coal".to_owned()], ..at("2014-05-31", "5304") };
+        assert_eq!(told(&facts, "listed_closure_rate", &of_sector), "no_data: listed_closed/coal 2014-05-31");
+    }
+
+    #[test]
+    fn an_enterprise_counts_once_on_each_day() {
+        let check = |rows: &[(&str, &str, Option<&str>)], want: &[(&str, &str, &str)]| {
+            let rows = rows.iter().map(|(id, on, until)| counted_row(id, "530402", on, *until)).collect();
+            let told: Vec<_> = each_day_once(rows)
+                .into_iter()
+                .map(|row| (row.fact.id, row.fact.on.to_string(), row.until.map_or(String::new(), |until| until.to_string())))
+                .collect();
+            let want: Vec<_> = want.iter().map(|(id, on, until)| ((*id).to_owned(), (*on).to_owned(), (*until).to_owned())).collect();
+            assert_eq!(told, want);
+        };
+        // Renewed before the old one ended.
+        check(
+            &[("1", "2014-01-01", Some("2014-06-01")), ("2", "2014-05-01", None)],
+            &[("record-1", "2014-01-01", "2014-06-01"), ("record-2", "2014-06-01", "")],
+        );
+        // A gap stays a gap; one within another adds nothing.
+        check(
+            &[("1", "2014-01-01", Some("2014-02-01")), ("2", "2014-03-01", Some("2014-09-01")), ("3", "2014-04-01", Some("2014-05-01"))],
+            &[("record-1", "2014-01-01", "2014-02-01"), ("record-2", "2014-03-01", "2014-09-01")],
+        );
+        check(&[("1", "2014-01-01", None), ("2", "2014-03-01", None)], &[("record-1", "2014-01-01", "")]);
+    }
+
+    #[test]
+    fn a_register_is_asked_of_the_day_of_which_the_other_number_was_told() {
+        let mut facts = facts("h1,hazards_identified,2014-05-01,5304,,2,,,reported,");
+        let row = |id: &str, on: &str| {
+            let row = counted_row(id, "530402", on, None);
+            CountedRow { fact: Fact { source: "hazards_registered".to_owned(), ..row.fact }, until: None }
+        };
+        let rows = vec![row("1", "2014-04-01"), row("2", "2014-06-01"), row("3", "2014-06-01")];
+        facts.count(counted("hazards_registered", &[("530402", "2014-03-01")], rows));
+        // Three are registered in July, and one was on the day of which two were identified.
+        let query = Query { known_on: day("2014-07-01"), ..query("2014-07-01") };
+        let figure = evaluate(&facts, "registered_rate", &query).unwrap();
+        assert_eq!((figure.numerator, figure.denominator, figure.counted[0].on), (decimal("1"), decimal("2"), day("2014-05-01")));
     }
 
     const ACCIDENTS: &str = "\

@@ -8,6 +8,7 @@ pub mod accident;
 pub mod alarm;
 pub mod calendar;
 pub mod combination;
+pub mod control;
 pub mod credit_code;
 pub mod decimal;
 pub mod division;

@@ -10,6 +10,7 @@ pub mod accident;
 mod cases;
 pub mod certificate;
 mod compute;
+pub mod counted;
 mod exchange;
 pub mod flag;
 mod grade;

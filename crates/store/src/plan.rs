@@ -3,6 +3,8 @@
 //! A fact is never changed or deleted; another revises it, so that what was said before stays to be seen. Whether a row fits the others is asked of
 //! [`Facts`] in the transaction that writes it. What accidents and other records tell is not kept here. Start at [`Store::record_facts`].
 
+use std::collections::BTreeMap;
+
 use anlan_domain::decimal;
 use anlan_domain::indicator::{Fact, Facts, Indicators, Mark};
 use anlan_domain::pack::PackError;
@@ -240,6 +242,25 @@ impl Store {
 FROM record WHERE kind = $1 AND region IS NOT NULL AND region <> ''");
         let row = self.db.row(q.bind(kind)).await?.ok_or(StoreError::NotFound)?;
         Ok([row.get("n")?, row.get("revisions")?, row.get("bodies")?, row.get("places")?])
+    }
+
+    /// What tells of each of these kinds whether anything that is counted of it changed: how many records, the sum of their revisions, of when they
+    /// changed or were told, and of where they are. Bodies are not looked at: what is counted changes by acts alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn records_ends(&self, kinds: &[String]) -> Result<BTreeMap<String, [i64; 4]>, StoreError> {
+        if kinds.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut q = sql("SELECT kind, COUNT(*) AS n, CAST(COALESCE(SUM(revision), 0) AS BIGINT) AS revisions,
+  CAST(COALESCE(SUM(updated_at_us % 1000000007 + COALESCE(told_at_us, 0) % 1000000007), 0) AS BIGINT) AS times,
+  CAST(COALESCE(SUM((CAST(region AS BIGINT) % 1000003) * (id % 1009 + 1)), 0) AS BIGINT) AS places
+FROM record WHERE region IS NOT NULL AND region <> ''");
+        q.and_in("kind", kinds);
+        q.push("\nGROUP BY kind", &[]);
+        let read = |row: &Row| Ok((row.get("kind")?, [row.get("n")?, row.get("revisions")?, row.get("times")?, row.get("places")?]));
+        self.db.rows(q).await?.iter().map(read).collect()
     }
 
     /// Decisions about a plan, in the order of being proposed.

@@ -165,6 +165,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(plan::decide))
         .routes(routes!(plan::indicators))
         .routes(routes!(plan::indicator))
+        .routes(routes!(plan::indicator_figure))
         .routes(routes!(plan::facts, plan::record))
         .routes(routes!(proof::list))
         .routes(routes!(proof::get))

@@ -3,14 +3,16 @@
 use anlan_app::error::AppError;
 use anlan_app::plan::{self, DecisionRow, DecisionState, FactFilter, FactRow, NewFact, Reckoning};
 use anlan_app::{App, validate};
+use anlan_domain::control::Sample;
 use anlan_domain::decimal::{Decimal, to_json};
 use anlan_domain::indicator::{
-    Fact, Figure, Indicator, Indicators, Keeps, Kind, Missing, Period, Query as Ask, Term, last_year_over, year_of,
+    Fact, Figure, FromWhere, Indicator, Indicators, Keeps, Kind, Missing, Period, Query as Ask, Term, last_year_over, year_of,
 };
 use anlan_domain::pack::source::Source;
 use anlan_domain::plan::{Adjustment, Goal, NodeKind, Origin, Reason, Shortfall, State, TargetStatus};
 use axum::Json;
 use axum::http::StatusCode;
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -239,6 +241,23 @@ pub(crate) struct PlanCounts {
     cannot_be_computed: usize,
 }
 
+impl PlanCounts {
+    pub(super) fn of(statuses: &[TargetStatus<'_>]) -> Self {
+        let mut counts = Self::default();
+        for status in statuses {
+            let count = match status.state {
+                State::Met => &mut counts.met,
+                State::OnPath => &mut counts.on_path,
+                State::OffPath => &mut counts.off_path,
+                State::Missed => &mut counts.missed,
+                State::CannotBeComputed => &mut counts.cannot_be_computed,
+            };
+            *count += 1;
+        }
+        counts
+    }
+}
+
 /// Parts that do not meet the whole.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PlanShortfall {
@@ -288,7 +307,7 @@ pub(crate) struct PlanStatus {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AsOfQuery {
     /// A day, Beijing; left out = today.
-    as_of: Option<String>,
+    pub(super) as_of: Option<String>,
 }
 
 /// What a target asks, or asked.
@@ -348,6 +367,16 @@ pub(crate) struct FactDto {
     note: String,
     /// The record that tells it; `null` = a person recorded it.
     record: Option<String>,
+    /// Word of that record's register.
+    register: Option<String>,
+}
+
+/// The register that rows of a source come from; whatever else a record tells is an accident's.
+fn register_of(app: &App, source: &str) -> String {
+    let registers = app.registers.load();
+    let from = |indicators: &Indicators| Some(indicators.source(source)?.from.as_ref()?.register.clone());
+    let of_plans = registers.plans().find_map(|known| from(&known.indicators));
+    of_plans.or_else(|| from(anlan_domain::indicator::built_in())).unwrap_or_else(|| plan::ACCIDENT.to_owned())
 }
 
 fn fact_dto(app: &App, fact: &Fact) -> FactDto {
@@ -363,7 +392,41 @@ fn fact_dto(app: &App, fact: &Fact) -> FactDto {
         revises: fact.revises.clone(),
         mark: fact.mark.as_str(),
         note: fact.note.clone(),
+        register: plan::record_of(&fact.id).map(|_| register_of(app, &fact.source)),
         record: plan::record_of(&fact.id).map(|id| id.to_string()),
+    }
+}
+
+/// That a number was counted from a register.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FigureCounted {
+    /// Word of the source.
+    source: String,
+    register: String,
+    register_name: String,
+    register_name_en: String,
+    /// Since when a record stands in the territory: from then on the register is the number.
+    since: String,
+    /// Of which day the number is.
+    on: String,
+    /// What the count does not know.
+    note: String,
+    /// The newest row that people recorded there: it is not in the number.
+    beside: Option<FactDto>,
+}
+
+fn figure_counted(app: &App, counted: &FromWhere<'_>) -> FigureCounted {
+    let register = counted.from.register.clone();
+    let kind = app.registers.load().kind(&register).ok();
+    FigureCounted {
+        source: counted.source.to_owned(),
+        register_name: kind.as_ref().map_or_else(|| register.clone(), |kind| kind.name.clone()),
+        register_name_en: kind.as_ref().map_or_else(|| register.clone(), |kind| kind.name_en.clone()),
+        register,
+        since: counted.since.to_string(),
+        on: counted.on.to_string(),
+        note: counted.from.note.clone(),
+        beside: counted.beside.map(|fact| fact_dto(app, fact)),
     }
 }
 
@@ -387,6 +450,8 @@ pub(crate) struct PlanFigure {
     n_rows_below: usize,
     /// Rows that these took the place of, or that were in it until they were judged to be of elsewhere.
     revised: Vec<FactDto>,
+    /// Which of its numbers were counted from registers; the others are what people recorded.
+    counted: Vec<FigureCounted>,
 }
 
 fn figure_dto(app: &App, figure: &Figure<'_>) -> PlanFigure {
@@ -404,6 +469,7 @@ fn figure_dto(app: &App, figure: &Figure<'_>) -> PlanFigure {
         rows_below: rows(&figure.rows_below),
         n_rows_below: figure.rows_below.len(),
         revised: rows(&figure.revised),
+        counted: figure.counted.iter().map(|counted| figure_counted(app, counted)).collect(),
     }
 }
 
@@ -437,7 +503,12 @@ pub(crate) struct YearFigure {
     /// Of a target: what its path asks by the end of that year.
     asked: Option<Number>,
     is_small: bool,
+    /// What is above and below the line.
+    numerator: Option<Number>,
+    denominator: Option<Number>,
     n_rows: usize,
+    /// Some of it was counted from a register.
+    counted: bool,
     reason: Option<PlanReason>,
 }
 
@@ -540,6 +611,10 @@ pub(crate) struct FactSource {
     unit: String,
     /// `event`, `year`, `state`.
     keeps: &'static str,
+    /// Word of the register whose records are counted where it stands; `null` = people record it.
+    register: Option<String>,
+    /// What that count does not know.
+    register_note: Option<String>,
 }
 
 /// What a row is about.
@@ -598,7 +673,7 @@ pub(crate) struct PlanHistory {
     same: bool,
 }
 
-fn name_of(app: &App, code: &str) -> Option<String> {
+pub(super) fn name_of(app: &App, code: &str) -> Option<String> {
     let code = anlan_model::RegionCode::new(code)?;
     app.registry.get().regions.get(&code).map(|division| division.name.clone())
 }
@@ -624,7 +699,7 @@ fn row(app: &App, known: &anlan_app::pack::KnownPlan) -> PlanRow {
     }
 }
 
-fn as_of(app: &App, query: &AsOfQuery) -> Result<Date, AppError> {
+pub(super) fn as_of(app: &App, query: &AsOfQuery) -> Result<Date, AppError> {
     let today = app.today();
     let day = query.as_of.as_deref().filter(|day| !day.is_empty()).map_or(Ok(today), |day| validate::day("as_of", day))?;
     // Nobody knows yet how things will stand.
@@ -640,7 +715,7 @@ const fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn target_dto(indicators: &Indicators, status: &TargetStatus<'_>, sees: bool) -> PlanTarget {
+pub(super) fn target_dto(indicators: &Indicators, status: &TargetStatus<'_>, sees: bool) -> PlanTarget {
     let target = status.target;
     let indicator = target.indicator.as_ref().and_then(|id| indicators.get(id));
     PlanTarget {
@@ -696,17 +771,7 @@ pub(crate) async fn get(AppRef(app): AppRef, caller: Reads<Keyed>, id: PathId, Q
     let indicators = &reckoning.known.indicators;
     let statuses = reckoning.plan.status(indicators, &reckoning.facts, day);
     let sees = reckoning.sees_whole;
-    let mut counts = PlanCounts::default();
-    for status in statuses.iter().filter(|_| sees) {
-        let count = match status.state {
-            State::Met => &mut counts.met,
-            State::OnPath => &mut counts.on_path,
-            State::OffPath => &mut counts.off_path,
-            State::Missed => &mut counts.missed,
-            State::CannotBeComputed => &mut counts.cannot_be_computed,
-        };
-        *count += 1;
-    }
+    let counts = if sees { PlanCounts::of(&statuses) } else { PlanCounts::default() };
     let shortfall = |shortfall: &Shortfall| match shortfall {
         Shortfall::Sum { target, parts, whole } => {
             PlanShortfall { target: target.clone(), region: None, region_name: None, parts: Number(*parts), whole: Number(*whole) }
@@ -832,7 +897,10 @@ fn series(reckoning: &Reckoning, indicator: &Indicator, ask: &Ask, from: i16, da
             value: figure.as_ref().ok().map(|figure| Number(figure.shown)),
             asked: None,
             is_small: figure.as_ref().is_ok_and(|figure| figure.is_small),
+            numerator: figure.as_ref().ok().map(|figure| Number(figure.numerator)),
+            denominator: figure.as_ref().ok().map(|figure| Number(figure.denominator)),
             n_rows: figure.as_ref().map_or(0, |figure| figure.rows.len()),
+            counted: figure.as_ref().is_ok_and(|figure| !figure.counted.is_empty()),
             reason: figure.as_ref().err().map(Into::into),
         }
     };
@@ -1036,6 +1104,19 @@ pub(crate) struct SeriesQuery {
     as_of: Option<String>,
 }
 
+/// Of what a figure is asked.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FigureQuery {
+    /// Code of a division.
+    region: String,
+    /// Words of sectors, with commas between; left out = all.
+    sectors: Option<String>,
+    /// A day, Beijing; left out = today.
+    as_of: Option<String>,
+}
+
 /// The figure of a division below.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegionFigure {
@@ -1044,7 +1125,104 @@ pub(crate) struct RegionFigure {
     value: Option<Number>,
     is_small: bool,
     n_rows: usize,
+    /// Some of it was counted from a register.
+    counted: bool,
     reason: Option<PlanReason>,
+}
+
+/// Events of a month.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MonthFigure {
+    /// `2026-03`.
+    month: String,
+    /// What is above the line; `null` = nobody vouches that the events of this month were recorded.
+    n: Option<Number>,
+}
+
+/// A year or month of a control chart.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ControlPoint {
+    /// `2026` or `2026-03`.
+    of: String,
+    value: f64,
+    lower: f64,
+    upper: f64,
+    /// Beyond a limit: worth asking why.
+    outside: bool,
+    /// So few are to be expected that the limits say little.
+    is_few: bool,
+}
+
+/// A control chart of counts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ControlChart {
+    /// `u`: counts by what they are of; `c`: counts of times of equal length.
+    kind: &'static str,
+    centre: f64,
+    /// Standard deviations from the centre to a limit.
+    width: f64,
+    /// From fewer samples than this limits are a trial.
+    least_samples: usize,
+    is_trial: bool,
+    points: Vec<ControlPoint>,
+    source: PlanSource,
+}
+
+/// A target of the plan that asks something of the indicator.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SeriesTarget {
+    plan: String,
+    id: String,
+    name: String,
+    name_en: String,
+    /// `<=`, `>=`, `increase`, `decreasing yearly`.
+    direction: &'static str,
+    value: Option<Number>,
+    deadline: String,
+}
+
+/// Months of a series at most.
+const MONTHS: i32 = 60;
+
+/// A chart of samples, each with the word that it is of. A time without a number is none of the samples: a gap is not a zero.
+fn control(indicators: &Indicators, kind: &'static str, factor: f64, samples: Vec<(String, Sample)>) -> Option<ControlChart> {
+    let rule = indicators.control()?;
+    let only: Vec<Sample> = samples.iter().map(|(_, sample)| *sample).collect();
+    let chart = anlan_domain::control::chart(&only, rule, indicators.small_count().below)?;
+    let points = samples.into_iter().zip(chart.points).map(|((of, _), point)| ControlPoint {
+        of,
+        value: point.value * factor,
+        lower: point.lower * factor,
+        upper: point.upper * factor,
+        outside: point.is_outside,
+        is_few: point.is_few,
+    });
+    Some(ControlChart {
+        kind,
+        centre: chart.centre * factor,
+        width: rule.width,
+        least_samples: rule.least_samples,
+        is_trial: chart.is_trial,
+        points: points.collect(),
+        source: (&rule.source).into(),
+    })
+}
+
+/// Events of the last months that are over by the day, the oldest first.
+fn months(reckoning: &Reckoning, indicator: &Indicator, ask: &Ask, day: Date) -> Vec<MonthFigure> {
+    let last = if day == day.last_of_month() { day.first_of_month() } else { day.first_of_month().saturating_sub(1.month()) };
+    let months = (0..MONTHS).rev().map(|back| last.saturating_sub(back.months()));
+    let of = |first: Date| {
+        let n = reckoning.known.indicators.of_month(indicator, &reckoning.facts, ask, first);
+        let month = first.strftime("%Y-%m").to_string();
+        match n {
+            Ok(None) => None,
+            Ok(Some(n)) => Some(MonthFigure { month, n: Some(Number(n)) }),
+            Err(_) => Some(MonthFigure { month, n: None }),
+        }
+    };
+    // Before the first month of which anything is known there is nothing to see.
+    months.filter_map(of).skip_while(|month| month.n.is_none()).collect()
 }
 
 /// Figures of an indicator by years, and of the last of them by the divisions below.
@@ -1057,6 +1235,14 @@ pub(crate) struct IndicatorSeries {
     demonstration: bool,
     series: Vec<YearFigure>,
     regions: Vec<RegionFigure>,
+    /// Events by month, at most 60 months; empty where none are counted.
+    months: Vec<MonthFigure>,
+    /// Of years; `null` where the indicator counts no events by years, or fewer than two have a figure.
+    control: Option<ControlChart>,
+    /// Of months.
+    control_months: Option<ControlChart>,
+    /// What the plan asks of it, where the territory and the sectors are those of a target.
+    targets: Vec<SeriesTarget>,
 }
 
 /// Lists the definitions of figures.
@@ -1073,6 +1259,8 @@ pub(crate) async fn indicators(AppRef(app): AppRef, caller: Reads<Keyed>) -> Ans
             Keeps::Year => "year",
             Keeps::State => "state",
         },
+        register: source.from.as_ref().map(|from| from.register.clone()),
+        register_note: source.from.as_ref().map(|from| from.note.clone()),
     };
     Ok(Json(IndicatorList {
         indicators: indicators.iter().map(Into::into).collect(),
@@ -1098,11 +1286,7 @@ pub(crate) async fn indicator(
     let region = validate::region_ever("region", &query.region, &app.registry.get().regions)?;
     let reckoning = plan::of_indicators(&app, &caller.scope, region.as_str(), day).await?;
     let indicator = reckoning.known.indicators.get(&id.0).ok_or_else(AppError::not_found)?;
-    let sectors: Vec<String> =
-        query.sectors.as_deref().unwrap_or_default().split(',').filter(|w| !w.is_empty()).map(str::to_owned).collect();
-    if let Some(unknown) = sectors.iter().find(|sector| !reckoning.known.indicators.has_sector(sector)) {
-        return Err(AppError::invalid("word.unknown", "sectors").with("word", unknown).into());
-    }
+    let sectors = sectors_of(&reckoning, query.sectors.as_deref())?;
     let from = query.from.unwrap_or_else(|| day.year().saturating_sub(10));
     let ask = Ask {
         region: region.as_str().to_owned(),
@@ -1114,6 +1298,40 @@ pub(crate) async fn indicator(
         base_year: Some(reckoning.plan.start.year() - 1),
     };
     let series = series(&reckoning, indicator, &ask, from, day);
+    let months = months(&reckoning, indicator, &ask, day);
+    let definitions = &reckoning.known.indicators;
+    let is_events = definitions.source(&indicator.numerator.source).is_some_and(|source| source.keeps == Keeps::Event);
+    let kind = match indicator.kind {
+        Kind::Ratio => Some("u"),
+        Kind::Count | Kind::Sum => Some("c"),
+        Kind::Share | Kind::Change | Kind::Drop => None,
+    };
+    // What adds up over a plan is no sample of a year.
+    let kind = kind.filter(|_| is_events && indicator.period == Period::Year);
+    let of_year = |year: &YearFigure| {
+        let sample = Sample { count: year.numerator?.0, area: year.denominator?.0 };
+        Some((year.year.to_string(), sample))
+    };
+    let factor = decimal_f64(indicator.factor);
+    let by_years = kind.and_then(|kind| control(definitions, kind, factor, series.iter().filter_map(of_year).collect()));
+    let of_month = |month: &MonthFigure| Some((month.month.clone(), Sample { count: month.n?.0, area: Decimal::ONE }));
+    let by_months = control(definitions, "c", 1.0, months.iter().filter_map(of_month).collect());
+    let is_of = |target: &&anlan_domain::plan::Target| {
+        target.indicator.as_deref() == Some(indicator.id.as_str()) && target.sectors == ask.sectors && reckoning.plan.region == ask.region
+    };
+    let targets = reckoning.plan.targets.iter().filter(is_of).map(|target| {
+        let status = reckoning.plan.status_of(target, definitions, &reckoning.facts, day);
+        SeriesTarget {
+            plan: reckoning.plan.id.clone(),
+            id: target.id.clone(),
+            name: target.name.clone(),
+            name_en: target.name_en.clone(),
+            direction: target.direction.as_str(),
+            value: status.goal_value.map(Number),
+            deadline: status.goal.deadline.to_string(),
+        }
+    });
+    let targets = targets.collect();
     let known = app.registry.get();
     let regions = known.regions.directly_below(&region, day).map(|below| {
         let code = below.code.as_str();
@@ -1125,6 +1343,7 @@ pub(crate) async fn indicator(
             value: figure.as_ref().ok().map(|figure| Number(figure.shown)),
             is_small: figure.as_ref().is_ok_and(|figure| figure.is_small),
             n_rows: figure.as_ref().map_or(0, |figure| figure.rows.len()),
+            counted: figure.as_ref().is_ok_and(|figure| !figure.counted.is_empty()),
             reason: figure.as_ref().err().map(Into::into),
         }
     });
@@ -1135,8 +1354,67 @@ pub(crate) async fn indicator(
         demonstration: reckoning.is_demonstration,
         series,
         regions: regions.collect(),
+        months,
+        control: by_years,
+        control_months: by_months,
+        targets,
         indicator: indicator.into(),
     }))
+}
+
+fn decimal_f64(value: Decimal) -> f64 {
+    to_json(value).as_f64().unwrap_or(1.0)
+}
+
+/// The figure of an indicator in a territory down to its rows.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IndicatorFigure {
+    as_of: String,
+    region: String,
+    region_name: Option<String>,
+    figure: Option<PlanFigure>,
+    /// Why there is none.
+    reason: Option<PlanReason>,
+}
+
+/// The figure of an indicator on a day, with the rows that it is made of.
+#[utoipa::path(get, path = "/indicators/{id}/figure", tag = "plan", operation_id = "get_indicator_figure", params(("id" = String, Path), FigureQuery), responses((status = 200, body = IndicatorFigure), (status = 403, body = crate::problem::Problems)))]
+pub(crate) async fn indicator_figure(
+    AppRef(app): AppRef,
+    caller: Caller,
+    id: PathId,
+    Query(query): Query<FigureQuery>,
+) -> Answer<IndicatorFigure> {
+    let day = as_of(&app, &AsOfQuery { as_of: query.as_of })?;
+    let region = validate::region_ever("region", &query.region, &app.registry.get().regions)?;
+    let reckoning = plan::of_indicators(&app, &caller.scope, region.as_str(), day).await?;
+    let indicator = reckoning.known.indicators.get(&id.0).ok_or_else(AppError::not_found)?;
+    let ask = Ask {
+        region: region.as_str().to_owned(),
+        region_before: codes_before(&app, region.as_str()),
+        sectors: sectors_of(&reckoning, query.sectors.as_deref())?,
+        on: day,
+        since: reckoning.plan.start,
+        known_on: day,
+        base_year: Some(reckoning.plan.start.year() - 1),
+    };
+    let figure = reckoning.known.indicators.evaluate(indicator, &reckoning.facts, &ask);
+    Ok(Json(IndicatorFigure {
+        as_of: day.to_string(),
+        region: ask.region.clone(),
+        region_name: name_of(&app, &ask.region),
+        figure: figure.as_ref().ok().map(|figure| figure_dto(&app, figure)),
+        reason: figure.as_ref().err().map(Into::into),
+    }))
+}
+
+/// Sectors as they are asked for.
+fn sectors_of(reckoning: &Reckoning, words: Option<&str>) -> Result<Vec<String>, AppError> {
+    let sectors: Vec<String> = words.unwrap_or_default().split(',').filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    match sectors.iter().find(|sector| !reckoning.known.indicators.has_sector(sector)) {
+        Some(unknown) => Err(AppError::invalid("word.unknown", "sectors").with("word", unknown)),
+        None => Ok(sectors),
+    }
 }
 
 // ---- facts ---------------------------------------------------------------------------------------------------------------------------------
