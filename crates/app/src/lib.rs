@@ -28,6 +28,7 @@ pub mod fleet;
 pub mod health;
 pub mod hold;
 pub mod keep;
+pub mod leaders;
 pub mod ledger;
 pub mod link;
 pub mod live;

@@ -83,6 +83,19 @@ pub struct MissingRow {
     pub node_name: Option<String>,
 }
 
+/// An enterprise, and whether it reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportingRow {
+    /// Which.
+    pub enterprise: Enterprise,
+    /// Name of its division.
+    pub region_name: Option<String>,
+    /// Why it does not, or not in full; `None` = it does.
+    pub missing: Option<Missing>,
+    /// Name of the node that it is about.
+    pub node_name: Option<String>,
+}
+
 /// Who is missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MissingPage {
@@ -167,8 +180,22 @@ pub async fn who(app: &App, scope: &Scope, question: &Question, rate: Rate, pagi
     Ok(MissingPage { reasons, page: Page { items, next } })
 }
 
+/// Every enterprise of the question, and the first thing for which it does not report in full.
+///
+/// # Errors
+/// As [`get`].
+pub async fn reporting(app: &App, scope: &Scope, question: &Question) -> Result<Vec<ReportingRow>, AppError> {
+    let reckoned = reckon(app, scope, question).await?;
+    let row = |Known { enterprise, region_name, facts }: Known| {
+        let missing = [Rate::Built, Rate::Networked, Rate::Online].into_iter().find_map(|rate| missing(rate, &facts));
+        let node = missing.as_ref().and_then(Missing::node).and_then(|node| reckoned.nodes.get(&node));
+        ReportingRow { enterprise, region_name, node_name: node.map(|node| node.name.clone()), missing }
+    };
+    Ok(reckoned.known.into_iter().map(row).collect())
+}
+
 /// Digits of a division one step below one of so many.
-fn below(digits: usize) -> usize {
+pub(crate) fn below(digits: usize) -> usize {
     [2, 4, 6, 9, 12].into_iter().find(|longer| *longer > digits).unwrap_or(12)
 }
 

@@ -167,6 +167,7 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         // The stream itself is tested in live.rs; without an upgrade it refuses after it has looked at the session.
         "get /live" => ("/live".into(), None, Common),
         "get /summary" => ("/summary".into(), None, Zero),
+        "get /leaders" => ("/leaders".into(), None, Zero),
         "get /accidents/statistics" => ("/accidents/statistics?from=2026-01-01&to=2027-12-31".into(), None, Zero),
         "get /enterprises" => ("/enterprises".into(), None, Empty("enterprises")),
         "post /enterprises" => ("/enterprises".into(), Some(json!({"code": "X", "name": "x", "region": HERE, "sector": "gas"})), Refused),
@@ -391,6 +392,7 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         }
         "get /indicators" => ("/indicators".into(), None, Common),
         "get /indicators/{id}" => (format!("/indicators/accident_deaths?region={HERE}"), None, Refused),
+        "get /indicators/{id}/figure" => (format!("/indicators/accident_deaths/figure?region={HERE}"), None, Refused),
         "get /facts" => ("/facts".into(), None, Empty("facts")),
         "post /facts" => {
             let fact = json!({"source": "population", "on": "2012-12-31", "region": HERE, "value": "1"});

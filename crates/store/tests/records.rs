@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anlan_domain::register::IndexEntry;
 use anlan_domain::register::search::{Search, plain};
 use anlan_model::noun::Grant;
-use anlan_model::{EnterpriseId, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
+use anlan_model::{EnterpriseId, Level, RecordId, RegionCode, Role, Scope, Timestamp, UserId};
 use anlan_store::testing::{number, on_both, on_both_at, tamper};
 use anlan_store::*;
 use serde_json::json;
@@ -516,6 +516,37 @@ async fn counts_are_of_what_is_open_and_of_what_is_late() {
         assert_eq!(store.record_counts(&county(HERE), TODAY, &[]).await.unwrap(), [count(KIND, 3, 1)]);
         assert_eq!(store.record_counts(&county(ELSEWHERE), "2026-01-01", &[]).await.unwrap(), [count(KIND, 1, 0), count("licence", 1, 0)]);
         assert_eq!(store.record_counts(&scope(None, vec![]), TODAY, &[]).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_open_is_counted_by_division_under_the_scope_and_a_step_is_noticed() {
+    on_both(|store| async move {
+        let a = enterprise(&store, "AA", HERE, "hazchem").await;
+        let b = enterprise(&store, "BB", ELSEWHERE, "hazchem").await;
+        let first = make(&store, a, &due("x", "2026-11-22")).await;
+        make(&store, a, &due("x", TODAY)).await;
+        make(&store, a, &RecordPut { is_open: false, ..due("x", "2026-11-01") }).await;
+        make(&store, b, &due("x", "2026-11-01")).await;
+        let city = RegionCode::new("5304").unwrap();
+        let count = |code: &str, open, overdue| OpenRecords { division: RegionCode::new(code), open, overdue };
+        let by = async |asker: &Scope| {
+            let mut rows = store.open_by_division(asker, &city, 6, KIND, TODAY).await.unwrap();
+            rows.sort_by_key(|row| row.division.clone());
+            rows
+        };
+        assert_eq!(by(&Scope::node()).await, [count(HERE, 2, 1), count(ELSEWHERE, 1, 1)]);
+        assert_eq!(by(&county(HERE)).await, [count(HERE, 2, 1)]);
+        assert_eq!(by(&scope(None, vec![])).await, []);
+        assert_eq!(store.alarms_by_division(&county(HERE), &city, 6, Level::Red).await.unwrap(), []);
+        let kinds = [KIND.to_owned(), "licence".to_owned()];
+        let before = store.records_ends(&kinds).await.unwrap();
+        assert_eq!((before.len(), before[KIND][0]), (1, 4), "a kind without records has no end");
+        assert_eq!(store.records_ends(&kinds).await.unwrap(), before);
+        step(&store, first, 1, &due("x", "2026-11-30")).await.unwrap();
+        assert_ne!(store.records_ends(&kinds).await.unwrap(), before);
+        assert!(store.records_ends(&[]).await.unwrap().is_empty());
     })
     .await;
 }

@@ -941,6 +941,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/indicators/{id}/figure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The figure of an indicator on a day, with the rows that it is made of. */
+        get: operations["get_indicator_figure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/invitations": {
         parameters: {
             query?: never;
@@ -1002,6 +1019,23 @@ export interface paths {
         };
         /** Kinds of measurement of the base pack. */
         get: operations["kinds"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leaders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What presses: targets off their path, the greatest risks, listed hazards by days over, divisions by stated counts. */
+        get: operations["leaders"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3327,6 +3361,38 @@ export interface components {
             /** @description SHA-256 of the node's public key, as its own page shows it; spaces and colons do not matter. */
             fingerprint: string;
         };
+        /** @description A control chart of counts. */
+        ControlChart: {
+            /** Format: double */
+            centre: number;
+            is_trial: boolean;
+            /** @description `u`: counts by what they are of; `c`: counts of times of equal length. */
+            kind: string;
+            /** @description From fewer samples than this limits are a trial. */
+            least_samples: number;
+            points: components["schemas"]["ControlPoint"][];
+            source: components["schemas"]["PlanSource"];
+            /**
+             * Format: double
+             * @description Standard deviations from the centre to a limit.
+             */
+            width: number;
+        };
+        /** @description A year or month of a control chart. */
+        ControlPoint: {
+            /** @description So few are to be expected that the limits say little. */
+            is_few: boolean;
+            /** Format: double */
+            lower: number;
+            /** @description `2026` or `2026-03`. */
+            of: string;
+            /** @description Beyond a limit: worth asking why. */
+            outside: boolean;
+            /** Format: double */
+            upper: number;
+            /** Format: double */
+            value: number;
+        };
         /** @description Readings or hours: how many, and the sum of their hashes. */
         Counted: {
             /** Format: int64 */
@@ -3965,6 +4031,8 @@ export interface components {
             record: string | null;
             region: string;
             region_name: string | null;
+            /** @description Word of that record's register. */
+            register: string | null;
             /** @description The row that it takes the place of; empty = none. */
             revises: string;
             /** @description Empty = of none in particular. */
@@ -4008,6 +4076,10 @@ export interface components {
             keeps: string;
             name: string;
             name_en: string;
+            /** @description Word of the register whose records are counted where it stands; `null` = people record it. */
+            register: string | null;
+            /** @description What that count does not know. */
+            register_note: string | null;
             unit: string;
         };
         /** @description Facts to be recorded, all or none. */
@@ -4018,6 +4090,21 @@ export interface components {
         /** @description Facts as they were recorded. */
         FactsRecorded: {
             facts: components["schemas"]["Fact"][];
+        };
+        /** @description That a number was counted from a register. */
+        FigureCounted: {
+            beside: null | components["schemas"]["Fact"];
+            /** @description What the count does not know. */
+            note: string;
+            /** @description Of which day the number is. */
+            on: string;
+            register: string;
+            register_name: string;
+            register_name_en: string;
+            /** @description Since when a record stands in the territory: from then on the register is the number. */
+            since: string;
+            /** @description Word of the source. */
+            source: string;
         };
         /** @description A role at a territory. */
         Grant: {
@@ -4187,6 +4274,14 @@ export interface components {
             /** Format: int32 */
             version: number;
         };
+        /** @description The figure of an indicator in a territory down to its rows. */
+        IndicatorFigure: {
+            as_of: string;
+            figure: null | components["schemas"]["PlanFigure"];
+            reason: null | components["schemas"]["PlanReason"];
+            region: string;
+            region_name: string | null;
+        };
         /** @description Definitions of figures, and of what they are made of. */
         IndicatorList: {
             indicators: components["schemas"]["Indicator"][];
@@ -4198,12 +4293,18 @@ export interface components {
         /** @description Figures of an indicator by years, and of the last of them by the divisions below. */
         IndicatorSeries: {
             as_of: string;
+            control: null | components["schemas"]["ControlChart"];
+            control_months: null | components["schemas"]["ControlChart"];
             demonstration: boolean;
             indicator: components["schemas"]["Indicator"];
+            /** @description Events by month, at most 60 months; empty where none are counted. */
+            months: components["schemas"]["MonthFigure"][];
             region: string;
             region_name: string | null;
             regions: components["schemas"]["RegionFigure"][];
             series: components["schemas"]["YearFigure"][];
+            /** @description What the plan asks of it, where the territory and the sectors are those of a target. */
+            targets: components["schemas"]["SeriesTarget"][];
         };
         /** @description Rows of a source. */
         IndicatorTerm: {
@@ -4331,6 +4432,156 @@ export interface components {
             stale: boolean;
             /** Format: double */
             value: number;
+        };
+        /** @description What presses in a territory. Lists hold 20 rows at most; `counts` says how many there are. */
+        Leaders: {
+            /** @description Those late first, then by their time. */
+            accidents: components["schemas"]["LeadersAccident"][];
+            /** @description Standing alarms of the highest level, the newest first. */
+            alarms: components["schemas"]["Alarm"][];
+            /** @description The day on which targets are judged. */
+            as_of: string;
+            counts: components["schemas"]["LeadersCounts"];
+            divisions: components["schemas"]["LeadersDivision"][];
+            /** @description The longest past their limit first. */
+            listed: components["schemas"]["LeadersListed"][];
+            /** @description Domain time of everything but targets. */
+            now: components["schemas"]["At"];
+            /** @description Plans whose whole territory the caller sees. */
+            plans: components["schemas"]["LeadersPlan"][];
+            region: string;
+            region_name: string;
+            /** @description What is of none of the divisions below: the territory itself, or a code that is no more. Without ranks. */
+            rest: components["schemas"]["LeadersMeasure"][];
+            /** @description Enterprises with a major hazard that do not report in full, the longest silent first. */
+            silent: components["schemas"]["NetworkingMissing"][];
+            /**
+             * Format: int32
+             * @description A count below this is marked as small.
+             */
+            small_below: number;
+            /** @description Its civil day, Beijing. */
+            today: string;
+        };
+        /** @description An accident whose clock runs. */
+        LeadersAccident: {
+            /** @description Word of its class; empty = none yet. */
+            class: string;
+            class_name: string;
+            class_name_en: string;
+            late: boolean;
+            record: components["schemas"]["LeadersRecord"];
+            /** @description Until when the next level must be told, Beijing, to the minute; `null` = the last day of its step runs. */
+            tell_by: string | null;
+        };
+        /** @description Totals of the page. */
+        LeadersCounts: {
+            /**
+             * Format: int64
+             * @description Accidents whose clock runs.
+             */
+            accidents_running: number;
+            /** Format: int64 */
+            dangers_open: number;
+            /** Format: int64 */
+            dangers_overdue: number;
+            /**
+             * Format: int64
+             * @description Deaths that count of this calendar year; `null` = there is no register of accidents.
+             */
+            deaths: number | null;
+            /**
+             * Format: int64
+             * @description Enterprises with a major hazard.
+             */
+            hazards: number;
+            /**
+             * Format: int64
+             * @description Of these, not reporting in full.
+             */
+            hazards_silent: number;
+            /**
+             * Format: int64
+             * @description Listed hazards that are not delisted.
+             */
+            listed: number;
+            /**
+             * Format: int64
+             * @description Of these, past their limit.
+             */
+            listed_over: number;
+            /**
+             * Format: int64
+             * @description Standing alarms of the highest level.
+             */
+            red_alarms: number;
+        };
+        /** @description A division directly below that the caller sees whole. */
+        LeadersDivision: {
+            code: string;
+            /** @description Those that are counted at this level. */
+            measures: components["schemas"]["LeadersMeasure"][];
+            name: string;
+        };
+        /** @description A listed hazard. */
+        LeadersListed: {
+            /**
+             * Format: int32
+             * @description Days past that day; below zero = days left.
+             */
+            days_over: number | null;
+            /** @description The last day that was set for it, or given later. */
+            limit_on: string | null;
+            /**
+             * Format: double
+             * @description As the enterprise reported.
+             */
+            percent_done: number | null;
+            record: components["schemas"]["LeadersRecord"];
+        };
+        /** @description A count of a division, and its rank by that count alone. */
+        LeadersMeasure: {
+            /** @description `deaths`, `red_alarms`, `silent_hazards`, `listed_over`, `dangers_overdue`. */
+            criterion: string;
+            /** @description So few that the difference to another division may be chance. */
+            is_small: boolean;
+            /** Format: int64 */
+            n: number;
+            /**
+             * Format: int64
+             * @description Of how many; `null` = it is a part of nothing.
+             */
+            of: number | null;
+            /** @description 1 = the most; equal counts share a rank. `null` = there is none. */
+            rank: number | null;
+            tied: boolean;
+        };
+        /** @description Targets of a plan that are off their path or missed. */
+        LeadersPlan: {
+            counts: components["schemas"]["PlanCounts"];
+            /** @description Some of the rows are made up. */
+            demonstration: boolean;
+            id: string;
+            name: string;
+            name_en: string;
+            /** @description Missed ones first, then those off their path, each in the order of the document. */
+            targets: components["schemas"]["PlanTarget"][];
+        };
+        /** @description A record as far as a line about it needs. */
+        LeadersRecord: {
+            /** @description Last day of its step. */
+            due_on: string | null;
+            enterprise: string | null;
+            enterprise_name: string | null;
+            id: string;
+            kind: string;
+            number: string;
+            region: string | null;
+            region_name: string | null;
+            state: string;
+            state_name: string;
+            state_name_en: string;
+            title: string;
         };
         /**
          * @description Urgency of an alarm.
@@ -4680,6 +4931,12 @@ export interface components {
         /** @description How a device is polled. */
         ModbusState: {
             modbus: null | components["schemas"]["Modbus"];
+        };
+        /** @description Events of a month. */
+        MonthFigure: {
+            /** @description `2026-03`. */
+            month: string;
+            n: null | components["schemas"]["Number"];
         };
         /** @description How many of one sort. */
         MovedCount: {
@@ -5279,6 +5536,8 @@ export interface components {
         };
         /** @description How a figure was made. */
         PlanFigure: {
+            /** @description Which of its numbers were counted from registers; the others are what people recorded. */
+            counted: components["schemas"]["FigureCounted"][];
             denominator: components["schemas"]["Number"];
             factor: components["schemas"]["Number"];
             /** @description First and last day of what it is of. */
@@ -6135,6 +6394,8 @@ export interface components {
         };
         /** @description The figure of a division below. */
         RegionFigure: {
+            /** @description Some of it was counted from a register. */
+            counted: boolean;
             is_small: boolean;
             n_rows: number;
             reason: null | components["schemas"]["PlanReason"];
@@ -6590,6 +6851,17 @@ export interface components {
              * @description An older one is refused there.
              */
             revision: number;
+        };
+        /** @description A target of the plan that asks something of the indicator. */
+        SeriesTarget: {
+            deadline: string;
+            /** @description `<=`, `>=`, `increase`, `decreasing yearly`. */
+            direction: string;
+            id: string;
+            name: string;
+            name_en: string;
+            plan: string;
+            value: null | components["schemas"]["Number"];
         };
         /** @description The first administrator. */
         SetupBody: {
@@ -7296,8 +7568,12 @@ export interface components {
         /** @description A figure of a year. */
         YearFigure: {
             asked: null | components["schemas"]["Number"];
+            /** @description Some of it was counted from a register. */
+            counted: boolean;
+            denominator: null | components["schemas"]["Number"];
             is_small: boolean;
             n_rows: number;
+            numerator: null | components["schemas"]["Number"];
             /** @description The last day of what it is of. */
             on: string;
             reason: null | components["schemas"]["PlanReason"];
@@ -9688,6 +9964,51 @@ export interface operations {
             };
         };
     };
+    get_indicator_figure: {
+        parameters: {
+            query: {
+                /** @description Code of a division. */
+                region: string;
+                /** @description Words of sectors, with commas between; left out = all. */
+                sectors?: string;
+                /** @description A day, Beijing; left out = today. */
+                as_of?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IndicatorFigure"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
     list_invitations: {
         parameters: {
             query?: never;
@@ -9841,6 +10162,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KindList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    leaders: {
+        parameters: {
+            query?: {
+                /** @description Code of a division; left out = the one that the caller's grants name, else the node's. */
+                region?: string;
+                /** @description The day on which targets are judged, Beijing; left out = today. Everything else is as of now. */
+                as_of?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Leaders"];
                 };
             };
             /** @description Refused */

@@ -93,6 +93,12 @@ export interface CountyCollection {
     geometry: { type: 'Polygon' | 'MultiPolygon'; coordinates: unknown }
   }[]
 }
+export type Leaders = Schemas['Leaders']
+export type LeadersDivision = Schemas['LeadersDivision']
+export type LeadersMeasure = Schemas['LeadersMeasure']
+export type PlanFigure = Schemas['PlanFigure']
+export type ControlChart = Schemas['ControlChart']
+export type IndicatorFigure = Schemas['IndicatorFigure']
 export type PlanRow = Schemas['PlanRow']
 export type PlanStatus = Schemas['PlanStatus']
 export type PlanTarget = Schemas['PlanTarget']

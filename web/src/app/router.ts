@@ -28,6 +28,7 @@ export const router = createRouter({
     { path: '/vehicles', component: () => import('@/areas/vehicle/VehiclePage.vue'), meta: { title: 'nav.vehicles' } },
     { path: '/road', component: () => import('@/areas/vehicle/RoadPage.vue'), meta: { title: 'nav.road' } },
     { path: '/home', component: () => import('@/areas/home/HomePage.vue'), meta: { title: 'nav.home' } },
+    { path: '/leaders', component: () => import('@/areas/leaders/LeadersPage.vue'), meta: { title: 'leaders.title' } },
     { path: '/tasks', component: () => import('@/areas/task/TaskPage.vue'), meta: { title: 'nav.tasks' } },
     { path: '/registers', component: () => import('@/areas/register/OverviewPage.vue'), meta: { title: 'nav.registers' } },
     { path: '/registers/:kind', component: () => import('@/areas/register/RegisterPage.vue'), meta: { title: 'nav.registers' } },

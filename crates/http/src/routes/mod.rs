@@ -16,6 +16,7 @@ mod enterprise;
 mod event;
 mod export;
 mod hold;
+mod leaders;
 mod live;
 mod media;
 mod modbus;
@@ -91,6 +92,7 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(region::list))
         .routes(routes!(region::counties))
         .routes(routes!(summary::summary))
+        .routes(routes!(leaders::leaders))
         .routes(routes!(accident::statistics))
         .routes(routes!(enterprise::list, enterprise::create))
         .routes(routes!(enterprise::get, enterprise::update))

@@ -23,10 +23,11 @@ export const useSession = defineStore('session', {
     testClock: (s): boolean => (s.session?.test_clock ?? false) || (s.status?.test_clock ?? false),
     readOnly: (s): boolean => s.expired || (s.session?.idle ?? false),
     roles: (s): string[] => [...new Set((s.session?.user.grants ?? []).map((g) => g.role))],
-    /** Where work starts: who watches begins at the screen, everybody else with what the week asks. */
+    /** Where work starts: who watches begins at the screen, who answers for a territory with what presses there, everybody else with what the week asks. */
     home(): string {
       const watches = ['duty_officer', 'screen']
-      return this.roles.some((r) => watches.includes(r)) ? '/screen' : '/home'
+      if (this.roles.some((r) => watches.includes(r))) return '/screen'
+      return this.roles.includes('leader') ? '/leaders' : '/home'
     },
     /** Holds some grant without bounds: sees what belongs to the whole node. */
     nodeWide: (s): boolean => (s.session?.user.grants ?? []).some((g) => !g.region && !g.sector && !g.enterprise),
