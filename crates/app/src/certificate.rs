@@ -307,7 +307,7 @@ async fn said_of(app: &App, row: &RecordRow, key: &str, issued_at: Timestamp) ->
 }
 
 /// `http` or `https`, a name or address, perhaps a port; nothing behind it.
-fn is_origin(text: &str) -> bool {
+pub(crate) fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
     !host.is_empty() && host.len() <= 100 && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']'))
 }

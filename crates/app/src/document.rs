@@ -17,6 +17,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{AppError, Kind as Refusal};
 use crate::point::off_thread;
@@ -88,6 +89,26 @@ pub struct Asked {
     pub sections: Vec<String>,
 }
 
+impl Asked {
+    /// What its sort looks at; the rest is nobody's to keep.
+    fn used(&self) -> Self {
+        let needs = SORTS.iter().find(|(sort, _)| *sort == self.sort).map(|(_, needs)| *needs);
+        let only = |text: &String, is_used: bool| if is_used { text.clone() } else { String::new() };
+        let mut sections = self.sections.clone();
+        sections.sort();
+        sections.dedup();
+        Self {
+            region: only(&self.region, matches!(needs, Some(Needs::Month | Needs::Text))),
+            plan: only(&self.plan, needs == Some(Needs::Plan)),
+            as_of: only(&self.as_of, needs == Some(Needs::Plan)),
+            record: only(&self.record, matches!(needs, Some(Needs::Record(_)))),
+            month: only(&self.month, needs == Some(Needs::Month)),
+            sections,
+            ..self.clone()
+        }
+    }
+}
+
 /// A part of a document that may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
@@ -122,6 +143,24 @@ pub struct Composed {
     pub sections: Vec<(String, String, bool)>,
     /// Characters that no font of this machine has; empty also where nothing typesets.
     pub uncovered: Vec<char>,
+}
+
+/// What composing and typesetting share; part of [`App`].
+pub struct Documents {
+    /// One at a time: each takes a core for a while, and some read many rows.
+    turn: Semaphore,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1) }
+    }
+}
+
+impl Documents {
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, AppError> {
+        self.turn.acquire().await.map_err(|_| AppError::new(Refusal::Unavailable, "server.busy"))
+    }
 }
 
 /// A document with its record.
@@ -221,6 +260,7 @@ pub async fn preview(app: &App, scope: &Scope, asked: &Asked) -> Result<Composed
     let title = short("title", &asked.title, TITLE_CHARS)?;
     let addressee = short("addressee", &asked.addressee, 200)?;
     let text = multiline("text", &asked.text)?;
+    let turn = app.documents.turn().await?;
     let made = match needs {
         Needs::Plan => of_plan(app, scope, asked).await?,
         Needs::Record(kind) => of_record(app, scope, asked, kind).await?,
@@ -241,6 +281,7 @@ pub async fn preview(app: &App, scope: &Scope, asked: &Asked) -> Result<Composed
             }
         }
     };
+    drop(turn);
     let known: Vec<(String, String)> = made.sections.iter().map(|section| (section.id.clone(), section.name.clone())).collect();
     if let Some(stranger) = asked.sections.iter().find(|id| !known.iter().any(|(known, _)| known == *id)) {
         return Err(AppError::invalid("document.section", "sections").with("section", stranger));
@@ -264,7 +305,8 @@ pub async fn preview(app: &App, scope: &Scope, asked: &Asked) -> Result<Composed
     let document = document(&issuer, title, addressee, sections, notes);
     document.check().map_err(|wrong| AppError::invalid("document.unfit", "sections").with("reason", wrong))?;
     let digest = digest_of(&document.canonical());
-    let uncovered = uncovered(app, &document).await;
+    // Without fonts a document is composed and read all the same; the file, and who issues it, are told.
+    let uncovered = uncovered(app, &document, &[]).await.unwrap_or_default();
     let sections = known.into_iter().map(|(id, name)| (id.clone(), name, stands(&id))).collect();
     Ok(Composed { document, digest, region: made.region, about: made.about, as_of: made.as_of, sections, uncovered })
 }
@@ -353,8 +395,8 @@ async fn of_month(app: &App, scope: &Scope, asked: &Asked) -> Result<Made, AppEr
     } else {
         month::hidden_dangers(app, scope, &region, month).await?
     };
-    let mut notes =
-        vec![format!("注：各项数字由本系统的记录计算，到{}{}为止。", day_zh(app.today()), clock::civil(app.clock.now()).strftime("%H:%M"))];
+    // The day alone: what was read in the preview is the same a minute later, unless its rows have changed.
+    let mut notes = vec![format!("注：各项数字由本系统截至{}的记录计算。", day_zh(app.today()))];
     if month.last >= app.today() {
         notes.push("本月尚未结束，数字不完整。".to_owned());
     }
@@ -362,15 +404,16 @@ async fn of_month(app: &App, scope: &Scope, asked: &Asked) -> Result<Made, AppEr
     Ok(Made { region, title, addressee: None, sections, notes, about, as_of: Some(month.last.min(app.today())) })
 }
 
-async fn uncovered(app: &App, document: &Document) -> Vec<char> {
-    let Some(typesetter) = app.typesetter.get().cloned() else { return Vec::new() };
-    let document = document.clone();
+/// Characters of a document and of these words that no font shows; none where nothing typesets.
+async fn uncovered(app: &App, document: &Document, words: &[String]) -> Result<Vec<char>, AppError> {
+    let Some(typesetter) = app.typesetter.get().cloned() else { return Ok(Vec::new()) };
+    let (document, words) = (document.clone(), words.to_vec());
+    let _turn = app.documents.turn().await?;
     let looked = off_thread(move || {
-        let imprint = Imprint { number: None, date: Date::constant(2000, 1, 1), check: &[], code: None, watermark: None };
+        let imprint = Imprint { number: None, date: Date::constant(2000, 1, 1), check: &words, code: None, watermark: None };
         typesetter.uncovered(&document, &imprint)
     });
-    // Without fonts the file says why it cannot be made.
-    looked.await.ok().and_then(Result::ok).unwrap_or_default()
+    looked.await?.map_err(refused)
 }
 
 /// Composes a document and writes it, to be issued by somebody else. `digest` is what the asker has read: another one is refused.
@@ -402,7 +445,7 @@ pub async fn compose(app: &App, scope: &Scope, asked: &Asked, digest: &str) -> R
     let mut change = app.store.change_records(&act, now).await?;
     let new = NewRecord { enterprise: None, region: Some(composed.region), transition: "compose".to_owned(), fields };
     let row = crate::record::create_by_product(app, &mut change, scope, by, KIND, new, now).await?;
-    change.put_document(row.id, &content, &composed.digest, &json!(asked)).await?;
+    change.put_document(row.id, &content, &composed.digest, &json!(asked.used())).await?;
     app.live.records_changed(&change.commit().await?);
     Ok(row)
 }
@@ -423,7 +466,9 @@ pub async fn issue(app: &App, scope: &Scope, id: RecordId, revision: i64, digest
         return Err(AppError::conflict("document.changed").on("digest"));
     }
     // It is issued as a file that shows every character, where files are made at all.
-    let absent = uncovered(app, &seen.document).await;
+    let mut words = check_lines(&seen.frozen.digest, true);
+    words.push(format!("{}〔〕0123456789号演示", app.settings.documents.mark));
+    let absent = uncovered(app, &seen.document, &words).await?;
     if !absent.is_empty() {
         return Err(AppError::conflict("document.uncovered").with("characters", absent.into_iter().collect::<String>()));
     }
@@ -477,28 +522,42 @@ pub async fn file(app: &App, scope: &Scope, id: RecordId) -> Result<Vec<u8>, App
     }
     let typesetter = app.typesetter.get().cloned().ok_or_else(|| AppError::new(Refusal::Unavailable, "document.no_typesetter"))?;
     let is_issued = seen.row.state == "issued";
+    // The code opens a page where the node's address is an origin; else it is the bare text.
     let base = app.settings.open_data.base_url.trim_end_matches('/');
-    let page = (!base.is_empty()).then_some(base);
+    let page = certificate::is_origin(base).then_some(base);
     let made = Sheet {
-        number: if is_issued { text(&seen.row, "document_no") } else { None },
+        number: text(&seen.row, "document_no"),
         date: text(&seen.row, "issued_on").and_then(|day| day.parse().ok()).unwrap_or_else(|| clock::day_of(seen.row.created_at)),
         code: if is_issued { Some(certificate::issue(app, scope, KIND, id, page).await?.qr_text) } else { None },
-        watermark: match (app.settings.demo, is_issued) {
-            (true, true) => Some("演示"),
-            (true, false) => Some("演示草稿"),
-            (false, true) => None,
-            (false, false) => Some("草稿"),
+        watermark: match (app.settings.demo, is_issued, is_numbered) {
+            (true, true, _) => Some("演示"),
+            (true, false, false) => Some("演示草稿"),
+            (false, true, _) => None,
+            (false, false, false) => Some("草稿"),
+            // Withdrawn before anybody asked for its file: there is no certificate to print any more.
+            (_, false, true) => Some("已撤回"),
         },
         digest: seen.frozen.digest.clone(),
         document: seen.document,
     };
+    let turn = app.documents.turn().await?;
     let file = off_thread(move || made.typeset(&*typesetter)).await?.map_err(refused)?;
+    drop(turn);
     if is_issued {
         app.store.keep_document_file(id, &file, &digest_of(&file), app.clock.now()).await?;
         // Another request may have been first: all get that one.
         return app.store.document_file(id).await?.ok_or_else(AppError::not_found);
     }
     Ok(file)
+}
+
+/// What stands beside the code.
+fn check_lines(digest: &str, has_code: bool) -> Vec<String> {
+    let mut lines = vec![format!("内容摘要（SHA-256）：{digest}")];
+    if has_code {
+        lines.push("扫描右侧二维码，在公开页面“证照核验”中查验本文的文号、摘要和效力。".to_owned());
+    }
+    lines
 }
 
 /// What a file is made of.
@@ -513,10 +572,7 @@ struct Sheet {
 
 impl Sheet {
     fn typeset(&self, typesetter: &dyn Typeset) -> Result<Vec<u8>, TypesetError> {
-        let mut check = vec![format!("内容摘要（SHA-256）：{}", self.digest)];
-        if self.code.is_some() {
-            check.push("扫描右侧二维码，在公开页面“证照核验”中查验本文的文号、摘要和效力。".to_owned());
-        }
+        let check = check_lines(&self.digest, self.code.is_some());
         typesetter.pdf(
             &self.document,
             &Imprint {
@@ -551,6 +607,7 @@ pub async fn workbook(app: &App, scope: &Scope, id: RecordId) -> Result<Vec<u8>,
     let mut heads: Vec<(String, String)> = heads.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     heads.push(("成文日期".to_owned(), text(&seen.row, "issued_on").unwrap_or_default()));
     heads.push(("内容摘要（SHA-256）".to_owned(), seen.frozen.digest.clone()));
+    let _turn = app.documents.turn().await?;
     let failed = |e: anlan_documents::SheetError| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") };
     off_thread(move || seen.document.workbook(&heads).map_err(failed)).await?
 }

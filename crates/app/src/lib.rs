@@ -110,6 +110,8 @@ pub struct App {
     pub settings: Settings,
     /// State of the sockets; empty until `ingest` is wired.
     pub links: std::sync::OnceLock<Arc<dyn Links>>,
+    /// Composing and typesetting, one at a time.
+    pub documents: document::Documents,
     /// What makes files of documents; empty in a build that makes none.
     pub typesetter: std::sync::OnceLock<Arc<dyn anlan_documents::Typeset>>,
     /// The link to other nodes; empty until it runs.

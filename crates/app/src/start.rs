@@ -152,6 +152,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
         links: std::sync::OnceLock::new(),
         network: std::sync::OnceLock::new(),
         typesetter: std::sync::OnceLock::new(),
+        documents: crate::document::Documents::default(),
         access: crate::access::Access::default(),
         commands: Arc::new(tokio::sync::Notify::new()),
         orders: tokio::sync::Notify::new(),

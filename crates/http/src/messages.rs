@@ -246,7 +246,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "本程序未带排版功能，不能生成 PDF；可在页面上打印，或使用带 pdf 功能的版本。",
         "This build makes no PDF: print the page, or use a build with the feature pdf.",
     ),
-    ("document.not_listed", "该隐患尚未挂牌。", "It is not listed yet."),
+    ("document.not_listed", "该隐患没有在挂牌督办中。", "It is not listed, or no longer."),
     ("document.section", "没有名为 {section} 的部分。", "There is no part {section}."),
     ("document.too_many", "记录超过 {max} 条，请选较小的区划。", "More than {max} records: choose a smaller division."),
     (

@@ -228,4 +228,30 @@ async fn months_are_counted_from_the_rows() {
         w.post(&inspector, "/registers/hidden_danger/records", body).await.ok(201);
     }
     assert_eq!(rows("hidden_danger_month", "按级别").await[1], json!(["一般事故隐患和待定级", "0", "2", "0", "2", "0"]));
+
+    // What was read is still the same some minutes later, and can be sent.
+    let mut body = json!({"sort": "hidden_danger_month", "region": CITY, "month": "2026-11"});
+    body["digest"] = w.post(&w.office, "/documents/preview", body.clone()).await.ok(200)["digest"].clone();
+    ask(&w.node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": 180}))).await.ok(200);
+    w.post(&w.office, "/documents", body).await.ok(201);
+
+    // One of them is none after all: it counts nowhere, so that the columns add up.
+    let list = w.get(&w.office, "/registers/hidden_danger/records").await.ok(200);
+    let (id, revision) = (text(&list["records"][0]["id"]), list["records"][0]["revision"].clone());
+    let at = format!("/registers/hidden_danger/records/{id}/transitions/dismiss");
+    w.post(&w.office, &at, json!({"revision": revision, "fields": {"opinion": "不属于隐患"}})).await.ok(200);
+    assert_eq!(rows("hidden_danger_month", "按级别").await[1], json!(["一般事故隐患和待定级", "0", "1", "0", "1", "0"]));
+}
+
+#[tokio::test]
+async fn a_document_that_is_withdrawn_before_its_file_was_made_keeps_its_number() {
+    let w = world().await;
+    assert!(w.node.app.typesetter.set(Arc::new(Stub::default())).is_ok());
+    let id = w.circular("关于演示的通报").await;
+    let issued = w.issue(&w.leader, &id).await.ok(200);
+    let record = format!("/registers/official_document/records/{id}");
+    let body = json!({"revision": issued["revision"], "fields": {"withdrawal": "x"}});
+    w.post(&w.leader, &format!("{record}/transitions/withdraw"), body).await.ok(200);
+    let file = String::from_utf8(w.node.bytes(&w.office, &format!("/api/v1/documents/{id}/file")).await).unwrap();
+    assert!(file.contains("Some(\"〔2026〕1号\") None Some(\"已撤回\")"), "{file}");
 }

@@ -65,6 +65,8 @@ pub struct AlarmGroup {
     pub state: AlarmState,
     /// Of late or back-filled readings.
     pub historic: bool,
+    /// Nobody here has acknowledged or closed it, whether it still stands or not.
+    pub is_unanswered: bool,
     /// How many.
     pub n: i64,
 }
@@ -178,17 +180,19 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn alarm_groups(&self, scope: &Scope, filter: &AlarmFilter) -> Result<Vec<AlarmGroup>, StoreError> {
         let mut q = sql(&format!(
-            "SELECT t.level, t.region, t.state, t.historic, COUNT(*) AS n
-FROM (SELECT a.level AS level, a.region AS region, {STATE} AS state, a.historic AS historic\n{FROM}"
+            "SELECT t.level, t.region, t.state, t.historic, t.unanswered, COUNT(*) AS n
+FROM (SELECT a.level AS level, a.region AS region, {STATE} AS state, a.historic AS historic,
+  CASE WHEN h.acknowledged_at_us IS NULL AND h.closed_at_us IS NULL THEN 1 ELSE 0 END AS unanswered\n{FROM}"
         ));
         filtered(&mut q, scope, filter);
-        q.push(") AS t\nGROUP BY t.level, t.region, t.state, t.historic", &[]);
+        q.push(") AS t\nGROUP BY t.level, t.region, t.state, t.historic, t.unanswered", &[]);
         let read = |row: &Row| {
             Ok(AlarmGroup {
                 level: row.word("level", Level::parse)?,
                 region: row.get::<Option<String>>("region")?.as_deref().and_then(RegionCode::new),
                 state: row.word("state", AlarmState::parse)?,
                 historic: row.get("historic")?,
+                is_unanswered: row.get::<i64>("unanswered")? == 1,
                 n: row.get("n")?,
             })
         };

@@ -36,7 +36,7 @@ const DISPLAY: Face = Face {
 };
 const HEADING: Face =
     Face {
-        name: "一级标题（黑体）", families: &["SimHei", "黑体", "Noto Sans CJK SC", "Source Han Sans SC"], weight: FontWeight::BOLD
+        name: "一级标题（黑体）", families: &["SimHei", "黑体", "Noto Sans CJK SC", "Source Han Sans SC"], weight: FontWeight::REGULAR
     };
 const SECOND: Face = Face {
     name: "二级标题（楷体）",
@@ -79,17 +79,18 @@ impl Fonts {
         }
         let book = FontBook::from_fonts(&fonts);
         let find = |face: &Face| -> Result<&'static str, TypesetError> {
-            // A bold face that is missing would print as a regular one, and nothing would say so.
+            // A bold face that is missing would print as a regular one, and nothing would say so. The office's own 小标宋 and 黑体 have one weight,
+            // and are black as they are.
             let serves = |family: &str| {
                 let variant = FontVariant { weight: face.weight, style: FontStyle::Normal, ..FontVariant::default() };
-                let index = book.select(&family.to_lowercase(), variant)?;
-                let at = book.info(index)?.variant.weight.to_number();
-                (face.families.iter().position(|f| *f == family)? < face.families.len() && at.abs_diff(face.weight.to_number()) <= 200)
-                    .then_some(())
+                let found = book.select(&family.to_lowercase(), variant).and_then(|index| book.info(index));
+                let has_weights = family.starts_with("Noto") || family.starts_with("Source Han");
+                let is_near = |weight: FontWeight| weight.to_number().abs_diff(face.weight.to_number()) <= 200;
+                found.is_some_and(|font| !has_weights || is_near(font.variant.weight))
             };
             face.families
                 .iter()
-                .find(|family| serves(family).is_some())
+                .find(|family| serves(family))
                 .copied()
                 .ok_or_else(|| TypesetError::Fonts { face: face.name, known: face.families.join("、") })
         };

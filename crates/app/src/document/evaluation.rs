@@ -176,7 +176,7 @@ fn targets(caption: &str, statuses: &[&TargetStatus<'_>], indicators: &Indicator
 pub fn notes(indicators: &Indicators, as_of: Date) -> Vec<String> {
     let small = indicators.small_count();
     vec![
-        format!("注：各项数值均由登记的事实计算，至{}为止；其后登记、更正的不在内。责任单位为推定的，以本级政府分工为准。", day(as_of)),
+        format!("注：各项数值均由登记的事实计算；{}之后才获知的不计。责任单位为推定的，以本级政府分工为准。", day(as_of)),
         format!("“例数少”：少于{}例，率的波动大（{}）。", small.below, small.source.standard),
     ]
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use anlan_documents::TableKind;
 use anlan_domain::register::Value;
 use anlan_model::{AlarmState, Level, Permission, RegionCode, Scope, Timestamp};
-use anlan_store::{AlarmFilter, AlarmGroup, RecordFilter, RecordRow};
+use anlan_store::{AlarmFilter, AlarmGroup, RecordFilter};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
 use super::{Section, column, day_zh, paragraph, table};
 use crate::error::AppError;
+use crate::point::off_thread;
 use crate::validate::Paging;
 use crate::{App, clock, record};
 
@@ -99,15 +100,17 @@ fn alarm_sections(
     let of = |test: &dyn Fn(&AlarmGroup) -> bool| -> i64 { live(groups).filter(|group| test(group)).map(|group| group.n).sum() };
     let all = of(&|_| true);
     let open = of(&|group| group.state != AlarmState::Closed);
-    let unanswered = of(&|group| group.state == AlarmState::Raised);
+    let unanswered = of(&|group| group.is_unanswered);
     let historic: i64 = groups.iter().filter(|group| group.historic).map(|group| group.n).sum();
+    // A month that goes on is not compared with a whole one.
     let changed = match all - earlier {
-        0 => "与上月持平".to_owned(),
-        more if more > 0 => format!("比上月增加{more}次"),
-        fewer => format!("比上月减少{}次", -fewer),
+        _ if month.last >= app.today() => "本月尚未结束，不与上月相比".to_owned(),
+        0 => format!("与上月（{earlier}次）持平"),
+        more if more > 0 => format!("比上月（{earlier}次）增加{more}次"),
+        fewer => format!("比上月（{earlier}次）减少{}次", -fewer),
     };
     let mut whole = format!(
-        "{}，共发生报警{all}次，{changed}（上月{earlier}次）。到成稿时，未关闭{open}次，其中无人确认{unanswered}次。",
+        "{}，共发生报警{all}次，{changed}。到成稿时，未关闭{open}次，其中无人确认{unanswered}次（以本级的处置为准；已自行恢复而无人确认的计入）。",
         month.name()
     );
     if historic > 0 {
@@ -118,7 +121,7 @@ fn alarm_sections(
     let figures = |test: &dyn Fn(&AlarmGroup) -> bool| {
         let n = of(test);
         let closed = of(&|group| test(group) && group.state == AlarmState::Closed);
-        let raised = of(&|group| test(group) && group.state == AlarmState::Raised);
+        let raised = of(&|group| test(group) && group.is_unanswered);
         [n, closed, n - closed, raised].map(|n| n.to_string())
     };
     let levels = Level::ALL.into_iter().map(|level| {
@@ -169,15 +172,17 @@ struct Danger {
     county: String,
     is_major: bool,
     found_on: Date,
-    /// When it was closed, or found to be none.
-    ended_on: Option<(Date, bool)>,
+    closed_on: Option<Date>,
     due_on: Option<Date>,
-    row: RecordRow,
+    owner: String,
+    /// Of major ones, which are named.
+    number: String,
+    title: String,
 }
 
 impl Danger {
     fn is_open_on(&self, day: Date) -> bool {
-        self.found_on <= day && self.ended_on.is_none_or(|(ended, _)| ended > day)
+        self.found_on <= day && self.closed_on.is_none_or(|closed| closed > day)
     }
 
     fn is_overdue_on(&self, day: Date) -> bool {
@@ -185,7 +190,7 @@ impl Danger {
     }
 
     fn is_closed_in(&self, month: Month) -> bool {
-        self.ended_on.is_some_and(|(on, is_closed)| is_closed && (month.first..=month.last).contains(&on))
+        self.closed_on.is_some_and(|on| (month.first..=month.last).contains(&on))
     }
 }
 
@@ -207,15 +212,22 @@ pub async fn hidden_dangers(app: &App, scope: &Scope, region: &RegionCode, month
                 Some(Value::Date(date)) => Some(*date),
                 _ => None,
             };
+            // What was found to be none counts nowhere: carried over, found and closed add up to what is open.
+            if row.state == "dismissed" {
+                continue;
+            }
             let is_end = kind.state(&row.state).is_some_and(|state| state.is_end);
+            let is_major = record.text("level") == Some("major");
             dangers.push(Danger {
                 county: county_of(row.region.as_ref(), region),
-                is_major: record.text("level") == Some("major"),
+                is_major,
                 found_on: day("found_on").unwrap_or_else(|| clock::day_of(row.created_at)),
-                ended_on: is_end.then_some((record.entered_on, row.state == "closed")),
+                closed_on: is_end.then_some(record.entered_on),
                 // The day by which it is to be removed; the deadlines of single steps are another matter.
                 due_on: day("due_on"),
-                row,
+                owner: row.enterprise_name.or(row.region_name).unwrap_or_default(),
+                number: if is_major { row.number } else { String::new() },
+                title: if is_major { row.title.chars().take(60).collect() } else { String::new() },
             });
         }
         if dangers.len() > RECORDS_MAX {
@@ -225,11 +237,15 @@ pub async fn hidden_dangers(app: &App, scope: &Scope, region: &RegionCode, month
         paging.cursor = Some(next);
     }
     let title = format!("{}{}隐患排查治理月报", name_of(app, region.as_str()), month.name());
-    Ok((title, danger_sections(app, month, &dangers)))
+    let counties: BTreeSet<String> = dangers.iter().map(|danger| danger.county.clone()).collect();
+    let names: BTreeMap<String, String> = counties.into_iter().map(|code| (code.clone(), name_of(app, &code))).collect();
+    let today = app.today();
+    let sections = off_thread(move || danger_sections(&names, today, month, &dangers)).await?;
+    Ok((title, sections))
 }
 
-fn danger_sections(app: &App, month: Month, dangers: &[Danger]) -> Vec<Section> {
-    let end = month.last.min(app.today());
+fn danger_sections(names: &BTreeMap<String, String>, today: Date, month: Month, dangers: &[Danger]) -> Vec<Section> {
+    let end = month.last.min(today);
     let before = month.first.checked_sub(1.day()).unwrap_or(month.first);
     let count = |test: &dyn Fn(&Danger) -> bool| dangers.iter().filter(|danger| test(danger)).count();
     let figures = |test: &dyn Fn(&Danger) -> bool| -> Vec<String> {
@@ -267,12 +283,11 @@ fn danger_sections(app: &App, month: Month, dangers: &[Danger]) -> Vec<Section> 
         })
         .collect();
     let mut sections = vec![Section::new("whole", "总体情况", vec![paragraph(whole), table("按级别", heads("级别"), levels)])];
-    let counties: BTreeSet<&str> = dangers.iter().map(|danger| danger.county.as_str()).collect();
-    if !counties.is_empty() {
-        let rows: Vec<Vec<String>> = counties
+    if !names.is_empty() {
+        let rows: Vec<Vec<String>> = names
             .iter()
-            .map(|county| {
-                let mut row = vec![name_of(app, county)];
+            .map(|(county, name)| {
+                let mut row = vec![name.clone()];
                 row.extend(figures(&|danger| danger.county == *county));
                 row
             })
@@ -280,15 +295,15 @@ fn danger_sections(app: &App, month: Month, dangers: &[Danger]) -> Vec<Section> 
         sections.push(Section::new("regions", "按区划", vec![table("按区划", heads("区划"), rows)]));
     }
     let mut major: Vec<&Danger> = dangers.iter().filter(|danger| danger.is_major && danger.is_open_on(end)).collect();
-    major.sort_by_key(|danger| (danger.due_on.unwrap_or(Date::MAX), danger.row.id));
+    major.sort_by_key(|danger| (danger.due_on.unwrap_or(Date::MAX), danger.number.clone()));
     let rows: Vec<Vec<String>> = major
         .iter()
         .map(|danger| {
             let over = danger.due_on.filter(|due| *due < end).and_then(|due| end.since(due).ok()).map_or(0, |span| span.get_days());
             vec![
-                danger.row.number.clone(),
-                danger.row.enterprise_name.clone().or_else(|| danger.row.region_name.clone()).unwrap_or_default(),
-                danger.row.title.chars().take(60).collect(),
+                danger.number.clone(),
+                danger.owner.clone(),
+                danger.title.clone(),
                 danger.due_on.map_or_else(String::new, |due| due.to_string()),
                 over.to_string(),
             ]
@@ -309,7 +324,7 @@ fn danger_sections(app: &App, month: Month, dangers: &[Danger]) -> Vec<Section> 
     sections.push(Section::new("major", "未销号的重大事故隐患", blocks));
     let mut slow: BTreeMap<String, usize> = BTreeMap::new();
     for danger in dangers.iter().filter(|danger| danger.is_overdue_on(end)) {
-        *slow.entry(danger.row.enterprise_name.clone().unwrap_or_else(|| "（非企业）".to_owned())).or_default() += 1;
+        *slow.entry(danger.owner.clone()).or_default() += 1;
     }
     let mut slow: Vec<(String, usize)> = slow.into_iter().collect();
     slow.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

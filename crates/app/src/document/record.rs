@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anlan_documents::{Block, TableKind};
 use anlan_domain::register::{self, Field, FieldType, Kind, Record, Value};
+use anlan_model::noun::Grant;
 use anlan_model::{Permission, RecordId, Scope};
 use anlan_store::RecordRow;
 use jiff::civil::Date;
@@ -32,7 +33,10 @@ pub async fn told(app: &App, scope: &Scope, kind: &str, id: RecordId) -> Result<
     let kind = app.registers.load().kind(kind)?;
     let row = app.store.record(&view, &kind.id, id).await?;
     let record = record::read(&kind, &row)?;
-    let names = if row.home.is_some() { Names::default() } else { sheet::names(app, scope, &kind.id, std::slice::from_ref(&row)).await? };
+    // Who reads the document sees its division; what its composer may see beside that is not for them.
+    let here =
+        Scope { grants: scope.grants.iter().map(|grant| Grant { region: row.region.clone(), ..grant.clone() }).collect(), ..scope.clone() };
+    let names = if row.home.is_some() { Names::default() } else { sheet::names(app, &here, &kind.id, std::slice::from_ref(&row)).await? };
     Ok(Told { kind, row, record, names })
 }
 
@@ -161,7 +165,7 @@ pub fn accident(told: &Told) -> (String, Vec<Section>) {
 /// # Errors
 /// `document.not_listed` before it is listed.
 pub fn listed(told: &Told) -> Result<(String, Option<String>, Vec<Section>), AppError> {
-    if ["draft", "proposed", "refused"].contains(&told.row.state.as_str()) {
+    if ["draft", "proposed", "refused", "delisted"].contains(&told.row.state.as_str()) {
         return Err(AppError::conflict("document.not_listed").on("record"));
     }
     let level = told.text("listing_level");
