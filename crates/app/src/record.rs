@@ -13,7 +13,7 @@ use std::time::Duration;
 use anlan_domain::register::search::Search;
 use anlan_domain::register::{
     Act, Attempt, Clock, Content, Deadline, Field, FieldFault, FieldType, FileKind, Guard, Kind, NumberPart, OPENED_MAX, OPENS_DEPTH_MAX,
-    Owner, RETAINED_UNTIL, Record, Refused, Related, Transition, Unfit, Value, minute_of, parse_minute,
+    Owner, RETAINED_UNTIL, Record, Refused, Related, Running, Transition, Unfit, Value, minute_of, parse_minute,
 };
 use anlan_model::{AttachmentId, Clock as _, EnterpriseId, Permission, RecordId, RegionCode, Role, Scope, Timestamp, UserId, Wgs84};
 use anlan_store::{AttachmentRow, AuditEntry, AuditFilter, RecordChange};
@@ -54,7 +54,7 @@ struct Body {
     acts: Vec<Act>,
     entered_on: Date,
     fields: Map<String, Json>,
-    /// What was told of its clocks, by their words.
+    /// What was told of its clocks, by their words; of a clock of rows by word and key of the row.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     clocks: BTreeMap<String, Clocked>,
 }
@@ -957,12 +957,13 @@ impl<'a> Doing<'a> {
         before: &Record,
         after: &Record,
     ) -> Result<(), AppError> {
-        for (clock, until) in kind.running(after).filter(|(clock, until)| before.instant(&clock.until) != Some(*until)) {
+        let owed: BTreeSet<(String, DateTime)> = kind.owed(before).map(|was| (was.key, was.until)).collect();
+        for now in kind.running(after).filter(|now| !owed.contains(&(now.key.clone(), now.until))) {
             let detail = json!({
-                "state": after.state, "state_name": clock.name, "state_name_en": clock.name_en, "due_on": until.date().to_string(),
-                "clock": clock.id, "until": minute_of(until),
+                "state": after.state, "state_name": now.names.0, "state_name_en": now.names.1, "due_on": now.until.date().to_string(),
+                "clock": now.clock.id, "until": minute_of(now.until),
             });
-            change.notify(id, self.owner, &clock.task, None, "task", &detail).await?;
+            change.notify(id, self.owner, &now.clock.task, None, "task", &detail).await?;
         }
         Ok(())
     }
@@ -1004,10 +1005,8 @@ fn put(app: &App, kind: &Kind, record: &Record, number: String, before: Option<&
         same_state.filter(|row| read(kind, row).is_ok_and(|was| kind.due_on(&was, &app.calendar) == kind.due_on(record, &app.calendar)));
     let escalated = told.and_then(|row| usize::try_from(row.escalated).ok()).unwrap_or(0);
     let mut clocks = before.map(clocked).unwrap_or_default();
-    clocks.retain(|id, clock| {
-        let until = kind.clocks.iter().find(|c| c.id == *id).and_then(|c| record.instant(&c.until));
-        until.is_some_and(|until| minute_of(until) == clock.until)
-    });
+    let owed: BTreeMap<String, String> = kind.owed(record).map(|owed| (owed.key, minute_of(owed.until))).collect();
+    clocks.retain(|key, clock| owed.get(key) == Some(&clock.until));
     put_told(app, kind, record, number, escalated, clocks)
 }
 
@@ -1054,19 +1053,20 @@ fn due_at(kind: &Kind, record: &Record) -> Option<DateTime> {
 /// When the next word about it is due, as days and minutes are compared: as texts, a day before each of its minutes. Of its deadline the first step that
 /// was not told; of each clock the same, and the minute in which it is over, when what is computed says so.
 fn remind_on(app: &App, kind: &Kind, record: &Record, escalated: usize, clocks: &BTreeMap<String, Clocked>) -> Option<String> {
-    let of_clocks = kind.running(record).flat_map(|(clock, until)| {
-        let told = told_of(clocks, &clock.id, until);
+    let of_clocks = kind.running(record).flat_map(|running| {
+        let told = told_of(clocks, &running.key, running.until);
         // The steps that are left, as if none were due yet.
-        let next = clock.steps(until, told, DateTime::MIN).1;
-        let over = until.checked_add(jiff::Span::new().minutes(1)).ok().filter(|_| !clocks.get(&clock.id).is_some_and(|c| c.is_over));
+        let next = running.clock.steps(running.until, told, DateTime::MIN).1;
+        let over = running.until.checked_add(jiff::Span::new().minutes(1)).ok();
+        let over = over.filter(|_| !clocks.get(&running.key).is_some_and(|c| c.is_over));
         [next, over]
     });
     let of_clocks = of_clocks.flatten().map(minute_of);
     of_state(app, kind, record, escalated).into_iter().chain(of_clocks).min()
 }
 
-fn told_of(clocks: &BTreeMap<String, Clocked>, id: &str, until: DateTime) -> usize {
-    clocks.get(id).filter(|clock| clock.until == minute_of(until)).map_or(0, |clock| clock.told)
+fn told_of(clocks: &BTreeMap<String, Clocked>, key: &str, until: DateTime) -> usize {
+    clocks.get(key).filter(|clock| clock.until == minute_of(until)).map_or(0, |clock| clock.told)
 }
 
 /// The day of the next word about the deadline of its state, or the minute, where that has one and the step is of its day.
@@ -1378,8 +1378,8 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
         told.push(json!({"after": step.after, "to": step.to, "person": person.map(|id| id.to_string()), "people": n}));
     }
     let mut clocks_now = BTreeMap::new();
-    for (clock, until) in kind.running(&record) {
-        let before = told_of(&clocks, &clock.id, until);
+    for Running { clock, key, until, names } in kind.running(&record) {
+        let before = told_of(&clocks, &key, until);
         let (steps, _) = clock.steps(until, before, now);
         let is_over = Clock::is_over(until, now);
         // Of steps that are due at once, as where the node was off, everybody hears once.
@@ -1387,13 +1387,13 @@ async fn remind_of(app: &App, id: RecordId, today: Date) -> Result<(), AppError>
             let to: BTreeSet<&String> = steps.iter().flat_map(|step| &step.to).collect();
             let to: Vec<String> = to.into_iter().cloned().collect();
             let detail = json!({
-                "due_on": until.date().to_string(), "clock": clock.id, "state_name": clock.name, "state_name_en": clock.name_en,
+                "due_on": until.date().to_string(), "clock": clock.id, "state_name": names.0, "state_name_en": names.1,
                 "until": minute_of(until), "after_min": step.after_min,
             });
             let n = change.notify(id, &owner, &to, None, word(is_over), &detail).await?;
-            told.push(json!({"clock": clock.id, "after_min": step.after_min, "to": to, "people": n}));
+            told.push(json!({"clock": key, "after_min": step.after_min, "to": to, "people": n}));
         }
-        clocks_now.insert(clock.id.clone(), Clocked { until: minute_of(until), told: before + steps.len(), is_over });
+        clocks_now.insert(key, Clocked { until: minute_of(until), told: before + steps.len(), is_over });
     }
     let detail = json!({"due_on": row.due_on, "steps": told});
     let escalated = done + n_steps;

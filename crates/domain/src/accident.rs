@@ -754,6 +754,28 @@ mod tests {
     }
 
     #[test]
+    fn at_most_one_duty_is_begun_and_open_whoever_heard() {
+        let at = |n: i64| Timestamp::from_micros(n * MINUTE_US);
+        for heard in 0_u32..32 {
+            // Whoever is above may hear first.
+            for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
+                let heard: BTreeMap<Desk, Timestamp> = Desk::ALL
+                    .into_iter()
+                    .zip(order)
+                    .enumerate()
+                    .filter(|(i, _)| heard >> i & 1 == 1)
+                    .map(|(_, (desk, n))| (desk, at(n)))
+                    .collect();
+                for class in built_in().classes() {
+                    let dues = built_in().clock(class, &heard, Timestamp::MAX);
+                    let open = dues.iter().filter(|due| due.due_at.is_some() && due.told_at.is_none()).count();
+                    assert!(open <= 1, "{heard:?} {}: {open}", class.id);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn bands_include_their_first_number_and_not_the_next() {
         use Criterion::{Deaths, DirectLoss, SeriousInjuries};
         let check = |deaths, serious, loss, id: &str, by: &[Criterion]| {

@@ -29,8 +29,8 @@ pub use cases::CaseFailure;
 pub use exchange::{Exchange, Rules};
 use jiff::civil::{Date, DateTime};
 pub use kind::{
-    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind,
-    Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Clock, ClockEach, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind,
+    Guard, Kind, Months, NumberPart, Opens, Owner, Retention, Running, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 pub use public::Public;
 pub use value::{IndexEntry, RETAINED_UNTIL, Value, begun_minute, is_day, minute_of, parse_minute};
@@ -477,6 +477,10 @@ impl Test {
             Self::Keeps(ids) => view.said(ids, || {
                 ids.iter().all(|id| view.before.fields.get(id).is_none_or(|before| view.after.fields.get(id) == Some(before)))
             }),
+            Self::Was(test) => {
+                let View { before, attempt, related, due_on, .. } = *view;
+                test.holds(&View { before, after: before, attempt, related, due_on, unsaid: BTreeSet::new() })
+            }
             Self::SameRows { table, of, but } => view.said([table], || {
                 let rows = |record: &Record| match record.fields.get(table) {
                     Some(Value::Table(rows)) => {
@@ -536,6 +540,7 @@ impl Test {
                 | Self::Extends(_)
                 | Self::Fell(_)
                 | Self::Keeps(_)
+                | Self::Was(_)
                 | Self::SameRows { .. }
                 | Self::OtherPersonThan(_)
                 | Self::SamePersonAs(_)
@@ -779,7 +784,7 @@ impl Test {
         look(self);
         match self {
             Self::All(tests) | Self::Any(tests) => tests.iter().for_each(|test| test.visit(look)),
-            Self::Not(test) => test.visit(look),
+            Self::Not(test) | Self::Was(test) => test.visit(look),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anlan_domain::calendar::Calendar;
-use anlan_domain::register::{Act, Breach, Kind, Record, Value, parse_minute, schema};
+use anlan_domain::register::{Act, Breach, Kind, Record, Test, Value, parse_minute, schema};
 use jiff::civil::date;
 
 const ACCIDENT: &str = include_str!("../../../packs/base/registers/accident/register.toml");
@@ -38,11 +38,18 @@ fn what_cannot_work_is_told_at_its_line() {
     let idle = "[[guard]]\nid = \"idle\"\nsays = \"否\"\nsays_en = \"no\"\ntest = { filled = \"title\" }\n\n";
     check("[[guard]]\nid = \"not_in", &format!("{idle}[[guard]]\nid = \"not_in"), "id = \"idle\"", "guard.idle: no transition uses it");
     check("says_en = \"Measures are still", "says_en = \"\" # ", "id = \"all_handed\"", "guard.all_handed.says: is missing");
-    check("until = \"tell_by\"", "until = \"title\"", "until = \"title\"", "clock.tell.until: \"title\" is no instant");
+    check("until = \"due_at\"", "until = \"title\"", "until = \"title\"", "clock.tell.until: \"title\" is no instant");
+    check("each = \"hops\"", "each = \"title\"", "each = \"title\"", "clock.tell.each: \"title\" is no table");
+    check("key = [\"from\", \"to\"]", "key = [\"heard_at\"]", "key = [\"heard_at\"]", "clock.tell.key: \"heard_at\" is no text or choice");
+    check("key = [\"from\", \"to\"]\n", "", "each = \"hops\"", "clock.tell.key: names no column");
+    check("each = \"hops\"\n", "", "where = { not = { filled = \"told_at\" } }\nkey", "clock.tell.each: is missing");
+    let day = "where = { field = \"today\", after = \"due_at\" }";
+    check("where = { not = { filled = \"told_at\" } }\nkey", &format!("{day}\nkey"), day, "clock.tell.where: looks at more than the cells");
+    check("was = { not = ", "was = { none = ", "was = { none = ", "a test is one of all");
     check(
         "in = [\"reported\", \"following\", \"investigating\", \"submitted\", \"approved\", \"tracking\", \"dismissing\"]",
         "in = [\"closed\"]",
-        "in = [\"closed\"]\nuntil",
+        "in = [\"closed\"]\neach",
         "clock.tell.in: there is no state \"closed\" in which something follows",
     );
     check("{ after_min = 60, to = [\"leader\"] }", "{ after_min = 20000, to = [\"leader\"] }", "id = \"tell\"", "within 10080 minutes");
@@ -79,7 +86,9 @@ fn what_cannot_work_is_told_at_its_line() {
 fn the_schema_refuses_the_same_shapes() {
     assert_eq!(is_valid(ACCIDENT), Ok(()));
     for (from, to) in [
-        ("until = \"tell_by\"\n", ""),
+        ("until = \"due_at\"\n", ""),
+        ("each = \"hops\"", "each = [\"hops\"]"),
+        ("was = { not = ", "was = { none = "),
         ("{ after_min = 60, to = [\"leader\"] }", "{ after_min = 20000, to = [\"leader\"] }"),
         ("{ after_min = 60, to = [\"leader\"] }", "{ after = 60, to = [\"leader\"] }"),
         ("use = [\"began_between\"]", "use = \"began_between\""),
@@ -92,19 +101,28 @@ fn the_schema_refuses_the_same_shapes() {
     }
 }
 
-fn record(state: &str, tell_by: &str) -> Record {
-    let fields = BTreeMap::from([
-        ("tell_by".to_owned(), Value::DateTime(parse_minute(tell_by).unwrap())),
-        ("investigation_until".to_owned(), Value::Date(date(2026, 4, 30))),
-    ]);
+/// With these duties in `hops`: from, to, until when, and whether that was told.
+fn record(state: &str, hops: &[(&str, &str, &str, bool)]) -> Record {
+    let row = |(from, to, due_at, is_told): &(&str, &str, &str, bool)| {
+        let due = Value::DateTime(parse_minute(due_at).unwrap());
+        let words = [("from", from), ("to", to)].map(|(id, word)| (id.to_owned(), Value::Text((*word).to_owned())));
+        let told = is_told.then(|| ("told_at".to_owned(), due.clone()));
+        words.into_iter().chain([("due_at".to_owned(), due)]).chain(told).collect()
+    };
+    let fields = [("happened_on", Value::Date(date(2026, 3, 1))), ("investigation_until", Value::Date(date(2026, 4, 30)))];
+    let mut fields: BTreeMap<String, Value> = fields.into_iter().map(|(id, value)| (id.to_owned(), value)).collect();
+    fields.insert("hops".to_owned(), Value::Table(hops.iter().map(row).collect()));
     Record { state: state.to_owned(), entered_on: date(2026, 3, 1), fields, acts: Vec::new() }
 }
+
+const PROVINCE: (&str, &str, &str, bool) = ("city", "province", "2026-03-01T13:30", false);
 
 #[test]
 fn a_clock_runs_beside_the_deadline_of_the_state_and_is_told_by_the_minute() {
     let kind = Kind::parse(ACCIDENT).unwrap();
-    let (of, calendar) = (record("following", "2026-03-01T13:30"), Calendar::default());
-    let (clock, until) = kind.running(&of).next().unwrap();
+    let (of, calendar) = (record("following", &[PROVINCE]), Calendar::default());
+    let running = kind.running(&of).next().unwrap();
+    let (clock, until) = (running.clock, running.until);
     assert_eq!((kind.due_on(&of, &calendar), kind.next_due_on(&of, &calendar)), (Some(date(2026, 4, 30)), Some(date(2026, 3, 1))));
     assert_eq!(kind.tasks(&of), ["supervisor", "duty_officer"]);
     let told = |done: usize, now: &str| {
@@ -118,10 +136,43 @@ fn a_clock_runs_beside_the_deadline_of_the_state_and_is_told_by_the_minute() {
     assert_eq!(told(1, "2026-03-01T13:31"), (vec![0], at("2026-03-01T14:31")));
     assert_eq!(told(2, "2026-03-01T14:31"), (vec![60], None));
     assert_eq!(told(0, "2026-03-02T00:00"), (vec![-30, 0, 60], None), "a node that was off");
-    let mut told_all = of.clone();
-    told_all.fields.remove("tell_by");
+    let told_all = record("following", &[("city", "province", "2026-03-01T13:30", true)]);
     assert_eq!((kind.running(&told_all).count(), kind.next_due_on(&told_all, &calendar)), (0, Some(date(2026, 4, 30))));
-    assert_eq!(kind.running(&record("closed", "2026-03-01T13:30")).count(), 0, "an end owes nothing");
+    assert_eq!(kind.running(&record("closed", &[PROVINCE])).count(), 0, "an end owes nothing");
+    assert_eq!(kind.owed(&record("closed", &[PROVINCE])).count(), 1, "and what was told of it is remembered");
+}
+
+#[test]
+fn each_duty_has_a_clock_of_its_own() {
+    let kind = Kind::parse(ACCIDENT).unwrap();
+    let both =
+        record("following", &[("county", "city", "2026-03-01T12:00", false), PROVINCE, ("county", "city", "2026-03-01T11:00", false)]);
+    let running: Vec<_> = kind.running(&both).map(|r| (r.key, r.until, r.names)).collect();
+    let names = |zh: &str, en: &str| (zh.to_owned(), en.to_owned());
+    assert_eq!(
+        running,
+        [
+            (
+                "tell/city/province".to_owned(),
+                date(2026, 3, 1).at(13, 30, 0, 0),
+                names("逐级上报（设区的市级→省级）", "Tell the next level (City → Province)")
+            ),
+            (
+                "tell/county/city".to_owned(),
+                date(2026, 3, 1).at(11, 0, 0, 0),
+                names("逐级上报（县级→设区的市级）", "Tell the next level (County → City)")
+            ),
+        ],
+        "of rows of one key the earliest"
+    );
+    assert_eq!(kind.next_due_on(&both, &Calendar::default()), Some(date(2026, 3, 1)));
+}
+
+#[test]
+fn a_test_of_before_looks_at_nothing_that_the_act_says() {
+    let kind = Kind::parse(ACCIDENT).unwrap();
+    let guard = kind.transition("note_handed").unwrap().guards.iter().find(|guard| guard.id == "none_noted").unwrap();
+    assert!(matches!(&guard.test, Test::Was(inner) if matches!(**inner, Test::Not(_))), "{:?}", guard.test);
 }
 
 #[test]

@@ -122,6 +122,35 @@ async fn a_level_that_was_never_told_is_late_and_whoever_owes_it_hears_it_also_b
     assert_eq!(node.app.store.verify_records().await.unwrap(), (1, vec![]));
 }
 
+#[tokio::test]
+async fn a_second_duty_rings_though_it_was_due_in_the_minute_of_the_first() {
+    let node = node().await;
+    let county = person(&node, "county", "supervisor", json!({"region": HERE})).await;
+    let mut fields = facts();
+    fields.as_object_mut().unwrap().remove("known_at");
+    (fields["happened_at"], fields["county_told_at"]) = (json!("2026-11-23T07:00"), json!("2026-11-23T07:30"));
+    fields["toll"] = json!([row("2026-11-23", "2026-11-23", 3, 0)]);
+    let made = county.post(ACCIDENTS, json!({"region": HERE, "transition": "register", "fields": fields})).await.ok(201);
+    let told = async |advance_s: i64| {
+        ask(&node.router, "POST", "/api/v1/test/clock", None, Some(json!({"advance_s": advance_s}))).await.ok(200);
+        let list = county.get("/api/v1/notifications").await;
+        let one = |n: &Value| (text(&n["kind"]), text(&n["detail"]["state_name"]));
+        list["notifications"].as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let say = |kind: &str, of: &str| (kind.to_owned(), format!("逐级上报（{of}）"));
+    let over = say("overdue", "县级→设区的市级");
+    assert_eq!(told(91 * 60).await, [over.clone()], "09:31; due at 09:30");
+    // The city had heard at the same minute as the county, it turns out: it owes the province by 09:30 as well, and that is over too.
+    let id = text(&made["id"]);
+    let now = county.take(&id, "tell_up", json!({"city_told_at": "2026-11-23T07:30"})).await.ok(200);
+    assert_eq!((&now["fields"]["tell_by"], &now["fields"]["late"]), (&json!("2026-11-23T09:30"), &json!("department")));
+    assert_eq!(told(60).await, [say("overdue", "设区的市级→省级"), over.clone()], "and that rings");
+    assert_eq!(told(60).await.len(), 2, "once");
+    // Another minute, another word.
+    county.take(&id, "tell_further", json!({"told_whom": "省厅", "province_told_at": "2026-11-23T09:33"})).await.ok(200);
+    assert_eq!(told(3 * 3_600).await.len(), 2, "nothing is owed any more");
+}
+
 /// The clock of the node begins at 2026-11-23, 08:00 in Beijing.
 #[tokio::test]
 async fn a_later_death_moves_the_class_and_the_measures_become_hidden_dangers() {

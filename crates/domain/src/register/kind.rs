@@ -10,7 +10,7 @@ use super::certificate::Certificate;
 use super::exchange::Exchange;
 use super::flag::Flag;
 use super::public::Public;
-use super::{Record, begun_minute};
+use super::{Record, Value, begun_minute};
 use crate::calendar::Calendar;
 
 /// A kind of register.
@@ -499,8 +499,10 @@ pub struct Clock {
     pub name_en: String,
     /// It runs in these states.
     pub states: Vec<String>,
-    /// The field of its instant, the last minute in time; while that is empty nothing is owed.
+    /// The field of its instant, the last minute in time; while that is empty nothing is owed. Of `each` a column.
     pub until: String,
+    /// One for each row of a table; `None` = of the record as a whole.
+    pub each: Option<ClockEach>,
     /// Roles on whose to-do list the record stands while it runs.
     pub task: Vec<String>,
     /// Who is told when, in order of minutes.
@@ -509,6 +511,30 @@ pub struct Clock {
     pub source: String,
     /// How sure we are of that.
     pub confidence: String,
+}
+
+/// Rows of a table that each have a clock of their own.
+#[derive(Clone, Debug)]
+pub struct ClockEach {
+    /// The table.
+    pub table: String,
+    /// Rows of which this holds, their columns read as fields; `None` = all.
+    pub when: Option<Test>,
+    /// Columns by which a row is the same one from act to act: texts and choices.
+    pub key: Vec<String>,
+}
+
+/// A clock that runs.
+#[derive(Clone, Debug)]
+pub struct Running<'a> {
+    /// Which.
+    pub clock: &'a Clock,
+    /// By what the record remembers what was told of it: the clock's word, and of a row the words of its key.
+    pub key: String,
+    /// The last minute that is in time.
+    pub until: DateTime,
+    /// What is owed, Chinese and English: the clock's name, and of a row what its key says.
+    pub names: (String, String),
 }
 
 /// Who is told when a clock comes near its end or is over.
@@ -652,6 +678,8 @@ pub enum Test {
     Fell(String),
     /// What was filled of these fields stays as it was; what was empty may be filled.
     Keeps(Vec<String>),
+    /// This held of the record as it was before the act.
+    Was(Box<Test>),
     /// The rows of this table of which the test holds (all without one) are the same as before, in the same order, but for these columns.
     SameRows {
         /// The table.
@@ -718,6 +746,10 @@ impl fmt::Display for Breach {
     }
 }
 
+fn of_record(clock: &Clock, until: DateTime) -> Running<'_> {
+    Running { clock, key: clock.id.clone(), until, names: (clock.name.clone(), clock.name_en.clone()) }
+}
+
 impl Transition {
     /// Every other state it can lead to. Where it leads back, it leads to none in which the record was not.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
@@ -751,21 +783,70 @@ impl Kind {
         }
     }
 
-    /// The clocks that run for a record, each with the last minute that is in time.
-    pub fn running<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (&'a Clock, DateTime)> {
-        let runs = self.clocks.iter().filter(|clock| clock.states.contains(&record.state));
-        runs.filter_map(|clock| Some((clock, record.instant(&clock.until)?)))
+    /// The clocks that run for a record in the state in which it is.
+    pub fn running<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = Running<'a>> {
+        self.owed(record).filter(|running| running.clock.states.contains(&record.state))
+    }
+
+    /// The same whatever state the record is in.
+    pub fn owed<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = Running<'a>> {
+        self.clocks.iter().flat_map(|clock| match &clock.each {
+            None => record.instant(&clock.until).map(|until| of_record(clock, until)).into_iter().collect(),
+            Some(each) => self.of_rows(clock, each, record),
+        })
+    }
+
+    /// A clock of each row that is owed. Of rows with one key the earliest counts.
+    fn of_rows<'a>(&self, clock: &'a Clock, each: &ClockEach, record: &Record) -> Vec<Running<'a>> {
+        let Some(Value::Table(rows)) = record.fields.get(&each.table) else { return Vec::new() };
+        let mut running: BTreeMap<String, Running<'a>> = BTreeMap::new();
+        // The day does not matter: a test that looks at it is refused when the kind is read.
+        for row in rows.iter().filter(|row| each.when.as_ref().is_none_or(|when| when.holds_of(row, record.entered_on))) {
+            let Some(Value::DateTime(until)) = row.get(&clock.until) else { continue };
+            let mut one = of_record(clock, *until);
+            let (mut zh, mut en) = (Vec::new(), Vec::new());
+            for id in &each.key {
+                let word = match row.get(id) {
+                    Some(Value::Text(word)) => word.as_str(),
+                    _ => "",
+                };
+                one.key.push('/');
+                one.key.push_str(word);
+                let names = self.cell_names(&each.table, id, word);
+                zh.push(names.0);
+                en.push(names.1);
+            }
+            one.names = (format!("{}（{}）", clock.name, zh.join("→")), format!("{} ({})", clock.name_en, en.join(" → ")));
+            if running.get(&one.key).is_none_or(|other| one.until < other.until) {
+                running.insert(one.key.clone(), one);
+            }
+        }
+        running.into_values().collect()
+    }
+
+    /// What a word in a column of a table is called, Chinese and English.
+    fn cell_names<'a>(&'a self, table: &str, column: &str, word: &'a str) -> (&'a str, &'a str) {
+        let of = match self.field(table).map(|field| &field.of) {
+            Some(FieldType::Table { columns, .. }) => columns.iter().find(|c| c.id == column).map(|c| &c.of),
+            _ => None,
+        };
+        match of {
+            Some(FieldType::Choice { choices }) => {
+                choices.iter().find(|choice| choice.id == word).map_or((word, word), |choice| (&choice.name, &choice.name_en))
+            }
+            _ => (word, word),
+        }
     }
 
     /// Till the end of which day something is to be done: that of the state or of a clock, whichever is earlier.
     pub fn next_due_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
-        self.due_on(record, calendar).into_iter().chain(self.running(record).map(|(_, until)| until.date())).min()
+        self.due_on(record, calendar).into_iter().chain(self.running(record).map(|running| running.until.date())).min()
     }
 
     /// On whose to-do list the record stands: of its state, and of the clocks that run.
     pub fn tasks(&self, record: &Record) -> Vec<String> {
         let of_state = self.state(&record.state).map(|state| state.task.clone()).unwrap_or_default();
-        let more: BTreeSet<String> = self.running(record).flat_map(|(clock, _)| clock.task.clone()).collect();
+        let more: BTreeSet<String> = self.running(record).flat_map(|running| running.clock.task.clone()).collect();
         let more = more.into_iter().filter(|role| !of_state.contains(role)).collect::<Vec<_>>();
         of_state.into_iter().chain(more).collect()
     }
@@ -773,7 +854,7 @@ impl Kind {
     /// From which day on the record is a task; `None` = as long as it is in its state.
     pub fn task_on(&self, record: &Record, calendar: &Calendar) -> Option<Date> {
         // Whoever owes something by the minute sees it now.
-        if self.running(record).any(|(clock, _)| !clock.task.is_empty()) {
+        if self.running(record).any(|running| !running.clock.task.is_empty()) {
             return None;
         }
         let days = self.state(&record.state)?.task_from?;

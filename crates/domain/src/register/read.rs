@@ -13,8 +13,8 @@ use super::exchange::Exchange;
 use super::flag::Flag;
 use super::grade;
 use super::kind::{
-    AccidentShows, Block, Breach, Choice, Clock, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind, Guard, Kind,
-    Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
+    AccidentShows, Block, Breach, Choice, Clock, ClockEach, ClockStep, Compute, Deadline, Each, Escalation, Field, FieldType, FileKind,
+    Guard, Kind, Months, NumberPart, Opens, Owner, Retention, Shows, State, TellingShows, Test, Transition, Turn, Words,
 };
 use super::public::{self, Public};
 use crate::pack::{CONFIDENCES, is_word, line_of};
@@ -442,6 +442,12 @@ struct RawClock {
     name_en: String,
     #[serde(rename = "in")]
     states: Vec<Spanned<String>>,
+    #[serde(default)]
+    each: Option<Spanned<String>>,
+    #[serde(default, rename = "where")]
+    when: Option<Spanned<RawTest>>,
+    #[serde(default)]
+    key: Vec<Spanned<String>>,
     until: Spanned<String>,
     #[serde(default)]
     task: Vec<String>,
@@ -547,7 +553,7 @@ struct RawGuard {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, fell, keeps, same_rows, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
+    expecting = "a test is one of all, any, not, filled, field + is, changed, extends, fell, keeps, was, same_rows, field + at_least, field + at_most, field + above, field + after, days_between + at_most, other_person_than, same_person_as, actor_is, before_deadline, parent_in, children + in + at_least or at_most"
 )]
 enum RawTest {
     All(RawAll),
@@ -559,6 +565,7 @@ enum RawTest {
     Extends(RawExtends),
     Fell(RawFell),
     Keeps(RawKeeps),
+    Was(RawWas),
     SameRows(RawSameRows),
     AtLeast(RawAtLeast),
     AtMost(RawAtMost),
@@ -626,6 +633,12 @@ struct RawFell {
 #[serde(deny_unknown_fields)]
 struct RawKeeps {
     keeps: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWas {
+    was: Box<RawTest>,
 }
 
 #[derive(Deserialize)]
@@ -1384,7 +1397,26 @@ impl Reader<'_> {
                     self.wrong(&state.span(), path("in"), format!("there is no state {:?} in which something follows", state.as_ref()));
                 }
             }
-            if !types.get(raw.until.as_ref()).is_some_and(|f| matches!(f.of, FieldType::DateTime)) {
+            let is_instant = |f: &Field| matches!(f.of, FieldType::DateTime);
+            let (each, is_right) = match raw.each {
+                Some(table) => match types.get(table.as_ref()).map(|f| &f.of) {
+                    Some(FieldType::Table { columns, .. }) => {
+                        let is_right = columns.iter().any(|c| c.id == *raw.until.as_ref() && is_instant(c));
+                        (self.clock_each(&id, table, columns, raw.when, raw.key), is_right)
+                    }
+                    _ => {
+                        self.wrong(&table.span(), path("each"), format!("{:?} is no table", table.as_ref()));
+                        (None, true)
+                    }
+                },
+                None => {
+                    if let Some(span) = raw.when.as_ref().map(Spanned::span).or(raw.key.first().map(Spanned::span)) {
+                        self.wrong(&span, path("each"), "is missing: `where` and `key` are of its rows");
+                    }
+                    (None, types.get(raw.until.as_ref()).is_some_and(is_instant))
+                }
+            };
+            if !is_right {
                 self.wrong(&raw.until.span(), path("until"), format!("{:?} is no instant", raw.until.as_ref()));
             }
             if raw.source.as_ref().is_empty() {
@@ -1407,6 +1439,7 @@ impl Reader<'_> {
                 name_en: raw.name_en,
                 states: plain(raw.states),
                 until: raw.until.into_inner(),
+                each,
                 task: raw.task,
                 escalate,
                 source: raw.source.into_inner(),
@@ -1414,6 +1447,44 @@ impl Reader<'_> {
             });
         }
         clocks
+    }
+
+    /// The rows of a table that each have a clock.
+    fn clock_each(
+        &mut self,
+        id: &str,
+        table: Spanned<String>,
+        columns: &[Field],
+        when: Option<Spanned<RawTest>>,
+        key: Vec<Spanned<String>>,
+    ) -> Option<ClockEach> {
+        let path = |what: &str| format!("clock.{id}.{what}");
+        if key.is_empty() {
+            self.wrong(&table.span(), path("key"), "names no column by which a row stays the same one");
+        }
+        for column in &key {
+            let is_word = |f: &Field| matches!(f.of, FieldType::Choice { .. } | FieldType::Text { .. });
+            if !columns.iter().any(|c| c.id == *column.as_ref() && is_word(c)) {
+                self.wrong(&column.span(), path("key"), format!("{:?} is no text or choice of {:?}", column.as_ref(), table.as_ref()));
+            }
+        }
+        let types: BTreeMap<String, Field> = columns.iter().map(|c| (c.id.clone(), c.clone())).collect();
+        let when = match when.map(|when| (when.span(), test(when.into_inner(), &types, &BTreeSet::new(), 0))) {
+            None => None,
+            Some((span, Err(reason))) => {
+                self.wrong(&span, path("where"), reason);
+                return None;
+            }
+            Some((span, Ok(when))) => {
+                let mut is_of_cells = true;
+                when.visit(&mut |test| is_of_cells &= test.is_of_fields() && !test.is_of_the_day());
+                if !is_of_cells {
+                    self.wrong(&span, path("where"), "looks at more than the cells of a row");
+                }
+                Some(when)
+            }
+        };
+        Some(ClockEach { table: table.into_inner(), when, key: plain(key) })
     }
 
     /// Guards that stand once and are named by the transitions that ask them.
@@ -1910,6 +1981,7 @@ fn test(raw: RawTest, types: &BTreeMap<String, Field>, transitions: &BTreeSet<St
             keeps.iter().try_for_each(|id| of(id).map(drop))?;
             Ok(Test::Keeps(keeps))
         }
+        RawTest::Was(raw) => Ok(Test::Was(Box::new(test(*raw.was, types, transitions, depth + 1)?))),
         RawTest::SameRows(raw) => {
             let FieldType::Table { columns, .. } = of(&raw.same_rows)? else { return Err(format!("{:?} is no table", raw.same_rows)) };
             let columns: BTreeMap<String, Field> = columns.iter().map(|c| (c.id.clone(), c.clone())).collect();
