@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use anlan_model::{ApiKeyId, Clock as _, EnterpriseId, Permission, RegionCode, Scope, Timestamp};
+use anlan_model::{ApiKeyId, Clock as _, EnterpriseId, Permission, PointId, RegionCode, Scope, Timestamp};
 pub use anlan_store::ApiKey;
 use anlan_store::{NewApiKey, PointFilter};
 use serde::Deserialize;
@@ -392,14 +392,18 @@ pub fn terms(app: &App) -> (&str, &str) {
     }
 }
 
-/// How much of the telemetry a scope reaches: its points, and the instant of their newest reading.
+/// How much of the telemetry a scope reaches: its points, and the instant of their newest reading. Points of devices that belong to nobody are not read
+/// by a key and not counted.
 ///
 /// # Errors
 /// No permission to view, the store's.
 pub async fn reach(app: &App, scope: &Scope) -> Result<(usize, Option<Timestamp>), AppError> {
     let seen = app.store.point_set(&scope.with(Permission::View)?, &PointFilter::default()).await?;
-    let newest = app.telemetry.latest_all(&seen).into_iter().map(|reading| reading.event_at).max();
-    Ok((seen.len(), newest))
+    let known = app.registry.get();
+    let is_owned = |id: &PointId| known.points.get(id).is_some_and(|point| point.enterprise.is_some());
+    let newest =
+        app.telemetry.latest_all(&seen).into_iter().filter(|reading| is_owned(&reading.point)).map(|reading| reading.event_at).max();
+    Ok((seen.iter().filter(is_owned).count(), newest))
 }
 
 #[cfg(test)]

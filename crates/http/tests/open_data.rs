@@ -342,4 +342,9 @@ async fn the_catalogue_tells_anybody_what_there_is_and_the_asker_how_much() {
     assert_eq!((&own["datasets"][0]["readable"], &own["datasets"][0]["n_points"]), (&json!(true), &json!(1)));
     assert!(own["datasets"][0]["newest_at"].is_string());
     assert_eq!(own["datasets"][1]["readable"], false);
+    // As many as are read: the third point belongs to nobody.
+    let (_, all) = node.key(json!({"datasets": ["telemetry"]})).await;
+    let streams = sta(&node, &all, "/Datastreams").await["value"].as_array().unwrap().len();
+    let all = with(&node, &all, "/api/v1/datasets").await.ok(200);
+    assert_eq!((&all["datasets"][0]["n_points"], streams), (&json!(2), 2));
 }

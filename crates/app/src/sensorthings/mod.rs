@@ -89,6 +89,7 @@ pub async fn answer(app: &App, scope: &Scope, base: &str, path: &str, options: V
         telemetry: app.telemetry.clone(),
         base: base.trim_end_matches('/').to_owned(),
         eval: Eval::new(app.clock.now().micros(), STEPS_MAX),
+        now: app.clock.now(),
         readings_left: Cell::new(READINGS_MAX),
         entities_left: Cell::new(ENTITIES_MAX),
         index: OnceCell::new(),

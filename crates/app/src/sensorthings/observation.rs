@@ -274,8 +274,9 @@ impl Asked<'_> {
     /// The history reads forwards only: windows that end where the one before began, wider where little lies.
     fn backwards(&self, id: PointId, from: Timestamp, to: Timestamp, need: usize, share: u64) -> Result<Scan, Stop> {
         let (mut fitting, mut looked) = (Vec::new(), 0_u64);
-        let Some(newest) = self.world.telemetry.latest(&self.world.seen, id) else { return Ok(Scan { fitting, until: None }) };
-        let mut end = to.min(newest.event_at.plus_us(1));
+        // A point of which everything is archived has no newest reading in memory: nothing is archived of days to come.
+        let newest = self.world.telemetry.latest(&self.world.seen, id).map_or(self.world.now, |newest| newest.event_at);
+        let mut end = to.min(newest.plus_us(1));
         let mut width_us: i64 = 60_000_000;
         while end > from {
             let start = end.plus_us(-width_us).max(from);

@@ -34,6 +34,7 @@ pub(super) struct World {
     /// Address of the service, without a slash at the end.
     pub(super) base: String,
     pub(super) eval: Eval,
+    pub(super) now: Timestamp,
     /// Readings that may still be looked at.
     pub(super) readings_left: Cell<u64>,
     /// Entities that may still be written.
