@@ -146,9 +146,10 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             }
         }
         if let Some(enterprise) = enterprise.filter(|_| is_new) {
+            // Before the notice that publishes its evaluation.
+            demo_records::plan(&app).await.context("record the facts of the demo's plan")?;
             demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
             demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
-            demo_records::plan(&app).await.context("record the facts of the demo's plan")?;
             demo_records::documents(&app, &scopes).await.context("compose the demo's documents")?;
         }
         if !args.member {

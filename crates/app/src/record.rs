@@ -676,6 +676,7 @@ pub(crate) struct Doing<'a> {
     today: Date,
     /// The minute, civil time in Beijing.
     at: DateTime,
+    now: Timestamp,
     /// Records that were opened until now.
     opened: usize,
 }
@@ -688,7 +689,7 @@ impl<'a> Doing<'a> {
     /// In the roles of `scope`, in the name of somebody who need not be a person here.
     fn by(app: &'a App, by: String, scope: &Scope, owner: &'a RecordOwner, people: Vec<UserId>, now: Timestamp) -> Self {
         let roles = scope.roles_at(owner.enterprise, owner.region.as_ref(), owner.sector.as_deref());
-        Self { app, by, roles, owner, people: Some(people), today: day_of(now), at: clock::civil(now), opened: 0 }
+        Self { app, by, roles, owner, people: Some(people), today: day_of(now), at: clock::civil(now), now, opened: 0 }
     }
 
     fn decide(
@@ -764,7 +765,14 @@ impl<'a> Doing<'a> {
         beside.extend(self.references(change, kind, &set, &before, Some(row.id)).await?);
         let after = self.decide(kind, &before, transition, set, &Related { parent, children }, beside)?;
         let put = put(self.app, kind, &after, row.number.clone(), Some(row));
-        let detail = vouched(detail(transition, &before, &after), &files);
+        let mut detail = vouched(detail(transition, &before, &after), &files);
+        let now = self.now;
+        if let Some(Json::Object(made)) =
+            crate::public::publish(self.app, change, kind, row.id, row.region.as_ref(), (&before, &after), now).await?
+            && let Json::Object(detail) = &mut detail
+        {
+            detail.extend(made);
+        }
         change.update(row, row.revision, &put, detail).await.map_err(|error| taken(kind, error))?;
         change.bind_attachments(row.id, &files.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
         self.tell(change, kind, row.id, &put, &before, &after).await?;

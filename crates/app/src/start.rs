@@ -187,6 +187,7 @@ pub async fn start(dir: &Path, store: Store, clock: AppClock, settings: Settings
     tasks.spawn(crate::roster::run(app.clone(), intake_stop.clone()));
     pack::begin_base(&app).await?;
     tasks.spawn(pack::renew_at_start(app.clone()));
+    tasks.spawn(crate::public::keep_at_start(app.clone()));
     tasks.spawn(region::run(app.clone(), intake_stop.clone()));
     media::reconcile(&app).await?;
     let (desk, files) = media::desk();

@@ -60,6 +60,8 @@ const PASSPHRASES: (u32, u32) = (10, 10);
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Random bytes of a code: 80 bits, so that nobody guesses one.
 const CODE_BYTES: usize = 10;
+/// Random bytes of a form's secret.
+const FORM_BYTES: usize = 16;
 
 /// What is kept in memory; part of [`App`].
 pub struct Whistleblow {
@@ -146,10 +148,40 @@ pub struct About {
 
 /// What the reporter is given, once.
 pub struct Receipt {
-    /// The code.
-    pub code: String,
+    /// The code; `None` = this very form came before, and its code was shown then.
+    pub code: Option<String>,
     /// Number of the record.
     pub number: String,
+}
+
+/// A secret that a form carries, so that the same form sent twice is one report: 32 hexadecimal digits. It is kept nowhere.
+pub fn form_secret() -> Result<String, AppError> {
+    let mut random = [0; FORM_BYTES];
+    getrandom::fill(&mut random).map_err(|_| AppError::new(Refusal::Internal, "internal"))?;
+    Ok(random.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// What is kept of a form: its secret and everything that was written into it as one hash, so that another report out of the same form, as by the
+/// browser's way back, is another one. Without the secret, which only the sender has, it says nothing of the words. `None` for a form without one.
+fn form_hash(secret: &str, about: &About, sending: &Sending) -> Option<[u8; 32]> {
+    if secret.len() != 2 * FORM_BYTES || !secret.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let (words, identity) = (&sending.words, &sending.identity);
+    let texts = [secret, &about.topic, &about.channel, &about.region, &words.what, &words.unit, &words.place, &words.when];
+    let texts = texts.into_iter().chain([identity.name.as_str(), &identity.contact, &identity.payee]);
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        // With its length, so that nothing moves from one to the next.
+        hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(bytes);
+    };
+    texts.for_each(|text| part(text.as_bytes()));
+    for (name, bytes) in &sending.files {
+        part(name.as_bytes());
+        part(bytes);
+    }
+    Some(hash.finalize().into())
 }
 
 /// What the reporter sees.
@@ -218,6 +250,23 @@ pub async fn holders(app: &App, scope: &Scope) -> Result<Vec<HolderRow>, AppErro
         return Err(AppError::forbidden("whistleblow.no_holder"));
     }
     Ok(holders)
+}
+
+/// What the asker owes as a holder: `holder_key` while they have none, `holder_confirm` while somebody waits for one to vouch. In the bell until it is
+/// done.
+///
+/// # Errors
+/// The store's.
+pub async fn owed(app: &App, scope: &Scope) -> Result<Vec<&'static str>, AppError> {
+    let Some(user) = scope.user else { return Ok(Vec::new()) };
+    let holders = app.store.holders().await?;
+    let Some(own) = holders.iter().find(|holder| holder.user == user) else { return Ok(Vec::new()) };
+    let waits = || holders.iter().any(|other| other.user != user && !other.is_confirmed);
+    Ok(match (&own.key, own.is_confirmed) {
+        (None, _) => vec!["holder_key"],
+        (Some(_), true) if waits() => vec!["holder_confirm"],
+        (Some(_), _) => Vec::new(),
+    })
 }
 
 /// Appoints somebody: not oneself, and a regulator of this node's whole territory who is no administrator. While two have keys, one of them has to
@@ -309,11 +358,12 @@ pub fn may_send(app: &App, address: &str) -> Result<(), AppError> {
     brake(&app.whistleblow.sendings, address)
 }
 
-/// Takes a report from anybody. Nothing of it is written but sealed; the code is in the answer alone.
+/// Takes a report from anybody. Nothing of it is written but sealed; the code is in the answer alone. `secret` is the form's ([`form_secret`]); the same
+/// form again is the report that it was, without its code.
 ///
 /// # Errors
 /// `whistleblow.closed` while there are not enough holders, everything wrong with the fields at once, no room.
-pub async fn report(app: &App, about: About, sending: Sending) -> Result<Receipt, AppError> {
+pub async fn report(app: &App, about: About, sending: Sending, secret: &str) -> Result<Receipt, AppError> {
     let kind = app.registers.load().kind(KIND).map_err(|_| AppError::new(Refusal::Unavailable, "whistleblow.closed"))?;
     let keys = app.store.sealing_keys().await?;
     if keys.len() < HOLDERS_MIN {
@@ -329,6 +379,10 @@ pub async fn report(app: &App, about: About, sending: Sending) -> Result<Receipt
     let sending = faults.note(checked(sending));
     faults.check()?;
     let (Some(region), Some(topic), Some(sending)) = (region, topic, sending) else { return Err(AppError::invalid("text.empty", "what")) };
+    let form_hash = form_hash(secret, &about, &sending);
+    if let Some(again) = came_before(app, form_hash).await? {
+        return Ok(again);
+    }
     has_room(app, &sending).await?;
 
     let mut random = [0; CODE_BYTES];
@@ -349,9 +403,23 @@ pub async fn report(app: &App, about: About, sending: Sending) -> Result<Receipt
     let mut change = app.store.change_records(&scope, now).await?;
     let record = NewRecord { enterprise: None, region: Some(region), transition: "receive".to_owned(), fields };
     let row = record::create_in(app, &mut change, &scope, "public".to_owned(), KIND, record, now).await?;
-    change.put_whistleblow(row.id, code_hash, &came).await?;
+    match change.put_whistleblow(row.id, code_hash, form_hash, &came).await {
+        Ok(()) => {}
+        // Pressed twice: the other one was quicker.
+        Err(anlan_store::StoreError::Taken { .. }) => {
+            drop(change);
+            return came_before(app, form_hash).await?.ok_or_else(|| AppError::new(Refusal::Unavailable, "server.busy"));
+        }
+        Err(failure) => return Err(failure.into()),
+    }
     app.live.records_changed(&change.commit().await?);
-    Ok(Receipt { code, number: row.number })
+    Ok(Receipt { code: Some(code), number: row.number })
+}
+
+/// The report that this form made before.
+async fn came_before(app: &App, form_hash: Option<[u8; 32]>) -> Result<Option<Receipt>, AppError> {
+    let Some(hash) = form_hash else { return Ok(None) };
+    Ok(app.store.whistleblow_by_form(&hash).await?.map(|number| Receipt { code: None, number }))
 }
 
 /// What whoever has the code may know.

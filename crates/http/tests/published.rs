@@ -4,6 +4,7 @@
 mod common;
 
 use anlan_protocols::cap::{Alert, MsgType, Reference, ResponseType, Severity, Status, Urgency};
+use anlan_store::testing::{sqlite_url, tamper};
 use axum::body::Body;
 use axum::http::Request;
 use common::{HERE, Node, ask, node, text};
@@ -319,13 +320,126 @@ async fn an_evaluation_is_public_by_its_notice_and_as_of_its_day() {
     assert_eq!((status, shown), (200, counts.iter().sum::<i64>()), "what is evaluated, and nothing else");
     assert!(page.contains("截至 2015-12-31") && page.contains("演示数据") && page.contains("达到目标"), "{page}");
     let (_, english) = w.read(&format!("{at}?lang=en")).await;
-    assert!(english.contains("reaches the goal") && !english.contains("达到目标"));
-    assert!(w.read("/public/plans").await.1.contains(&format!("href=\"{at}\"")));
+    assert!(english.contains("reaches the goal") && !english.contains("达到目标") && english.contains("reckoned on 2026-11-23"));
+    let list = w.read("/public/plans").await.1;
+    assert!(list.contains(&format!("href=\"{at}\"")) && !list.contains(&format!("/public/plans/{county}\"")), "{list}");
     assert!(w.read(&format!("/public/notices/{id}")).await.1.contains(&format!("href=\"{at}\"")));
+    assert!(!w.read(&format!("/public/notices/{county}")).await.1.contains("/public/plans/"));
+    // The act's entry in the audit vouches for what was kept.
+    let audit = w.node.get("/api/v1/audit?noun=record").await;
+    let entries = audit["entries"].as_array().unwrap();
+    let entry = entries.iter().find(|e| e["subject"] == id.as_str() && e["detail"]["transition"] == "publish").unwrap();
+    assert_eq!((&entry["detail"]["evaluation"]["plan"], &entry["detail"]["evaluation"]["targets"]), (&json!("yuxi-12th"), &json!(shown)));
+    assert_eq!(entry["detail"]["evaluation"]["sha256"].as_str().unwrap().len(), 64);
+
+    // Somebody records what was known before that day: figures as of it move, what was published does not.
+    let unfound = told["targets"].as_array().unwrap().iter().find(|t| t["reason"]["code"] == "no_finding").unwrap();
+    let target = text(&unfound["id"]).to_lowercase();
+    let fact = json!({"source": "finding", "sector": target, "on": "2015-12-30", "known_on": "2015-12-30", "region": "5304", "value": "1", "note": "会议纪要"});
+    ask(&w.node.router, "POST", "/api/v1/facts", Some(&writer), Some(json!({"facts": [fact]}))).await.ok(201);
+    let moved = w.node.get("/api/v1/plans/yuxi-12th?as_of=2015-12-31").await;
+    assert_ne!(moved["counts"], told["counts"]);
+    assert_eq!(w.read(&at).await.1, page);
+    // A notice of before this release has none kept: it is reckoned once, at the start, and says its day.
+    let database = sqlite_url(w.node.directory.path());
+    tamper(&database, "UPDATE published_evaluation SET document = NULL, reckoned_at_us = NULL").await;
+    assert_eq!(w.read(&at).await.0, 404);
+    assert_eq!(anlan_app::public::keep_evaluations(&w.node.app).await.unwrap(), 1);
+    let (status, later) = w.read(&at).await;
+    assert!(status == 200 && later != page, "of what is known now");
+    assert_eq!(anlan_app::public::keep_evaluations(&w.node.app).await.unwrap(), 0, "once");
+    assert_eq!(w.read(&at).await.1, later);
+
+    // Another notice of the same plan and day is another evaluation.
+    let second = published("5304", &writer, &leader).await;
+    let (_, anew) = w.read(&format!("/public/plans/{second}")).await;
+    let same =
+        |page: &str, of: &str| page.replace(&format!("/plans/{of}?"), "/plans/N?").replace(&format!("/notices/{of}\""), "/notices/N\"");
+    assert!(same(&anew, &second) == same(&later, &id), "the same as of the same day: {anew}");
     // Also once it is archived.
     w.take("notice", &id, &writer, "archive", json!({})).await;
     assert_eq!(w.read(&at).await.0, 200);
     w.take("notice", &id, &leader, "retract", json!({"retraction_reason": "数据有误"})).await;
     assert_eq!(w.read(&at).await.0, 404);
     assert!(!w.read("/public/plans").await.1.contains(&at));
+    assert_eq!(w.read(&format!("/public/plans/{second}")).await.0, 200);
+}
+
+#[test]
+fn an_evaluation_is_read_as_every_release_kept_it() {
+    use anlan_app::public::Evaluation;
+    const KEPT: &str = include_str!("../../app/testdata/evaluation-1.json");
+    let read = Evaluation::read(KEPT).unwrap();
+    assert_eq!((read.targets.len(), read.not_evaluated, read.reckoned_on.to_string().as_str()), (3, 3, "2026-11-23"));
+    assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::from_str::<Value>(KEPT).unwrap());
+    assert_eq!(Evaluation::read(&KEPT.replace("\"format\": 1", "\"format\": 2")), None, "of a later release");
+}
+
+#[tokio::test]
+async fn a_notice_that_was_retracted_before_its_day_is_announced_nowhere() {
+    let w = world().await;
+    let id = w.make("notice", &w.inspector, notice()).await;
+    w.take("notice", &id, &w.inspector, "submit", json!({})).await;
+    w.take("notice", &id, &w.supervisor, "review", json!({})).await;
+    w.take("notice", &id, &w.supervisor, "publish", json!({"published_on": "2026-11-25"})).await;
+    w.take("notice", &id, &w.leader, "retract", json!({"retraction_reason": "内部原因，勿外传"})).await;
+    for day in 23..27 {
+        let all = w.everywhere("notices", &id).await;
+        assert!(!all.contains("勿外传") && !all.contains("汛期检查"), "{day}: {all}");
+        assert_eq!(w.read(&format!("/public/notices/{id}")).await.0, 404, "{day}");
+        w.minutes_pass(24 * 60).await;
+    }
+}
+
+#[tokio::test]
+async fn a_warning_in_force_for_months_is_told_beside_those_of_today_and_each_message_has_a_name_of_its_own() {
+    const MANY: usize = 205;
+    let w = world().await;
+    let mut months = warning(None);
+    (months["headline"], months["expires_at"]) = (json!("老窑洞坍塌蓝色预警"), json!("2027-06-30T00:00"));
+    let old = w.issue(months, "2026-11-23T07:00").await;
+    let superseded = w.issue(warning(None), "2026-11-23T07:01").await;
+    let mut names = std::collections::BTreeSet::from([w.cap(&old).await.identifier, w.cap(&superseded).await.identifier]);
+    let mut ids = Vec::new();
+    for n in 0..MANY {
+        let id = w.issue(warning((n == 0).then_some(superseded.as_str())), "2026-11-23T07:30").await;
+        if n < 12 || n + 12 > MANY {
+            names.insert(w.cap(&id).await.identifier);
+        }
+        ids.push(id);
+    }
+    assert_eq!(names.len(), 2 + 23, "all in one minute of one agency: {names:?}");
+    assert_eq!(names.iter().filter(|name| name.contains("_20261123073000_")).count(), 10, "the national form has ten of them");
+    // A name stays, whatever is issued later.
+    assert_eq!(w.cap(&ids[3]).await, w.cap(&ids[3]).await);
+
+    let (_, first) = w.read("/public/warnings").await;
+    assert!(first.contains("共 206 条") && first.contains("已更新") && !first.contains("老窑洞"), "{first}");
+    let mut path = "/public/warnings".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let (_, page) = w.read(&path).await;
+        let in_force = page.split("最近结束").next().unwrap();
+        seen.extend(in_force.split("href=\"/public/warnings/").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+        match page.split("rel=\"next\" href=\"").nth(1) {
+            Some(rest) => path = rest.split('"').next().unwrap().to_owned(),
+            None => break,
+        }
+    }
+    let mut all = ids.clone();
+    all.insert(0, old.clone());
+    all.reverse();
+    assert_eq!(seen, all, "each once, the newest first");
+    let feed = text(&ask(&w.node.router, "GET", "/public/warnings.atom", None, None).await.body);
+    assert!(feed.contains("老窑洞") && feed.matches("<entry>").count() == MANY + 2);
+
+    // Of those that ended lately it is the end that counts, not the issue.
+    w.minutes_pass(60 * 24 * 60).await;
+    let leader = w.node.sign_in("leader").await;
+    assert!(w.read("/public/warnings").await.1.contains("老窑洞"), "two months later it is in force, and nothing else is");
+    w.take("public_warning", &old, &leader, "cancel", json!({"cancelled_at": "2027-01-22T07:00", "cancel_reason": "已回填"})).await;
+    let (_, page) = w.read("/public/warnings").await;
+    assert!(page.contains("目前没有生效的预警") && page.contains("最近结束") && page.contains("老窑洞"), "{page}");
+    assert!(!page.contains("氯气"));
+    assert_eq!(w.cap(&old).await.msg_type, MsgType::Cancel);
 }

@@ -96,6 +96,11 @@ impl World {
         }
     }
 
+    /// The `n`th makes a key.
+    async fn appointed_key(&self, n: usize) {
+        self.ask("PUT", "/whistleblow/key", &self.holders[n], Some(json!({"passphrase": PASS[n]}))).await.ok(204);
+    }
+
     /// Sends a report with every mark; its code and the record's id.
     async fn reported(&self) -> (String, String) {
         let fields = [
@@ -313,6 +318,79 @@ impl World {
 }
 
 #[tokio::test]
+async fn the_same_form_sent_twice_is_one_report_and_another_out_of_it_is_another() {
+    let w = world().await;
+    w.appointed(2).await;
+    let form = async || {
+        let shown = send(&w.node.router, Request::get("/public/report").header("host", "localhost").body(Body::empty()).unwrap()).await;
+        let shown = page(shown, 200);
+        shown.split("name=\"form\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let secret = form().await;
+    assert!(secret.len() == 32 && secret != form().await);
+    let n = async || {
+        w.ask("GET", "/registers/whistleblow_report/records", &w.holders[0], None).await.ok(200)["records"].as_array().unwrap().len()
+    };
+    let fields = |secret: &str, what: &str| {
+        [("topic", "hazard"), ("channel", "web"), ("region", HERE), ("what", what), ("name", "王密封甲"), ("form", secret)]
+            .map(|(a, b)| (a, b.to_owned()))
+    };
+    let sent = async |fields: &[(&str, String)], files: &[(&str, &[u8])], status: u16| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        page(send_form(&w.node, "/public/report", &fields, files).await, status)
+    };
+    let file: [(&str, &[u8]); 1] = [("a.jpg", b"one")];
+    let first = sent(&fields(&secret, "三号库房没有防爆灯"), &file, 201).await;
+    assert!(first.contains("id=\"code\""));
+    // Pressed again, or the page of the receipt asked for anew.
+    let again = sent(&fields(&secret, "三号库房没有防爆灯"), &file, 200).await;
+    assert!(again.contains("此前已经收到") && !again.contains("id=\"code\""), "{again}");
+    assert!(again.contains(first.split("<dd>").nth(1).unwrap().split('<').next().unwrap()), "by its number");
+    assert_eq!(n().await, 1);
+    // Both at once: one of them is the report.
+    let both = fields(&form().await, "同时提交两次的举报");
+    let (a, b) = tokio::join!(
+        async {
+            send_form(&w.node, "/public/report", &both.iter().map(|(a, b)| (*a, b.as_str())).collect::<Vec<_>>(), &[]).await.status.as_u16()
+        },
+        async {
+            send_form(&w.node, "/public/report", &both.iter().map(|(a, b)| (*a, b.as_str())).collect::<Vec<_>>(), &[]).await.status.as_u16()
+        },
+    );
+    assert_eq!((a.min(b), a.max(b), n().await), (200, 201, 2));
+    // Back in the browser, and something else written, or another file: nothing of it is lost.
+    sent(&fields(&secret, "三号库房没有防爆灯，四号也没有"), &file, 201).await;
+    sent(&fields(&secret, "三号库房没有防爆灯"), &[("a.jpg", b"two")], 201).await;
+    assert_eq!(n().await, 4);
+    // Without a secret, as from a page that was open before: taken as before.
+    for _ in 0..2 {
+        sent(&fields("", "三号库房没有防爆灯"), &[], 201).await;
+    }
+    assert_eq!(n().await, 6);
+    // A form that comes back keeps its secret.
+    assert!(sent(&fields(&secret, "短"), &[], 400).await.contains(&secret));
+    // What is kept of it is no hash of the words alone, and not the secret.
+    assert!(!std::fs::read(w.node.directory.path().join("anlan.sqlite")).unwrap().windows(32).any(|bytes| bytes == secret.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_new_holder_finds_in_the_bell_that_a_key_is_to_be_made() {
+    let w = world().await;
+    let owed = async |token: &str| w.ask("GET", "/notifications", token, None).await.ok(200)["owed"].clone();
+    assert_eq!(owed(&w.holders[0]).await, json!([]));
+    w.ask("PUT", &format!("/whistleblow/holders/{}", w.ids[0]), &w.node.admin, None).await.ok(204);
+    assert_eq!((owed(&w.holders[0]).await, owed(&w.holders[1]).await), (json!(["holder_key"]), json!([])));
+    w.appointed_key(0).await;
+    assert_eq!(owed(&w.holders[0]).await, json!([]), "until it is made");
+    w.appointed_second().await;
+    w.ask("PUT", &format!("/whistleblow/holders/{}", w.ids[2]), &w.node.admin, None).await.ok(204);
+    assert_eq!((owed(&w.holders[2]).await, owed(&w.holders[0]).await), (json!(["holder_key"]), json!(["holder_confirm"])));
+    assert_eq!(owed(&w.inspector).await, json!([]));
+    w.ask("DELETE", &format!("/whistleblow/holders/{}", w.ids[2]), &w.node.admin, None).await.ok(204);
+    assert_eq!((owed(&w.holders[2]).await, owed(&w.holders[0]).await), (json!([]), json!([])));
+}
+
+#[tokio::test]
 async fn a_form_that_does_not_fit_comes_back_with_what_was_written() {
     let w = world().await;
     w.appointed(2).await;
@@ -324,6 +402,13 @@ async fn a_form_that_does_not_fit_comes_back_with_what_was_written() {
             && answer.contains("aria-invalid=\"true\""),
         "{answer}"
     );
+    // Each field says where its fault is told.
+    for (field, described) in [("what", "fault-what what-hint"), ("region", "fault-region")] {
+        assert!(
+            answer.contains(&format!("id=\"fault-{field}\"")) && answer.contains(&format!("aria-describedby=\"{described}\"")),
+            "{answer}"
+        );
+    }
     let many: Vec<(&str, &[u8])> = (0..6).map(|_| ("a.txt", b"x".as_slice())).collect();
     assert!(page(send_form(&w.node, "/public/report?lang=en", &fields, &many).await, 413).contains("At most 5 files"));
     let large = vec![0; 8_000_001];

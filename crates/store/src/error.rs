@@ -93,7 +93,7 @@ impl From<sqlx::Error> for StoreError {
         let taken = error.as_database_error().filter(|e| e.is_unique_violation()).and_then(|e| {
             // PostgreSQL names the index (`enterprise_code`), SQLite the columns in its text (`enterprise.code`).
             let name = e.constraint().unwrap_or_else(|| e.message()).to_owned();
-            ["code", "username", "phone", "record_key"].into_iter().find(|field| name.ends_with(field))
+            ["code", "username", "phone", "record_key", "form_hash"].into_iter().find(|field| name.ends_with(field))
         });
         match taken {
             Some(field) => Self::Taken { field },

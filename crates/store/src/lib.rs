@@ -105,7 +105,7 @@ pub use page::{Page, Paging};
 pub use plan::{DecisionRow, DecisionState, FactError, FactFilter, FactRow, NewDecision};
 pub use point::{PointChange, PointFilter, PointPut, PointRow};
 pub use proof::{NewProof, ProofDay, ProofHolder};
-pub use public::PublishedRow;
+pub use public::{Narrow, PublishedRow};
 pub use quarantine::{NewQuarantined, QuarantineRow};
 pub use record::{
     FieldIs, FlaggingRow, Nameable, NotificationRow, RecordChange, RecordCount, RecordFilter, RecordHome, RecordOwner, RecordPut,

@@ -37,6 +37,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0026_whistleblow", include_str!("../migrations/0026_whistleblow.sql")),
     ("0027_api_key", include_str!("../migrations/0027_api_key.sql")),
     ("0028_document", include_str!("../migrations/0028_document.sql")),
+    ("0029_published", include_str!("../migrations/0029_published.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

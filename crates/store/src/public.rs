@@ -12,6 +12,7 @@ use anlan_model::{RecordId, RegionCode, Timestamp, UserId};
 use serde_json::{Map, Value as Json};
 
 use crate::db::{Row, Sql, sql};
+use crate::record::RecordChange;
 use crate::{Page, Paging, Store, StoreError};
 
 /// A record as the public reads it.
@@ -41,6 +42,29 @@ pub struct PublishedRow {
     pub updated_at: Timestamp,
 }
 
+/// What else a record must be to be among those that are asked for; it narrows what the kind makes public and never widens it.
+#[derive(Clone, Debug)]
+pub enum Narrow<'a> {
+    /// In this state.
+    State(&'a str),
+    /// A field of `filter` is one of these texts.
+    Among(&'a str, Vec<String>),
+    /// A field of `filter` is from the first to the second, both included, compared as texts.
+    Between(&'a str, Option<&'a str>, Option<&'a str>),
+    /// It last changed at this instant or later.
+    ChangedSince(Timestamp),
+    /// An evaluation is kept with it ([`Store::published_evaluation`]), and it was not taken back.
+    WithEvaluation,
+}
+
+impl PublishedRow {
+    /// What was taken back before its day nobody has read: that it was is announced to nobody.
+    fn was_public(&self) -> bool {
+        let day = self.since.as_deref().and_then(|since| since.get(..10));
+        !self.is_retracted || day.is_none_or(|day| self.entered_on.as_str() >= day)
+    }
+}
+
 const COLUMNS: &str =
     "r.id, r.number, r.state, r.region, r.body, r.updated_at_us, n.name AS region_name, e.name AS enterprise_name, d.text AS since";
 /// Where they stand in a body.
@@ -48,13 +72,20 @@ const FIELDS: &str = "fields";
 
 impl Store {
     /// A page of what the public reads of records of `kind`, newest first, as of `now`: an ISO minute, civil time in Beijing.
-    /// Nothing of a kind that makes nothing public.
+    /// Nothing of a kind that makes nothing public. Of those the ones of which all of `narrow` holds.
     ///
     /// # Errors
     /// [`StoreError::Cursor`], [`StoreError::Database`].
-    pub async fn published(&self, kind: &Kind, now: &str, paging: &Paging) -> Result<Page<PublishedRow>, StoreError> {
+    pub async fn published(
+        &self,
+        kind: &Kind,
+        now: &str,
+        narrow: &[Narrow<'_>],
+        paging: &Paging,
+    ) -> Result<Page<PublishedRow>, StoreError> {
         let Some(public) = &kind.public else { return Ok(Page { items: Vec::new(), next: None }) };
         let mut q = select(kind, public, now);
+        narrowed(&mut q, kind, public, narrow);
         let day = "COALESCE(d.text, '')";
         if let Some(cursor) = &paging.cursor {
             let (since, id) = cursor.split_once(' ').filter(|(since, _)| is_minute(since)).ok_or(StoreError::Cursor)?;
@@ -64,6 +95,7 @@ impl Store {
         q.push(&format!("\nORDER BY {day} DESC, r.id DESC\nLIMIT {{}}"), &[&paging.fetch()]);
         let cursor = |row: &Row| Ok(format!("{} {}", row.get::<Option<String>>("since")?.unwrap_or_default(), row.get::<i64>("id")?));
         let mut page = paging.page(self.db.rows(q).await?, cursor, |row| read(public, row))?;
+        page.items.retain(PublishedRow::was_public);
         self.mask(kind, public, &mut page.items).await?;
         Ok(page)
     }
@@ -77,8 +109,60 @@ impl Store {
         let mut q = select(kind, public, now);
         q.push("\n  AND r.id = {}", &[&id]);
         let mut rows = vec![read(public, &self.db.row(q).await?.ok_or(StoreError::NotFound)?)?];
+        rows.retain(PublishedRow::was_public);
         self.mask(kind, public, &mut rows).await?;
         rows.pop().ok_or(StoreError::NotFound)
+    }
+
+    /// The evaluation that a notice published, as it is kept: its document. `None` = there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn published_evaluation(&self, notice: RecordId) -> Result<Option<String>, StoreError> {
+        let q = sql("SELECT p.document FROM published_evaluation AS p WHERE p.record_id = $1 AND p.document IS NOT NULL").bind(notice);
+        self.db.row(q).await?.map(|row| row.get("document")).transpose()
+    }
+
+    /// Notices of before evaluations were kept, of which none is kept yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn notices_to_evaluate(&self) -> Result<Vec<RecordId>, StoreError> {
+        let q = sql("SELECT p.record_id FROM published_evaluation AS p WHERE p.document IS NULL ORDER BY p.record_id");
+        self.db.rows(q).await?.iter().map(|row| row.get("record_id")).collect()
+    }
+
+    /// Keeps the evaluation of one of these, once; with `None` that there is none to be kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn evaluate_notice(&self, notice: RecordId, document: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        let q = match document {
+            Some(document) => {
+                sql("UPDATE published_evaluation SET document = $2, reckoned_at_us = $3 WHERE record_id = $1 AND document IS NULL")
+                    .bind(notice)
+                    .bind(document)
+                    .bind(now)
+            }
+            None => sql("DELETE FROM published_evaluation WHERE record_id = $1 AND document IS NULL").bind(notice),
+        };
+        tx.run(q).await?;
+        tx.commit().await
+    }
+
+    /// Identifiers that were given out for messages of these warnings: record, act, identifier.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn cap_identifiers(&self, warnings: &[RecordId]) -> Result<Vec<(RecordId, String, String)>, StoreError> {
+        if warnings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut q = sql("SELECT c.record_id, c.step, c.identifier FROM cap_identifier AS c WHERE 1 = 1");
+        q.and_in("c.record_id", warnings);
+        q.push("\nORDER BY c.record_id, c.step", &[]);
+        self.db.rows(q).await?.iter().map(|row| Ok((row.get("record_id")?, row.get("step")?, row.get("identifier")?))).collect()
     }
 
     /// Names instead of ids, and of names the first character.
@@ -102,6 +186,68 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+impl RecordChange<'_> {
+    /// Keeps the evaluation that a notice publishes with this act.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn put_evaluation(&mut self, notice: RecordId, document: &str) -> Result<(), StoreError> {
+        let now = self.change().now;
+        let q = sql("INSERT INTO published_evaluation (record_id, reckoned_at_us, document) VALUES ($1, $2, $3)
+ON CONFLICT (record_id) DO UPDATE SET reckoned_at_us = excluded.reckoned_at_us, document = excluded.document");
+        self.tx().run(q.bind(notice).bind(now).bind(document)).await.map(drop)
+    }
+
+    /// Gives out the first of these identifiers that no message has yet; `None` if each has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn give_cap_identifier(&mut self, warning: RecordId, step: &str, wanted: &[String]) -> Result<Option<String>, StoreError> {
+        for identifier in wanted {
+            let q = sql("INSERT INTO cap_identifier (identifier, record_id, step) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+            if self.tx().run(q.bind(identifier).bind(warning).bind(step)).await? > 0 {
+                return Ok(Some(identifier.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn narrowed(q: &mut Sql, kind: &Kind, public: &Public, narrow: &[Narrow<'_>]) {
+    const OF_FIELD: &str = "\n  AND EXISTS (SELECT 1 FROM record_index AS x WHERE x.record_id = r.id AND x.kind = {} AND x.field = {}";
+    for one in narrow {
+        match one {
+            Narrow::State(state) => {
+                q.push("\n  AND r.state = {}", &[state]);
+            }
+            Narrow::Among(field, texts) => {
+                q.push(OF_FIELD, &[&kind.id, field]);
+                // Among none there is nothing.
+                q.push(if texts.is_empty() { " AND 1 = 0" } else { "" }, &[]);
+                q.and_in("x.text", texts);
+                q.push(")", &[]);
+            }
+            Narrow::Between(field, from, to) => {
+                q.push(OF_FIELD, &[&kind.id, field]);
+                if let Some(from) = from {
+                    q.push(" AND x.text >= {}", &[from]);
+                }
+                if let Some(to) = to {
+                    q.push(" AND x.text <= {}", &[to]);
+                }
+                q.push(")", &[]);
+            }
+            Narrow::ChangedSince(at) => {
+                q.push("\n  AND r.updated_at_us >= {}", &[at]);
+            }
+            Narrow::WithEvaluation => {
+                q.push("\n  AND EXISTS (SELECT 1 FROM published_evaluation AS p WHERE p.record_id = r.id AND p.document IS NOT NULL)", &[]);
+                q.and_in("r.state", &public.states);
+            }
+        }
     }
 }
 

@@ -297,6 +297,17 @@ VALUES ('x', '市大数据局', 'hash', 'anlan_key_x', '[\"telemetry\"]', '53040
         rows: "INSERT INTO document (record_id, content, digest, made_from) VALUES (901, '{}', '00', '{}');",
         counts: &[("SELECT COUNT(*) AS n FROM document WHERE pdf IS NULL AND pdf_digest IS NULL", 1)],
     },
+    Step {
+        name: "0029_published",
+        digest: "47ad37b66c2d9177187b7f1a70cf18bf205c57ac1f94eb6688a046696eef1625",
+        rows: "INSERT INTO published_evaluation (record_id, reckoned_at_us, document) VALUES (999, 30, '{\"format\":1}');
+INSERT INTO cap_identifier (identifier, record_id, step) VALUES ('53040212500000_20261123075500_0', 999, 'issue');
+UPDATE whistleblow SET form_hash = 'form';",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM published_evaluation WHERE record_id = 999 AND reckoned_at_us = 30", 1),
+            ("SELECT COUNT(*) AS n FROM cap_identifier WHERE step = 'issue'", 1),
+        ],
+    },
 ];
 
 #[test]

@@ -1,41 +1,39 @@
-//! How a plan stands, as a published notice says it: targets by state with their reasons, as of the notice's day. Rows of facts stay inside.
+//! How a plan stood when a notice published that: targets by state with their reasons, as of the notice's day. Rows of facts stay inside.
+//!
+//! What is shown was reckoned and kept with the act that published it ([`anlan_app::public::Evaluation`]); a visit reckons nothing.
 
-use std::sync::{Arc, LazyLock};
-
-use anlan_app::error::{AppError, Kind as Refusal};
-use anlan_app::public::{self, NOTICE};
+use anlan_app::error::AppError;
+use anlan_app::public::{self, Evaluated, Evaluation, NOTICE};
 use anlan_app::validate::Paging;
-use anlan_domain::indicator::Indicators;
-use anlan_domain::plan::{Direction, Reason, State as Stands, TargetStatus};
+use anlan_domain::plan::State as Stands;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::get;
 use maud::{Markup, html};
-use tokio::sync::Semaphore;
 
-use super::record::{answer, id, named, rows};
+use super::record::{After, ROWS, answer, encoded, id, named, rows};
 use super::words::{self, Word};
 use super::{Section, Site};
 use crate::Shared;
 use crate::messages::Language;
 
 const PATH: &str = "/public/plans";
-/// Notices that are looked through for evaluations.
-const NOTICES_MAX: u32 = 500;
-/// Evaluations that are reckoned at the same time: strangers ask for them, and each takes some 10 ms of a core.
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
 
 pub(super) fn router() -> Router<Shared> {
     Router::new().route(PATH, get(list)).route("/public/plans/{id}", get(one))
 }
 
-async fn list(site: Site, State(shared): State<Shared>) -> Response {
+async fn list(site: Site, State(shared): State<Shared>, Query(after): Query<After>) -> Response {
     let page = async {
-        let mut all = public::list(&shared.app, NOTICE, &Paging { cursor: None, limit: NOTICES_MAX }).await?.items;
-        all.retain(|notice| notice.text("plan").is_some());
-        all.truncate(60);
-        let body = html! { p.hint { (site.say(words::PLANS_ABOUT)) } (rows(&site, PATH, &all)) };
+        let page = public::evaluations(&shared.app, &Paging { cursor: after.after, limit: ROWS }).await?;
+        let body = html! {
+            p.hint { (site.say(words::PLANS_ABOUT)) }
+            (rows(&site, PATH, &page.items))
+            @if let Some(next) = &page.next {
+                p { a.more rel="next" href=(site.to(&format!("{PATH}?after={}", encoded(next)))) { (site.say(words::OLDER)) } }
+            }
+        };
         Ok(site.page(Section::Plans, site.say(words::PLANS), &body))
     };
     let page = page.await;
@@ -45,23 +43,14 @@ async fn list(site: Site, State(shared): State<Shared>) -> Response {
 async fn one(site: Site, State(shared): State<Shared>, Path(name): Path<String>) -> Response {
     let page = async {
         let notice = public::one(&shared.app, NOTICE, id(&name)?).await?;
-        let turn = TURNS.clone().acquire_owned().await;
-        let (reckoning, day) = public::evaluation(&shared.app, &notice).await?.ok_or_else(AppError::not_found)?;
-        let seen = Site { path: site.path.clone(), place: site.place.clone(), ..site };
-        let made = tokio::task::spawn_blocking(move || {
-            // Whoever hangs up leaves the work behind: it keeps the turn until it is done.
-            let _turn = turn;
-            let indicators = &reckoning.known.indicators;
-            let statuses = reckoning.plan.status(indicators, &reckoning.facts, day);
-            let body = html! {
-                p { span lang=[seen.lang_of(&reckoning.plan.name)] { (reckoning.plan.name) } " · " (seen.say(words::AS_OF)) (day) }
-                @if reckoning.is_demonstration { p.demo { (seen.say(words::DEMO)) } }
-                p { a.more href=(seen.to(&format!("/public/notices/{}", notice.row.id))) { (seen.say(words::THE_NOTICE)) } }
-                (targets(&seen, &statuses, indicators))
-            };
-            seen.page(Section::Plans, notice.title(), &body)
-        });
-        made.await.map_err(|e| AppError { source: Some(e.into()), ..AppError::new(Refusal::Internal, "internal") })
+        let kept = public::evaluation(&shared.app, &notice).await?.ok_or_else(AppError::not_found)?;
+        let body = html! {
+            p { span lang=[site.lang_of(&kept.name)] { (kept.name) } " · " (site.say(words::AS_OF)) (kept.as_of) " · " (site.say(words::RECKONED_ON)) (kept.reckoned_on) }
+            @if kept.is_demonstration { p.demo { (site.say(words::DEMO)) } }
+            p { a.more href=(site.to(&format!("/public/notices/{}", notice.row.id))) { (site.say(words::THE_NOTICE)) } }
+            (targets(&site, &kept))
+        };
+        Ok(site.page(Section::Plans, notice.title(), &body))
     };
     let page = page.await;
     answer(&site, Section::Plans, page)
@@ -77,62 +66,59 @@ const fn word(state: Stands) -> Word {
     }
 }
 
-fn targets(site: &Site, statuses: &[TargetStatus<'_>], indicators: &Indicators) -> Markup {
-    let of = |state: Stands| statuses.iter().filter(move |status| status.state == state);
+fn targets(site: &Site, kept: &Evaluation) -> Markup {
+    let of = |state: Stands| kept.targets.iter().filter(move |target| target.state == state);
     html! {
         section {
-            dl { @for state in Stands::ALL { dt { (site.say(word(state))) } dd { (of(state).count()) } } }
+            dl { @for state in Stands::ALL { dt { (site.say(word(state))) } dd { (kept.count(state)) } } }
             p.hint { (site.say(words::NOT_EVALUATED_WHY)) }
         }
         @for state in Stands::ALL.into_iter().filter(|state| *state != Stands::CannotBeComputed) {
             @if of(state).next().is_some() {
                 h2 { (site.say(word(state))) }
-                ul.cards { @for status in of(state) { li { (target(site, status, indicators)) } } }
+                ul.cards { @for one in of(state) { li { (target(site, one)) } } }
             }
         }
     }
 }
 
-fn target(site: &Site, status: &TargetStatus<'_>, indicators: &Indicators) -> Markup {
-    let indicator = status.target.indicator.as_ref().and_then(|id| indicators.get(id));
-    let unit = indicator.map_or("", |indicator| if site.language == Language::Chinese { &indicator.unit_zh } else { &indicator.unit });
-    let sign = match status.target.direction {
-        Direction::AtMost => "≤ ",
-        Direction::AtLeast => "≥ ",
+fn target(site: &Site, one: &Evaluated) -> Markup {
+    let unit = if site.language == Language::Chinese { &one.unit_zh } else { &one.unit };
+    let sign = match one.direction.as_str() {
+        "<=" => "≤ ",
+        ">=" => "≥ ",
         _ => "",
     };
     html! {
-        strong { (named(site, &status.target.name, &status.target.name_en)) }
+        strong { (named(site, &one.name, &one.name_en)) }
         dl {
-            dt { (site.say(words::ASKED)) } dd { @if let Some(goal) = &status.goal_value { (sign) (goal.normalize()) " " (unit) " · " } (status.goal.deadline) }
-            @if let Some(figure) = &status.figure { dt { (site.say(words::REACHED)) } dd { (figure.shown) " " (unit) } }
-            dt { (site.say(words::WHY)) } dd { (why(site, &status.reason, indicators)) }
+            dt { (site.say(words::ASKED)) } dd { @if let Some(goal) = &one.goal { (sign) (goal) " " (unit) " · " } (one.deadline) }
+            @if let Some(figure) = &one.figure { dt { (site.say(words::REACHED)) } dd { (figure) " " (unit) } }
+            dt { (site.say(words::WHY)) } dd { (why(site, one)) }
         }
     }
 }
 
-/// Why, as a sentence; what is missing is not said of what is not evaluated.
-fn why(site: &Site, reason: &Reason, indicators: &Indicators) -> String {
+/// Why, as a sentence.
+fn why(site: &Site, one: &Evaluated) -> String {
     let is_chinese = site.language == Language::Chinese;
-    let say = |word: Word| site.say(word).to_owned();
-    match reason {
-        Reason::Reached => say(words::REASON_REACHED),
-        Reason::ReachedSoFar => say(words::REASON_REACHED_SO_FAR),
-        Reason::ReachedLate => say(words::REASON_REACHED_LATE),
-        Reason::NotReached => say(words::REASON_NOT_REACHED),
-        Reason::WithinPath(value, on) if is_chinese => format!("至 {on} 应为 {}，符合", value.normalize()),
-        Reason::WithinPath(value, on) => format!("{} asked by {on}: within", value.normalize()),
-        Reason::BeyondPath(value, on) if is_chinese => format!("至 {on} 应为 {}，不符合", value.normalize()),
-        Reason::BeyondPath(value, on) => format!("{} asked by {on}: beyond", value.normalize()),
-        Reason::RightWay => say(words::REASON_RIGHT_WAY),
-        Reason::WrongWay(id, year) => {
-            let name = indicators.get(id).map_or(id.as_str(), |indicator| named(site, &indicator.name, &indicator.name_en));
-            if is_chinese { format!("{year} 年{name}方向不符") } else { format!("{name} went the other way in {year}") }
-        }
-        Reason::Found => say(words::REASON_FOUND),
-        Reason::FoundNot => say(words::REASON_FOUND_NOT),
-        Reason::NotBegun => say(words::REASON_NOT_BEGUN),
-        Reason::NotDue => say(words::REASON_NOT_DUE),
-        Reason::NoBaseline | Reason::BaseIsZero | Reason::NoFinding | Reason::Missing(_) => say(words::NOT_EVALUATED),
-    }
+    let word = match (one.reason.as_str(), &one.asked, &one.wrong_way) {
+        ("within_path", Some((value, on)), _) if is_chinese => return format!("至 {on} 应为 {value}，符合"),
+        ("within_path", Some((value, on)), _) => return format!("{value} asked by {on}: within"),
+        ("beyond_path", Some((value, on)), _) if is_chinese => return format!("至 {on} 应为 {value}，不符合"),
+        ("beyond_path", Some((value, on)), _) => return format!("{value} asked by {on}: beyond"),
+        ("wrong_way", _, Some((year, name, _))) if is_chinese => return format!("{year} 年{name}方向不符"),
+        ("wrong_way", _, Some((year, _, name))) => return format!("{name} went the other way in {year}"),
+        ("reached", ..) => words::REASON_REACHED,
+        ("reached_so_far", ..) => words::REASON_REACHED_SO_FAR,
+        ("reached_late", ..) => words::REASON_REACHED_LATE,
+        ("not_reached", ..) => words::REASON_NOT_REACHED,
+        ("right_way", ..) => words::REASON_RIGHT_WAY,
+        ("found", ..) => words::REASON_FOUND,
+        ("found_not", ..) => words::REASON_FOUND_NOT,
+        ("not_begun", ..) => words::REASON_NOT_BEGUN,
+        ("not_due", ..) => words::REASON_NOT_DUE,
+        _ => words::NOT_EVALUATED,
+    };
+    site.say(word).to_owned()
 }

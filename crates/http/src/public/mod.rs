@@ -152,7 +152,7 @@ impl Site {
                 body {
                     a.skip href="#main" { (self.say(words::SKIP)) }
                     header {
-                        p.site { (self.place) (self.say(words::SITE)) }
+                        p.site { span lang=[self.lang_of(&self.place)] { (self.place) } (self.say(words::SITE)) }
                         nav aria-label=(self.say(words::NAVIGATION)) {
                             @for (of, path, word) in SECTIONS {
                                 a href=(self.to(path)) aria-current=[(*of == section).then_some("page")] { (self.say(*word)) }

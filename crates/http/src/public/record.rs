@@ -22,7 +22,7 @@ use crate::Shared;
 use crate::messages::Language;
 
 /// Rows of a list: with the longest titles a page stays below 100 KB.
-const ROWS: u32 = 30;
+pub(super) const ROWS: u32 = 30;
 
 /// A register with pages of its own.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ pub(super) fn router() -> Router<Shared> {
 #[derive(Default, Deserialize)]
 pub(super) struct After {
     #[serde(default)]
-    after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// The page, or the one that says why not; what is not public looks as what is not there.
@@ -111,7 +111,7 @@ pub(super) fn rows(site: &Site, path: &str, items: &[Published]) -> Markup {
                         a href=(site.to(&format!("{path}/{}", item.row.id))) lang=[site.lang_of(item.title())] {
                             @if item.row.is_retracted { (site.say(words::RETRACTED)) " " (item.row.number) } @else { (item.title()) }
                         }
-                        p { (day(item)) @if let Some(of) = &item.row.owner { " · " (of) } " · " (state(site, item)) }
+                        p { (day(item)) @if let Some(of) = &item.row.owner { " · " span lang=[site.lang_of(of)] { (of) } } " · " (state(site, item)) }
                     }
                 }
             }
@@ -125,7 +125,7 @@ async fn one(site: &Site, shared: &Shared, shelf: Shelf, id: &str) -> Result<Res
         return Ok(site.page(shelf.section, site.say(words::RETRACTED), &retracted(site, &record)));
     }
     let skip = [record.kind.title.as_str(), "text", "plan", "as_of"];
-    let has_plan = record.text("plan").is_some() && record.date("as_of").is_some();
+    let has_plan = shelf.kind == NOTICE && public::evaluation(&shared.app, &record).await?.is_some();
     let body = html! {
         (facts(site, &record, &skip))
         @if let Some(text) = record.text("text") { section.prose lang=[site.lang_of(text)] { (text) } }
@@ -206,7 +206,9 @@ pub(super) fn shown_value(site: &Site, field: &Field, value: &Value) -> Markup {
         (FieldType::Choice { choices }, Value::Text(word)) => {
             html! { (choices.iter().find(|choice| choice.id == *word).map_or(word.as_str(), |choice| named(site, &choice.name, &choice.name_en))) }
         }
-        (FieldType::Number { unit, .. }, Value::Number(n)) => html! { (n) @if !unit.is_empty() { " " (unit) } },
+        (FieldType::Number { unit, .. }, Value::Number(n)) => {
+            html! { (n) @if !unit.is_empty() { " " span lang=[site.lang_of(unit)] { (unit) } } }
+        }
         (FieldType::Table { columns, .. }, Value::Table(rows)) => table(site, columns, rows),
         (_, Value::Text(text)) => html! { span lang=[site.lang_of(text)] { (text) } },
         (_, Value::Number(n)) => html! { (n) },
@@ -234,6 +236,6 @@ fn table(site: &Site, columns: &[Field], rows: &[BTreeMap<String, Value>]) -> Ma
 }
 
 /// For a query.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

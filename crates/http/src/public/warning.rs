@@ -6,21 +6,22 @@
 use anlan_app::error::{AppError, Kind as Refusal};
 use anlan_app::public::{self, Published, Standing, Warning};
 use anlan_domain::register::Value;
-use anlan_protocols::cap::national::{AREA_CODE_NAME, Colour, Identifier};
+use anlan_protocols::cap::national::{AREA_CODE_NAME, Colour};
 use anlan_protocols::cap::{
     Alert, Area, Category, Certainty, Circle, Info, MsgType, Named, Reference, ResponseType, Scope, Severity, Status, Time, Urgency,
 };
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use jiff::civil::DateTime;
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::atom::{Entry, feed};
 use super::record::{STATE, answer, basis, facts, id, named};
-use super::words::{self, Word};
+use super::words::{self, Word, numbered};
 use super::{Section, Site};
 use crate::Shared;
 
@@ -54,15 +55,33 @@ fn colour(site: &Site, warning: &Published) -> Markup {
     html! { span class=(class) { (name.map_or(word, |name| self::named(site, &name.name, &name.name_en))) } }
 }
 
-async fn list(site: Site, State(shared): State<Shared>) -> Response {
+/// Where the list of those in force goes on.
+#[derive(Default, Deserialize)]
+struct From {
+    /// So many were on the pages before.
+    #[serde(default)]
+    from: String,
+}
+
+async fn list(site: Site, State(shared): State<Shared>, Query(from): Query<From>) -> Response {
     let page = async {
-        let all = public::warnings(&shared.app).await?;
-        let (in_force, over): (Vec<&Warning>, Vec<&Warning>) = all.iter().partition(|warning| warning.standing == Standing::InForce);
+        let from = from.from.parse().unwrap_or(0);
+        let told = public::warnings(&shared.app).await?;
+        let (in_force, over): (Vec<&Warning>, Vec<&Warning>) = told.all.iter().partition(|warning| warning.standing == Standing::InForce);
+        let here = in_force.get(from..).unwrap_or_default();
+        let next = (here.len() > ROWS).then_some(from + ROWS);
         let body = html! {
             p { a.more href="/public/warnings.atom" { (site.say(words::FEED)) } }
             h2 { (site.say(words::IN_FORCE)) }
-            @if in_force.is_empty() { p.panel { (site.say(words::NO_WARNING)) } } @else { (rows(&site, &in_force)) }
-            @if !over.is_empty() { h2 { (site.say(words::LATELY_OVER)) } (rows(&site, &over)) }
+            @if told.is_cut { p.hint { (numbered(&site, words::IN_FORCE_CUT, public::IN_FORCE_MAX as usize)) } }
+            @else if next.is_some() || from > 0 { p.hint { (numbered(&site, words::IN_FORCE_N, in_force.len())) } }
+            @if in_force.is_empty() { p.panel { (site.say(words::NO_WARNING)) } } @else { (rows(&site, here)) }
+            @if let Some(next) = next { p { a.more rel="next" href=(site.to(&format!("{PATH}?from={next}"))) { (site.say(words::OLDER)) } } }
+            @if from == 0 && !over.is_empty() {
+                h2 { (site.say(words::LATELY_OVER)) }
+                (rows(&site, &over))
+                @if over.len() > ROWS { p.hint { (site.say(words::LATELY_MORE)) } }
+            }
         };
         Ok(site.page(Section::Warnings, site.say(words::WARNINGS), &body))
     };
@@ -70,7 +89,7 @@ async fn list(site: Site, State(shared): State<Shared>) -> Response {
     answer(&site, Section::Warnings, page)
 }
 
-/// Most warnings on the page; the feed has them all.
+/// Most warnings of a page: those in force go on on the next, the feed has them all.
 const ROWS: usize = 60;
 
 fn rows(site: &Site, warnings: &[&Warning]) -> Markup {
@@ -100,7 +119,7 @@ async fn one(site: Site, State(shared): State<Shared>, Path(name): Path<String>)
             @if let Some(description) = it.text("description") { section { h2 { (site.say(words::WHAT_HAPPENS)) } p.prose lang=[site.lang_of(description)] { (description) } } }
             (facts(&site, it, &[STATE, "headline", "instruction", "description", "colour"]))
             @if let Some(before) = &warning.updates {
-                p { (site.say(words::UPDATES)) a href=(site.to(&format!("{PATH}/{}", before.row.id))) { (before.title()) } }
+                p { (site.say(words::UPDATES)) a href=(site.to(&format!("{PATH}/{}", before.row.id))) lang=[site.lang_of(before.title())] { (before.title()) } }
             }
             p { a.more href=(format!("{PATH}/{}.cap", it.row.id)) { (site.say(words::AS_CAP)) } }
             (basis(&site, it))
@@ -125,8 +144,8 @@ async fn document(site: &Site, shared: &Shared, name: &str) -> Result<Response, 
 /// Everything in force and lately over, as Atom.
 async fn atom(site: Site, State(shared): State<Shared>) -> Response {
     let page = async {
-        let all = public::warnings(&shared.app).await?;
-        let entries = all.iter().map(|warning| {
+        let told = public::warnings(&shared.app).await?;
+        let entries = told.all.iter().map(|warning| {
             let it = &warning.published;
             Entry {
                 record: it,
@@ -155,30 +174,20 @@ fn sender(issuer: &str) -> String {
     if name.is_empty() { "anlan".to_owned() } else { name }
 }
 
-/// The identifier of the message of this minute: in the national form, where the agency has a code.
-fn identifier(it: &Published, at: DateTime) -> String {
-    let region = it.row.region.as_ref().map(|region| region.as_str()).unwrap_or_default();
-    let digit = it.row.id.get().rem_euclid(10);
-    let national = region.get(..6).zip(it.text("issuer_code"));
-    let national = national.and_then(|(area, agency)| Identifier::new(area, agency, at, u8::try_from(digit).ok()?));
-    let own = || format!("anlan-{region}-{}-{}", it.row.id, at.strftime("%Y%m%d%H%M%S"));
-    national.map_or_else(own, |id| id.to_string())
-}
-
 /// The message that says it first.
-fn reference(it: &Published) -> Option<Reference> {
-    let at = it.instant("issued_at")?;
-    let sent = Time::beijing(at);
-    Some(Reference { sender: sender(it.text("issuer").unwrap_or_default()), identifier: identifier(it, at), sent })
+fn reference(warning: &Warning, it: &Published) -> Option<Reference> {
+    let sent = Time::beijing(it.instant("issued_at")?);
+    let identifier = public::identifier(it, &warning.identifiers, false)?;
+    Some(Reference { sender: sender(it.text("issuer").unwrap_or_default()), identifier, sent })
 }
 
 /// A warning as a message of CAP 1.2. `None` for a record that no warning can be.
 fn message(warning: &Warning, is_demo: bool) -> Option<Alert> {
     let it = &warning.published;
     let text = |id: &str| it.text(id).map(str::to_owned);
-    let first = reference(it)?;
+    let first = reference(warning, it)?;
     let is_cancelled = warning.standing == Standing::Cancelled;
-    let (msg_type, references) = match (is_cancelled, warning.updates.as_deref().and_then(reference)) {
+    let (msg_type, references) = match (is_cancelled, warning.updates.as_deref().and_then(|before| reference(warning, before))) {
         (true, _) => (MsgType::Cancel, vec![first.clone()]),
         (false, Some(before)) => (MsgType::Update, vec![before]),
         (false, None) => (MsgType::Alert, Vec::new()),
@@ -186,7 +195,10 @@ fn message(warning: &Warning, is_demo: bool) -> Option<Alert> {
     let cancelled_at = it.instant("cancelled_at").filter(|_| is_cancelled);
     let sent = cancelled_at.map_or(first.sent, Time::beijing);
     Some(Alert {
-        identifier: cancelled_at.map_or_else(|| first.identifier.clone(), |at| identifier(it, at)),
+        identifier: match cancelled_at {
+            Some(_) => public::identifier(it, &warning.identifiers, true)?,
+            None => first.identifier.clone(),
+        },
         sender: first.sender,
         sent,
         // What was made up is nobody's warning.

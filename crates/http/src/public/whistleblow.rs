@@ -35,6 +35,8 @@ const FIELD_BYTES: usize = 20_000;
 const BODY_BYTES: usize = SENDING_MB * 1_000_000 + 200_000;
 /// Fields of a form; beyond them it is none of ours.
 const FIELDS_MAX: usize = 40;
+/// The field of the form's secret, by which the same form sent twice is one report.
+const SECRET: &str = "form";
 
 pub(super) fn router() -> Router<Shared> {
     let sendings = Router::new()
@@ -158,9 +160,16 @@ fn refused(filled: &mut Filled) -> Option<AppError> {
 }
 
 async fn form(site: Site, State(shared): State<Shared>) -> Response {
-    match whistleblow::is_open(&shared.app).await {
-        Ok(true) => site.page(Section::Report, site.say(words::REPORT), &form_of(&site, &shared.app, &Filled::default(), &[])),
-        Ok(false) => closed(&site),
+    let secret = match whistleblow::is_open(&shared.app).await {
+        Ok(true) => whistleblow::form_secret(),
+        Ok(false) => return closed(&site),
+        Err(failure) => Err(failure),
+    };
+    match secret {
+        Ok(secret) => {
+            let filled = Filled { fields: BTreeMap::from([(SECRET.to_owned(), secret)]), ..Filled::default() };
+            site.page(Section::Report, site.say(words::REPORT), &form_of(&site, &shared.app, &filled, &[]))
+        }
         Err(failure) => site.refusal(Section::Report, &failure),
     }
 }
@@ -188,22 +197,25 @@ async fn report(
         Some(failure) => Err(failure),
         None => {
             let sending = filled.sending();
-            whistleblow::report(&shared.app, about, sending).await
+            whistleblow::report(&shared.app, about, sending, filled.get(SECRET)).await
         }
     };
     match done {
         Ok(receipt) => {
             let body = html! {
-                div.done {
-                    p { (site.say(words::RECEIPT_CODE)) }
-                    p.code #code { (receipt.code) }
-                    p { strong { (site.say(words::CODE_ONCE)) } }
+                @match &receipt.code {
+                    Some(code) => div.done {
+                        p { (site.say(words::RECEIPT_CODE)) }
+                        p.code #code { (code) }
+                        p { strong { (site.say(words::CODE_ONCE)) } }
+                    },
+                    None => div.done { p { (site.say(words::CAME_BEFORE)) } },
                 }
                 dl { dt { (site.say(words::NUMBER)) } dd { (receipt.number) } }
                 p { a.more href=(site.to("/public/follow")) { (site.say(words::FOLLOW)) } }
             };
             let mut response = site.page(Section::Report, site.say(words::RECEIVED), &body);
-            *response.status_mut() = StatusCode::CREATED;
+            *response.status_mut() = if receipt.code.is_some() { StatusCode::CREATED } else { StatusCode::OK };
             response
         }
         Err(failure) if failure.code() == "whistleblow.closed" => closed(&site),
@@ -287,8 +299,8 @@ fn faults(site: &Site, problems: &[Problem]) -> Markup {
         @if !problems.is_empty() {
             div.problem role="alert" {
                 p { (site.say(words::FAULTS)) }
-                @for problem in problems {
-                    p {
+                @for (n, problem) in problems.iter().enumerate() {
+                    p id=[fault_id(&problems[..n], problem)] {
                         @if let Some(name) = problem.field.as_deref().and_then(label_of) { (site.say(name)) "：" }
                         (messages::sentence(problem.code, site.language, &problem.params))
                     }
@@ -321,10 +333,23 @@ fn is_wrong(problems: &[Problem], field: &str) -> bool {
     problems.iter().any(|p| p.field.as_deref() == Some(field))
 }
 
+/// The name of the first sentence about a field, to which the field points.
+fn fault_id(before: &[Problem], problem: &Problem) -> Option<String> {
+    let field = problem.field.as_deref().filter(|field| !is_wrong(before, field))?;
+    label_of(field).map(|_| format!("fault-{field}"))
+}
+
+/// What describes a field: what is wrong with it, then its hint.
+fn described(problems: &[Problem], field: &str, hint: Option<&str>) -> Option<String> {
+    let fault = is_wrong(problems, field).then(|| format!("fault-{field}"));
+    let all: Vec<String> = fault.into_iter().chain(hint.map(str::to_owned)).collect();
+    (!all.is_empty()).then(|| all.join(" "))
+}
+
 fn line(site: &Site, filled: &Filled, problems: &[Problem], field: &'static str, label: Word) -> Markup {
     html! {
         label for=(field) { (site.say(label)) }
-        input id=(field) name=(field) maxlength="200" autocomplete="off" value=(filled.get(field)) aria-invalid=[is_wrong(problems, field).then_some("true")];
+        input id=(field) name=(field) maxlength="200" autocomplete="off" value=(filled.get(field)) aria-describedby=[described(problems, field, None)] aria-invalid=[is_wrong(problems, field).then_some("true")];
     }
 }
 
@@ -343,7 +368,7 @@ fn who(site: &Site, filled: &Filled, problems: &[Problem]) -> Markup {
 fn files(site: &Site, problems: &[Problem]) -> Markup {
     html! {
         label for="files" { (site.say(words::FILES)) }
-        input id="files" name="files" type="file" multiple aria-describedby="files-hint" aria-invalid=[is_wrong(problems, "files").then_some("true")];
+        input id="files" name="files" type="file" multiple aria-describedby=[described(problems, "files", Some("files-hint"))] aria-invalid=[is_wrong(problems, "files").then_some("true")];
         p.hint #files-hint { (site.say(words::FILES_HINT)) @if !problems.is_empty() { " " (site.say(words::FILES_AGAIN)) } }
     }
 }
@@ -372,22 +397,23 @@ fn form_of(site: &Site, app: &App, filled: &Filled, problems: &[Problem]) -> Mar
         p { (site.say(words::REPORT_INTRO)) }
         p { (site.say(words::REPORT_SAFE)) }
         form method="post" action=(site.to("/public/report")) enctype="multipart/form-data" {
+            input type="hidden" name=(SECRET) value=(filled.get(SECRET)) autocomplete="off";
             fieldset {
                 legend { (site.say(words::WHAT_LEGEND)) }
                 label for="topic" { (site.say(words::TOPIC)) }
-                select id="topic" name="topic" {
+                select id="topic" name="topic" aria-describedby=[described(problems, "topic", None)] aria-invalid=[is_wrong(problems, "topic").then_some("true")] {
                     @for (word, name) in choices(app, "topic", site.language) { option value=(word) selected[chosen("topic", &word, false)] { (name) } }
                 }
                 label for="region" { (site.say(words::WHERE)) }
-                select id="region" name="region" required aria-invalid=[is_wrong(problems, "region").then_some("true")] {
+                select id="region" name="region" required aria-describedby=[described(problems, "region", None)] aria-invalid=[is_wrong(problems, "region").then_some("true")] {
                     option value="" { (site.say(words::REGION_CHOOSE)) }
-                    @for (code, name) in regions(app) { option value=(code) selected[chosen("region", &code, false)] { (name) } }
+                    @for (code, name) in regions(app) { option value=(code) selected[chosen("region", &code, false)] lang=[site.lang_of(&name)] { (name) } }
                 }
                 (line(site, filled, problems, "unit", words::UNIT))
                 (line(site, filled, problems, "place", words::PLACE))
                 (line(site, filled, problems, "when", words::WHEN))
                 label for="what" { (site.say(words::WHAT)) }
-                textarea id="what" name="what" required minlength="5" maxlength="4000" aria-describedby="what-hint" aria-invalid=[is_wrong(problems, "what").then_some("true")] { (filled.get("what")) }
+                textarea id="what" name="what" required minlength="5" maxlength="4000" aria-describedby=[described(problems, "what", Some("what-hint"))] aria-invalid=[is_wrong(problems, "what").then_some("true")] { (filled.get("what")) }
                 p.hint #what-hint { (site.say(words::WHAT_HINT)) }
                 (files(site, problems))
             }
@@ -408,7 +434,7 @@ fn code_form(site: &Site, problems: &[Problem]) -> Markup {
         (faults(site, problems))
         form method="post" action=(site.to("/public/follow")) {
             label for="code" { (site.say(words::RECEIPT_CODE)) }
-            input id="code" name="code" required autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="40" aria-describedby="code-hint" aria-invalid=[(!problems.is_empty()).then_some("true")];
+            input id="code" name="code" required autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="40" aria-describedby=[described(problems, "code", Some("code-hint"))] aria-invalid=[(!problems.is_empty()).then_some("true")];
             p.hint #code-hint { (site.say(words::CODE_HINT)) }
             button { (site.say(words::LOOK)) }
         }
@@ -430,10 +456,10 @@ fn state_of(site: &Site, followed: &Followed, code: &str) -> Markup {
     ];
     html! {
         section {
-            dl { @for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) { dt { (site.say(*name)) } dd.prose { (value) } } }
+            dl { @for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) { dt { (site.say(*name)) } dd.prose lang=[site.lang_of(value)] { (value) } } }
         }
         @if !followed.question.is_empty() && !followed.is_over {
-            section { h2 { (site.say(words::QUESTION)) } p.prose { (followed.question) } }
+            section { h2 { (site.say(words::QUESTION)) } p.prose lang=[site.lang_of(&followed.question)] { (followed.question) } }
         }
         @if !followed.reward_yuan.is_empty() && followed.paid_on.is_empty() { p { (site.say(words::REWARD_HOW)) } }
         (more_form(site, code, &Filled::default(), &[]))
@@ -447,7 +473,7 @@ fn more_form(site: &Site, code: &str, filled: &Filled, problems: &[Problem]) -> 
             fieldset {
                 legend { (site.say(words::MORE_LEGEND)) }
                 label for="what" { (site.say(words::MORE_WHAT)) }
-                textarea id="what" name="what" maxlength="4000" aria-invalid=[is_wrong(problems, "what").then_some("true")] { (filled.get("what")) }
+                textarea id="what" name="what" maxlength="4000" aria-describedby=[described(problems, "what", None)] aria-invalid=[is_wrong(problems, "what").then_some("true")] { (filled.get("what")) }
                 (files(site, problems))
             }
             (who(site, filled, problems))

@@ -16,6 +16,11 @@ impl Word {
     }
 }
 
+/// A text with a number in it.
+pub(crate) fn numbered(site: &super::Site, word: Word, n: usize) -> String {
+    site.say(word).replace("{n}", &n.to_string())
+}
+
 // ---- what is published
 
 pub(crate) const WARNINGS: Word = Word("预警信息", "Warnings");
@@ -57,6 +62,10 @@ pub(crate) const SUPERSEDED: Word = Word("已更新", "Superseded");
 pub(crate) const CANCELLED: Word = Word("已解除", "Cancelled");
 pub(crate) const OVER: Word = Word("已失效", "Over");
 pub(crate) const LATELY_OVER: Word = Word("最近结束", "Lately over");
+pub(crate) const IN_FORCE_N: Word = Word("生效中的预警共 {n} 条", "{n} warnings are in force");
+pub(crate) const IN_FORCE_CUT: Word =
+    Word("生效中的预警超过 {n} 条，这里只列出最新的 {n} 条。", "More than {n} warnings are in force; the newest {n} are listed here.");
+pub(crate) const LATELY_MORE: Word = Word("更早结束的见订阅。", "Those that ended before are in the feed.");
 pub(crate) const NO_WARNING: Word = Word("目前没有生效的预警。", "No warning is in force.");
 pub(crate) const WHAT_TO_DO: Word = Word("应当怎么做", "What to do");
 pub(crate) const WHAT_HAPPENS: Word = Word("情况说明", "What happens");
@@ -78,6 +87,7 @@ pub(crate) const CERTIFICATE_OVER: Word = Word("证书真实，但有效期已�
 pub(crate) const NOT_IN_FORCE: Word = Word("证书真实，但目前无效，状态为：", "It is genuine, but not in force; its state is:");
 pub(crate) const UNKNOWN: Word = Word("证书真实，但已经查不到这条记录。", "It is genuine, but its record is no longer there.");
 pub(crate) const AS_OF: Word = Word("截至 ", "as of ");
+pub(crate) const RECKONED_ON: Word = Word("计算于 ", "reckoned on ");
 pub(crate) const THE_NOTICE: Word = Word("查看公布的全文", "Read the notice");
 pub(crate) const PLAN_TARGETS: Word = Word("查看各目标的状态", "How each target stands");
 pub(crate) const ASKED: Word = Word("要求、期限", "Asked, by when");
@@ -177,6 +187,10 @@ pub(crate) const RECEIPT_CODE: Word = Word("回执码", "Receipt code");
 pub(crate) const CODE_ONCE: Word = Word(
     "请现在抄下或截图保存。回执码只显示这一次，遗失后无法找回，工作人员也查不到。",
     "Write it down now. It is shown this once; nobody can find it again, neither can we.",
+);
+pub(crate) const CAME_BEFORE: Word = Word(
+    "这份举报此前已经收到，没有重复登记。回执码在第一次提交之后显示过，这里不再显示。",
+    "This very report had arrived before and was not taken down twice. Its receipt code was shown when you sent it first, and is not shown again.",
 );
 pub(crate) const CODE_HINT: Word = Word("16 位字母和数字，不分大小写。", "16 letters and digits, small or capital.");
 pub(crate) const LOOK: Word = Word("查询", "Look");
