@@ -5209,6 +5209,8 @@ export interface components {
         NotificationList: {
             next: string | null;
             notifications: components["schemas"]["Notification"][];
+            /** @description What the asker owes beside records, until it is done: `holder_key` (make a key as a holder of reports), `holder_confirm` (vouch for a new holder). */
+            owed: string[];
             /**
              * Format: int64
              * @description Of all.

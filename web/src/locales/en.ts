@@ -1271,6 +1271,8 @@ const en: Shape = {
     taken_over: 'Taken over by another person',
     due_soon: 'Due soon',
     task: 'New task',
+    owedTitle: 'For you to do',
+    owed: { holder_key: 'You were appointed a holder of reports: make your key', holder_confirm: 'A new holder waits for you to vouch' },
   },
   sealed: {
     title: 'Sealed with this report',

@@ -1268,6 +1268,8 @@ export default {
     supplement: '举报人补充了材料',
     unsealing: '有人请求解封举报人信息',
     taken_over: '责任人已变更',
+    owedTitle: '需要您办理',
+    owed: { holder_key: '您被任命为举报信息保管人，请建立您的密钥', holder_confirm: '有新任命的保管人等待您确认' },
   },
   sealed: {
     title: '密封的举报材料',

@@ -585,13 +585,16 @@ pub(crate) struct NotificationList {
     next: Option<String>,
     /// Of all.
     unread: i64,
+    /// What the asker owes beside records, until it is done: `holder_key` (make a key as a holder of reports), `holder_confirm` (vouch for a new holder).
+    owed: Vec<&'static str>,
 }
 
 /// What the asker was told, newest first.
 #[utoipa::path(get, path = "/notifications", tag = "register", params(PageQuery), responses((status = 200, body = NotificationList)))]
 pub(crate) async fn notifications(AppRef(app): AppRef, caller: Caller, Query(query): Query<PageQuery>) -> Answer<NotificationList> {
     let (page, unread) = record::notifications(&app, &caller.scope, &validate::paging(query.cursor, query.limit)?).await?;
-    Ok(Json(NotificationList { notifications: page.items.into_iter().map(Into::into).collect(), next: page.next, unread }))
+    let owed = anlan_app::whistleblow::owed(&app, &caller.scope).await?;
+    Ok(Json(NotificationList { notifications: page.items.into_iter().map(Into::into).collect(), next: page.next, unread, owed }))
 }
 
 /// What was read.
