@@ -215,7 +215,7 @@ fn at(path: &Path, source: std::io::Error) -> NoKey {
 }
 
 /// The key, made if this is the first time that it is needed.
-async fn first_key(app: &App) -> Result<KeyPair, NoKey> {
+pub(crate) async fn first_key(app: &App) -> Result<KeyPair, NoKey> {
     let _alone = app.certificates.looking.lock().await;
     match key(&app.store, &app.certificates.data).await? {
         Some(pair) if !keys(&app.store).await?.is_empty() => Ok(pair),

@@ -24,6 +24,8 @@ const PREFIX: &str = "ed25519:";
 const OF_A_PACK: &[u8] = b"anlan pack 1\0";
 /// The same of a certificate.
 const OF_A_CERTIFICATE: &[u8] = b"anlan certificate 1\0";
+/// The same of an assessment.
+const OF_AN_ASSESSMENT: &[u8] = b"anlan assessment 1\0";
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 
@@ -70,6 +72,11 @@ impl PublicKey {
     /// A short name for it: the first 8 bytes of its SHA-256, in hexadecimal.
     pub fn id(&self) -> String {
         Sha256::digest(self.0).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `signature` is this key's over the content of an assessment.
+    pub fn signed_assessment(&self, content: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(&[OF_AN_ASSESSMENT, content].concat(), signature).is_ok()
     }
 
     /// Whether `signature` is this key's over the lines of a certificate.
@@ -161,6 +168,13 @@ impl KeyPair {
     /// The signature over the lines of a certificate.
     pub fn sign_certificate(&self, lines: &[u8]) -> [u8; SIGNATURE_BYTES] {
         let signature = self.pair.sign(&[OF_A_CERTIFICATE, lines].concat());
+        // Ed25519 has no other length.
+        signature.as_ref().try_into().unwrap_or([0; SIGNATURE_BYTES])
+    }
+
+    /// The signature over the content of an assessment.
+    pub fn sign_assessment(&self, content: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let signature = self.pair.sign(&[OF_AN_ASSESSMENT, content].concat());
         // Ed25519 has no other length.
         signature.as_ref().try_into().unwrap_or([0; SIGNATURE_BYTES])
     }

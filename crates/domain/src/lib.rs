@@ -6,6 +6,7 @@
 
 pub mod accident;
 pub mod alarm;
+pub mod assessment;
 pub mod calendar;
 pub mod combination;
 pub mod control;
@@ -19,6 +20,7 @@ pub mod networking;
 pub mod pack;
 pub mod plan;
 pub mod register;
+pub mod responsibility;
 pub mod road;
 pub mod submission;
 pub mod transfer;

@@ -228,16 +228,23 @@ impl Networking {
     }
 }
 
+impl Part {
+    /// Whether an enterprise of this sector and with these records (register, state) is in it.
+    pub fn holds<'a>(&self, sector: &str, records: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
+        match &self.register {
+            Some(register) => {
+                let is_so = |state: &str| self.states.is_empty() || self.states.iter().any(|wanted| wanted == state);
+                records.into_iter().any(|(kind, state)| kind == register && is_so(state))
+            }
+            None => self.everyone || self.sectors.iter().any(|wanted| wanted == sector),
+        }
+    }
+}
+
 impl Group {
     /// Whether an enterprise of this sector and with these records (register, state) is in it.
     pub fn holds<'a>(&self, sector: &str, records: impl IntoIterator<Item = (&'a str, &'a str)> + Clone) -> bool {
-        self.of.iter().any(|part| match &part.register {
-            Some(register) => {
-                let is_so = |state: &str| part.states.is_empty() || part.states.iter().any(|wanted| wanted == state);
-                records.clone().into_iter().any(|(kind, state)| kind == register && is_so(state))
-            }
-            None => part.everyone || part.sectors.iter().any(|wanted| wanted == sector),
-        })
+        self.of.iter().any(|part| part.holds(sector, records.clone()))
     }
 }
 

@@ -55,6 +55,24 @@ const SENTENCES: &[(&str, &str, &str)] = &[
         "归档暂时无法读取：所查时段的数据只在归档中，请检查 archive.url 指向的位置。",
         "The archive cannot be read, and the period is in the archive alone; check the place that archive.url names.",
     ),
+    (
+        "assessment.changed",
+        "内容已与您看到的不同，请刷新核对后再签发。",
+        "It says something else by now than what you read; reload, and read it before you freeze it.",
+    ),
+    ("assessment.evidence", "请附上 1 至 {max} 条记录作为依据。", "Name 1 to {max} records as evidence."),
+    ("assessment.exists", "该年度的考核已经建立。", "This year's assessment was begun already."),
+    ("assessment.frozen", "考核已签发，不能再改。", "The assessment is frozen; nothing changes it."),
+    ("assessment.no_units", "该区划之下没有可考核的单位。", "There is no division below it that this table assesses."),
+    ("assessment.not_frozen", "考核尚未签发。", "The assessment is not frozen yet."),
+    ("assessment.own", "须由评分人以外的人确认。", "Somebody else than who gave it confirms it."),
+    ("assessment.points", "请填写 0 至 {most} 之间的数。", "Give a number from 0 to {most}."),
+    ("assessment.reckoned", "该项由系统计算，不能人工评分。", "This is reckoned; nobody gives points to it."),
+    (
+        "assessment.unfinished",
+        "还有 {n} 项没有评分或未经确认（如 {unit} 的 {item}），不能签发。",
+        "{n} lines have no points or are not confirmed (such as {item} of {unit}); it cannot be frozen.",
+    ),
     ("attachment.busy", "正在上传的文件过多，请稍后重试。", "Too many files are being uploaded; try again in a moment."),
     (
         "attachment.disk",
@@ -578,6 +596,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     ("register.transition_unknown", "该台账没有这一步。", "The register has no such step."),
     ("register.unknown", "没有这个台账，或其所在的包未启用。", "There is no such register, or its pack is off."),
     ("register.unmeant", "数据有误：{says}。", "Cannot be so: {says_en}."),
+    ("responsibility.year", "年度须在 {from} 至 {to} 之间。", "The year is from {from} to {to}."),
     ("revision.stale", "内容已被他人修改，请刷新后再改。", "Somebody changed it meanwhile; reload and try again."),
     (
         "rollup.too_long",

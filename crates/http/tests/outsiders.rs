@@ -7,7 +7,7 @@ mod common;
 use std::fmt::Write as _;
 
 use anlan_app::registry::Touched;
-use anlan_model::{Clock as _, Role, Trust};
+use anlan_model::{Clock as _, RegionCode, Role, Scope, Trust};
 use common::{ELSEWHERE, HERE, Node, PASSWORD, ask, node, text};
 use serde_json::{Value, json};
 
@@ -43,6 +43,8 @@ struct World {
     document: String,
     /// A key of open data.
     key: String,
+    /// An assessment of the county.
+    assessment: String,
 }
 
 async fn world() -> World {
@@ -101,6 +103,22 @@ async fn world() -> World {
         ask(&node.router, "POST", "/api/v1/documents/preview", Some(&supervisor), Some(body.clone())).await.ok(200)["digest"].clone();
     let document = text(&ask(&node.router, "POST", "/api/v1/documents", Some(&supervisor), Some(body)).await.ok(201)["id"]);
     let (key, _) = node.key(json!({"datasets": ["telemetry"], "region": HERE})).await;
+    let table = serde_json::to_value(anlan_app::assessment::table().unwrap()).unwrap();
+    let row = anlan_app::assessment::AssessmentRow {
+        id: "a1".into(),
+        table_id: "division_year".into(),
+        table,
+        year: 2026,
+        region: RegionCode::new("5304").unwrap(),
+        revision: 1,
+        made_by: "x".into(),
+        made_at: node.app.clock.now(),
+        frozen: None,
+    };
+    // Of this county alone: whoever has a unit in it sees it.
+    let units = [RegionCode::new(HERE).unwrap()];
+    node.app.store.begin_assessment(&Scope::node(), &row, &units, node.app.clock.now()).await.unwrap();
+    let assessment = row.id;
     World {
         node,
         enterprise,
@@ -123,6 +141,7 @@ async fn world() -> World {
         decision,
         document,
         key,
+        assessment,
     }
 }
 
@@ -314,6 +333,24 @@ fn case(w: &World, operation: &str) -> Option<(String, Option<Value>, Want)> {
         // The network belongs to the whole node.
         "get /networking" => ("/networking".into(), None, Empty("divisions")),
         "get /networking/missing" => ("/networking/missing?rate=built".into(), None, Empty("missing")),
+        "get /responsibility/coverage" => (format!("/responsibility/coverage?year=2026&division={HERE}"), None, Empty("units")),
+        "get /assessments" => ("/assessments".into(), None, Empty("assessments")),
+        "post /assessments" => ("/assessments".into(), Some(json!({"year": 2025, "region": "5304"})), Refused),
+        "get /assessments/{id}" => (format!("/assessments/{}", w.assessment), None, Refused),
+        "get /assessments/{id}/content" => (format!("/assessments/{}/content", w.assessment), None, Refused),
+        "put /assessments/{id}/units/{region}" => {
+            (format!("/assessments/{}/units/{HERE}", w.assessment), Some(json!({"revision": 1, "excluded": "x"})), Refused)
+        }
+        "put /assessments/{id}/units/{region}/scores/{item}" => {
+            let body = json!({"revision": 1, "points": "1", "reason": "x", "evidence": [{"kind": "hidden_danger", "id": r}]});
+            (format!("/assessments/{}/units/{HERE}/scores/publicity", w.assessment), Some(body), Refused)
+        }
+        "post /assessments/{id}/units/{region}/scores/{item}/confirm" => {
+            (format!("/assessments/{}/units/{HERE}/scores/publicity/confirm", w.assessment), Some(json!({"revision": 1})), Refused)
+        }
+        "post /assessments/{id}/freeze" => {
+            (format!("/assessments/{}/freeze", w.assessment), Some(json!({"revision": 1, "digest": "x"})), Refused)
+        }
         "get /nodes" => ("/nodes".into(), None, Empty("nodes")),
         "put /nodes/{id}" => (format!("/nodes/{}", w.child), Some(json!({"revision": 1, "paused": true})), Refused),
         "post /nodes/{id}/revoke" => (format!("/nodes/{}/revoke", w.child), Some(json!({"reason": "x"})), Refused),

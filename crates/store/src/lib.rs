@@ -6,6 +6,7 @@
 
 mod agreed;
 mod api_key;
+mod assessment;
 mod attachment;
 mod copy;
 mod db;
@@ -74,6 +75,7 @@ pub use agreed::{AgreedDay, AlarmSpan};
 pub use alarm::{AlarmCounts, AlarmFilter, AlarmGroup};
 pub use api_key::{ApiKey, NewApiKey};
 pub use archive::ArchiveSubject;
+pub use assessment::{AssessmentRow, AssessmentScore, AssessmentUnit, FrozenAssessment};
 pub use attachment::{AttachmentRow, AttachmentUsage, NewAttachment, VouchedFile};
 pub use audit::{AuditCheck, AuditEntry, AuditFilter, Note, OutboxEntry};
 pub use combination::{CombinationChange, CombinationRow, NewCombination};

@@ -38,6 +38,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0027_api_key", include_str!("../migrations/0027_api_key.sql")),
     ("0028_document", include_str!("../migrations/0028_document.sql")),
     ("0029_published", include_str!("../migrations/0029_published.sql")),
+    ("0030_assessment", include_str!("../migrations/0030_assessment.sql")),
 ];
 
 /// Type words and what they are on SQLite and on PostgreSQL.

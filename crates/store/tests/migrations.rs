@@ -308,6 +308,20 @@ UPDATE whistleblow SET form_hash = 'form';",
             ("SELECT COUNT(*) AS n FROM cap_identifier WHERE step = 'issue'", 1),
         ],
     },
+    Step {
+        name: "0030_assessment",
+        digest: "76b0d794ceaa18c923bddfff4f08d16e5bb58bafb6829a5a659f4723a097cc65",
+        rows: "INSERT INTO assessment (id, table_id, table_json, year, region, state, revision, made_by_name, made_at_us)
+VALUES ('k1', 'division_year', '{}', 2026, '5304', 'open', 1, '张三', 1);
+INSERT INTO assessment_unit (assessment, region, excluded) VALUES ('k1', '530402', '');
+INSERT INTO assessment_score (assessment, region, item, points, reason, evidence, scored_by_name, scored_at_us)
+VALUES ('k1', '530402', 'publicity', '8.5', '台账齐全', '[]', '张三', 2);",
+        counts: &[
+            ("SELECT COUNT(*) AS n FROM assessment WHERE content IS NULL AND frozen_at_us IS NULL AND year = 2026", 1),
+            ("SELECT COUNT(*) AS n FROM assessment_unit AS u JOIN assessment_score AS s ON s.assessment = u.assessment AND s.region = u.region", 1),
+            ("SELECT COUNT(*) AS n FROM assessment_score WHERE confirmed_by IS NULL AND confirmed_by_name IS NULL", 1),
+        ],
+    },
 ];
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod accident;
 mod alarm;
+mod assessment;
 mod attachment;
 mod audit;
 mod certificate;
@@ -32,6 +33,7 @@ mod proof;
 mod record;
 mod region;
 mod register;
+mod responsibility;
 mod retention;
 mod road;
 mod roster;
@@ -190,6 +192,14 @@ pub(crate) fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(command::list, command::create))
         .routes(routes!(hold::list, hold::create))
         .routes(routes!(hold::release))
+        .routes(routes!(responsibility::coverage))
+        .routes(routes!(assessment::list, assessment::begin))
+        .routes(routes!(assessment::get))
+        .routes(routes!(assessment::content))
+        .routes(routes!(assessment::exclude))
+        .routes(routes!(assessment::score))
+        .routes(routes!(assessment::confirm))
+        .routes(routes!(assessment::freeze))
         .routes(routes!(retention::get))
         .routes(routes!(register::list))
         .routes(routes!(register::get))
