@@ -124,6 +124,126 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/assessments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists assessments. */
+        get: operations["list_assessments"];
+        put?: never;
+        /** Begins the assessment of a year: one per year and division. */
+        post: operations["begin_assessment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An assessment, reckoned now or as it was frozen, down to the rows behind each line. */
+        get: operations["get_assessment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The frozen content, byte for byte: what digest and signature are of. */
+        get: operations["get_assessment_content"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}/freeze": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Freezes and signs an assessment as it was read; nothing changes it afterwards. */
+        post: operations["freeze_assessment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}/units/{region}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Leaves a unit out, or takes it in again. */
+        put: operations["exclude_assessment_unit"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}/units/{region}/scores/{item}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives points to an item that is not reckoned, or says whether a veto is met that people decide. */
+        put: operations["score_assessment_item"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}/units/{region}/scores/{item}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirms what somebody else gave. */
+        post: operations["confirm_assessment_score"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/attachments": {
         parameters: {
             query?: never;
@@ -1985,6 +2105,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/responsibility/coverage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who must have a responsibility letter for a year and has one, or none: the divisions and enterprises that the caller sees. */
+        get: operations["get_responsibility_coverage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/retention": {
         parameters: {
             query?: never;
@@ -3101,6 +3238,228 @@ export interface components {
             api_key: components["schemas"]["ApiKey"];
             /** @description For `Authorization: Bearer …`; shown this once. */
             key: string;
+        };
+        /** @description An assessment with every line. */
+        Assessment: {
+            /** @description SHA-256 of the content as it stands, to be said when it is frozen; empty for whoever sees a part. */
+            digest: string;
+            frozen: null | components["schemas"]["AssessmentFrozen"];
+            id: string;
+            may_freeze: boolean;
+            may_manage: boolean;
+            /** @description Of a frozen one: units that would come out otherwise now. */
+            now: components["schemas"]["AssessmentNow"][];
+            /** @description All points of the table; decimal as text. */
+            of: string;
+            /** @description The day on which it was reckoned, Beijing. */
+            reckoned_on: string;
+            region: string;
+            region_name: string;
+            /**
+             * Format: int64
+             * @description Counts every change.
+             */
+            revision: number;
+            sees_whole: boolean;
+            table: components["schemas"]["AssessmentTable"];
+            /** @description In order of codes; a part, if the caller sees one, of a frozen one. */
+            units: components["schemas"]["AssessmentUnitResult"][];
+            /** Format: int32 */
+            year: number;
+        };
+        /** @description Which year of which divisions. */
+        AssessmentBody: {
+            /** @description Code of the division whose divisions below are assessed; left out = this node's. */
+            region?: string | null;
+            /** Format: int32 */
+            year: number;
+        };
+        /** @description Something behind a line. */
+        AssessmentEvidence: {
+            /** @description Of the record or fact; of a unit the code of its division, or the enterprise's id. */
+            id: string;
+            kind: string;
+            /** @description `record` of the register `kind`, `fact` of the source `kind`, `unit` without a letter that is a `kind`. */
+            sort: string;
+            title: string;
+        };
+        /** @description A record as evidence. */
+        AssessmentEvidenceBody: {
+            id: string;
+            /** @description Word of the register. */
+            kind: string;
+        };
+        /** @description What is signed. */
+        AssessmentFreezeBody: {
+            /** @description Of the content that was read: another one is not signed. */
+            digest: string;
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description What a leader froze. */
+        AssessmentFrozen: {
+            at: components["schemas"]["At"];
+            by: string;
+            /** @description The content still has its digest, and the signature is the key's. */
+            holds: boolean;
+            public_key: string;
+            /** @description The node's signature over the content, Base64, and its key (docs/reference/responsibility.md). */
+            signature: string;
+        };
+        /** @description What somebody gave. */
+        AssessmentGiven: {
+            /** @description Civil time in Beijing. */
+            at: string;
+            by: string;
+            confirmed_at: string | null;
+            /** @description `null` = nobody has confirmed it. */
+            confirmed_by: string | null;
+            evidence: components["schemas"]["AssessmentEvidence"][];
+            /** @description Decimal as text; of a veto `1` = it is met, `0` = it is not. */
+            points: string;
+            reason: string;
+        };
+        /** @description A grade of the table. */
+        AssessmentGrade: {
+            /** @description From so many points on; decimal as text. */
+            at_least: string;
+            id: string;
+            name: string;
+            name_en: string;
+        };
+        /** @description An item of the table. */
+        AssessmentItem: components["schemas"]["AssessmentSource"] & {
+            id: string;
+            name: string;
+            name_en: string;
+            /** @description At most; decimal as text. Empty of a veto. */
+            points: string;
+            /** @description `indicator`, `records`, `letters`, `person`. */
+            way: string;
+        };
+        /** @description A line: an item of a unit. */
+        AssessmentLine: {
+            allowed: string | null;
+            evidence: components["schemas"]["AssessmentEvidence"][];
+            given: null | components["schemas"]["AssessmentGiven"];
+            item: string;
+            /** @description Why it could not be reckoned: `no_figure`, `no_part`, `no_register`. A person gives the points then. */
+            missing: string | null;
+            /**
+             * Format: int64
+             * @description Rows behind it; at most 500 are listed.
+             */
+            n: number | null;
+            of: string;
+            /** @description Decimal as text; `null` = nobody has scored it. */
+            points: string | null;
+            /** @description The figure that was reckoned, and what it is held against. */
+            value: string | null;
+            /** @description `indicator`, `records`, `letters`, `person`. */
+            way: string;
+        };
+        /** @description Assessments of which the caller sees a unit, newest year first. */
+        AssessmentList: {
+            assessments: components["schemas"]["AssessmentSummary"][];
+        };
+        /** @description What a frozen unit would come to now. */
+        AssessmentNow: {
+            /** @description Items and vetoes that came out otherwise. */
+            changed: string[];
+            grade: string | null;
+            points: string;
+            /** Format: int32 */
+            rank: number | null;
+            region: string;
+        };
+        /** @description What was read. */
+        AssessmentRevision: {
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description What somebody gives. */
+        AssessmentScoreBody: {
+            /** @description 1 to 50 records that the caller sees. */
+            evidence: components["schemas"]["AssessmentEvidenceBody"][];
+            /** @description Decimal as text; of a veto `1` = it is met, `0` = it is not. */
+            points: string;
+            reason: string;
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description Where a row of the table comes from. */
+        AssessmentSource: {
+            /** @description `verified`, `verified-secondary`, `product`, `unverified`. */
+            confidence: string;
+            /** @description In force since; may be empty. */
+            effective: string;
+            note: string;
+            /** @description Standard and clause. */
+            source: string;
+        };
+        /** @description An assessment in the list. */
+        AssessmentSummary: {
+            /** @description SHA-256 of the frozen content. */
+            digest: string | null;
+            frozen_at: null | components["schemas"]["At"];
+            frozen_by: string | null;
+            id: string;
+            made_at: components["schemas"]["At"];
+            made_by: string;
+            name: string;
+            name_en: string;
+            region: string;
+            region_name: string;
+            /** @description The caller sees all units. */
+            sees_whole: boolean;
+            /** Format: int32 */
+            year: number;
+        };
+        /** @description The table by which it is scored. */
+        AssessmentTable: components["schemas"]["AssessmentSource"] & {
+            /** @description From the best down. */
+            grades: components["schemas"]["AssessmentGrade"][];
+            id: string;
+            items: components["schemas"]["AssessmentItem"][];
+            name: string;
+            name_en: string;
+            vetoes: components["schemas"]["AssessmentItem"][];
+        };
+        /** @description Whether a unit is left out. */
+        AssessmentUnitBody: {
+            /** @description Why; empty = it is not left out. */
+            excluded: string;
+            /** Format: int64 */
+            revision: number;
+        };
+        /** @description A unit with everything that it comes to. */
+        AssessmentUnitResult: {
+            /** @description Why it is left out; empty = it is not. */
+            excluded: string;
+            /** @description Word of the grade; `null` while an item is open and nothing vetoes. */
+            grade: string | null;
+            lines: components["schemas"]["AssessmentLine"][];
+            /** @description Items that nobody has scored. */
+            open: string[];
+            /** @description Decimal as text. */
+            points: string;
+            /**
+             * Format: int32
+             * @description From 1, with ties; `null` = left out, or not done. The vetoed come behind all others.
+             */
+            rank: number | null;
+            region: string;
+            region_name: string;
+            veto_lines: components["schemas"]["AssessmentVeto"][];
+            /** @description Vetoes that are met. */
+            vetoes: string[];
+        };
+        /** @description A veto of a unit. */
+        AssessmentVeto: {
+            evidence: components["schemas"]["AssessmentEvidence"][];
+            given: null | components["schemas"]["AssessmentGiven"];
+            is_met: boolean;
+            veto: string;
         };
         /**
          * Format: date-time
@@ -6654,6 +7013,121 @@ export interface components {
             /** Format: int64 */
             subjects: number;
         };
+        /** @description How many who must have a letter stand how. */
+        ResponsibilityCounts: {
+            /**
+             * Format: int64
+             * @description With one that binds.
+             */
+            in_force: number;
+            /**
+             * Format: int64
+             * @description Signed late, or late by now.
+             */
+            late: number;
+            /**
+             * Format: int64
+             * @description Whose letter names none above, though somebody above must have one.
+             */
+            no_parent: number;
+            /**
+             * Format: int64
+             * @description Of these, without one.
+             */
+            orphans: number;
+            /**
+             * Format: int64
+             * @description Whose letter above does not bind.
+             */
+            parent_not_in_force: number;
+            /**
+             * Format: int64
+             * @description With one that not both have signed.
+             */
+            under_way: number;
+            /**
+             * Format: int64
+             * @description Who must have one.
+             */
+            units: number;
+        };
+        /** @description What the letters of a year cover. */
+        ResponsibilityCoverage: {
+            /** @description Beijing. */
+            as_of: string;
+            by_taker: components["schemas"]["ResponsibilityTaker"][];
+            counts: components["schemas"]["ResponsibilityCounts"];
+            division: string;
+            /** @description In order of codes: each behind the one that holds it. */
+            divisions: components["schemas"]["ResponsibilityDivision"][];
+            next: string | null;
+            rules: components["schemas"]["ResponsibilityRule"][];
+            /** @description Orphans first, then whose chain is broken, then who is late, the latest first. */
+            units: components["schemas"]["ResponsibilityUnit"][];
+            /** @description Nobody in sight is without a letter. */
+            whole: boolean;
+            /** Format: int32 */
+            year: number;
+        };
+        /** @description A division with everything below it that the caller sees. */
+        ResponsibilityDivision: {
+            code: string;
+            counts: components["schemas"]["ResponsibilityCounts"];
+            name: string;
+            name_en: string;
+            /** @description Code of the division above in this list; `null` = the first. */
+            parent: string | null;
+        };
+        /** @description A letter. */
+        ResponsibilityLetter: {
+            /** @description Its record in the register `responsibility_letter`. */
+            id: string;
+            number: string;
+            /** @description `YYYY-MM-DD`. */
+            sign_by: string | null;
+            signed_on: string | null;
+            state: string;
+            state_name: string;
+            state_name_en: string;
+            title: string;
+        };
+        /** @description Who must have one, as the pack says. */
+        ResponsibilityRule: {
+            /** @description `verified`, `verified-secondary`, `product`, `unverified`. */
+            confidence: string;
+            id: string;
+            name: string;
+            name_en: string;
+            note: string;
+            /** @description Standard and clause. */
+            source: string;
+        };
+        /** @description The same of one sort of unit. */
+        ResponsibilityTaker: {
+            counts: components["schemas"]["ResponsibilityCounts"];
+            /** @description `government`, `department`, `enterprise`. */
+            takes: string;
+        };
+        /** @description Somebody who must have a letter. */
+        ResponsibilityUnit: {
+            /**
+             * Format: int32
+             * @description Days that the signature came, or is by now, behind its last day; `null` = it is not late.
+             */
+            days_late: number | null;
+            /** @description Id of the enterprise. */
+            enterprise: string | null;
+            /** @description What is amiss, the gravest first: `orphan`, `parent_not_in_force`, `late`, `no_parent`, `under_way`. */
+            findings: string[];
+            letter: null | components["schemas"]["ResponsibilityLetter"];
+            /** @description Of a department or enterprise. */
+            name: string | null;
+            parent: null | components["schemas"]["ResponsibilityLetter"];
+            region: string;
+            region_name: string;
+            /** @description `government`, `department`, `enterprise`. */
+            takes: string;
+        };
         /** @description What happened to a frozen node. */
         ResumeBody: {
             /** @description `restored`: it was set back to a backup; `replaced`: another machine stands in its place. */
@@ -7863,6 +8337,323 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    list_assessments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AssessmentList"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    begin_assessment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssessmentBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_assessment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_assessment_content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    freeze_assessment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssessmentFreezeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    exclude_assessment_unit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                region: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssessmentUnitBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    score_assessment_item: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                region: string;
+                item: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssessmentScoreBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    confirm_assessment_score: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                region: string;
+                item: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssessmentRevision"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
                 };
             };
             /** @description Refused */
@@ -12402,6 +13193,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Record"];
+                };
+            };
+            /** @description Refused */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problems"];
+                };
+            };
+        };
+    };
+    get_responsibility_coverage: {
+        parameters: {
+            query?: {
+                /** @description Left out = the year of today, Beijing. */
+                year?: number;
+                /** @description Code of a division with all below it; left out = this node's. */
+                division?: string;
+                /** @description `government`, `department`, `enterprise`: these units alone. Counts are of all. */
+                takes?: string;
+                /** @description `orphan`, `parent_not_in_force`, `late`, `no_parent`, `under_way`: units with this alone. Counts are of all. */
+                finding?: string;
+                cursor?: string;
+                /** @description 1 to 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsibilityCoverage"];
                 };
             };
             /** @description Refused */

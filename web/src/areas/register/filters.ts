@@ -80,3 +80,19 @@ export function writeFilters(filters: Filters): Record<string, string> {
 
 /** How many field filters are set; they may be folded away. */
 export const fieldFilterCount = (filters: Filters) => Object.values(filters.fields).filter((f) => f.value || f.from || f.to).length
+
+/** A new record that another page asks for: by which step, whose, filled in with what. */
+export interface NewRecord {
+  transition: string
+  enterprise: string
+  region: string
+  fields: Record<string, string>
+}
+
+/** What `new`, `of.enterprise`, `of.region` and `set.FIELD` in an address say; the form checks it as if it had been typed. */
+export function newRecord(query: Record<string, unknown>): NewRecord | null {
+  const transition = first(query.new)
+  if (!transition) return null
+  const fields = Object.fromEntries(Object.entries(query).flatMap(([key, value]) => (key.startsWith('set.') ? [[key.slice(4), first(value)]] : [])))
+  return { transition, enterprise: first(query['of.enterprise']), region: first(query['of.region']), fields }
+}
