@@ -151,6 +151,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             demo_records::play(&app, enterprise, &scopes).await.context("make the records of the demo")?;
             demo_records::rota(&app, &scopes).await.context("make the rotas of the demo")?;
             demo_records::documents(&app, &scopes).await.context("compose the demo's documents")?;
+            demo_records::assessments(&app, &scopes).await.context("make the assessments of the demo")?;
         }
         if !args.member {
             let told = holders(&app, &scopes, &data).await.context("make the keys of the demo's holders")?;
