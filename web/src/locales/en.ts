@@ -896,7 +896,7 @@ const en: Shape = {
     state: 'State',
     open: 'Being scored',
     frozen: 'Frozen',
-    frozenBy: 'Frozen by {name}, {at}',
+    frozenBy: 'Frozen by {name}',
     digest: 'Digest of the content (SHA-256)',
     holds: 'Digest and signature hold',
     broken: 'The content does not fit its digest or signature; tell the administrator at once',

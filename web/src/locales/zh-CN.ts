@@ -893,7 +893,7 @@ export default {
     state: '状态',
     open: '评分中',
     frozen: '已签发',
-    frozenBy: '{name} 于 {at} 签发',
+    frozenBy: '{name} 签发',
     digest: '内容摘要（SHA-256）',
     holds: '摘要与签名核验一致',
     broken: '内容与摘要或签名不符，请立即报告管理员',
