@@ -71,7 +71,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
     (
         "assessment.unfinished",
         "还有 {n} 项没有评分或未经确认（如 {unit} 的 {item}），不能签发。",
-        "{n} lines have no points or are not confirmed (such as {item} of {unit}); it cannot be frozen.",
+        "{n} lines have no points or are not confirmed (such as {unit}: {item}); it cannot be frozen.",
     ),
     ("attachment.busy", "正在上传的文件过多，请稍后重试。", "Too many files are being uploaded; try again in a moment."),
     (
