@@ -10,7 +10,7 @@ use anlan_app::document::words::{against, sentence, shortfall_line, state_name, 
 use anlan_documents::Imprint;
 use anlan_domain::decimal::to_json;
 use anlan_domain::indicator::{Fact, Facts, Figure, Indicators, Mark, Missing, built_in};
-use anlan_domain::plan::{Adjustment, Part, Plan, Reason, Shortfall, State, Supplement, TargetStatus};
+use anlan_domain::plan::{Adjustment, Part, Plan, Reason, State, Supplement, TargetStatus};
 use anyhow::Context as _;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
