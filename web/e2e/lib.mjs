@@ -52,7 +52,7 @@ export async function signIn(page, url, user, password) {
   await page.fill('#signin-password', password)
   await page.click('button[type=submit]')
   // The screen for who watches, the week for everybody else.
-  await page.waitForURL(/\/(screen|home)$/)
+  await page.waitForURL(/\/(screen|home|leaders)$/)
 }
 
 export const setTheme = (page, dark) => page.evaluate((d) => localStorage.setItem('anlan.theme', d ? 'dark' : 'light'), dark)

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use anlan_domain::assessment::{Against, ByIndicator, Judged, Records, left, rank};
 pub use anlan_domain::assessment::{Item, Table, Veto};
 use anlan_domain::decimal::{self, Decimal};
-use anlan_domain::indicator::{Fact, Query as Ask};
+use anlan_domain::indicator::{Fact, Period, Query as Ask};
 use anlan_domain::pack::PackError;
 use anlan_model::{Clock as _, OrderId, Permission, RecordId, RegionCode, Scope, Timestamp};
 pub use anlan_store::{AssessmentRow, AssessmentScore, AssessmentUnit, FrozenAssessment};
@@ -795,6 +795,12 @@ async fn figure(
         known_on: app.today(),
         base_year: Some(reckoning.plan.start.year() - 1),
     };
+    // A figure of a whole year is not there while the year runs: the year before is no answer to it.
+    let is_running = day != day_of(year, Date::MAX);
+    if is_running && indicator.period == Period::Year {
+        missing(line, "no_figure");
+        return Ok(());
+    }
     let Ok(figure) = indicators.evaluate(indicator, &reckoning.facts, &ask(day)) else {
         missing(line, "no_figure");
         return Ok(());

@@ -1665,7 +1665,7 @@ const en: Shape = {
     again: '(see above)',
     variant: 'Shape {n}',
     chars: 'ch',
-    group: { alarm: 'Alarms', audit: 'Audit', combination: 'Combination rules', command: 'Commands', device: 'Devices', document: 'Official documents', duty: 'Duty', enterprise: 'Enterprises', event: 'Data events', hold: 'Holds and retention', live: 'Live stream', map: 'Map', node: 'Nodes and proofs', open_data: 'Open data', order: 'Orders', pack: 'Packs', plan: 'plans and indicators', point: 'Points', region: 'Divisions', register: 'Registers (any kind)', responsibility: 'Responsibility and assessment', road: 'Road transport', rule: 'Rules', session: 'Signing in', status: 'Status', submission: 'Submissions', summary: 'Summary', test: 'Test clock', user: 'Users', vehicle: 'Vehicles', whistleblow: 'Reports of violations' },
+    group: { alarm: 'Alarms', audit: 'Audit', combination: 'Combination rules', command: 'Commands', device: 'Devices', document: 'Composing documents', duty: 'Duty', enterprise: 'Enterprises', event: 'Data events', hold: 'Holds and retention', live: 'Live stream', map: 'Map', node: 'Nodes and proofs', open_data: 'Open data', order: 'Orders', pack: 'Packs', plan: 'plans and indicators', point: 'Points', region: 'Divisions', register: 'Registers (any kind)', responsibility: 'Responsibility and assessment', road: 'Road transport', rule: 'Rules', session: 'Signing in', status: 'Status', submission: 'Submissions', summary: 'Summary', test: 'Test clock', user: 'Users', vehicle: 'Vehicles', whistleblow: 'Reports of violations' },
   },
   enterprise: {
     scope: 'One file each: code, points, alarms, records, vehicles, people',

@@ -1662,7 +1662,7 @@ export default {
     again: '（见上级）',
     variant: '形式 {n}',
     chars: '字',
-    group: { alarm: '报警', audit: '审计', combination: '组合规则', command: '指令', device: '设备', document: '公文', duty: '值班', enterprise: '企业', event: '数据事件', hold: '保全与保存期限', live: '实时推送', map: '地图', node: '节点与比对', open_data: '数据开放', order: '交办', pack: '规则包', plan: '规划与指标', point: '测点', region: '行政区划', register: '台账（任一种）', responsibility: '责任与考核', road: '道路运输', rule: '规则', session: '登录', status: '状态', submission: '报送', summary: '概况', test: '测试时钟', user: '用户', vehicle: '车辆', whistleblow: '举报' },
+    group: { alarm: '报警', audit: '审计', combination: '组合规则', command: '指令', device: '设备', document: '公文编制', duty: '值班', enterprise: '企业', event: '数据事件', hold: '保全与保存期限', live: '实时推送', map: '地图', node: '节点与比对', open_data: '数据开放', order: '交办', pack: '规则包', plan: '规划与指标', point: '测点', region: '行政区划', register: '台账（任一种）', responsibility: '责任与考核', road: '道路运输', rule: '规则', session: '登录', status: '状态', submission: '报送', summary: '概况', test: '测试时钟', user: '用户', vehicle: '车辆', whistleblow: '举报' },
   },
   enterprise: {
     scope: '一企一档：编码、测点、报警、台账、车辆和责任人',
