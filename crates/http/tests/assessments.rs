@@ -54,12 +54,20 @@ async fn freeze(node: &Node, token: &str, a: &Value) -> common::Answer {
     ask(&node.router, "POST", &path, Some(token), Some(json!({"revision": a["revision"], "digest": a["digest"]}))).await
 }
 
-/// A hidden danger that nobody rated in time: late by the test clock.
+/// A hidden danger that is to be removed within a day: late by the test clock after that.
 async fn danger(node: &Node, token: &str, enterprise: &str, found_on: &str) -> Value {
     let fields = json!({"description": "配电箱门缺失", "place": "二车间", "found_on": found_on, "source": "condition"});
     let body = json!({"enterprise": enterprise, "transition": "report", "fields": fields});
     let path = "/api/v1/registers/hidden_danger/records";
-    ask(&node.router, "POST", path, Some(token), Some(body)).await.ok(201)
+    let made = ask(&node.router, "POST", path, Some(token), Some(body)).await.ok(201);
+    let who = ask(&node.router, "GET", "/api/v1/session", Some(token), None).await.ok(200)["user"]["id"].clone();
+    let steps =
+        [("rate", json!({"level": "general"})), ("assign", json!({"responsible": who, "due_on": "2026-11-24", "measures": "补装"}))];
+    for ((step, fields), revision) in steps.into_iter().zip(1..) {
+        let at = format!("{path}/{}/transitions/{step}", text(&made["id"]));
+        ask(&node.router, "POST", &at, Some(token), Some(json!({"revision": revision, "fields": fields}))).await.ok(200);
+    }
+    made
 }
 
 async fn accident(node: &Node, token: &str, deaths: i64) -> Value {
