@@ -139,7 +139,7 @@ async fn a_second_duty_rings_though_it_was_due_in_the_minute_of_the_first() {
     };
     let say = |kind: &str, of: &str| (kind.to_owned(), format!("逐级上报（{of}）"));
     let over = say("overdue", "县级→设区的市级");
-    assert_eq!(told(91 * 60).await, [over.clone()], "09:31; due at 09:30");
+    assert_eq!(told(91 * 60).await, std::slice::from_ref(&over), "09:31; due at 09:30");
     // The city had heard at the same minute as the county, it turns out: it owes the province by 09:30 as well, and that is over too.
     let id = text(&made["id"]);
     let now = county.take(&id, "tell_up", json!({"city_told_at": "2026-11-23T07:30"})).await.ok(200);

@@ -197,6 +197,7 @@ pub fn document(plan: &Plan, indicators: &Indicators, facts: &Facts, as_of: Date
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anlan_domain::decimal::Decimal;
     use anlan_domain::indicator::built_in;
     use anlan_domain::plan::Supplement;
 
@@ -226,7 +227,8 @@ mod tests {
         assert_eq!(all, 84);
         // The plan's own figures, number by number.
         let history = rows(&middle, "历史数字核对");
-        assert!(history.iter().all(|row| row[2].trim_end_matches('0') == row[3].trim_end_matches('0')), "{history:?}");
+        let is_same = |row: &Vec<String>| row[2].parse::<Decimal>().unwrap() == row[3].parse::<Decimal>().unwrap();
+        assert!(history.iter().all(is_same), "{history:?}");
         assert!(history.iter().any(|row| row[2] == "68.12"));
         assert_eq!(middle.check(), Ok(()));
         assert!(report("2015-12-31").title.ends_with("终期评估报告"));
