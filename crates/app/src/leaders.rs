@@ -323,7 +323,7 @@ async fn running(app: &App, scope: &Scope, region: &RegionCode) -> Result<Vec<Ru
         if tell_by.is_none() && row.due_on.is_none() {
             continue;
         }
-        let is_late = tell_by.map_or_else(|| row.is_late(&today), |by| by < now);
+        let is_late = row.is_late(&today) || tell_by.is_some_and(|by| by < now);
         running.push(Running { class: record.text("class").unwrap_or_default().to_owned(), row, tell_by, is_late });
     }
     // Minutes before days: who must be told within the hour does not wait behind a report that is due next month.

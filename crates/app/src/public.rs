@@ -485,7 +485,14 @@ pub async fn keep_evaluations(app: &App) -> Result<usize, AppError> {
             }
             Err(failure) => return Err(failure.into()),
         };
-        let notice = record::read(&kind, &row)?;
+        // One that cannot be read does not keep the others back.
+        let notice = match record::read(&kind, &row) {
+            Ok(notice) => notice,
+            Err(failure) => {
+                warn!(error = &failure as &dyn std::error::Error, "the evaluation of notice {id} cannot be kept");
+                continue;
+            }
+        };
         let (Some(plan), Some(day)) = (notice.text("plan"), notice.date("as_of")) else {
             app.store.evaluate_notice(id, None, now).await?;
             continue;

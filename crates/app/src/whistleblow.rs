@@ -146,12 +146,14 @@ pub struct About {
     pub region: String,
 }
 
-/// What the reporter is given, once.
+/// What the reporter is given for a form; the same form again gets the same, for the first answer may never have arrived.
 pub struct Receipt {
-    /// The code; `None` = this very form came before, and its code was shown then.
-    pub code: Option<String>,
+    /// The code.
+    pub code: String,
     /// Number of the record.
     pub number: String,
+    /// This very form came before.
+    pub is_repeated: bool,
 }
 
 /// A secret that a form carries, so that the same form sent twice is one report: 32 hexadecimal digits. It is kept nowhere.
@@ -161,14 +163,15 @@ pub fn form_secret() -> Result<String, AppError> {
     Ok(random.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// What is kept of a form: its secret and everything that was written into it as one hash, so that another report out of the same form, as by the
-/// browser's way back, is another one. Without the secret, which only the sender has, it says nothing of the words. `None` for a form without one.
-fn form_hash(secret: &str, about: &About, sending: &Sending) -> Option<[u8; 32]> {
+/// The receipt code of a form: by its secret and everything that was written into it. It is as hard to guess as the secret, which is kept nowhere; the same
+/// form sent again has the same code, and another report out of it, as by the browser's way back, another one. `None` for a form without a secret.
+fn code_of_form(secret: &str, about: &About, sending: &Sending) -> Option<[u8; CODE_BYTES]> {
     if secret.len() != 2 * FORM_BYTES || !secret.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     let (words, identity) = (&sending.words, &sending.identity);
-    let texts = [secret, &about.topic, &about.channel, &about.region, &words.what, &words.unit, &words.place, &words.when];
+    let texts =
+        ["anlan receipt code 1", secret, &about.topic, &about.channel, &about.region, &words.what, &words.unit, &words.place, &words.when];
     let texts = texts.into_iter().chain([identity.name.as_str(), &identity.contact, &identity.payee]);
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -181,7 +184,7 @@ fn form_hash(secret: &str, about: &About, sending: &Sending) -> Option<[u8; 32]>
         part(name.as_bytes());
         part(bytes);
     }
-    Some(hash.finalize().into())
+    hash.finalize().first_chunk().copied()
 }
 
 /// What the reporter sees.
@@ -359,7 +362,7 @@ pub fn may_send(app: &App, address: &str) -> Result<(), AppError> {
 }
 
 /// Takes a report from anybody. Nothing of it is written but sealed; the code is in the answer alone. `secret` is the form's ([`form_secret`]); the same
-/// form again is the report that it was, without its code.
+/// form again is the report that it was, with the code that it had.
 ///
 /// # Errors
 /// `whistleblow.closed` while there are not enough holders, everything wrong with the fields at once, no room.
@@ -379,16 +382,19 @@ pub async fn report(app: &App, about: About, sending: Sending, secret: &str) -> 
     let sending = faults.note(checked(sending));
     faults.check()?;
     let (Some(region), Some(topic), Some(sending)) = (region, topic, sending) else { return Err(AppError::invalid("text.empty", "what")) };
-    let form_hash = form_hash(secret, &about, &sending);
-    if let Some(again) = came_before(app, form_hash).await? {
+    let bytes = match code_of_form(secret, &about, &sending) {
+        Some(bytes) => bytes,
+        None => {
+            let mut random = [0; CODE_BYTES];
+            getrandom::fill(&mut random).map_err(|_| AppError::new(Refusal::Internal, "internal"))?;
+            random
+        }
+    };
+    if let Some(again) = came_before(app, &bytes).await? {
         return Ok(again);
     }
     has_room(app, &sending).await?;
 
-    let mut random = [0; CODE_BYTES];
-    getrandom::fill(&mut random).map_err(|_| AppError::new(Refusal::Internal, "internal"))?;
-    let code = code_of(&random);
-    let code_hash = hash_of(&random);
     let came = off_thread(move || sealed(&keys, &sending)).await?.map_err(damaged)?;
 
     // The office that takes it down does so in the division that it is about; who reported is nobody here.
@@ -403,23 +409,28 @@ pub async fn report(app: &App, about: About, sending: Sending, secret: &str) -> 
     let mut change = app.store.change_records(&scope, now).await?;
     let record = NewRecord { enterprise: None, region: Some(region), transition: "receive".to_owned(), fields };
     let row = record::create_in(app, &mut change, &scope, "public".to_owned(), KIND, record, now).await?;
-    match change.put_whistleblow(row.id, code_hash, form_hash, &came).await {
+    match change.put_whistleblow(row.id, hash_of(&bytes), &came).await {
         Ok(()) => {}
         // Pressed twice: the other one was quicker.
         Err(anlan_store::StoreError::Taken { .. }) => {
             drop(change);
-            return came_before(app, form_hash).await?.ok_or_else(|| AppError::new(Refusal::Unavailable, "server.busy"));
+            return came_before(app, &bytes).await?.ok_or_else(|| AppError::new(Refusal::Unavailable, "server.busy"));
         }
         Err(failure) => return Err(failure.into()),
     }
     app.live.records_changed(&change.commit().await?);
-    Ok(Receipt { code: Some(code), number: row.number })
+    Ok(Receipt { code: code_of(&bytes), number: row.number, is_repeated: false })
 }
 
-/// The report that this form made before.
-async fn came_before(app: &App, form_hash: Option<[u8; 32]>) -> Result<Option<Receipt>, AppError> {
-    let Some(hash) = form_hash else { return Ok(None) };
-    Ok(app.store.whistleblow_by_form(&hash).await?.map(|number| Receipt { code: None, number }))
+/// The report that has this code, as this very form made it before.
+async fn came_before(app: &App, bytes: &[u8; CODE_BYTES]) -> Result<Option<Receipt>, AppError> {
+    let known = match app.store.whistleblow_by_code(&hash_of(bytes)).await {
+        Ok(known) => known,
+        Err(anlan_store::StoreError::NotFound) => return Ok(None),
+        Err(failure) => return Err(failure.into()),
+    };
+    let number = app.store.record(&Scope::node(), KIND, known.record).await?.number;
+    Ok(Some(Receipt { code: code_of(bytes), number, is_repeated: true }))
 }
 
 /// What whoever has the code may know.

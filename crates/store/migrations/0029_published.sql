@@ -18,7 +18,3 @@ CREATE TABLE cap_identifier (
     step {{TEXT}} NOT NULL
 );
 CREATE UNIQUE INDEX cap_identifier_record ON cap_identifier (record_id, step);
-
--- SHA-256 of a secret of the form and everything that was written into it: the same form sent again is the same report. NULL = a form without one.
-ALTER TABLE whistleblow ADD COLUMN form_hash {{BLOB}};
-CREATE UNIQUE INDEX whistleblow_form_hash ON whistleblow (form_hash);

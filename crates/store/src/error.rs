@@ -93,7 +93,10 @@ impl From<sqlx::Error> for StoreError {
         let taken = error.as_database_error().filter(|e| e.is_unique_violation()).and_then(|e| {
             // PostgreSQL names the index (`enterprise_code`), SQLite the columns in its text (`enterprise.code`).
             let name = e.constraint().unwrap_or_else(|| e.message()).to_owned();
-            ["code", "username", "phone", "record_key", "form_hash"].into_iter().find(|field| name.ends_with(field))
+            ["code", "username", "phone", "record_key", "code_hash"]
+                .into_iter()
+                // What PostgreSQL makes of a column that is UNIQUE ends in `_key`.
+                .find(|field| name.ends_with(field) || name.strip_suffix("_key").is_some_and(|name| name.ends_with(field)))
         });
         match taken {
             Some(field) => Self::Taken { field },

@@ -264,16 +264,6 @@ ON CONFLICT (user_id) DO NOTHING");
         Ok(KnownReport { record: row.get("record_id")?, parts: row.get("parts")? })
     }
 
-    /// Number of the report that this form made.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn whistleblow_by_form(&self, form_hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        let q = sql("SELECT r.number FROM whistleblow AS w INNER JOIN record AS r ON r.id = w.record_id WHERE w.form_hash = $1")
-            .bind(form_hash);
-        self.db.row(q).await?.map(|row| row.get("number")).transpose()
-    }
-
     /// What came with a report, in order.
     ///
     /// # Errors
@@ -373,19 +363,13 @@ ORDER BY l.part_n");
 }
 
 impl RecordChange<'_> {
-    /// Makes a record a sealed report with what came; `code_hash` is the SHA-256 of its receipt code, `form_hash` of the form that was sent.
+    /// Makes a record a sealed report with what came; `code_hash` is the SHA-256 of its receipt code.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if this very form came before, [`StoreError::Database`].
-    pub async fn put_whistleblow(
-        &mut self,
-        record: RecordId,
-        code_hash: [u8; 32],
-        form_hash: Option<[u8; 32]>,
-        came: &SealedReport,
-    ) -> Result<(), StoreError> {
-        let insert = sql("INSERT INTO whistleblow (record_id, code_hash, parts, form_hash) VALUES ($1, $2, 0, $3)");
-        self.tx().run(insert.bind(record).bind(code_hash).bind(form_hash)).await?;
+    /// [`StoreError::Taken`] if a report of this code came before, [`StoreError::Database`].
+    pub async fn put_whistleblow(&mut self, record: RecordId, code_hash: [u8; 32], came: &SealedReport) -> Result<(), StoreError> {
+        let insert = sql("INSERT INTO whistleblow (record_id, code_hash, parts) VALUES ($1, $2, 0)");
+        self.tx().run(insert.bind(record).bind(code_hash)).await?;
         self.put_sealed(record, came, i64::MAX).await
     }
 

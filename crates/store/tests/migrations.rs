@@ -299,10 +299,9 @@ VALUES ('x', '市大数据局', 'hash', 'anlan_key_x', '[\"telemetry\"]', '53040
     },
     Step {
         name: "0029_published",
-        digest: "47ad37b66c2d9177187b7f1a70cf18bf205c57ac1f94eb6688a046696eef1625",
+        digest: "b02a2454d5c3f42717f580c5c684ce071493b00c3c96c21f53206bbdb2500f9e",
         rows: "INSERT INTO published_evaluation (record_id, reckoned_at_us, document) VALUES (999, 30, '{\"format\":1}');
-INSERT INTO cap_identifier (identifier, record_id, step) VALUES ('53040212500000_20261123075500_0', 999, 'issue');
-UPDATE whistleblow SET form_hash = 'form';",
+INSERT INTO cap_identifier (identifier, record_id, step) VALUES ('53040212500000_20261123075500_0', 999, 'issue');",
         counts: &[
             ("SELECT COUNT(*) AS n FROM published_evaluation WHERE record_id = 999 AND reckoned_at_us = 30", 1),
             ("SELECT COUNT(*) AS n FROM cap_identifier WHERE step = 'issue'", 1),

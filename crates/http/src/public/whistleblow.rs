@@ -203,19 +203,17 @@ async fn report(
     match done {
         Ok(receipt) => {
             let body = html! {
-                @match &receipt.code {
-                    Some(code) => div.done {
-                        p { (site.say(words::RECEIPT_CODE)) }
-                        p.code #code { (code) }
-                        p { strong { (site.say(words::CODE_ONCE)) } }
-                    },
-                    None => div.done { p { (site.say(words::CAME_BEFORE)) } },
+                div.done {
+                    p { (site.say(words::RECEIPT_CODE)) }
+                    p.code #code { (receipt.code) }
+                    p { strong { (site.say(words::CODE_ONCE)) } }
+                    @if receipt.is_repeated { p { (site.say(words::CAME_BEFORE)) } }
                 }
                 dl { dt { (site.say(words::NUMBER)) } dd { (receipt.number) } }
                 p { a.more href=(site.to("/public/follow")) { (site.say(words::FOLLOW)) } }
             };
             let mut response = site.page(Section::Report, site.say(words::RECEIVED), &body);
-            *response.status_mut() = if receipt.code.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+            *response.status_mut() = if receipt.is_repeated { StatusCode::OK } else { StatusCode::CREATED };
             response
         }
         Err(failure) if failure.code() == "whistleblow.closed" => closed(&site),

@@ -189,8 +189,8 @@ pub(crate) const CODE_ONCE: Word = Word(
     "Write it down now. It is shown this once; nobody can find it again, neither can we.",
 );
 pub(crate) const CAME_BEFORE: Word = Word(
-    "这份举报此前已经收到，没有重复登记。回执码在第一次提交之后显示过，这里不再显示。",
-    "This very report had arrived before and was not taken down twice. Its receipt code was shown when you sent it first, and is not shown again.",
+    "这份举报此前已经收到，没有重复登记，回执码与第一次相同。",
+    "This very report had arrived before and was not taken down twice. Its receipt code is the one of the first time.",
 );
 pub(crate) const CODE_HINT: Word = Word("16 位字母和数字，不分大小写。", "16 letters and digits, small or capital.");
 pub(crate) const LOOK: Word = Word("查询", "Look");
