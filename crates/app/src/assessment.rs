@@ -315,7 +315,8 @@ pub async fn view(app: &App, scope: &Scope, id: &str) -> Result<View, AppError> 
         Some(kept) => {
             let told: Snapshot = serde_json::from_str(&kept.content).map_err(internal)?;
             let now = current.as_ref().map(|current| differences(&told, current)).unwrap_or_default();
-            (told, kept.digest.clone(), Some(Frozen { holds: holds(kept), row: kept.clone() }), now)
+            let holds = holds(kept) && is_of_this_node(app, kept).await?;
+            (told, kept.digest.clone(), Some(Frozen { holds, row: kept.clone() }), now)
         }
         None => {
             // Before it is frozen nobody's county reads how it stands: it is not said yet.
@@ -355,7 +356,12 @@ pub async fn content(app: &App, scope: &Scope, id: &str) -> Result<FrozenAssessm
     row.frozen.ok_or_else(|| AppError::conflict("assessment.not_frozen"))
 }
 
-/// Whether the content has its digest and the signature is the key's.
+/// Whether the key beside a frozen one is one that signs here or did: whoever can change the row could put another there.
+async fn is_of_this_node(app: &App, kept: &FrozenAssessment) -> Result<bool, AppError> {
+    Ok(crate::certificate::keys(&app.store).await?.iter().any(|known| known.key.to_string() == kept.public_key))
+}
+
+/// Whether the content has its digest and the signature is the key's; whose key that is says [`view`].
 pub fn holds(kept: &FrozenAssessment) -> bool {
     let signature = BASE64.decode(&kept.signature).unwrap_or_default();
     let key: Option<PublicKey> = kept.public_key.parse().ok();

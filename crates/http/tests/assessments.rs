@@ -4,6 +4,7 @@ mod common;
 
 use anlan_app::assessment;
 use anlan_model::{Clock as _, Scope};
+use anlan_store::testing::{sqlite_url, tamper};
 use common::{ELSEWHERE, HERE, Node, ask, node, text};
 use serde_json::{Value, json};
 
@@ -209,6 +210,9 @@ async fn a_veto_overrides_the_score_and_the_frozen_snapshot_is_signed_and_never_
     assert_eq!(freeze(&node, &people.leader, &after).await.code(409), "assessment.frozen");
     let twice = ask(&node.router, "POST", ASSESSMENTS, Some(&people.supervisor), Some(json!({"year": 2026, "region": "5304"}))).await;
     assert_eq!(twice.code(409), "assessment.exists");
+    // A good signature by a key that is not this node's proves nothing here.
+    tamper(&sqlite_url(node.directory.path()), "UPDATE setting SET value = '[]' WHERE key = 'certificate_keys'").await;
+    assert_eq!(see(&node, &people.leader, &a).await["frozen"]["holds"], json!(false));
 }
 
 #[tokio::test]
